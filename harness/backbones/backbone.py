@@ -1,0 +1,94 @@
+"""What loading a backbone yields, and the seam through which tests pass a fake one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from harness.config import Features
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class WeightsSource(str, Enum):
+    """Where weights were found, in the order of looking."""
+
+    file = "file"  # the path the user gave
+    cache = "cache"  # the model hub's local cache
+    bundled = "bundled"  # an installed package that carries them
+    hub = "hub"  # downloaded in this sweep
+    random = "random"  # asked for with weights=random
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """A name made exact. Picklable; building it needs no further look-up by name."""
+
+    requested: str
+    """What the user typed, or the name a glob matched."""
+    model: str
+    """Architecture, as its library names it."""
+    tag: str | None
+    """Pretrained tag after the dot of a timm name; torchvision's weights enum member (`IMAGENET1K_V1`)."""
+    family: str
+    library: str
+    """`timm` or `torchvision`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where a backbone's parameters come from. `path` and `sha256` are None for random weights only."""
+
+    source: WeightsSource
+    path: Path | None
+    tag: str
+    """Pretrained tag, file name, or `random`."""
+    sha256: str | None
+    licence: str | None
+    imagenet_top1_frac: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How the weights saw images when they were trained."""
+
+    image_size: int
+    """Side of the square input (pixels)."""
+    interpolation: str
+    crop_frac: float
+    """Side of the central crop divided by the side of the resized image."""
+    crop_mode: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A step of the backbone in the sense of freeze depths."""
+
+    name: str
+    """Module name shown as the boundary when this block is the last frozen one."""
+    tensors: tuple[str, ...]
+    """Names of its parameters and buffers in the trunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A network without classifier: `trunk(images_BCHW) -> features_BD`."""
+
+    spec: BackboneSpec
+    weights: Weights
+    trunk: "nn.Module"
+    num_features: int
+    blocks: Sequence[Block]
+    """From the input to the output; together they own every parameter and buffer of the trunk."""
+    preprocess: Preprocess
+
+
+class BackboneLoader(Protocol):
+    """The seam between the harness and model libraries."""
+
+    def __call__(self, spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features, seed: int) -> Backbone:
+        """Build the trunk and fill it. `seed` decides random weights. Raises BackboneError when weights do not fit."""

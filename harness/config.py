@@ -1,0 +1,291 @@
+"""Names, types and defaults of everything a user can set. YAML in `conf/` selects and overrides; nothing else owns a default.
+
+Torch is not imported here: the report side reads these classes too.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from harness.errors import ConfigError
+
+
+class Device(Enum):
+    """Where a job computes."""
+
+    auto = "auto"  # CUDA, then MPS, then CPU: the first that is there
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(Enum):
+    """Arithmetic of forward and backward passes; parameters are float32 in every case."""
+
+    auto = "auto"  # bfloat16 where the processor computes it natively, else float32
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Augment(Enum):
+    """Random changes to training images; val and test images never get any."""
+
+    none = "none"
+    flip = "flip"  # horizontal flip
+    light = "light"  # flip, and a random crop of 80-100 % of the area
+    strong = "strong"  # timm's training recipe: random resized crop, flip, colour jitter, RandAugment
+    pad_crop = "pad_crop"  # flip, and a random crop after padding by 1/8 of the side (4 pixels at 32)
+
+
+class Optimizer(Enum):
+    """What updates the trainable parameters."""
+
+    adamw = "adamw"
+    adam = "adam"
+    sgd = "sgd"  # momentum 0.9
+
+
+class Schedule(Enum):
+    """Learning rate after warm-up."""
+
+    cosine = "cosine"  # falls to zero at the last step
+    constant = "constant"
+
+
+class Head(Enum):
+    """The new classifier on top of the backbone."""
+
+    linear = "linear"
+    mlp = "mlp"  # one hidden ReLU layer of `train.head_hidden` units
+
+
+class HeadInit(Enum):
+    """Where the head's weights start."""
+
+    solved = "solved"  # multinomial logistic regression on the fixed backbone's features
+    random = "random"
+
+
+class Features(Enum):
+    """What the backbone hands to the head."""
+
+    pooled = "pooled"  # the vector its own classifier saw
+    map = "map"  # the last feature map, flattened ("without its top")
+
+
+class Metric(Enum):
+    """What a ranking may optimise; names as in scikit-learn."""
+
+    auto = "auto"  # accuracy, or balanced accuracy when classes are imbalanced
+    accuracy = "accuracy"
+    balanced_accuracy = "balanced_accuracy"
+    f1_macro = "f1_macro"
+    f1_weighted = "f1_weighted"
+    log_loss = "log_loss"  # lower is better; the only one here
+
+
+class ElpvTask(Enum):
+    """What the elpv labels mean."""
+
+    binary = "binary"  # defective when the defect probability is at least 0.5
+    levels = "levels"  # the four defect probabilities 0, 1/3, 2/3, 1
+    cell_type = "cell_type"  # mono- or polycrystalline
+
+
+class ElpvCells(Enum):
+    """Which elpv cells are used."""
+
+    all = "all"
+    mono = "mono"
+    poly = "poly"
+
+
+def _require(is_valid: bool, key: str, value: object, allowed: str) -> None:
+    if not is_valid:
+        raise ConfigError(f"{key}={value}: not allowed; give {allowed}.")
+
+
+@dataclass
+class DataConfig:
+    """What every data source understands. Sources with options of their own extend it."""
+
+    name: str = MISSING
+    """Label of the data set in rows and default name of the study."""
+    source: str = MISSING
+    """Which function in `harness/data/sources.py` lists the images."""
+    root: str | None = None
+    """Folder of the images; `~` is expanded. None: `<cache_dir>/datasets`."""
+    max_images: int | None = 5000
+    """At most this many images in all, drawn stratified over classes and splits; None: all."""
+    image_size: int | None = None
+    """Side in pixels that replaces each backbone's own input size."""
+    val_frac: float = 0.2
+    """Share of the training images that becomes val when the data set has none."""
+    test_frac: float = 0.2
+    """Share of all images that becomes test when the data set has none; 0: no test split."""
+    split_seed: int = 0
+    """Decides splits and subsamples; independent of `seed`, so that seeds share one split."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_images is None or self.max_images >= 6, "data.max_images", self.max_images, "6 or more, or null for all")
+        _require(self.image_size is None or self.image_size >= 16, "data.image_size", self.image_size, "16 or more pixels, or null")
+        _require(0 < self.val_frac < 1, "data.val_frac", self.val_frac, "a fraction between 0 and 1")
+        _require(0 <= self.test_frac < 1, "data.test_frac", self.test_frac, "a fraction from 0 to below 1")
+        _require(self.val_frac + self.test_frac < 1, "data.val_frac + data.test_frac", self.val_frac + self.test_frac, "a sum below 1")
+
+
+@dataclass
+class ElpvConfig(DataConfig):
+    """Options of the solar-cell photographs in the `elpv-dataset` package."""
+
+    task: ElpvTask = ElpvTask.binary
+    cells: ElpvCells = ElpvCells.all
+
+
+@dataclass
+class TorchvisionConfig(DataConfig):
+    """Options of torchvision's classification sets."""
+
+    download: bool = True
+    """Fetch the data set when it is not on disk; False: say what is missing instead."""
+
+
+@dataclass
+class TrainConfig:
+    """One training recipe. Two jobs with equal recipes, candidates and seeds are the same job."""
+
+    name: str = "short"
+    epochs: int = 3
+    batch_size: int = 32
+    optimizer: Optimizer = Optimizer.adamw
+    lr: float = 3e-4
+    weight_decay: float = 0.01
+    schedule: Schedule = Schedule.cosine
+    warmup_frac: float = 0.1
+    """Share of all steps over which the learning rate rises from zero."""
+    head: Head = Head.linear
+    head_hidden: int = 256
+    head_init: HeadInit = HeadInit.solved
+    features: Features = Features.pooled
+    augment: Augment = Augment.none
+    class_weights: bool = False
+    """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
+    release: str | None = None
+    """Freeze depth of a second phase, as `freeze`; None: one phase."""
+    release_epochs: int = 0
+    release_lr: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, "train.epochs", self.epochs, "0 or more")
+        _require(self.epochs > 0 or self.head_init is HeadInit.solved, "train.epochs", self.epochs, "1 or more, or train.head_init=solved")
+        _require(self.batch_size >= 2, "train.batch_size", self.batch_size, "2 or more")
+        _require(self.lr > 0, "train.lr", self.lr, "a positive number")
+        _require(self.release_lr > 0, "train.release_lr", self.release_lr, "a positive number")
+        _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
+        _require(0 <= self.warmup_frac < 1, "train.warmup_frac", self.warmup_frac, "a fraction from 0 to below 1")
+        _require(self.head_hidden >= 1, "train.head_hidden", self.head_hidden, "1 or more")
+        _require(
+            (self.release is None) == (self.release_epochs == 0),
+            "train.release_epochs",
+            self.release_epochs,
+            "train.release and a positive train.release_epochs together, or neither",
+        )
+        _require(
+            self.head is Head.linear or self.head_init is HeadInit.random,
+            "train.head_init",
+            self.head_init.value,
+            "train.head_init=random with train.head=mlp (only a linear head can be solved)",
+        )
+
+
+@dataclass
+class RankConfig:
+    """What the report optimises and what it must respect. None: no limit."""
+
+    metric: Metric = Metric.auto
+    max_latency_ms: float | None = None
+    """Upper limit of the median latency at batch 1."""
+    max_params_m: float | None = None
+    max_gmacs: float | None = None
+    max_peak_mem_mib: float | None = None
+    max_weights_mib: float | None = None
+    max_train_min: float | None = None
+    """Upper limit of the minutes that training a candidate took."""
+    confidence: float = 0.95
+    """Confidence of intervals and of the tied set."""
+    num_resamples: int = 2000
+    """Bootstrap resamples."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_latency_ms", "max_params_m", "max_gmacs", "max_peak_mem_mib", "max_weights_mib", "max_train_min"):
+            limit = getattr(self, name)
+            _require(limit is None or limit > 0, f"rank.{name}", limit, "a positive number, or null for no limit")
+        _require(0.5 <= self.confidence < 1, "rank.confidence", self.confidence, "a fraction from 0.5 to below 1")
+        _require(self.num_resamples >= 200, "rank.num_resamples", self.num_resamples, "200 or more")
+
+
+@dataclass
+class SweepConfig:
+    """One job, as Hydra composes it from a sweep's command line."""
+
+    backbone: str = MISSING
+    freeze: str = "all"
+    seed: int = 0
+    weights: str = "pretrained"
+    """`pretrained`, `random`, or the path of a checkpoint file."""
+    data: DataConfig = MISSING
+    train: TrainConfig = field(default_factory=TrainConfig)
+    rank: RankConfig = field(default_factory=RankConfig)
+    study: str = "${data.name}"
+    results_dir: str = "results"
+    cache_dir: str = "~/.cache/model-selection-harness"
+    device: Device = Device.auto
+    precision: Precision = Precision.auto
+    job_timeout_min: float | None = None
+    """A job that takes longer is ended and becomes a row with status `timeout`; None: no limit."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.job_timeout_min is None or self.job_timeout_min > 0, "job_timeout_min", self.job_timeout_min, "a positive number, or null"
+        )
+        _require(is_study_name(self.study), "study", repr(self.study), "one folder name: letters, digits, '.', '_', '-'")
+
+    @property
+    def study_dir(self) -> Path:
+        """Where this study's rows, predictions and report live."""
+        return Path(self.results_dir).expanduser() / self.study
+
+
+@dataclass
+class ReportConfig:
+    """What the report command reads."""
+
+    study: str | None = None
+    """None: the study with the newest row."""
+    results_dir: str = "results"
+    rank: RankConfig = field(default_factory=RankConfig)
+
+
+def is_study_name(name: str) -> bool:
+    """Whether `name` is a plain folder name, so that a study can never lie outside `results_dir`."""
+    return bool(name) and not name.startswith(".") and all(c.isalnum() or c in "._-" for c in name)
+
+
+def register() -> None:
+    """Make the dataclasses known to Hydra as the schemas that files in `conf/` extend."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    schemas: list[tuple[str | None, str, Any]] = [
+        (None, "sweep_schema", SweepConfig),
+        (None, "report_schema", ReportConfig),
+        ("data", "data_schema", DataConfig),
+        ("data", "elpv_schema", ElpvConfig),
+        ("data", "torchvision_schema", TorchvisionConfig),
+        ("train", "train_schema", TrainConfig),
+    ]
+    for group, name, node in schemas:
+        store.store(group=group, name=name, node=node)

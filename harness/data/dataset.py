@@ -1,0 +1,57 @@
+"""What every data source ends in: three splits of labelled images that are opened one at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from harness.data.profile import Profile
+
+IntArray = npt.NDArray[np.int64]
+
+
+class ImageRef(Protocol):
+    """One image that has not been decoded yet. Picklable; equal content has an equal `content_hash`."""
+
+    @property
+    def id(self) -> str:
+        """Name for people: the path below the root, or the index in an array."""
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the stored bytes (files) or pixels (arrays)."""
+
+    def open(self) -> Image.Image:
+        """The decoded picture: upright, 8 bits a channel, mode RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images in a fixed order with their class ids in [0, C)."""
+
+    images: Sequence[ImageRef]
+    labels: IntArray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A labelled data set, split. `test` is empty when the user asked for no test split."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    fingerprint: str
+    """Hash of content, labels and split of every image used; the order of files on disk does not matter."""
+    profile: Profile
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)

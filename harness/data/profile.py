@@ -1,0 +1,38 @@
+"""What step 1 of the report says about the data: counts, imbalance, sizes, what was left out and why."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Plain values, so that a row can carry it as JSON."""
+
+    source: str
+    root: str | None
+    """Where the images were read from; None for data that ships in a package."""
+    num_found: int
+    """Images the source lists."""
+    num_used: int
+    """Images in the three splits."""
+    class_counts: dict[str, dict[str, int]]
+    """Split -> class name -> images."""
+    imbalance_ratio: float
+    """Largest class of train divided by its smallest."""
+    split_origin: dict[str, str]
+    """Split -> `official`, or how it was made (`carved from train, 20 %, stratified`)."""
+    widths: dict[str, int] = field(default_factory=dict)
+    """min, median, max in pixels; heights likewise."""
+    heights: dict[str, int] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    """Pillow mode as stored (L, RGB, I;16, ...) -> images."""
+    num_unreadable: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    """The first 20, as `path: reason`."""
+    num_duplicates_within: int = 0
+    """Images beyond the first of each group with equal content inside one split; they are kept."""
+    num_duplicates_across: int = 0
+    """Images left out of train or val because an equal one is in an official val or test split."""
+    num_label_conflicts: int = 0
+    """Groups of equal images that carry different labels."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the reader: what was left out and why."""

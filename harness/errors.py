@@ -1,0 +1,37 @@
+"""The exception tree. Every message says what was given, what is allowed and the next step, on one line."""
+
+
+class HarnessError(Exception):
+    """Anything the user can act on; shown as one line, never as a traceback."""
+
+
+class ConfigError(HarnessError):
+    """A configuration value is wrong; nothing has run."""
+
+
+class DataError(HarnessError):
+    """The data set is missing, empty or cannot be split as asked."""
+
+
+class BackboneError(HarnessError):
+    """A backbone name is unknown, or its weights cannot be had or do not fit."""
+
+
+class TrainingError(HarnessError):
+    """Training ended without a usable model."""
+
+
+class DivergedError(TrainingError):
+    """The loss stopped being a finite number."""
+
+
+class FrozenChangedError(TrainingError):
+    """A parameter or buffer that the freeze plan fixed was different after training."""
+
+
+class UndefinedMetricError(HarnessError):
+    """A metric has no value on these labels; the cell stays empty and the row says why."""
+
+
+class TableError(HarnessError):
+    """A study folder holds no rows, or rows that cannot be read or compared."""

@@ -1,0 +1,1 @@
+"""Rows, predictions and the table of one study."""

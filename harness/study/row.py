@@ -1,0 +1,161 @@
+"""The record of one job: its columns, what they mean, and what belongs beside the table.
+
+`Row` is the only place that names columns; the CSV order is the field order. A column whose value does not exist for
+a job (a failed one, an undefined metric) is None and an empty cell, never zero.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+ROW_SCHEMA = 1
+"""Part of every job id: rows written under another schema are other jobs."""
+
+
+class Status(str, Enum):
+    """How a job ended."""
+
+    ok = "ok"
+    failed = "failed"  # an error with a message
+    oom = "oom"  # out of memory, of the machine or the accelerator
+    timeout = "timeout"
+    diverged = "diverged"  # the loss stopped being finite
+    killed = "killed"  # the process died without a word
+
+
+def _column(doc: str) -> Any:
+    return field(default=None, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One point of the learning curves."""
+
+    epoch: int
+    """0 is the head's starting point, before any step; counts on through a second phase."""
+    phase: int
+    """1, or 2 after the release of more layers."""
+    lr: float | None
+    train_loss: float | None
+    """Mean over the epoch's own training batches (dropout and augmentation on); at epoch 0 None."""
+    train_accuracy: float | None
+    val_loss: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What a row carries beyond the table's columns. Everything is plain JSON."""
+
+    class_names: list[str] = field(default_factory=list)
+    curve: list[Epoch] = field(default_factory=list)
+    profile: dict[str, Any] = field(default_factory=dict)
+    """`harness.data.profile.Profile` as a dictionary."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    """device_name, cpu_name, num_cores, num_threads, memory_gib, accelerator_memory_gib (None without one)."""
+    protocol: dict[str, Any] = field(default_factory=dict)
+    """The values that the `protocol` hash covers, so that a difference can be named."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """Every field of `TrainConfig` as it was used."""
+    transforms: dict[str, str] = field(default_factory=dict)
+    """`train` and `eval`: the image transforms in words."""
+    undefined: dict[str, str] = field(default_factory=dict)
+    """Column -> why it is empty, for jobs that are `ok`."""
+    command: list[str] = field(default_factory=list)
+    """The overrides that `python -m harness.sweep` needs to run this one job again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One job. Fractions are in [0, 1]; units end the names."""
+
+    job_id: str = _column("hash of everything that decides the outcome; same id = same job")
+    status: str = _column("ok, failed, oom, timeout, diverged or killed")
+    error: str | None = _column("one line: why the job is not ok")
+    study: str = _column("name of the study folder")
+    protocol: str = _column("hash of what must be equal for rows to be compared: data, split, metric, training budget")
+    backbone: str = _column("what was asked for")
+    model: str = _column("the architecture that was built")
+    family: str | None = _column("architecture family")
+    weights: str | None = _column("pretrained tag, file name, or `random`")
+    weights_source: str | None = _column("file, cache, bundled, hub or random")
+    weights_sha256: str | None = _column("hash of the weights file; empty for random weights")
+    licence: str | None = _column("licence of the weights, where their source states one")
+    imagenet_top1_frac: float | None = _column("published ImageNet-1k accuracy of these weights (fraction)")
+    freeze: str = _column("freeze depth as asked: all, none, a fraction of the blocks, or minus the blocks left free")
+    release: str | None = _column("freeze depth of the second phase, if the recipe has one")
+    boundary: str | None = _column("module name of the last frozen block in the last phase; empty: nothing is frozen")
+    num_frozen_blocks: int | None = _column("blocks fixed, counted from the input, in the last phase")
+    num_blocks: int | None = _column("blocks of the backbone")
+    frozen_ok: bool | None = _column("true: every frozen parameter and buffer was bit-identical after training")
+    recipe: str = _column("name of the training recipe")
+    recipe_hash: str = _column("hash of every setting of the recipe")
+    seed: int = _column("seed of the job")
+    dataset: str = _column("name of the data set")
+    data_fingerprint: str | None = _column("hash of the images used, their labels and their split")
+    n_train: int | None = _column("images trained on")
+    n_val: int | None = _column("images that epochs and winners are chosen on")
+    n_test: int | None = _column("sealed images")
+    num_classes: int | None = _column("classes")
+    image_size: int | None = _column("side of the square input (pixels)")
+    epochs: int | None = _column("epochs asked for, both phases together")
+    chosen_epoch: int | None = _column("epoch whose weights were kept: lowest val log loss; 0 is the solved head before any step")
+    lr: float | None = _column("peak learning rate of the first phase")
+    batch_size: int | None = _column("images per step")
+    augment: str | None = _column("random changes to training images")
+    precision: str | None = _column("arithmetic: float32 or bfloat16 (autocast)")
+    device: str | None = _column("cpu, cuda or mps")
+    num_threads: int | None = _column("processor threads used")
+    params_m: float | None = _column("parameters, head included (millions)")
+    trainable_params_m: float | None = _column("parameters that training could change, in the last phase (millions)")
+    gmacs: float | None = _column("multiply-adds of one image (10^9)")
+    frozen_macs_frac: float | None = _column("share of the multiply-adds in the frozen blocks")
+    primary_metric: str | None = _column("the metric the data calls for: accuracy, or balanced_accuracy when imbalanced")
+    val_accuracy: float | None = _column("share of val images labelled right, at the chosen epoch")
+    val_balanced_accuracy: float | None = _column("mean recall over classes")
+    val_precision_macro: float | None = _column("mean precision over classes")
+    val_recall_macro: float | None = _column("mean recall over classes")
+    val_f1_macro: float | None = _column("mean F1 over classes")
+    val_f1_weighted: float | None = _column("mean F1 weighted by class frequency")
+    val_top5_accuracy: float | None = _column("true class among the five most likely; empty below six classes")
+    val_log_loss: float | None = _column("mean negative log-probability of the true class (nats)")
+    val_ece: float | None = _column("expected calibration error, 15 equal-width bins (fraction)")
+    train_accuracy: float | None = _column("share of train images labelled right by the kept weights, without augmentation")
+    train_log_loss: float | None = _column("log loss on train of the kept weights (nats)")
+    last_val_accuracy: float | None = _column("val accuracy after the last epoch: what a tutorial would have reported")
+    last_val_log_loss: float | None = _column("val log loss after the last epoch (nats)")
+    latency_ms_p50: float | None = _column("median time of one image through the model (milliseconds)")
+    latency_ms_p95: float | None = _column("95th percentile of the same (milliseconds)")
+    latency_steady: bool | None = _column("false: warm-up ended at its time limit before the timings agreed within 2 %")
+    throughput_ips: float | None = _column("images per second at a batch of 32, inference")
+    peak_mem_mib: float | None = _column("peak memory of the job: accelerator memory on CUDA, else of its process (MiB)")
+    weights_mib: float | None = _column("size of the model on disk as float32 safetensors (MiB)")
+    features_s: float | None = _column("time of the passes through the fixed backbone that start the head (seconds)")
+    train_s: float | None = _column("time of training, evaluation after each epoch included (seconds)")
+    total_s: float | None = _column("time of the whole job in its process (seconds)")
+    started_at: str = _column("UTC, ISO 8601")
+    harness_version: str = _column("version of the harness")
+    torch_version: str | None = _column("version of torch")
+    timm_version: str | None = _column("version of timm")
+    host: str = _column("name of the machine")
+    git: str | None = _column("commit of the working directory, `+` when changed; empty outside a repository")
+    details: Details = field(default_factory=Details)
+
+
+COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row) if f.name != "details")
+COLUMN_DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Row) if f.name != "details"}
+
+
+def to_json(row: Row) -> dict[str, Any]:
+    """The row as plain JSON values, with the schema number first."""
+    return {"schema": ROW_SCHEMA, **asdict(row)}
+
+
+def from_json(record: dict[str, Any]) -> Row:
+    """The inverse of `to_json`. Unknown keys of a later version are ignored; missing ones are None."""
+    known: dict[str, Any] = {name: record.get(name) for name in COLUMNS}
+    extra = record.get("details") or {}
+    names = {f.name for f in fields(Details)}
+    details = {k: v for k, v in extra.items() if k in names}
+    details["curve"] = [Epoch(**point) for point in details.get("curve", [])]
+    return Row(details=Details(**details), **known)
