@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class WeightsSource(str, Enum):
+class WeightsSource(StrEnum):
     """Where weights were found, in the order of looking."""
 
     file = "file"  # the path the user gave

@@ -5,14 +5,14 @@ a job (a failed one, an undefined metric) is None and an empty cell, never zero.
 """
 
 from dataclasses import asdict, dataclass, field, fields
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 ROW_SCHEMA = 1
 """Part of every job id: rows written under another schema are other jobs."""
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a job ended."""
 
     ok = "ok"
