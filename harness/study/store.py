@@ -5,6 +5,8 @@ Every file is written under a temporary name and renamed, so a reader never sees
 
 import json
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,11 +119,11 @@ class Study:
     def _load(self, job_id: str, split: str) -> Predictions | None:
         path = self.predictions_path(job_id)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if f"{split}_log_probs" not in arrays:
                     return None
                 return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], [str(i) for i in arrays[f"{split}_ids"]])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise TableError(f"{path}: cannot be read ({error}); delete rows/{job_id}.json and run the sweep again.") from error
 
 

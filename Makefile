@@ -1,0 +1,50 @@
+# `make` lists the targets. Everything runs in .venv, which is made and refreshed as needed.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.installed
+
+.PHONY: help setup demo test lint types sweep report bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(SETUP) ## install the locked dependencies into .venv (again only when they changed)
+
+$(SETUP): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(SETUP) ## the whole job on bundled images and weights: three backbones, three depths, a report
+	$(BIN)/python -m harness.sweep experiment=demo
+
+test: $(SETUP) ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(SETUP) ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(SETUP) ## check types
+	$(BIN)/mypy
+
+sweep: $(SETUP) ## run a sweep: make sweep ARGS="backbone=resnet50 data=folder data.root=photos"
+	$(BIN)/python -m harness.sweep $(ARGS)
+
+report: $(SETUP) ## rank the newest study again: make report ARGS="study=demo rank.max_latency_ms=30"
+	$(BIN)/python -m harness.report $(ARGS)
+
+bench: $(SETUP) ## time the harness against other ways (benchmarks/)
+	$(BIN)/python -m benchmarks
+
+lock: ## write requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra demo --extra dev --no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
+	sed -i '1i # Exact versions for `make setup`; written by `make lock` from pyproject.toml with the extras demo and dev.' requirements.lock
+
+clean: ## delete caches and build output; never touches results/
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

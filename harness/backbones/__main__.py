@@ -1,0 +1,116 @@
+"""`python -m harness.backbones 'mobilenet*'`: what can be typed as `backbone=`, what it costs and whether its weights are here."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from harness.backbones.backbone import BackboneSpec
+from harness.errors import BackboneError
+
+_COLUMNS = ("name", "family", "params_m", "gmacs", "image_size", "imagenet_top1_frac", "licence", "weights_here", "tags")
+_ALIAS_COLUMNS = ("alias", "means", "family", "tag", "weights_here")
+_EXIT_CONFIG = 2
+"""Exit status of every command for a wrong name or value."""
+
+Cells = Sequence[str]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        columns, rows = _listing(arguments.pattern) if arguments.pattern else _alias_listing()
+        (_write_csv if arguments.csv else _print_table)(columns, rows)
+    except BackboneError as error:
+        print(error, file=sys.stderr)
+        return _EXIT_CONFIG
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stderr.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.backbones",
+        description="List backbones: parameters (millions), multiply-adds (10^9), input size, published ImageNet-1k accuracy, licence and pretrained "
+        "tags. Accuracy, licence and weights_here are those of the tag in the name, or else of the first tag, the default.",
+        epilog="example: python -m harness.backbones 'mobilenet*' resnet18.tv_in1k",
+    )
+    parser.add_argument("pattern", nargs="*", help="name, arch.tag, alias or quoted glob; without any, the aliases are listed")
+    parser.add_argument("--csv", action="store_true", help="comma-separated values instead of a table")
+    return parser
+
+
+def _alias_listing() -> tuple[Cells, list[Cells]]:
+    from harness.backbones.catalog import ALIASES, resolve
+    from harness.backbones.weights import weights_here
+
+    specs = {alias: resolve(alias) for alias in ALIASES}
+    return _ALIAS_COLUMNS, [(alias, spec.model, spec.family, spec.tag or "", weights_here(spec) or "") for alias, spec in specs.items()]
+
+
+def _listing(patterns: Sequence[str]) -> tuple[Cells, list[Cells]]:
+    from harness.backbones.catalog import expand, resolve
+
+    names = dict.fromkeys(name for pattern in patterns for name in expand(pattern))
+    specs = [resolve(name) for name in names]  # every name is checked before the slow part starts
+    return _COLUMNS, [_cells(spec) for spec in _with_progress(specs)]
+
+
+def _cells(spec: BackboneSpec) -> Cells:
+    from harness.backbones.catalog import pretrained_tags
+    from harness.backbones.complexity import complexity
+    from harness.backbones.weights import imagenet_top1_frac, licence, weights_here
+
+    size = complexity(spec)
+    top1_frac = imagenet_top1_frac(spec)
+    is_tagged = "." in spec.requested
+    return (
+        f"{spec.model}.{spec.tag}" if is_tagged else spec.model,
+        spec.family,
+        f"{size.params_m:.2f}",
+        "" if size.gmacs is None else f"{size.gmacs:.2f}",
+        size.image_size,
+        "" if top1_frac is None else f"{top1_frac:.4f}",
+        licence(spec) or "",
+        weights_here(spec) or "",
+        " ".join(pretrained_tags(spec.model)),
+    )
+
+
+def _with_progress(specs: list[BackboneSpec]) -> Iterable[BackboneSpec]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(specs, description="counting", console=console, transient=True, disable=not console.is_terminal)
+
+
+def _write_csv(columns: Cells, rows: Iterable[Cells]) -> None:
+    csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
+
+
+def _print_table(columns: Cells, rows: Sequence[Cells]) -> None:
+    if not sys.stdout.isatty():
+        print("\n".join(_aligned([columns, *rows])))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name != "tags")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _aligned(lines: Sequence[Cells]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for cells in lines:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

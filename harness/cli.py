@@ -1,0 +1,97 @@
+"""The border to Hydra: where `conf/` is, and how an error becomes one line and an exit status.
+
+Exit status: 0 all good, 2 a configuration error (nothing has run), 3 some job is not ok, 130 interrupted.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness import config
+from harness.debug import is_debugging
+from harness.errors import HarnessError
+
+BAD_CONFIG = 2
+BAD_JOBS = 3
+INTERRUPTED = 130
+
+
+def conf_dir() -> Path:
+    """`conf/` inside an installed package, else beside the package in a checkout."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "conf"
+    return packaged if packaged.is_dir() else here.parent / "conf"
+
+
+def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) -> None:
+    """Run a Hydra program whose user errors are one line on standard error and an exit status, never a traceback."""
+    config.register()
+    OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach this function instead of being printed by Hydra
+    with quit_on_error(schema):
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
+
+
+@contextmanager
+def quit_on_error(schema: type | None = None) -> Iterator[None]:
+    """Turn errors that a user can act on into one line and exit status 2; with HARNESS_DEBUG=1 let them through."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (HarnessError, HydraException, OmegaConfBaseException) as error:
+        if is_debugging():
+            raise
+        print(f"error: {explain(error, schema)}", file=sys.stderr)
+        sys.exit(BAD_CONFIG)
+
+
+def explain(error: BaseException, schema: type | None = None) -> str:
+    """What to tell the user about an error: one line a problem; unknown keys and choices come with the nearest known ones."""
+    if isinstance(error, HarnessError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        choices = sorted(option for option in error.options if not option.endswith("_schema"))
+        return f"{group}={choice}: unknown{suggestion(choice, choices)}; there is {', '.join(choices)}."
+    chain = " ".join(_messages(error))
+    unknown = re.search(r"Key '([^']*)' (?:is not in struct|not in '\w+')", chain)
+    if unknown and schema:
+        override = re.search(r"Could not (?:override|append)[^']*'([^']*)'", chain)
+        key = override.group(1) if override else unknown.group(1)
+        known = list(known_keys(schema))
+        return f"{key}: unknown key{suggestion(key, known)}; all keys: python -m harness.sweep --help"
+    text = " ".join(next(iter(reversed(list(_messages(error))))).split()) if error.__cause__ else " ".join(str(error).split())
+    return re.sub(r"\s*(full_key|object_type|reference_type)\s*[:=]", r" \1:", text)
+
+
+def suggestion(given: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(given, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def known_keys(schema: type, prefix: str = "") -> Iterable[str]:
+    """Dotted names of every key of a configuration dataclass."""
+    for field in fields(schema):
+        yield prefix + field.name
+        if isinstance(field.type, type) and is_dataclass(field.type):
+            yield from known_keys(field.type, f"{prefix}{field.name}.")
+
+
+def _messages(error: BaseException) -> Iterable[str]:
+    current: BaseException | None = error
+    while current is not None:
+        yield str(current)
+        current = current.__cause__ or current.__context__

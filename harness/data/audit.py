@@ -1,0 +1,96 @@
+"""Decode every chosen image once before anything is trained, and remember the outcome, so that no job dies of one bad file.
+
+Good files are remembered in `<cache_dir>/audit/`, keyed by absolute path, size and modification time; a second load reads none of them.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
+from pathlib import Path
+
+import PIL
+from PIL import UnidentifiedImageError
+
+from harness.data.images import quiet
+from harness.data.listing import Candidate, Facts
+from harness.study.store import atomic_write
+
+_log = logging.getLogger(__name__)
+_SHOW_PROGRESS_FROM = 200
+
+Cache = dict[str, list[object]]
+"""Absolute path -> size, mtime (ns), and the fields of Facts."""
+
+
+def audit(candidates: Sequence[Candidate], cache_dir: Path, key: str) -> list[Facts | str]:
+    """Facts of each candidate in order, or why it cannot be used.
+
+    Args:
+        candidates: images to read.
+        cache_dir: the harness's cache folder; it is made when missing.
+        key: names the cache file, one per data source and root.
+    """
+    path = cache_dir / "audit" / f"{hashlib.blake2b(key.encode('utf-8', 'surrogatepass'), digest_size=12).hexdigest()}.json"
+    cache = _read(path)
+    fresh: Cache = {}
+    with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = list(_with_progress(pool.map(lambda candidate: _examine(candidate, cache, fresh), candidates), len(candidates)))
+    if fresh:
+        _write(path, cache | fresh)
+    return results
+
+
+def _examine(candidate: Candidate, cache: Cache, fresh: Cache) -> Facts | str:
+    try:
+        stamp = candidate.stamp()
+        if stamp is None:
+            return candidate.examine()
+        path, *state = stamp
+        known = _recall(cache.get(path), state)
+        if known is None:
+            known = candidate.examine()
+            fresh[path] = [*state, *astuple(known)]
+    except UnidentifiedImageError:
+        return "not an image that Pillow can read"
+    except Exception as error:  # noqa: BLE001 - decoders raise nearly anything on damaged bytes
+        return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split()) or type(error).__name__
+    return known
+
+
+def _recall(entry: object, state: Sequence[object]) -> Facts | None:
+    match entry:
+        case [size, mtime_ns, str(content_hash), int(width), int(height), str(mode)] if [size, mtime_ns] == list(state):
+            return Facts(content_hash, width, height, mode)
+    return None
+
+
+def _read(path: Path) -> Cache:
+    """What is remembered; nothing when the file is missing, damaged, or from a Pillow that may decode differently."""
+    try:
+        stored = json.loads(path.read_bytes())
+        files = stored["files"] if stored["pillow"] == PIL.__version__ else {}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return files if isinstance(files, dict) else {}
+
+
+def _write(path: Path, files: Cache) -> None:
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps({"pillow": PIL.__version__, "files": files}), encoding="utf-8")
+    except OSError as error:
+        _log.warning("%s: cannot be written (%s); the images will be decoded again next time.", path, error)
+
+
+def _with_progress(results: Iterable[Facts | str], total: int) -> Iterable[Facts | str]:
+    if total < _SHOW_PROGRESS_FROM or not sys.stderr.isatty():
+        return results
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(results, description="Reading images", total=total, console=Console(stderr=True), transient=True)

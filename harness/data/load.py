@@ -1,0 +1,124 @@
+"""The data set of one study, in one line: list, draw, audit, split, describe. Everything later starts from its result."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.config import DataConfig
+from harness.data.audit import audit
+from harness.data.dataset import Dataset, Split
+from harness.data.listing import POOL, Facts, Listed, Listing, Placed
+from harness.data.profiling import describe
+from harness.data.sources import list_images
+from harness.data.splits import SPLITS, assign_splits, draw
+from harness.errors import DataError
+
+
+def load_dataset(cfg: DataConfig, cache_dir: Path) -> Dataset:
+    """Three splits of audited images with their fingerprint and profile.
+
+    Args:
+        cfg: what to load; equal options and images give equal splits on every machine.
+        cache_dir: where downloads and audit results live; `~` is expanded.
+
+    Raises:
+        ConfigError: an unknown source or name, or an option that does not fit it.
+        DataError: images are missing, unreadable, or too few to be split as asked.
+    """
+    cache_dir = cache_dir.expanduser()
+    listing = list_images(cfg, cache_dir)
+    _require_two_classes(listing)
+    chosen = _choose(cfg, listing)
+    results = audit([row.candidate for row in chosen], cache_dir, f"{cfg.source}|{listing.root}")
+    readable = [(row, facts) for row, facts in zip(chosen, results, strict=True) if isinstance(facts, Facts)]
+    unreadable = [f"{row.candidate.id}: {why}" for row, why in zip(chosen, results, strict=True) if isinstance(why, str)]
+    if not readable:
+        raise DataError(f"data={cfg.name}: not one of {len(chosen):,} images can be read ({unreadable[0]}); replace the files.")
+    placed = _place(cfg, listing, readable)
+    splits = {name: _split(placed, name) for name in SPLITS}
+    _require_every_class(listing.class_names, splits, _names_of_splits(cfg, listing))
+    return Dataset(
+        name=cfg.name,
+        class_names=listing.class_names,
+        **splits,
+        fingerprint=_fingerprint(listing.class_names, splits),
+        profile=describe(cfg, listing, placed, unreadable),
+    )
+
+
+def _names_of_splits(cfg: DataConfig, listing: Listing) -> list[str]:
+    """The splits that this data set will have: the official ones, train, val, and test unless it is neither there nor asked for."""
+    return [name for name in SPLITS if name != "test" or name in listing.groups or cfg.test_frac > 0]
+
+
+def _require_two_classes(listing: Listing) -> None:
+    if len(listing.class_names) < 2:
+        raise DataError(f"only one class, {listing.class_names[0]!r}: there is nothing to tell apart; give at least two class folders.")
+    counts = Counter(label for group in listing.groups.values() for label in group.labels.tolist())
+    for label, name in enumerate(listing.class_names):
+        if counts[label] == 0:
+            raise DataError(f"class {name!r}: has no images; change the options that leave it out, or pick another task.")
+
+
+def _choose(cfg: DataConfig, listing: Listing) -> list[Listed]:
+    """All rows, or `data.max_images` of them, in proportion to (official split, class); before any file is read."""
+    rows = listing.rows()
+    if cfg.max_images is None or cfg.max_images >= len(rows):
+        return rows
+    wanted = _names_of_splits(cfg, listing)
+    num_carved = sum(name not in listing.groups for name in wanted if name != "train")
+    strata = [(row.given, row.label) for row in rows]
+    floors = {stratum: 1 + (num_carved if stratum[0] in (POOL, "train") else 0) for stratum in set(strata)}
+    needed = sum(floors.values())
+    if cfg.max_images < needed:
+        raise DataError(
+            f"data.max_images={cfg.max_images}: too few for {len(listing.class_names)} classes in {' and '.join(wanted)}; "
+            f"give {needed} or more, or null for all {len(rows):,}."
+        )
+    picked = draw([row.candidate.id for row in rows], strata, floors, cfg.max_images, cfg.split_seed)
+    return [rows[index] for index in sorted(picked)]
+
+
+def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, Facts]]) -> list[Placed]:
+    splits = assign_splits(
+        [facts.content_hash for _, facts in readable],
+        np.array([row.label for row, _ in readable], dtype=np.int64),
+        ["train" if row.given == POOL else row.given for row, _ in readable],
+        official=listing.groups.keys(),
+        class_names=listing.class_names,
+        val_frac=cfg.val_frac,
+        test_frac=cfg.test_frac,
+        seed=cfg.split_seed,
+    )
+    return [Placed(row, facts, split) for (row, facts), split in zip(readable, splits, strict=True)]
+
+
+def _split(placed: Sequence[Placed], name: str) -> Split:
+    members = [image for image in placed if image.split == name]
+    images = tuple(image.listed.candidate.ref(image.facts) for image in members)
+    return Split(images, np.array([image.listed.label for image in members], dtype=np.int64))
+
+
+def _require_every_class(class_names: Sequence[str], splits: Mapping[str, Split], wanted: Sequence[str]) -> None:
+    for split in wanted:
+        counts = np.bincount(splits[split].labels, minlength=len(class_names)).tolist()
+        for name, count in zip(class_names, counts, strict=True):
+            if count == 0:
+                raise DataError(
+                    f"class {name!r}: 0 readable images in {split} once duplicates of other splits are left out, and 1 is needed; "
+                    f"add images there, or remove the class from every split."
+                )
+
+
+def _fingerprint(class_names: Sequence[str], splits: Mapping[str, Split]) -> str:
+    """Hash of what is learned from and tested on: class names, and (split, content, class) of every image, in any order."""
+    members = sorted(
+        (name, image.content_hash, class_names[label])
+        for name, split in splits.items()
+        for image, label in zip(split.images, split.labels.tolist(), strict=True)
+    )
+    return hashlib.blake2b(json.dumps([list(class_names), members]).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,96 @@
+"""What step 1 of the report is told about the data: counts, sizes, and in sentences what was left out and why."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from harness.config import DataConfig
+from harness.data.listing import POOL, Listing, Placed
+from harness.data.profile import Profile
+from harness.data.splits import SPLITS, count_conflicts
+
+_MAX_UNREADABLE_NAMED = 20
+_NOTABLE_IMBALANCE = 1.5
+
+
+def describe(cfg: DataConfig, listing: Listing, placed: Sequence[Placed], unreadable: Sequence[str]) -> Profile:
+    """The profile of a data set.
+
+    Args:
+        cfg: the options it was loaded with.
+        listing: what the source offered.
+        placed: every readable image of the draw, those that were left out as duplicates included.
+        unreadable: `id: reason` of the others, in order.
+    """
+    used = [image for image in placed if image.split is not None]
+    profile = Profile(
+        source=cfg.source,
+        root=None if listing.root is None else str(listing.root),
+        num_found=sum(len(group.candidates) for group in listing.groups.values()),
+        num_used=len(used),
+        class_counts=_class_counts(used, listing.class_names),
+        imbalance_ratio=_imbalance_ratio(used),
+        split_origin=_split_origin(cfg, listing),
+        widths=_spread(image.facts.width for image in used),
+        heights=_spread(image.facts.height for image in used),
+        modes=dict(Counter(image.facts.mode for image in used).most_common()),
+        num_unreadable=len(unreadable),
+        unreadable=list(unreadable[:_MAX_UNREADABLE_NAMED]),
+        num_duplicates_within=len(used) - len({(image.split, image.facts.content_hash) for image in used}),
+        num_duplicates_across=len(placed) - len(used),
+        num_label_conflicts=count_conflicts([image.facts.content_hash for image in placed], [image.listed.label for image in placed]),
+    )
+    profile.notes.extend([*_draw_notes(cfg, profile, len(placed) + len(unreadable)), *listing.notes, *_content_notes(profile)])
+    return profile
+
+
+def _class_counts(used: Sequence[Placed], class_names: Sequence[str]) -> dict[str, dict[str, int]]:
+    counts = Counter((image.split, image.listed.label) for image in used)
+    return {split: {name: counts[split, label] for label, name in enumerate(class_names)} for split in SPLITS}
+
+
+def _imbalance_ratio(used: Sequence[Placed]) -> float:
+    counts = Counter(image.listed.label for image in used if image.split == "train").values()
+    return max(counts) / min(counts)
+
+
+def _split_origin(cfg: DataConfig, listing: Listing) -> dict[str, str]:
+    whole = "all images" if POOL in listing.groups else "train"
+    origin = {"train": "the rest of all images, which come without splits" if POOL in listing.groups else "official"}
+    for name, frac in (("val", cfg.val_frac), ("test", cfg.test_frac)):
+        if name in listing.groups:
+            origin[name] = "official"
+        elif frac > 0:
+            origin[name] = f"carved from {whole}, {100 * frac:g} %, stratified"
+        else:
+            origin[name] = f"none (data.{name}_frac=0)"
+    return origin
+
+
+def _spread(sizes: Iterable[int]) -> dict[str, int]:
+    ordered = sorted(sizes)
+    return {"min": ordered[0], "median": int(np.median(ordered)), "max": ordered[-1]}
+
+
+def _draw_notes(cfg: DataConfig, profile: Profile, num_drawn: int) -> list[str]:
+    if num_drawn == profile.num_found:
+        return [f"{profile.num_found:,} images found; {profile.num_used:,} used."]
+    drawn = f"{num_drawn:,} drawn (data.max_images={cfg.max_images}), in proportion to classes and splits"
+    return [f"{profile.num_found:,} images found; {drawn}; {profile.num_used:,} used."]
+
+
+def _content_notes(profile: Profile) -> list[str]:
+    train = profile.class_counts["train"]
+    largest, smallest = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
+    counts = {
+        "Images left out because they cannot be read": profile.num_unreadable,
+        "Images left out because an equal one is in an official val or test split": profile.num_duplicates_across,
+        "Images kept that repeat another one in their split": profile.num_duplicates_within,
+        "Groups of equal images with different labels, kept, of which no model can get all right": profile.num_label_conflicts,
+    }
+    notes = [f"{what}: {count:,}." for what, count in counts.items() if count]
+    if profile.imbalance_ratio >= _NOTABLE_IMBALANCE:
+        sizes = f"{train[largest]:,} images of {largest!r}, {train[smallest]:,} of {smallest!r}"
+        notes.append(f"Train is imbalanced: {sizes}, a ratio of {profile.imbalance_ratio:.1f}.")
+    return notes

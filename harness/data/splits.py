@@ -1,0 +1,144 @@
+"""Which images are used and which split each belongs to: pure functions of ids, content hashes, labels and the split seed.
+
+Nothing here depends on the order in which a disk lists files: images are ranked by a keyed hash.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.dataset import IntArray
+from harness.errors import DataError
+
+S = TypeVar("S", bound=Hashable)
+SPLITS = ("train", "val", "test")
+Placement = list[str | None]
+"""Split of each image; None: left out, because an equal image is in an official val or test split."""
+
+
+def rank(seed: int, text: str) -> bytes:
+    """Sort key that shuffles: it depends on the text and the seed alone."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=str(seed).encode(), digest_size=16).digest()
+
+
+def draw(ids: Sequence[str], strata: Sequence[S], floors: Mapping[S, int], limit: int, seed: int) -> list[int]:
+    """Indices of `limit` images, spread over strata in proportion to their sizes.
+
+    Every image has one place in one order (Webster's method: the k-th of n images of a stratum stands at (k - 1/2) / n), and the
+    first `limit` are taken; so a small draw is part of every larger one. Largest remainders, the usual rule, do not promise that.
+
+    Args:
+        ids: unique names of the images; the order given does not matter.
+        strata: what to spread over, one per image.
+        floors: images of each stratum that come before all others.
+        limit: how many to take.
+        seed: decides which images stand for their stratum.
+    """
+    members: dict[S, list[tuple[bytes, int]]] = defaultdict(list)
+    for index, (name, stratum) in enumerate(zip(ids, strata, strict=True)):
+        members[stratum].append((rank(seed, name), index))
+    order = [
+        (place >= floors[stratum], (place + 0.5) / len(keyed), key, index)
+        for stratum, keyed in members.items()
+        for place, (key, index) in enumerate(sorted(keyed))
+    ]
+    return [index for *_, index in sorted(order)[:limit]]
+
+
+def assign_splits(
+    hashes: Sequence[str],
+    labels: IntArray,
+    given: Sequence[str],
+    *,
+    official: Collection[str],
+    class_names: Sequence[str],
+    val_frac: float,
+    test_frac: float,
+    seed: int,
+) -> Placement:
+    """Keep official splits, carve missing ones out of train, and let equal images never be in two of them.
+
+    Args:
+        hashes: content hash of each of N images.
+        labels: class ids (N,) in [0, C).
+        given: official split of each image; `train` for all images of a data set without splits.
+        official: the splits that the data set brings along.
+        class_names: for messages.
+        val_frac: share of train's distinct images that becomes val when it is missing.
+        test_frac: share of all distinct images that becomes test when it is missing; 0: no test split.
+        seed: decides which images are carved out, together with their content alone.
+
+    Raises:
+        DataError: a class has too few distinct images in train.
+    """
+    placed = _without_leaks(hashes, given)
+    missing = [("val", val_frac, ("train",)), ("test", test_frac, SPLITS)]
+    todo = [(name, frac, base) for name, frac, base in missing if name not in official and frac > 0]
+    _require_enough(hashes, labels, placed, class_names, ["train", *(name for name, *_ in todo)])
+    for done, (name, frac, base) in enumerate(todo):
+        counts_C = _distinct(hashes, labels, placed, base, len(class_names))
+        available_C = _distinct(hashes, labels, placed, ("train",), len(class_names))
+        quota_C = quotas(counts_C, available_C - (len(todo) - done), frac)
+        moved = _pick(hashes, labels, placed, quota_C, seed)
+        placed = [name if old == "train" and content in moved else old for content, old in zip(hashes, placed, strict=True)]
+    return placed
+
+
+def quotas(counts_C: IntArray, most_C: IntArray, frac: float) -> IntArray:
+    """Images of each class that make up `frac` of the whole by largest remainder, then at least 1 and at most `most_C` each."""
+    exact_C = counts_C * frac
+    quota_C = np.floor(exact_C).astype(np.int64)
+    num_short = round(float(exact_C.sum())) - int(quota_C.sum())
+    quota_C[np.argsort(quota_C - exact_C, kind="stable")[:num_short]] += 1
+    capped_C: IntArray = np.clip(quota_C, 1, np.maximum(most_C, 1))
+    return capped_C
+
+
+def count_conflicts(hashes: Sequence[str], labels: npt.ArrayLike) -> int:
+    """Groups of equal images that carry different labels."""
+    pairs = set(zip(hashes, np.asarray(labels).tolist(), strict=True))
+    return sum(count > 1 for count in Counter(content for content, _ in pairs).values())
+
+
+def _without_leaks(hashes: Sequence[str], given: Sequence[str]) -> Placement:
+    held: dict[str, set[str]] = {name: set() for name in SPLITS}
+    for content, name in zip(hashes, given, strict=True):
+        held[name].add(content)
+    leaks = {"train": held["val"] | held["test"], "val": held["test"], "test": set[str]()}
+    return [None if content in leaks[name] else name for content, name in zip(hashes, given, strict=True)]
+
+
+def _classes(hashes: Sequence[str], labels: IntArray, placed: Placement, within: Collection[str]) -> dict[str, int]:
+    """Content -> class id, the lowest one where equal images disagree."""
+    classes: dict[str, int] = {}
+    for content, label, name in zip(hashes, labels.tolist(), placed, strict=True):
+        if name in within:
+            classes[content] = min(classes.get(content, label), label)
+    return classes
+
+
+def _distinct(hashes: Sequence[str], labels: IntArray, placed: Placement, within: Collection[str], num_classes: int) -> IntArray:
+    found = list(_classes(hashes, labels, placed, within).values())
+    return np.bincount(np.asarray(found, dtype=np.int64), minlength=num_classes).astype(np.int64)
+
+
+def _pick(hashes: Sequence[str], labels: IntArray, placed: Placement, quota_C: IntArray, seed: int) -> set[str]:
+    """The contents of train that come first in each class's order, as many as its quota."""
+    contents: list[list[str]] = [[] for _ in quota_C]
+    for content, label in _classes(hashes, labels, placed, ("train",)).items():
+        contents[label].append(content)
+    ranked = [sorted(of_class, key=lambda content: rank(seed, content)) for of_class in contents]
+    return {content for of_class, quota in zip(ranked, quota_C.tolist(), strict=True) for content in of_class[:quota]}
+
+
+def _require_enough(hashes: Sequence[str], labels: IntArray, placed: Placement, class_names: Sequence[str], needed: Sequence[str]) -> None:
+    for name, count in zip(class_names, _distinct(hashes, labels, placed, ("train",), len(class_names)).tolist(), strict=True):
+        if count < len(needed):
+            raise DataError(
+                f"class {name!r}: {count} distinct readable images to make {' and '.join(needed)} of, and each needs one; "
+                f"add images, leave the class out, raise data.max_images, or set data.test_frac=0 for no test split."
+            )

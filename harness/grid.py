@@ -1,0 +1,167 @@
+"""A sweep over a grid: every job prepared first, then run one by one into rows, then ranked and reported.
+
+The Hydra side (composing configurations, launching) is in `hydra_plugins/`; what a sweep *does* is here.
+"""
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from rich.console import Console
+
+from harness.backbones.catalog import expand
+from harness.cli import BAD_JOBS
+from harness.config import SweepConfig
+from harness.errors import ConfigError, HarnessError
+from harness.isolate import run_isolated
+from harness.job import failed_row, run_one
+from harness.prepare import JobSpec, prepare
+from harness.study.row import Row, Status
+from harness.study.store import Study
+
+Overrides = list[str]
+
+
+def run_composed(cfg: DictConfig) -> str:
+    """Run the job that Hydra composed; its row is on disk when this returns. Returns the job's id."""
+    job = prepare(to_config(cfg), HydraConfig.get().overrides.task)
+    study = Study(job.config.study_dir)
+    if not study.is_done(job.job_id):
+        timeout_min = job.config.job_timeout_min
+        outcome = run_isolated(run_one, job, timeout_s=None if timeout_min is None else timeout_min * 60)
+        row = outcome.value or failed_row(job, outcome.status, outcome.error or "no reason given")
+        study.write_row(row)
+    return job.job_id
+
+
+def to_config(cfg: DictConfig) -> SweepConfig:
+    """The dataclass behind a composed configuration, validated. Raises ConfigError when a required key has no value."""
+    cfg = _without_hydra(cfg)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=... (several, separated by commas, are swept).")
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, SweepConfig)
+    return config
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    cfg = copy.deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        cfg.pop("hydra", None)
+    return cfg
+
+
+def expand_backbones(values: Sequence[str]) -> list[str]:
+    """Globs replaced by the names they match, each name once, in the order given."""
+    return list(dict.fromkeys(itertools.chain.from_iterable(expand(value) for value in values)))
+
+
+def prepare_all(configs: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
+    """Prepare every job before the first one runs.
+
+    Raises:
+        ConfigError: all that is wrong with any of them, each problem once.
+    """
+    jobs: list[JobSpec] = []
+    problems: dict[str, None] = {}
+    for config, overrides in configs:
+        try:
+            jobs.append(prepare(config, overrides))
+        except HarnessError as error:
+            problems[str(error)] = None
+    if problems:
+        raise ConfigError("\nerror: ".join(problems))
+    return jobs
+
+
+@dataclass
+class Progress:
+    """One line per job while a sweep runs, with the time left."""
+
+    jobs: Sequence[JobSpec]
+    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    started: float = field(default_factory=time.perf_counter)
+    num_run: int = 0
+
+    def announce(self, num_done: int) -> None:
+        """Say what is about to happen."""
+        first = self.jobs[0]
+        sizes = f"{len(first.dataset.train)} train, {len(first.dataset.val)} val, {len(first.dataset.test)} test images"
+        self.console.print(
+            f"{first.dataset.name}: {sizes}, {first.dataset.num_classes} classes; study {first.config.study_dir}", markup=False
+        )
+        self.console.print(
+            f"{len(self.jobs)} jobs, {num_done} already done, on {first.runtime.device.value} in {first.runtime.precision.value}"
+        )
+
+    def finished(self, row: Row, num_left: int) -> None:
+        """Say how one job ended: its score or its error, and how long the rest may take."""
+        self.num_run += 1
+        position = f"[{len(self.jobs) - num_left}/{len(self.jobs)}]"
+        name = f"{row.backbone} freeze={row.freeze} seed={row.seed}"
+        if row.status == Status.ok.value:
+            score = getattr(row, f"val_{row.primary_metric}")
+            shown = f"{row.primary_metric} {score:.3f} on val" if score is not None else "no score"
+            text = f"{position} {name}: {shown}, {row.latency_ms_p50:.1f} ms, took {row.total_s:.0f} s"
+        else:
+            text = f"{position} {name}: {row.status.upper()}: {row.error}"
+        elapsed_s = time.perf_counter() - self.started
+        left = f" · about {_duration(elapsed_s / self.num_run * num_left)} left" if num_left else ""
+        self.console.print(text + left, markup=False, style=None if row.status == Status.ok.value else "red")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Callable[[Sequence[Overrides]], None], at_once: int | None) -> int:
+    """Run what is not done yet, then write the report. Returns the exit status.
+
+    Args:
+        configs: one configuration per job with the overrides that composed it.
+        launch: runs a batch of jobs and returns when their rows are written, or when they died trying.
+        at_once: jobs per batch; None: all.
+    """
+    jobs = prepare_all(configs)
+    todo = [
+        (job, overrides) for job, (_, overrides) in zip(jobs, configs, strict=True) if not Study(job.config.study_dir).is_done(job.job_id)
+    ]
+    progress = Progress(jobs)
+    progress.announce(num_done=len(jobs) - len(todo))
+    size = at_once or max(1, len(todo))
+    try:
+        for start in range(0, len(todo), size):
+            batch = todo[start : start + size]
+            launch([overrides for _, overrides in batch])
+            for offset, (job, _) in enumerate(batch, 1):
+                progress.finished(_row_of(job), num_left=len(todo) - start - offset)
+    finally:
+        rows = [row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))]
+        if rows:
+            _report(jobs[0])
+    return 0 if len(rows) == len(jobs) and all(row.status == Status.ok.value for row in rows) else BAD_JOBS
+
+
+def _row_of(job: JobSpec) -> Row:
+    """The job's row; a launcher that lost the job leaves none, and that is a row too."""
+    study = Study(job.config.study_dir)
+    row = study.read_row(job.job_id)
+    if row is None:
+        row = failed_row(job, Status.killed, "the launcher ended without a row for this job.")
+        study.write_row(row)
+    return row
+
+
+def _report(job: JobSpec) -> None:
+    from harness.reporting.build import build_report
+    from harness.reporting.terminal import print_summary
+
+    study = Study(job.config.study_dir)
+    print_summary(build_report(study, job.config.rank), study.report_dir / "index.html")

@@ -1,0 +1,165 @@
+"""The straight line for one job: load, freeze, fit, predict, measure, row."""
+
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from platform import node
+from typing import Any
+
+import torch
+
+from harness import provenance
+from harness.backbones.backbone import Backbone, BackboneLoader
+from harness.backbones.load import load_backbone
+from harness.data.dataset import Split
+from harness.data.transforms import ImageDataset, describe, eval_transform, train_transform
+from harness.measure import cost
+from harness.measure.quality import quality
+from harness.prepare import JobSpec
+from harness.seeding import seed_everything
+from harness.study.row import Details, Row, Status
+from harness.study.store import Predictions, Study
+from harness.transfer.predict import log_probabilities
+from harness.transfer.train import Fitted, Task, fit
+
+
+def run_one(job: JobSpec, *, load: BackboneLoader = load_backbone) -> Row:
+    """Do one job and keep its predictions; the caller writes the row. Raises whatever goes wrong."""
+    started, started_at = time.perf_counter(), _now()
+    cfg, dataset = job.config, job.dataset
+    seed_everything(cfg.seed)
+    backbone = load(job.backbone, job.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
+    fitted = fit(Task(backbone, dataset, job.depth, cfg.train, job.runtime, cfg.seed))
+    val = _predict(fitted, backbone, dataset.val, "predictions on val")
+    train = _predict(fitted, backbone, dataset.train, "predictions on train")
+    sealed = _predict(fitted, backbone, dataset.test, "predictions on test") if len(dataset.test) else None
+    quality_columns, undefined = _quality(val, train, fitted)
+    cost_columns = _cost(fitted, backbone, job)
+    Study(cfg.study_dir).write_predictions(job.job_id, val, sealed)
+    return Row(
+        **_identity(job, started_at),
+        status=Status.ok.value,
+        **_freeze(fitted),
+        **quality_columns,
+        **cost_columns,
+        total_s=time.perf_counter() - started,
+        details=_details(job, backbone, fitted, undefined),
+    )
+
+
+def failed_row(job: JobSpec, status: Status, error: str) -> Row:
+    """The row of a job that did not end well: what it was and why it failed; its metric cells are empty."""
+    return Row(
+        **_identity(job, _now()), status=status.value, error=error, details=Details(command=list(job.command), protocol=job.protocol)
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _predict(fitted: Fitted, backbone: Backbone, split: Split, what: str) -> Predictions:
+    samples = ImageDataset(split, eval_transform(backbone.preprocess))
+    log_probs_NC = log_probabilities(fitted.network, samples, fitted.network.runtime, what)
+    return Predictions(log_probs_NC, split.labels, [image.id for image in split.images])
+
+
+def _quality(val: Predictions, train: Predictions, fitted: Fitted) -> tuple[dict[str, Any], dict[str, str]]:
+    values, undefined = quality(val.log_probs_NC, val.labels_N)
+    train_values, _ = quality(train.log_probs_NC, train.labels_N)
+    last = fitted.curve[-1]
+    columns: dict[str, Any] = {f"val_{name}": value for name, value in values.items()} | {
+        "train_accuracy": train_values["accuracy"],
+        "train_log_loss": train_values["log_loss"],
+        "last_val_accuracy": last.val_accuracy,
+        "last_val_log_loss": last.val_loss,
+    }
+    return columns, {f"val_{name}": reason for name, reason in undefined.items()}
+
+
+def _freeze(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "boundary": fitted.plan.boundary,
+        "num_frozen_blocks": fitted.plan.num_frozen_blocks,
+        "num_blocks": fitted.plan.num_blocks,
+        "frozen_ok": True,  # `fit` raises when a frozen tensor has moved
+        "chosen_epoch": fitted.chosen_epoch,
+        "features_s": fitted.features_s,
+        "train_s": fitted.train_s,
+    }
+
+
+def _cost(fitted: Fitted, backbone: Backbone, job: JobSpec) -> dict[str, Any]:
+    network, image_size = fitted.network, backbone.preprocess.image_size
+    peak_mem_mib = cost.peak_memory_mib(job.runtime)  # before the timing below adds its own
+    macs = cost.count_macs(network, fitted.plan, image_size, job.runtime)
+    timing = cost.measure_timing(network, image_size, job.runtime)
+    return {
+        "image_size": image_size,
+        "params_m": cost.params_m(network),
+        "trainable_params_m": cost.params_m(network, trainable_only=True),
+        "gmacs": macs.gmacs,
+        "frozen_macs_frac": macs.frozen_frac,
+        "latency_ms_p50": timing.latency_ms_p50,
+        "latency_ms_p95": timing.latency_ms_p95,
+        "latency_steady": timing.is_steady,
+        "throughput_ips": timing.throughput_ips,
+        "peak_mem_mib": peak_mem_mib,
+        "weights_mib": cost.weights_mib(network),
+        "num_threads": torch.get_num_threads(),
+    }
+
+
+def _identity(job: JobSpec, started_at: str) -> dict[str, Any]:
+    """The columns that are known before a job runs, so that a failed one carries them too."""
+    cfg, dataset, recipe = job.config, job.dataset, job.config.train
+    return {
+        "job_id": job.job_id,
+        "study": cfg.study,
+        "protocol": job.protocol_hash,
+        "backbone": cfg.backbone,
+        "model": job.backbone.model,
+        "family": job.backbone.family,
+        "weights": job.weights.tag,
+        "weights_source": job.weights.source.value,
+        "weights_sha256": job.weights.sha256,
+        "licence": job.weights.licence,
+        "imagenet_top1_frac": job.weights.imagenet_top1_frac,
+        "freeze": str(job.depth),
+        "release": recipe.release,
+        "recipe": recipe.name,
+        "recipe_hash": job.recipe_hash,
+        "seed": cfg.seed,
+        "dataset": dataset.name,
+        "data_fingerprint": dataset.fingerprint,
+        "n_train": len(dataset.train),
+        "n_val": len(dataset.val),
+        "n_test": len(dataset.test),
+        "num_classes": dataset.num_classes,
+        "epochs": recipe.epochs + recipe.release_epochs,
+        "lr": recipe.lr,
+        "batch_size": recipe.batch_size,
+        "augment": recipe.augment.value,
+        "precision": job.runtime.precision.value,
+        "device": job.runtime.device.value,
+        "primary_metric": job.primary_metric,
+        "started_at": started_at,
+        "host": node(),
+        "git": provenance.git_commit(),
+        **provenance.versions(),
+    }
+
+
+def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[str, str]) -> Details:
+    preprocess, augment = backbone.preprocess, job.config.train.augment
+    return Details(
+        class_names=list(job.dataset.class_names),
+        curve=list(fitted.curve),
+        profile=asdict(job.dataset.profile),
+        machine=provenance.machine(),
+        protocol=job.protocol,
+        recipe=job.recipe,
+        transforms={"train": describe(train_transform(preprocess, augment)), "eval": describe(eval_transform(preprocess))},
+        undefined=undefined,
+        command=list(job.command),
+    )

@@ -1,0 +1,148 @@
+"""What a network costs: parameters, multiply-adds, latency, throughput, memory, size on disk.
+
+Latency and throughput are those of float32 inference in eval mode, whatever precision trained the network, so that
+they compare across jobs and do not depend on how well this machine computes bfloat16.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.config import Device
+from harness.transfer.freeze import FreezePlan, tensors_of
+from harness.transfer.runtime import Runtime
+
+THROUGHPUT_BATCH_SIZE = 32
+_MIB = 2**20
+_BLOCK_S = 0.25
+"""Warm-up is watched in blocks of about this length."""
+_WARM_UP_CAP_S = 5.0
+_TIMING_S = 2.0
+_MIN_CALLS = 20
+_STEADY_FRAC = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Macs:
+    """Multiply-adds of one image."""
+
+    gmacs: float
+    frozen_frac: float
+    """Share that happens in the frozen blocks, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Inference times of this machine; p50 and p95 at batch 1."""
+
+    latency_ms_p50: float
+    latency_ms_p95: float
+    is_steady: bool
+    """False: the warm-up's last three blocks still differed by more than 2 % when its time was up."""
+    throughput_ips: float
+
+
+def count_macs(network: nn.Module, plan: FreezePlan, image_size: int, runtime: Runtime) -> Macs:
+    """Count the multiply-adds of one image and those of the frozen blocks, with torch's flop counter (two flops each).
+
+    A module's own operations belong to the frozen part when every tensor it owns is frozen.
+    """
+    network.eval()
+    image_1CHW = runtime.send(torch.zeros(1, 3, image_size, image_size))
+    # Fused attention kernels hide their multiply-adds on some devices; the plain formula is counted everywhere.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        network(image_1CHW)
+    flops = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
+    total = flops.get("Global", 0)
+    root = type(network).__name__
+    frozen = sum(_outermost_frozen_flops(network, plan, {name.removeprefix(f"{root}."): count for name, count in flops.items()}))
+    return Macs(gmacs=total / 2e9, frozen_frac=frozen / total if total else 0.0)
+
+
+def _outermost_frozen_flops(network: nn.Module, plan: FreezePlan, flops: dict[str, int]) -> list[int]:
+    """Flops of each module that is frozen as a whole and does not lie inside another such module."""
+    found: dict[str, int] = {}
+    for name, module in network.named_modules():
+        owned = [f"{name}.{key}".removeprefix("trunk.") for key in tensors_of(module)]
+        is_inside = any(name.startswith(f"{outer}.") for outer in found)
+        if name.startswith("trunk") and owned and not is_inside and plan.frozen.issuperset(owned):
+            found[name] = flops.get(name, 0)
+    return list(found.values())
+
+
+def measure_timing(network: nn.Module, image_size: int, runtime: Runtime) -> Timing:
+    """Warm up until times agree, then time single images and one batch size, with synchronised clocks."""
+    network.eval()
+    with torch.inference_mode():
+        one = runtime.send(torch.randn(1, 3, image_size, image_size))
+        many = runtime.send(torch.randn(THROUGHPUT_BATCH_SIZE, 3, image_size, image_size))
+        is_steady = _warm_up(lambda: _timed_ms(network, one, runtime))
+        latencies_ms = _repeat(lambda: _timed_ms(network, one, runtime), _TIMING_S, _MIN_CALLS)
+        network(many)
+        batches_ms = _repeat(lambda: _timed_ms(network, many, runtime), _TIMING_S, 3)
+    return Timing(
+        latency_ms_p50=statistics.median(latencies_ms),
+        latency_ms_p95=statistics.quantiles(latencies_ms, n=20, method="inclusive")[-1],
+        is_steady=is_steady,
+        throughput_ips=THROUGHPUT_BATCH_SIZE / statistics.median(batches_ms) * 1000,
+    )
+
+
+def _timed_ms(network: nn.Module, images_BCHW: torch.Tensor, runtime: Runtime) -> float:
+    started = time.perf_counter()
+    network(images_BCHW)
+    runtime.synchronise()
+    return (time.perf_counter() - started) * 1000
+
+
+def _repeat(call: Callable[[], float], seconds: float, at_least: int) -> list[float]:
+    times_ms: list[float] = []
+    ends = time.perf_counter() + seconds
+    while len(times_ms) < at_least or time.perf_counter() < ends:
+        times_ms.append(call())
+    return times_ms
+
+
+def _warm_up(call: Callable[[], float]) -> bool:
+    """Whether the medians of three blocks in a row agreed within 2 % before the time was up."""
+    medians: list[float] = []
+    ends = time.perf_counter() + _WARM_UP_CAP_S
+    while time.perf_counter() < ends:
+        medians.append(statistics.median(_repeat(call, _BLOCK_S, 3)))
+        recent = medians[-3:]
+        if len(recent) == 3 and max(recent) <= min(recent) * (1 + _STEADY_FRAC):
+            return True
+    return False
+
+
+def params_m(network: nn.Module, *, trainable_only: bool = False) -> float:
+    """Parameters in millions."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable_only) / 1e6
+
+
+def weights_mib(network: nn.Module) -> float:
+    """Size of the tensors a checkpoint of the network holds (MiB)."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / _MIB
+
+
+def peak_memory_mib(runtime: Runtime) -> float | None:
+    """Peak memory of the accelerator on CUDA, else of this process (MiB); None where the system does not tell.
+
+    `ru_maxrss` is of no use: a child process inherits its parent's peak.
+    """
+    if runtime.device is Device.cuda:
+        return float(torch.cuda.max_memory_allocated()) / _MIB
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    for line in status.read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return None

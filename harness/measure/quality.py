@@ -1,0 +1,153 @@
+"""Quality from per-image log-probabilities, through scikit-learn. Both the sweep and the report call this; torch is not needed.
+
+Shapes: N images, C classes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import metrics
+
+from harness.config import Metric
+from harness.errors import UndefinedMetricError
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
+
+IMBALANCE_RATIO = 2.0
+"""From this ratio of the largest to the smallest class on, accuracy mostly rewards the large class."""
+
+_CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class PerClass:
+    """One class's scores; fractions, higher is better. None: undefined, as nothing was predicted or nothing is there."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+def primary_metric(class_counts: Sequence[int]) -> Metric:
+    """Accuracy, or balanced accuracy when the largest class of train has at least twice the images of the smallest."""
+    return Metric.balanced_accuracy if imbalance_ratio(class_counts) >= IMBALANCE_RATIO else Metric.accuracy
+
+
+def imbalance_ratio(class_counts: Sequence[int]) -> float:
+    """Images of the largest class over those of the smallest; 1 is perfectly balanced."""
+    return max(class_counts) / max(min(class_counts), 1)
+
+
+def quality(log_probs_NC: FloatArray, labels_N: IntArray) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Every quality metric of one split.
+
+    Args:
+        log_probs_NC: natural logarithms of class probabilities; each row's probabilities sum to one.
+        labels_N: true class ids in [0, C).
+
+    Returns:
+        The metrics by scikit-learn's names, fractions in [0, 1] except `log_loss` (nats), and, for those that
+        are None, why they are undefined.
+    """
+    values: dict[str, float | None] = {}
+    undefined: dict[str, str] = {}
+    for name, measure in _METRICS.items():
+        try:
+            values[name] = measure(log_probs_NC, labels_N)
+        except UndefinedMetricError as reason:
+            values[name] = None
+            undefined[name] = str(reason)
+    return values, undefined
+
+
+def per_class(log_probs_NC: FloatArray, labels_N: IntArray, num_classes: int) -> list[PerClass]:
+    """Precision, recall, F1 and number of images of each class, in class order."""
+    counts_CC = confusion(log_probs_NC, labels_N, num_classes)
+    hits_C, true_C, predicted_C = np.diag(counts_CC), counts_CC.sum(axis=1), counts_CC.sum(axis=0)
+    return [
+        PerClass(
+            precision=_ratio(hits, predicted),
+            recall=_ratio(hits, true),
+            f1=_ratio(2 * hits, true + predicted),
+            support=int(true),
+        )
+        for hits, true, predicted in zip(hits_C, true_C, predicted_C, strict=True)
+    ]
+
+
+def confusion(log_probs_NC: FloatArray, labels_N: IntArray, num_classes: int) -> IntArray:
+    """Images by true class (rows) and predicted class (columns), shape C x C."""
+    matrix = metrics.confusion_matrix(labels_N, log_probs_NC.argmax(axis=1), labels=np.arange(num_classes))
+    return np.asarray(matrix, dtype=np.int64)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part) / float(whole) if whole else None
+
+
+def _accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+    return float(metrics.accuracy_score(labels_N, log_probs_NC.argmax(axis=1)))
+
+
+def _balanced_accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+    _require_every_class(log_probs_NC, labels_N)
+    return float(metrics.recall_score(labels_N, log_probs_NC.argmax(axis=1), average="macro", zero_division=0.0))
+
+
+def _precision_macro(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+    never = set(range(log_probs_NC.shape[1])) - set(log_probs_NC.argmax(axis=1).tolist())
+    if never:
+        raise UndefinedMetricError(f"precision does not exist for {len(never)} classes that were never predicted")
+    return float(metrics.precision_score(labels_N, log_probs_NC.argmax(axis=1), average="macro", zero_division=0.0))
+
+
+def _f1(average: str) -> Callable[[FloatArray, IntArray], float]:
+    def measure(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+        _require_every_class(log_probs_NC, labels_N)
+        return float(metrics.f1_score(labels_N, log_probs_NC.argmax(axis=1), average=average, zero_division=0.0))
+
+    return measure
+
+
+def _top5_accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+    num_classes = log_probs_NC.shape[1]
+    if num_classes < 6:
+        raise UndefinedMetricError(f"with {num_classes} classes every image is right among the five most likely")
+    return float(metrics.top_k_accuracy_score(labels_N, log_probs_NC, k=5, labels=np.arange(num_classes)))
+
+
+def _log_loss(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+    # scikit-learn's log_loss takes probabilities and clips them; the logarithms are at hand and exact.
+    return float(-log_probs_NC.astype(np.float64)[np.arange(len(labels_N)), labels_N].mean())
+
+
+def _ece(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+    """Expected calibration error: mean |confidence - accuracy| over equal-width bins. Source: Guo et al., ICML 2017."""
+    confidence_N = np.exp(log_probs_NC.max(axis=1).astype(np.float64))
+    hit_N = (log_probs_NC.argmax(axis=1) == labels_N).astype(np.float64)
+    bin_N = np.minimum((confidence_N * _CALIBRATION_BINS).astype(np.int64), _CALIBRATION_BINS - 1)
+    gaps = np.bincount(bin_N, weights=confidence_N - hit_N, minlength=_CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(labels_N))
+
+
+def _require_every_class(log_probs_NC: FloatArray, labels_N: IntArray) -> None:
+    missing = log_probs_NC.shape[1] - len(np.unique(labels_N))
+    if missing:
+        raise UndefinedMetricError(f"{missing} classes have no image in this split")
+
+
+_METRICS: dict[str, Callable[[FloatArray, IntArray], float]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "precision_macro": _precision_macro,
+    "recall_macro": _balanced_accuracy,
+    "f1_macro": _f1("macro"),
+    "f1_weighted": _f1("weighted"),
+    "top5_accuracy": _top5_accuracy,
+    "log_loss": _log_loss,
+    "ece": _ece,
+}

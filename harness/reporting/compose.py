@@ -1,0 +1,149 @@
+"""A ranking and its pictures become one document: the first screen, then the six steps."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from harness.config import Metric
+from harness.reporting import formats
+from harness.reporting.document import Bar, Block, Code, Column, Document, Fact, Paragraph, Picture, Table, Tone
+from harness.reporting.plots.classes import class_f1, confusion_matrix
+from harness.reporting.plots.quality import freeze_depth, quality_latency
+from harness.reporting.plots.style import save, themed
+from harness.reporting.plots.training import costs, learning_curves
+from harness.reporting.sections import candidates, decision, resources, results, strategy, task
+from harness.reporting.wording import METRIC_NAMES, command, cost, gives_up, headline, how_sure, test_score, verdict, why
+from harness.select.ranking import Entry, Ranking
+
+TOP = 10
+"""Lines of the leaderboard on the first screen."""
+
+_PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
+    "quality-latency": (
+        quality_latency,
+        "Quality against latency. Up and to the left is better; whiskers are intervals; hollow points are outside the limits; grey points belong to backbones with lower scores.",
+    ),
+    "freeze-depth": (
+        freeze_depth,
+        "Quality over freeze depth, one line per backbone; whiskers are intervals. The ring is the recommendation.",
+    ),
+    "class-f1": (class_f1, "F1 of each class on val, hardest first, for the recommended candidate and the runner-up."),
+    "learning-curves": (
+        learning_curves,
+        "Learning curves. Where train goes on improving and val does not, the network over-fits. The dotted line is the epoch that was kept.",
+    ),
+    "cost": (costs, "What each candidate costs; the recommended one is blue, limits are red lines."),
+    "confusion": (confusion_matrix, "Who is mistaken for whom: images of the recommended candidate by true and predicted class."),
+}
+
+
+def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
+    """Draw every picture that the ranking has data for and write it to `folder` as SVG and PNG."""
+    pictures = {}
+    with themed():
+        for name, (plot, caption) in _PLOTS.items():
+            figure = plot(ranking)
+            if figure is not None:
+                pictures[name] = Picture(name, _caption(ranking, name, caption), save(figure, folder, name))
+    return pictures
+
+
+def compose(ranking: Ranking, pictures: dict[str, Picture]) -> Document:
+    """The whole report as plain data."""
+    chosen = ranking.recommended
+    return Document(
+        title=f"Which network to use for {formats.one_line(ranking.study)}",
+        verdict=verdict(ranking),
+        tone=_tone(ranking),
+        headline=headline(ranking),
+        facts=_facts(ranking),
+        command=Code(command(chosen.candidate.row)) if chosen else None,
+        leaderboard=_leaderboard(ranking),
+        sections=[
+            task.build(ranking),
+            resources.build(ranking),
+            candidates.build(ranking),
+            strategy.build(ranking),
+            results.build(ranking, pictures),
+            decision.build(ranking, pictures),
+        ],
+    )
+
+
+def _caption(ranking: Ranking, name: str, caption: str) -> str:
+    if name != "confusion" or ranking.final_scores is None:
+        return caption
+    num_seeds = len(ranking.recommended.candidate.rows) if ranking.recommended else 1
+    together = f", {num_seeds} seeds together" if num_seeds > 1 else ""
+    return f"{caption} Split: {ranking.final_scores.split}{together}."
+
+
+def _tone(ranking: Ranking) -> Tone:
+    if ranking.recommended is None:
+        return Tone.warning
+    return Tone.plain if verdict(ranking) == "sure" else Tone.note
+
+
+def _facts(ranking: Ranking) -> list[Fact]:
+    chosen = ranking.recommended
+    if chosen is None:
+        return [Fact("Why", why(ranking)), Fact("Next step", _next_step(ranking))]
+    return [
+        Fact("Why", why(ranking)),
+        Fact("How sure", how_sure(ranking)),
+        Fact("What it may give up", gives_up(ranking)),
+        Fact("What it costs", cost(chosen)),
+        Fact("On new images", test_score(ranking)),
+    ]
+
+
+def _next_step(ranking: Ranking) -> str:
+    if ranking.entries:
+        return "Relax a limit with rank.…, or sweep smaller backbones; then make the report again."
+    return "Mend the reasons listed in step 5 and run the sweep again; jobs that ended well are not run twice."
+
+
+def _leaderboard(ranking: Ranking) -> list[Block]:
+    if not ranking.entries:
+        return []
+    shown = list(ranking.entries[:TOP])
+    if ranking.recommended is not None and ranking.recommended not in shown:
+        shown[-1] = ranking.recommended
+    columns = [
+        Column("rank", is_number=True),
+        Column("candidate"),
+        Column(f"val {METRIC_NAMES[ranking.metric]}", is_number=True),
+        Column("interval", is_number=True),
+        Column("", is_bar=True),
+        *(Column(name, is_number=True) for name in ("latency", "parameters", "training")),
+        Column("standing"),
+    ]
+    marked = frozenset(place for place, entry in enumerate(shown) if entry is ranking.recommended)
+    rows = [_line(ranking, entry, _scale(shown, ranking.metric)) for entry in shown]
+    blocks: list[Block] = [Table("Leaderboard", columns, rows, marked)]
+    hidden = len(ranking.entries) - len(shown)
+    return [*blocks, Paragraph(f"{hidden} more candidates are in step 5.")] if hidden > 0 else blocks
+
+
+def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> list[str | Bar]:
+    low, high = sorted((scale(entry.interval.low), scale(entry.interval.high)))
+    minutes = entry.cost.train_min
+    return [
+        formats.count(entry.rank),
+        entry.label,
+        formats.score(ranking.metric, entry.score),
+        formats.score_range(ranking.metric, entry.interval),
+        Bar(low, scale(entry.score), high),
+        formats.ms(entry.cost.latency_ms_p50),
+        formats.millions(entry.cost.params_m),
+        formats.duration(None if minutes is None else 60 * minutes),
+        results.standing(ranking, entry),
+    ]
+
+
+def _scale(entries: list[Entry], metric: Metric) -> Callable[[float], float]:
+    """From a score to its place on the bars' common scale: 0 is the worst end of any interval, 1 the best."""
+    ends = [end for entry in entries for end in (entry.interval.low, entry.interval.high, entry.score)]
+    worst, best = (max(ends), min(ends)) if metric is Metric.log_loss else (min(ends), max(ends))
+    return lambda value: (value - worst) / (best - worst) if best != worst else 0.5

@@ -1,0 +1,115 @@
+"""The report as plain data: built once, rendered to HTML and to Markdown, so that the two can never differ.
+
+Every string is plain text; renderers escape all of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Tone(StrEnum):
+    """How much a sentence should stand out."""
+
+    plain = "plain"
+    note = "note"
+    warning = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """One or more sentences."""
+
+    text: str
+    tone: Tone = Tone.plain
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A score with its interval on a shared scale; all three in [0, 1]. HTML draws it, Markdown has the numbers beside it."""
+
+    low: float
+    middle: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Numbers are aligned to the right. A bar column is drawn in HTML only."""
+
+    name: str
+    is_number: bool = False
+    is_bar: bool = False
+
+
+Cell = str | Bar
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells in the order of the columns."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    marked: frozenset[int] = frozenset()
+    """Positions of rows that stand out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A plot; `name` is its file name under `plots/`, without suffix."""
+
+    name: str
+    caption: str
+    svg: str
+    """The picture itself; the only string that is markup already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Commands, shown letter by letter."""
+
+    text: str
+
+
+Block = Paragraph | Bullets | Table | Picture | Code
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One of the six steps."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A question of the reader's and its answer, on the first screen."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole report. The first screen is everything before the sections."""
+
+    title: str
+    verdict: str
+    """Two or three words on how sure the answer is."""
+    tone: Tone
+    headline: str
+    facts: Sequence[Fact]
+    command: Code | None
+    leaderboard: Sequence[Block]
+    sections: Sequence[Section]

@@ -1,0 +1,151 @@
+"""How numbers and untrusted words become text. Percent and points exist only from here on; everything before holds fractions."""
+
+import unicodedata
+
+from harness.config import Metric
+from harness.select.comparison import Interval
+
+EMPTY = "–"
+"""A cell without a value."""
+
+_NATS = {Metric.log_loss}
+
+
+def percent(frac: float | None) -> str:
+    """0.8123 -> `81.2 %`."""
+    return EMPTY if frac is None else f"{100 * frac:.1f}\N{NO-BREAK SPACE}%"
+
+
+def confidence(frac: float) -> str:
+    """0.95 -> `95 %`."""
+    return f"{100 * frac:g}\N{NO-BREAK SPACE}%"
+
+
+def points(frac: float) -> str:
+    """Size of a difference of two fractions: -0.0123 -> `1.2 points`."""
+    return f"{abs(100 * frac):.1f}\N{NO-BREAK SPACE}points"
+
+
+def signed_points(frac: float | None) -> str:
+    """0.0123 -> `+1.2`, in points; what rounds to zero has no sign."""
+    if frac is None:
+        return EMPTY
+    rounded = round(100 * frac, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def nats(value: float | None) -> str:
+    """Log loss with three decimals."""
+    return EMPTY if value is None else f"{value:.3f}"
+
+
+def score(metric: Metric, value: float | None) -> str:
+    """A score in its unit: percent, or nats for log loss."""
+    if metric not in _NATS or value is None:
+        return percent(value)
+    return f"{value:.3f}\N{NO-BREAK SPACE}nats"
+
+
+def score_range(metric: Metric, interval: Interval) -> str:
+    """Both ends of a score's interval: `78.1 to 83.0 %`."""
+    if metric in _NATS:
+        return f"{interval.low:.3f} to {interval.high:.3f}\N{NO-BREAK SPACE}nats"
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}\N{NO-BREAK SPACE}%"
+
+
+def difference(metric: Metric, value: float) -> str:
+    """Size of a difference of two scores."""
+    return f"{abs(value):.3f}\N{NO-BREAK SPACE}nats" if metric in _NATS else points(value)
+
+
+def difference_range(metric: Metric, interval: Interval) -> str:
+    """Both ends of a difference, signed: `-0.4 to +2.1 points`."""
+    if metric in _NATS:
+        return f"{interval.low:+.3f} to {interval.high:+.3f}\N{NO-BREAK SPACE}nats"
+    return f"{signed_points(interval.low)} to {signed_points(interval.high)}\N{NO-BREAK SPACE}points"
+
+
+def difference_with_range(metric: Metric, value: float, interval: Interval) -> str:
+    """A signed difference and both its ends, for table cells: `+1.6 (-0.8 to +4.0)`."""
+    if metric in _NATS:
+        return f"{value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+    return f"{signed_points(value)} ({signed_points(interval.low)} to {signed_points(interval.high)})"
+
+
+def ms(value: float | None) -> str:
+    """Milliseconds; two decimals below ten."""
+    if value is None:
+        return EMPTY
+    return f"{value:.2f}\N{NO-BREAK SPACE}ms" if value < 10 else f"{value:.1f}\N{NO-BREAK SPACE}ms"
+
+
+def mib(value: float | None) -> str:
+    """Mebibytes; whole ones from a hundred on."""
+    if value is None:
+        return EMPTY
+    return f"{value:.1f}\N{NO-BREAK SPACE}MiB" if value < 100 else f"{value:,.0f}\N{NO-BREAK SPACE}MiB"
+
+
+def gib(value: float | None) -> str:
+    """Gibibytes."""
+    return EMPTY if value is None else f"{value:.1f}\N{NO-BREAK SPACE}GiB"
+
+
+def millions(value: float | None) -> str:
+    """Parameters, given in millions; small heads in thousands (`10.2 k`)."""
+    if value is None:
+        return EMPTY
+    return f"{value:.2f}\N{NO-BREAK SPACE}M" if value >= 0.1 else f"{1000 * value:.1f}\N{NO-BREAK SPACE}k"
+
+
+def gmacs(value: float | None) -> str:
+    """Multiply-adds in 10^9."""
+    return EMPTY if value is None else f"{value:.2f}"
+
+
+def rate(value: float | None) -> str:
+    """Images per second."""
+    return EMPTY if value is None else f"{value:,.1f}\N{NO-BREAK SPACE}images/s"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds below two minutes, minutes below two hours, hours from there on."""
+    if seconds is None:
+        return EMPTY
+    if seconds < 120:
+        return f"{seconds:.1f}\N{NO-BREAK SPACE}s"
+    return f"{seconds / 60:.1f}\N{NO-BREAK SPACE}min" if seconds < 7200 else f"{seconds / 3600:.1f}\N{NO-BREAK SPACE}h"
+
+
+def count(value: int | None) -> str:
+    """A whole number with separated thousands."""
+    return EMPTY if value is None else f"{value:,}"
+
+
+def ratio(value: float) -> str:
+    """One decimal."""
+    return f"{value:.1f}"
+
+
+def plain(value: object) -> str:
+    """Any other value as one line of text; None is an empty cell."""
+    return EMPTY if value is None else one_line(str(value))
+
+
+def one_line(text: str) -> str:
+    r"""Untrusted text on one line: control, direction and line-separating characters as escapes (`\n`, `\x1b`, `\u202e`)."""
+    return "".join(_visible(character) for character in text)
+
+
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters, the middle left out: both ends of a name tell it apart."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) * 2 // 3
+    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        return character.encode("unicode_escape").decode("ascii")
+    return character

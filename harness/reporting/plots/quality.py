@@ -1,0 +1,174 @@
+"""Pictures of scores: against latency with the Pareto front, and over freeze depth."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from harness.config import Metric
+from harness.reporting.plots.style import FONT_PT, INK, LINES, MARKERS, QUIET, VERMILION, gap_in_data, label, new_figure, spread, width_pt
+from harness.reporting.wording import METRIC_NAMES
+from harness.select.ranking import Entry, Ranking
+
+_WIDTH_IN, _HEIGHT_IN = 8.0, 4.4
+_LEFT_IN, _BOTTOM_IN, _TOP_IN = 0.75, 0.6, 0.45
+
+
+def quality_latency(ranking: Ranking) -> Figure | None:
+    """Score against median latency, one point per candidate; None when no latency was measured."""
+    known = [entry for entry in ranking.entries if entry.cost.latency_ms_p50 is not None]
+    if not known:
+        return None
+    colours = line_colours(ranking)
+    figure, axes = _axes_with_margin([*colours, "freeze depth"])
+    markers = _depth_markers(ranking)
+    for entry in known:
+        _point(axes, ranking, entry, colours.get(entry.candidate.line, QUIET), markers[entry.candidate.row.freeze])
+    _front(axes, ranking)
+    _limit(axes, ranking.rank.max_latency_ms)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("median latency of one image (ms), lower is better")
+    axes.set_ylabel(score_axis(ranking.metric))
+    _keys(axes, colours, markers, is_front_shown=True)
+    return figure
+
+
+def freeze_depth(ranking: Ranking) -> Figure | None:
+    """Score over the frozen share of the blocks, one line per backbone; None when no depth is known."""
+    lines = _lines(ranking)
+    if not lines:
+        return None
+    colours = line_colours(ranking)
+    figure, axes = _axes_with_margin([label(name) for name in colours])
+    for place, (name, entries) in enumerate(lines.items()):
+        _line(axes, ranking, entries, colours.get(name, QUIET), shift=0.6 * (place - (len(lines) - 1) / 2) if name in colours else 0.0)
+    axes.set_xlim(-5, 105)
+    axes.set_xticks([0, 25, 50, 75, 100], ["none", "25 %", "50 %", "75 %", "all"])
+    axes.set_xlabel("share of the backbone's blocks that is frozen")
+    axes.set_ylabel(score_axis(ranking.metric))
+    _direct_labels(axes, ranking, {name: entries for name, entries in lines.items() if name in colours}, colours)
+    return figure
+
+
+def score_axis(metric: Metric) -> str:
+    """What a score axis says."""
+    return f"val {METRIC_NAMES[metric]} ({'nats, lower is better' if metric is Metric.log_loss else '%'})"
+
+
+def shown(metric: Metric, value: float) -> float:
+    """A score in the axis's unit."""
+    return value if metric is Metric.log_loss else 100 * value
+
+
+def line_colours(ranking: Ranking) -> dict[str, str]:
+    """Colours of the lines with the best scores; the recommended one's first. Others are drawn grey."""
+    ordered = [ranking.recommended, *ranking.entries] if ranking.recommended else ranking.entries
+    names = list(dict.fromkeys(entry.candidate.line for entry in ordered if entry is not None))
+    return dict(zip(names, LINES, strict=False))
+
+
+def _axes_with_margin(names: Sequence[str]) -> tuple[Figure, Axes]:
+    """Axes that leave room at the right for the longest name."""
+    figure = new_figure(_WIDTH_IN, _HEIGHT_IN, layout="none")
+    margin_in = max(width_pt(label(name)) for name in names) / 72 + 0.5
+    width_in = _WIDTH_IN - _LEFT_IN - margin_in
+    height_in = _HEIGHT_IN - _BOTTOM_IN - _TOP_IN
+    axes = figure.add_axes((_LEFT_IN / _WIDTH_IN, _BOTTOM_IN / _HEIGHT_IN, width_in / _WIDTH_IN, height_in / _HEIGHT_IN))
+    return figure, axes
+
+
+def _depth_markers(ranking: Ranking) -> dict[str, str]:
+    """A marker per freeze depth, from all frozen to none."""
+    share = {entry.candidate.row.freeze: _frozen_share(entry) for entry in ranking.entries}
+    ordered = sorted(share, key=lambda freeze: (-(share[freeze] or 0.0), freeze))
+    return {freeze: MARKERS[place % len(MARKERS)] for place, freeze in enumerate(ordered)}
+
+
+def _frozen_share(entry: Entry) -> float | None:
+    row = entry.candidate.row
+    return row.num_frozen_blocks / row.num_blocks if row.num_frozen_blocks is not None and row.num_blocks else None
+
+
+def _errors(ranking: Ranking, entry: Entry) -> tuple[float, tuple[list[float], list[float]]]:
+    """Score and the lengths of its interval's two arms, in the axis's unit; shape 2 x 1 as matplotlib wants it."""
+    low, middle, high = (shown(ranking.metric, value) for value in (entry.interval.low, entry.score, entry.interval.high))
+    return middle, ([max(middle - low, 0.0)], [max(high - middle, 0.0)])
+
+
+def _point(axes: Axes, ranking: Ranking, entry: Entry, colour: str, marker: str) -> None:
+    middle, arms = _errors(ranking, entry)
+    face = "white" if entry.breaches else colour
+    latency_ms = entry.cost.latency_ms_p50 or 0.0
+    axes.errorbar(latency_ms, middle, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.45, zorder=2)
+    axes.plot(latency_ms, middle, marker=marker, color=colour, markerfacecolor=face, markersize=6.5, linestyle="none", zorder=3)
+    if entry is ranking.recommended:
+        axes.plot(latency_ms, middle, marker="o", markersize=15, markerfacecolor="none", markeredgecolor=INK, linestyle="none", zorder=4)
+
+
+def _front(axes: Axes, ranking: Ranking) -> None:
+    front = sorted((entry.cost.latency_ms_p50 or 0.0, entry.score) for entry in ranking.entries if entry.on_front)
+    if front:
+        heights = [shown(ranking.metric, value) for _, value in front]
+        axes.step([latency_ms for latency_ms, _ in front], heights, where="post", color="#555555", linewidth=1.1, linestyle="--", zorder=1)
+
+
+def _limit(axes: Axes, limit: float | None) -> None:
+    if limit is not None:
+        axes.axvline(limit, color=VERMILION, linewidth=1.2)
+        text = f" rank.max_latency_ms={limit:g}"
+        axes.text(limit, 1.01, text, color=VERMILION, transform=axes.get_xaxis_transform(), va="bottom", ha="center")
+
+
+def _keys(axes: Axes, colours: dict[str, str], markers: dict[str, str], *, is_front_shown: bool) -> None:
+    """What colours, shapes and lines mean, at the right of the axes."""
+    lines = [Line2D([], [], color=colour, linewidth=5, label=label(name)) for name, colour in colours.items()]
+    first = axes.legend(handles=lines, title="backbone", loc="upper left", bbox_to_anchor=(1.01, 1.02), alignment="left", handlelength=1.0)
+    axes.add_artist(first)
+    shapes = [Line2D([], [], color="#555555", marker=marker, linestyle="none", label=freeze) for freeze, marker in markers.items()]
+    shapes.append(
+        Line2D([], [], marker="o", markersize=11, markerfacecolor="none", markeredgecolor=INK, linestyle="none", label="recommended")
+    )
+    if is_front_shown:
+        shapes.append(Line2D([], [], color="#555555", linestyle="--", label="Pareto front"))
+    axes.legend(handles=shapes, title="freeze depth", loc="lower left", bbox_to_anchor=(1.01, -0.02), alignment="left", handlelength=1.4)
+
+
+def _lines(ranking: Ranking) -> dict[str, list[Entry]]:
+    lines: dict[str, list[Entry]] = defaultdict(list)
+    for entry in ranking.entries:
+        if _frozen_share(entry) is not None:
+            lines[entry.candidate.line].append(entry)
+    return {name: sorted(entries, key=lambda entry: _frozen_share(entry) or 0.0) for name, entries in lines.items()}
+
+
+def _line(axes: Axes, ranking: Ranking, entries: Sequence[Entry], colour: str, shift: float) -> None:
+    places = [100 * (_frozen_share(entry) or 0.0) + shift for entry in entries]
+    heights = [shown(ranking.metric, entry.score) for entry in entries]
+    axes.plot(places, heights, color=colour, linewidth=1.6, marker="o", markersize=4.5, zorder=1 if colour == QUIET else 3)
+    for place, entry in zip(places, entries, strict=True):
+        middle, arms = _errors(ranking, entry)
+        axes.errorbar(place, middle, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
+        if entry is ranking.recommended:
+            axes.plot(place, middle, marker="o", markersize=13, markerfacecolor="none", markeredgecolor=INK, zorder=4)
+
+
+def _direct_labels(axes: Axes, ranking: Ranking, lines: dict[str, list[Entry]], colours: dict[str, str]) -> None:
+    """Each line's name at the right, at the height where the line ends, moved apart where names would touch."""
+    height_in = _HEIGHT_IN - _BOTTOM_IN - _TOP_IN
+    ends = [shown(ranking.metric, entries[-1].score) for entries in lines.values()]
+    axes.set_ylim(axes.get_ylim())
+    heights = spread(ends, gap_in_data(axes, height_in))
+    for (name, entries), height, end in zip(lines.items(), heights, ends, strict=True):
+        from_x = 100 * (_frozen_share(entries[-1]) or 0.0)
+        axes.annotate(
+            label(name),
+            xy=(from_x + 1, end),
+            xytext=(108, height),
+            color=colours[name],
+            va="center",
+            fontsize=FONT_PT,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colours[name], "linewidth": 0.6, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2},
+        )

@@ -1,0 +1,128 @@
+"""How every picture looks, and how it becomes a file: colours that colour-blind readers can tell apart, text as outlines."""
+
+import io
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from harness.reporting.formats import one_line, shorten
+from harness.study.store import atomic_write
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK = "#0072B2", "#D55E00", "#009E73", "#B0568C", "#C98500", "#3B9BD1", "#222222"
+"""After Okabe and Ito, the light ones darkened so that they read as text on white."""
+LINES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+QUIET = "#B4B4B4"
+FONT_PT = 9.0
+
+_RC: Any = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": FONT_PT,
+    "text.parse_math": False,  # a `$` in a class name is a `$`
+    "text.color": INK,
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": INK,
+    "axes.titlesize": FONT_PT,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-6, 9),
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "xtick.labelsize": FONT_PT - 0.5,
+    "ytick.labelsize": FONT_PT - 0.5,
+    "legend.frameon": False,
+    "legend.fontsize": FONT_PT - 0.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "model-selection-harness",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+def themed() -> Any:
+    """Context in which figures are drawn and saved."""
+    return mpl.rc_context(_RC)
+
+
+def new_figure(width_in: float, height_in: float, **layout: Any) -> Figure:
+    """An empty figure that no global state knows of."""
+    figure = Figure(figsize=(width_in, height_in), layout=layout.pop("layout", "constrained"))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write `name.svg` and `name.png`; return the SVG for a page that holds several."""
+    svg, png = io.StringIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    for suffix, content in (("svg", svg.getvalue().encode()), ("png", png.getvalue())):
+        with atomic_write(folder / f"{name}.{suffix}") as temporary:
+            temporary.write_bytes(content)
+    return inline(svg.getvalue(), name)
+
+
+def inline(svg: str, name: str) -> str:
+    """An SVG element for an HTML page: no prolog, no comments, every id made unique by the picture's name."""
+    svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'<svg ([^>]*?)\bwidth="[^"]*"', r"<svg \1", svg, count=1)
+    svg = re.sub(r'<svg ([^>]*?)\bheight="[^"]*"', r'<svg aria-hidden="true" \1', svg, count=1)
+    return re.sub(r"\n\s*", "\n", svg).strip()
+
+
+def label(text: str, length: int = 34) -> str:
+    """A name fit for a picture: one line, not too long, and no character that the font cannot draw."""
+    return "".join(character if _has_glyph(ord(character)) else "□" for character in shorten(one_line(text), length))
+
+
+def width_pt(text: str) -> float:
+    """About how wide a text is drawn (points)."""
+    return 0.53 * FONT_PT * len(text)
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Positions near the wanted ones, in the same order, that are at least `gap` apart."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    groups: list[list[int]] = []
+    centres: list[float] = []
+    for i in order:  # merge each position with the group below it until groups no longer touch
+        groups.append([i])
+        centres.append(wanted[i])
+        while len(groups) > 1 and centres[-1] - centres[-2] < gap * (len(groups[-1]) + len(groups[-2])) / 2:
+            merged = groups[-2] + groups[-1]
+            groups[-2:], centres[-2:] = [merged], [sum(wanted[k] for k in merged) / len(merged)]
+    placed = list(wanted)
+    for group, centre in zip(groups, centres, strict=True):
+        for place, i in enumerate(group):
+            placed[i] = centre + gap * (place - (len(group) - 1) / 2)
+    return placed
+
+
+def gap_in_data(axes: Axes, height_in: float) -> float:
+    """Vertical distance (data units) of two text lines in axes that are `height_in` high."""
+    low, high = axes.get_ylim()
+    return 1.25 * FONT_PT / 72 / height_in * (high - low)
+
+
+@cache
+def _has_glyph(code: int) -> bool:
+    return bool(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_char_index(code))

@@ -1,0 +1,44 @@
+"""What several sections ask of a ranking's rows."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from harness.reporting.document import Column, Picture, Table
+from harness.reporting.formats import plain
+from harness.select.ranking import Ranking
+from harness.study.row import Row
+
+Pictures = dict[str, Picture]
+
+MAX_LISTED = 50
+"""Lines of a long table; `ranking.csv` and `results.csv` have them all."""
+
+
+def ranked_rows(ranking: Ranking) -> list[Row]:
+    """Rows of all ranked candidates, best first."""
+    return [row for entry in ranking.entries for row in entry.candidate.rows]
+
+
+def known_rows(ranking: Ranking) -> list[Row]:
+    """The ranked rows, or the failed ones when there are no others."""
+    return ranked_rows(ranking) or list(ranking.failed)
+
+
+def profile(ranking: Ranking) -> dict[str, Any]:
+    """The data profile; empty when no job got as far as the data."""
+    return next((row.details.profile for row in known_rows(ranking) if row.details.profile), {})
+
+
+def distinct(rows: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+    """Rows of a table without repetitions, in order."""
+    return list({tuple(row): row for row in rows}.values())
+
+
+def pairs(title: str, names: tuple[str, str], values: Iterable[tuple[str, object]]) -> Table:
+    """A table of names and values."""
+    return Table(title, [Column(names[0]), Column(names[1])], [(name, plain(value)) for name, value in values])
+
+
+def picture(pictures: Pictures, *names: str) -> list[Picture]:
+    """Those of the named pictures that could be drawn."""
+    return [pictures[name] for name in names if name in pictures]

@@ -1,0 +1,63 @@
+"""Step 2: the machine, the limits, and the time that was used."""
+
+from harness.reporting import formats
+from harness.reporting.document import Block, Column, Paragraph, Section, Table
+from harness.reporting.sections.facts import distinct, known_rows, ranked_rows
+from harness.select.limits import number, set_limits
+from harness.select.ranking import Ranking
+
+TITLE = "Assess the resources"
+
+
+def build(ranking: Ranking) -> Section:
+    """Where it was measured, what must be respected, how fast it went."""
+    blocks: list[Block] = [_machines(ranking), Paragraph(_limits(ranking)), Paragraph(_time(ranking))]
+    blocks += [Paragraph(_throughput(ranking))] if _rates(ranking) else []
+    return Section("resources", TITLE, blocks)
+
+
+def _machines(ranking: Ranking) -> Table:
+    columns = ["machine", "device", "accelerator", "processor", "cores", "threads used", "memory", "accelerator memory", "arithmetic"]
+    rows = []
+    for row in known_rows(ranking):
+        found = row.details.machine
+        cores, threads = found.get("num_cores"), row.num_threads or found.get("num_threads")
+        names = [
+            formats.plain(row.host),
+            formats.plain(row.device),
+            formats.plain(found.get("device_name")),
+            formats.plain(found.get("cpu_name")),
+        ]
+        memory = [formats.gib(found.get("memory_gib")), formats.gib(found.get("accelerator_memory_gib"))]
+        rows.append([*names, formats.count(cores), formats.count(threads), *memory, formats.plain(row.precision)])
+    is_number = {"cores", "threads used", "memory", "accelerator memory"}
+    return Table("Where it was measured", [Column(name, is_number=name in is_number) for name in columns], distinct(rows))
+
+
+def _limits(ranking: Ranking) -> str:
+    limits = set_limits(ranking.rank)
+    if not limits:
+        return "No limits were given: every candidate may be recommended. Limits such as rank.max_latency_ms or rank.max_params_m are hard filters."
+    asked = ", ".join(f"rank.{key}={number(value)}" for key, value in limits.items())
+    return f"Limits: {asked}. {len(ranking.eligible)} of {len(ranking.entries)} candidates meet them."
+
+
+def _time(ranking: Ranking) -> str:
+    rows = [*ranked_rows(ranking), *ranking.failed]
+    known = [row.total_s for row in rows if row.total_s is not None]
+    used = formats.duration(sum(known)) if known else "an unknown time"
+    longest = f", the longest {formats.duration(max(known))}" if len(known) > 1 else ""
+    failed = f" ({len(ranking.failed)} of them failed)" if ranking.failed else ""
+    return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{failed} took {used} in all{longest}."
+
+
+def _rates(ranking: Ranking) -> list[tuple[float, str]]:
+    return sorted((rate, entry.label) for entry in ranking.entries if (rate := entry.cost.throughput_ips) is not None)
+
+
+def _throughput(ranking: Ranking) -> str:
+    rates = _rates(ranking)
+    (slow, slow_label), (fast, fast_label) = rates[0], rates[-1]
+    if len(rates) == 1:
+        return f"Measured throughput: {formats.rate(fast)} ({fast_label})."
+    return f"Measured throughput: from {formats.rate(slow)} ({slow_label}) to {formats.rate(fast)} ({fast_label})."

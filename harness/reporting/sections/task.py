@@ -1,0 +1,91 @@
+"""Step 1: what is asked, and what the data are like."""
+
+import numpy as np
+
+from harness.config import Metric
+from harness.reporting import formats
+from harness.reporting.document import Block, Bullets, Cell, Column, Paragraph, Section, Table, Tone
+from harness.reporting.sections.facts import MAX_LISTED, known_rows, pairs, profile
+from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES
+from harness.select.ranking import Ranking
+
+TITLE = "Define the task, profile the data"
+
+
+def build(ranking: Ranking) -> Section:
+    """Classes, counts, image sizes, what was left out, and the metric that follows."""
+    blocks: list[Block] = [Paragraph(_task(ranking)), Paragraph(_metric(ranking))]
+    blocks += [Paragraph(_baseline(ranking))] if ranking.baseline else []
+    found = profile(ranking)
+    if not found:
+        return Section("task", TITLE, [*blocks, Paragraph("No job got as far as reading the data.", Tone.warning)])
+    blocks += [_counts(ranking), _images(ranking), *_doubts(ranking)]
+    return Section("task", TITLE, blocks)
+
+
+def _task(ranking: Ranking) -> str:
+    row, found = known_rows(ranking)[0], profile(ranking)
+    if not found:
+        return f"Data set {formats.one_line(row.dataset)}: each image belongs to one class."
+    where = f" from {formats.one_line(found['root'])}" if found.get("root") else ""
+    return (
+        f"Data set {formats.one_line(row.dataset)}{where}: {formats.count(found['num_used'])} of {formats.count(found['num_found'])} images "
+        f"are used, each in one of {len(ranking.class_names)} classes. The largest class of train has "
+        f"{formats.ratio(found['imbalance_ratio'])} times the images of the smallest."
+    )
+
+
+def _metric(ranking: Ranking) -> str:
+    name = METRIC_NAMES[ranking.metric]
+    return f"Candidates are ranked by {name} ({ranking.metric_reason}): {METRIC_MEANINGS[ranking.metric]}."
+
+
+def _baseline(ranking: Ranking) -> str:
+    """Always naming the most frequent class: what a score must beat to mean anything."""
+    most = int(np.bincount(ranking.labels_N, minlength=len(ranking.class_names)).argmax())
+    name = formats.one_line(ranking.class_names[most])
+    sentence = f"Without looking at an image, always answering “{name}” is right on {formats.percent(ranking.baseline['accuracy'])} of the val images"
+    value = ranking.baseline.get(ranking.metric.value)
+    if ranking.metric is Metric.accuracy or value is None:
+        return f"{sentence}."
+    basis = "stating the class shares of val" if ranking.metric is Metric.log_loss else "that answer"
+    return f"{sentence}; by {METRIC_NAMES[ranking.metric]}, {basis} scores {formats.score(ranking.metric, value)}."
+
+
+def _counts(ranking: Ranking) -> Table:
+    counts = profile(ranking)["class_counts"]
+    splits = [split for split in counts if sum(counts[split].values())]
+    columns = [Column("class"), *(Column(split, is_number=True) for split in splits)]
+    rows: list[list[Cell]] = [
+        [formats.one_line(name), *(formats.count(counts[split].get(name, 0)) for split in splits)]
+        for name in ranking.class_names[:MAX_LISTED]
+    ]
+    if len(ranking.class_names) > MAX_LISTED:
+        hidden = ranking.class_names[MAX_LISTED:]
+        more = (formats.count(sum(counts[split].get(name, 0) for name in hidden)) for split in splits)
+        rows.append([f"{len(hidden)} more classes", *more])
+    rows.append(["all", *(formats.count(sum(counts[split].values())) for split in splits)])
+    return Table("Images per class and split", columns, rows, marked=frozenset({len(rows) - 1}))
+
+
+def _images(ranking: Ranking) -> Table:
+    found = profile(ranking)
+    sides = [
+        (f"{name} (pixels)", ", ".join(f"{key} {formats.count(value)}" for key, value in found[name].items()))
+        for name in ("widths", "heights")
+        if found.get(name)
+    ]
+    modes = ", ".join(f"{mode} {formats.count(number)}" for mode, number in found.get("modes", {}).items())
+    checks = [
+        ("unreadable files", formats.count(found.get("num_unreadable", 0))),
+        ("equal images within a split, kept", formats.count(found.get("num_duplicates_within", 0))),
+        ("equal images across splits, left out", formats.count(found.get("num_duplicates_across", 0))),
+        ("equal images with different labels", formats.count(found.get("num_label_conflicts", 0))),
+    ]
+    return pairs("Image quality", ("what", "found"), [*sides, ("modes as stored", modes or None), *checks])
+
+
+def _doubts(ranking: Ranking) -> list[Block]:
+    found = profile(ranking)
+    sentences = [formats.one_line(note) for note in [*found.get("notes", []), *found.get("unreadable", [])]]
+    return [Bullets(sentences)] if sentences else []

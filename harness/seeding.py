@@ -1,0 +1,15 @@
+"""One seed for everything random in a job; zero is a seed like any other."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch, and ask torch for deterministic algorithms where it has them."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  image augmentations draw from the global generator
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,76 @@
+"""The user's limits as hard filters: which candidates they exclude, and by how much."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.config import RankConfig
+from harness.select.candidates import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One limit that one candidate does not meet, or is not known to meet."""
+
+    key: str
+    """Field of `RankConfig`."""
+    value: float | None
+    limit: float
+
+    @property
+    def text(self) -> str:
+        name, _, unit = _LIMITS[self.key]
+        asked = f"rank.{self.key}={number(self.limit)}"
+        if self.value is None:
+            return f"{name} is unknown, and {asked} asks for it"
+        return f"{name} {_with_unit(self.value, unit)} is above {asked}"
+
+    @property
+    def miss(self) -> str:
+        """By how much the limit is missed, in words."""
+        name, _, unit = _LIMITS[self.key]
+        return f"{name} unknown" if self.value is None else f"{name} by {_with_unit(self.value - self.limit, unit)}"
+
+    @property
+    def ratio(self) -> float:
+        """Value over limit; infinite when the value is unknown."""
+        return float("inf") if self.value is None else self.value / self.limit
+
+
+def breaches(candidate: Candidate, rank: RankConfig) -> list[Breach]:
+    """The limits that a candidate does not meet. A value that was not measured does not meet one."""
+    found = []
+    for key, (_, column, _) in _LIMITS.items():
+        limit, value = getattr(rank, key), getattr(candidate.cost, column)
+        if limit is not None and (value is None or value > limit):
+            found.append(Breach(key, value, limit))
+    return found
+
+
+def excluded(candidate: Candidate, rank: RankConfig) -> list[str]:
+    """Why the limits exclude a candidate, one sentence each; empty when they do not."""
+    return [breach.text for breach in breaches(candidate, rank)]
+
+
+def set_limits(rank: RankConfig) -> dict[str, float]:
+    """The limits that were given: key without `rank.` -> value."""
+    return {key: limit for key in _LIMITS if (limit := getattr(rank, key)) is not None}
+
+
+def number(value: float) -> str:
+    """Two decimals at most from one on, three significant digits below."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) >= 1 else f"{value:.3g}"
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{number(value)} {unit}"
+
+
+_LIMITS: Mapping[str, tuple[str, str, str]] = {
+    "max_latency_ms": ("latency", "latency_ms_p50", "ms"),
+    "max_params_m": ("parameters", "params_m", "million"),
+    "max_gmacs": ("multiply-adds", "gmacs", "GMACs"),
+    "max_peak_mem_mib": ("peak memory", "peak_mem_mib", "MiB"),
+    "max_weights_mib": ("size on disk", "weights_mib", "MiB"),
+    "max_train_min": ("training time", "train_min", "min"),
+}
+"""Field of `RankConfig` -> name for people, field of `Cost`, unit."""

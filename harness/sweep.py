@@ -1,0 +1,26 @@
+"""Entry: `python -m harness.sweep backbone=a,b freeze=all,none data=folder data.root=...`, one job per candidate and seed.
+
+Hydra composes one configuration per job; the sweeper in `hydra_plugins/` prepares them all, runs those that are not
+done, and ends with the table, the report and a recommendation.
+"""
+
+from omegaconf import DictConfig
+
+from harness import cli
+from harness.config import SweepConfig
+
+
+def main() -> None:
+    """Console entry point."""
+    cli.launch(run_job, config_name="sweep", schema=SweepConfig)
+
+
+def run_job(cfg: DictConfig) -> str:
+    """Hydra's task function: one job from configuration to row, in a process of its own. Returns the job's id."""
+    from harness.grid import run_composed
+
+    return run_composed(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From a backbone to a fitted network: freeze plan, head, training, prediction."""

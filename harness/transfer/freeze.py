@@ -1,0 +1,87 @@
+"""The freeze plan: which tensors stay fixed, how the network is put in train mode, and the proof that nothing fixed has moved."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.backbones.backbone import Block
+from harness.errors import FrozenChangedError
+from harness.transfer.depth import FreezeDepth
+
+
+@dataclass(frozen=True, slots=True)
+class FreezePlan:
+    """Which part of a trunk is fixed in one phase of training."""
+
+    depth: FreezeDepth
+    num_blocks: int
+    num_frozen_blocks: int
+    boundary: str | None
+    """Module name of the last frozen block; None when nothing is frozen."""
+    frozen: frozenset[str]
+    """Names of the trunk's frozen parameters and buffers."""
+
+    @property
+    def is_whole_trunk(self) -> bool:
+        return self.num_frozen_blocks == self.num_blocks
+
+
+def plan_freeze(blocks: Sequence[Block], depth: FreezeDepth) -> FreezePlan:
+    """Fix the first blocks of a trunk. Raises ConfigError when the depth asks for more blocks than there are."""
+    num_frozen = depth.num_frozen(len(blocks))
+    fixed = blocks[:num_frozen]
+    return FreezePlan(
+        depth=depth,
+        num_blocks=len(blocks),
+        num_frozen_blocks=num_frozen,
+        boundary=fixed[-1].name if fixed else None,
+        frozen=frozenset(name for block in fixed for name in block.tensors),
+    )
+
+
+def apply_freeze(trunk: nn.Module, plan: FreezePlan) -> None:
+    """Let gradients flow into the trainable parameters only."""
+    for name, parameter in trunk.named_parameters():
+        parameter.requires_grad_(name not in plan.frozen)
+
+
+def set_train_mode(trunk: nn.Module, plan: FreezePlan) -> None:
+    """Train mode for what learns, eval mode for what is frozen.
+
+    Batch-norm in train mode would move its running statistics although its parameters are fixed, and dropout in a
+    frozen part would make its output random: both belong in eval mode.
+    """
+    trunk.train()
+    for name, module in trunk.named_modules():
+        owned = [f"{name}.{key}" if name else key for key in tensors_of(module)]
+        if owned and plan.frozen.issuperset(owned):
+            module.eval()
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer by name, non-persistent buffers included."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def frozen_digests(trunk: nn.Module, plan: FreezePlan) -> dict[str, str]:
+    """A hash of the bytes of each frozen tensor."""
+    return {name: _digest(tensor) for name, tensor in tensors_of(trunk).items() if name in plan.frozen}
+
+
+def check_frozen(trunk: nn.Module, plan: FreezePlan, before: dict[str, str]) -> None:
+    """Compare frozen tensors with their digests from before training, bit by bit. Raises FrozenChangedError with their names."""
+    after = frozen_digests(trunk, plan)
+    moved = [name for name, digest in before.items() if after.get(name) != digest]
+    if moved:
+        names = ", ".join(moved[:3]) + (f" and {len(moved) - 3} more" if len(moved) > 3 else "")
+        raise FrozenChangedError(
+            f"freeze={plan.depth}: {names} changed during training although frozen; the row is not to be trusted. Please report this."
+        )
+
+
+def _digest(tensor: Tensor) -> str:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return hashlib.blake2b(flat.view(torch.uint8).numpy().data if flat.numel() else b"", digest_size=16).hexdigest()

@@ -1,0 +1,42 @@
+"""The learning curves of a job, and a copy of the weights of its best epoch so far."""
+
+import math
+from collections.abc import Set as AbstractSet
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import DivergedError
+from harness.study.row import Epoch
+from harness.transfer.freeze import tensors_of
+
+
+class Keeper:
+    """Chooses the epoch with the lowest val log loss: a proper score, steadier than accuracy on few images."""
+
+    def __init__(self, network: nn.Module, fixed: AbstractSet[str]) -> None:
+        self.curve: list[Epoch] = []
+        self.chosen_epoch: int | None = None
+        self._network = network
+        self._fixed = fixed  # tensors that no phase changes need no copy
+        self._best_loss = math.inf
+        self._best: dict[str, Tensor] = {}
+
+    def add(self, point: Epoch) -> None:
+        """Take one point of the curve; keep the present weights if it is the best. Raises DivergedError when val loss is not finite."""
+        if not math.isfinite(point.val_loss):
+            raise DivergedError(f"val log loss is {point.val_loss} after epoch {point.epoch}; try a lower train.lr.")
+        self.curve.append(point)
+        if point.val_loss < self._best_loss:
+            self._best_loss, self.chosen_epoch = point.val_loss, point.epoch
+            self._best = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
+
+    def restore(self) -> None:
+        """Put the weights of the chosen epoch back."""
+        changing = self._changing()
+        with torch.no_grad():
+            for name, tensor in self._best.items():
+                changing[name].copy_(tensor)
+
+    def _changing(self) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in tensors_of(self._network).items() if name not in self._fixed}

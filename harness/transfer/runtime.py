@@ -1,0 +1,73 @@
+"""Where and in which arithmetic a job computes: the user's wish made exact on this machine."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.config import Device, Precision
+from harness.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A resolved device and precision; neither field is `auto`."""
+
+    device: Device
+    precision: Precision
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device(self.device.value)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which a trunk runs."""
+        if self.precision is Precision.float32:
+            return nullcontext()
+        return torch.autocast(self.device.value, dtype=torch.bfloat16)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a module to the device, in channels-last memory format, which convolutions prefer everywhere."""
+        return module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def send(self, batch: Tensor) -> Tensor:
+        """Move a batch of images (B x C x H x W), features (B x D) or labels (B) to the device."""
+        layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
+        return batch.to(self.torch_device, non_blocking=True, memory_format=layout)
+
+    def synchronise(self) -> None:
+        """Wait until the device has done what was asked of it; needed before reading a clock."""
+        if self.device is Device.cuda:
+            torch.cuda.synchronize()
+        elif self.device is Device.mps:
+            torch.mps.synchronize()
+
+
+def resolve_runtime(device: Device, precision: Precision) -> Runtime:
+    """Make `auto` exact. Raises ConfigError for a device that is not here or cannot compute in the precision asked for."""
+    found = _available()
+    resolved = found[0] if device is Device.auto else device
+    if resolved not in found:
+        raise ConfigError(f"device={device.value}: not on this machine; give {', '.join(d.value for d in found)} or auto.")
+    if precision is Precision.auto:
+        precision = Precision.bfloat16 if _computes_bfloat16(resolved) else Precision.float32
+    if precision is Precision.bfloat16 and resolved is Device.mps:
+        raise ConfigError("precision=bfloat16: not supported on mps here; give precision=float32 or auto.")
+    return Runtime(resolved, precision)
+
+
+def _available() -> list[Device]:
+    """Devices of this machine, best first."""
+    there = {Device.cuda: torch.cuda.is_available(), Device.mps: torch.backends.mps.is_available(), Device.cpu: True}
+    return [device for device, is_there in there.items() if is_there]
+
+
+def _computes_bfloat16(device: Device) -> bool:
+    """Whether bfloat16 is a native instruction; emulated, it is slower than float32."""
+    if device is Device.cuda:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device is Device.cpu:
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return False

@@ -1,0 +1,65 @@
+"""A sweeper that prepares every job before the first one runs, tolerates the death of any of them, and always reports."""
+
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class GridSweeper(Sweeper):
+    """Every combination of the swept values, one job each."""
+
+    def __init__(self, params: dict[str, str] | None = None, max_batch_size: int | None = None) -> None:
+        self.params = params or {}
+        self.max_batch_size = max_batch_size
+        self.context: HydraContext
+        self.config: DictConfig
+        self.launcher: Launcher
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the grid that the command line spans. Ends the program with the sweep's exit status."""
+        combinations = self._combinations(arguments)
+        composed = [(self.context.config_loader.load_sweep_config(self.config, overrides), overrides) for overrides in combinations]
+        # Only now: what is imported here needs seconds, and a wrong key should be told at once.
+        from harness.grid import run_grid, to_config
+
+        sys.exit(run_grid([(to_config(config), overrides) for config, overrides in composed], self._launch, self._jobs_at_once()))
+
+    def _combinations(self, arguments: list[str]) -> list[list[str]]:
+        defaults = [f"{key}={value}" for key, value in self.params.items()]
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        choices = {override.get_key_element(): _values(override) for override in parser.parse_overrides(defaults + arguments)}
+        if "backbone" in choices:
+            from harness.grid import expand_backbones
+
+            choices["backbone"] = expand_backbones(choices["backbone"])
+        return [list(parts) for parts in itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
+
+    def _jobs_at_once(self) -> int | None:
+        """One by one on this machine, so that each job is reported as it ends and no job's timing disturbs another's."""
+        return 1 if type(self.launcher).__name__ == "BasicLauncher" else self.max_batch_size
+
+    def _launch(self, batch: Sequence[list[str]]) -> None:
+        # A job that failed has its row; what a launcher raises beyond that leaves a job without one, which is noticed.
+        self.launcher.launch(batch, initial_job_idx=self._num_launched)
+        self._num_launched += len(batch)
+
+    _num_launched = 0
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]

@@ -1,0 +1,147 @@
+"""The true hub path, against a server on loopback that behaves as the hub does, or misbehaves."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+SCRIPT = """
+import json, sys
+from harness.backbones.catalog import resolve
+from harness.backbones.load import load_backbone
+from harness.backbones.weights import find_weights
+from harness.config import Features
+from harness.errors import BackboneError
+for name in sys.argv[1:]:
+    spec = resolve(name)
+    try:
+        found = find_weights(spec, "pretrained")
+        trunk = load_backbone(spec, found, image_size=None, features=Features.pooled, seed=0).trunk
+    except BackboneError as error:
+        print(json.dumps({"error": str(error)}))
+        continue
+    total = float(sum(tensor.double().sum() for tensor in trunk.state_dict().values()))
+    print(json.dumps({"source": found.source, "sha256": found.sha256, "tag": found.tag, "licence": found.licence, "total": total}))
+"""
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Serves `files` (path -> content) with the headers that the hub client demands; paths in `cut` end half-way."""
+
+    files: dict[str, bytes] = {}  # noqa: RUF012 (set per test on a subclass)
+    cut: frozenset[str] = frozenset()
+
+    def do_HEAD(self) -> None:
+        self._reply(with_body=False)
+
+    def do_GET(self) -> None:
+        self._reply(with_body=True)
+
+    def _reply(self, *, with_body: bool) -> None:
+        content = self.files.get(self.path)
+        if content is None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", "c" * 40)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "c" * 40)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(content[: len(content) // 2] if self.path in self.cut else content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _state(name: str) -> dict[str, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        state: dict[str, Tensor] = timm.create_model(name).state_dict()
+    return state
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[tuple[str, type[_Hub]]]:
+    """Endpoint and handler of a hub with test_resnet as safetensors, test_vit as a pickle only, and a broken test_vit2."""
+    save_file(_state("test_resnet"), tmp_path / "model.safetensors")
+    torch.save(_state("test_vit"), tmp_path / "pytorch_model.bin")
+    safe, pickled = (tmp_path / "model.safetensors").read_bytes(), (tmp_path / "pytorch_model.bin").read_bytes()
+    broken = "/timm/test_vit2.r160_in1k/resolve/main/model.safetensors"
+    files = {
+        "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors": safe,
+        "/timm/test_vit.r160_in1k/resolve/main/pytorch_model.bin": pickled,
+        broken: safe,
+    }
+    handler = type("Handler", (_Hub,), {"files": files, "cut": frozenset({broken})})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", handler
+        server.shutdown()
+
+
+def _run(endpoint: str, home: Path, *names: str, offline: bool = False) -> list[dict[str, object]]:
+    """Each name's outcome in one fresh process: the hub client reads its environment when it is imported."""
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": str(int(offline)), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT, *names], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _total(state: dict[str, Tensor], *classifier: str) -> float:
+    return float(sum(tensor.double().sum() for name, tensor in state.items() if not name.startswith(classifier)))
+
+
+@pytest.mark.slow
+def test_download_then_cache(hub: tuple[str, type[_Hub]], tmp_path: Path) -> None:
+    """The first run downloads, the next finds the same bytes in the cache with the hub off; a pickle is the second choice."""
+    endpoint, _ = hub
+    resnet, vit = _run(endpoint, tmp_path / "home", "test_resnet", "test_vit")
+    assert (resnet["source"], resnet["tag"], resnet["licence"]) == ("hub", "r160_in1k", "apache-2.0")
+    assert resnet["sha256"] == hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    assert resnet["total"] == pytest.approx(_total(_state("test_resnet"), "fc."))
+    assert vit["source"] == "hub"
+    assert vit["total"] == pytest.approx(_total(_state("test_vit"), "head."))
+    (again,) = _run(endpoint, tmp_path / "home", "test_resnet", offline=True)
+    assert again == resnet | {"source": "cache"}
+
+
+@pytest.mark.slow
+def test_broken_transfer_and_missing_file(hub: tuple[str, type[_Hub]], tmp_path: Path) -> None:
+    """A transfer that breaks off is an error that says so and leaves nothing to trip over; so is a file that is not there."""
+    endpoint, _ = hub
+    broken, absent = _run(endpoint, tmp_path / "home", "test_vit2", "test_vit3")
+    assert f"download from {endpoint}/timm/test_vit2.r160_in1k failed" in str(broken["error"])
+    assert "holds none of model.safetensors, pytorch_model.bin" in str(absent["error"])
+    left = [path for path in (tmp_path / "home").rglob("*") if path.is_file() and path.stat().st_size > 1000]
+    assert left == []
+
+
+@pytest.mark.slow
+def test_damaged_cache_is_noticed(hub: tuple[str, type[_Hub]], tmp_path: Path) -> None:
+    """A cached file whose content is no longer what was downloaded is refused."""
+    endpoint, _ = hub
+    _run(endpoint, tmp_path / "home", "test_resnet")
+    (blob,) = (path for path in (tmp_path / "home").rglob("blobs/*"))
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    (outcome,) = _run(endpoint, tmp_path / "home", "test_resnet", offline=True)
+    assert "is damaged" in str(outcome["error"])

@@ -1,0 +1,94 @@
+"""Names: aliases, tags, globs, and what is said when there is no such thing."""
+
+import pytest
+
+from harness.backbones.catalog import ALIASES, expand, pretrained_tags, resolve
+from harness.backbones.imagenet import published_top1
+from harness.errors import BackboneError
+
+
+@pytest.mark.parametrize(
+    ("typed", "model", "family", "library"),
+    [
+        ("alexnet", "alexnet", "alexnet", "torchvision"),
+        ("squeezenet", "squeezenet1_1", "squeezenet", "torchvision"),
+        ("googlenet", "googlenet", "googlenet", "torchvision"),
+        ("shufflenet", "shufflenet_v2_x1_0", "shufflenet", "torchvision"),
+        ("vgg", "vgg16", "vgg", "timm"),
+        ("vgg19", "vgg19", "vgg", "timm"),
+        ("resnet", "resnet50", "resnet", "timm"),
+        ("resnet18", "resnet18", "resnet", "timm"),
+        ("inception", "inception_v3", "inception_v3", "timm"),
+        ("densenet", "densenet121", "densenet", "timm"),
+        ("mobilenet", "mobilenetv3_large_100", "mobilenetv3", "timm"),
+        ("mobilenetv2", "mobilenetv2_100", "efficientnet", "timm"),
+        ("mobilenetv3", "mobilenetv3_large_100", "mobilenetv3", "timm"),
+        ("efficientnet", "efficientnet_b0", "efficientnet", "timm"),
+        ("vit", "vit_small_patch16_224", "vision_transformer", "timm"),
+    ],
+)
+def test_family_names_resolve(typed: str, model: str, family: str, library: str) -> None:
+    """The plain name of every family stands for one architecture with published weights."""
+    spec = resolve(typed)
+    assert (spec.requested, spec.model, spec.family, spec.library) == (typed, model, family, library)
+    assert spec.tag == pretrained_tags(model)[0]
+
+
+def test_every_alias_has_published_weights() -> None:
+    """No alias points at an architecture that exists only untrained."""
+    assert [alias for alias in ALIASES if resolve(alias).tag is None] == []
+
+
+def test_tag_is_pinned_or_defaulted() -> None:
+    """A tag after the dot is kept, also after an alias; without one the library's default is taken."""
+    assert resolve("resnet18.tv_in1k").tag == "tv_in1k"
+    assert resolve("mobilenet.miil_in21k").tag == "miil_in21k"
+    assert resolve("alexnet.IMAGENET1K_V1").tag == "IMAGENET1K_V1"
+    assert resolve("resnet18").tag == "a1_in1k"
+    assert resolve("mobilenetv3_large_075").tag is None
+
+
+def test_name_of_an_earlier_timm_is_mapped() -> None:
+    """A renamed architecture resolves to its present name and tag, and no warning escapes."""
+    spec = resolve("vit_tiny_patch16_224_in21k")
+    assert (spec.model, spec.tag) == ("vit_tiny_patch16_224", "augreg_in21k")
+
+
+@pytest.mark.parametrize(("typed", "near"), [("resnet5", "resnet50"), ("squeeznet", "squeezenet"), ("MobileNetV3", "mobilenetv3")])
+def test_unknown_name_gets_did_you_mean(typed: str, near: str) -> None:
+    """The error names what is near and the command that lists the family, on one line."""
+    with pytest.raises(
+        BackboneError, match=rf"backbone={typed}: unknown; did you mean .*{near}.*\? See: python -m harness\.backbones '\w+\*'$"
+    ):
+        resolve(typed)
+
+
+def test_unknown_tag_lists_the_tags() -> None:
+    """A wrong tag is answered with the right ones."""
+    with pytest.raises(BackboneError, match=r"resnet18 has no weights 'in22k'; its tags: a1_in1k, .*tv_in1k"):
+        resolve("resnet18.in22k")
+    with pytest.raises(BackboneError, match="never published"):
+        resolve("mobilenetv3_large_075.in1k")
+
+
+def test_globs_expand_sorted() -> None:
+    """A glob gives matching architectures of both libraries, sorted; with a dot, tags; a plain name gives itself."""
+    assert expand("tf_efficientnet_lite*") == [f"tf_efficientnet_lite{i}" for i in range(5)]
+    assert expand("squeezenet*") == ["squeezenet1_0", "squeezenet1_1"]
+    assert expand("resnet18.*v_in1k") == ["resnet18.tv_in1k"]
+    assert expand("vit") == ["vit"]
+    assert "mobilenet" not in expand("mobilenet*")
+
+
+def test_glob_without_match_suggests() -> None:
+    """A glob that matches nothing is an error with suggestions, not an empty sweep."""
+    with pytest.raises(BackboneError, match=r"backbone=rasnet50\*: no architecture matches; did you mean .*resnet50"):
+        expand("rasnet50*")
+
+
+def test_published_accuracy_is_by_exact_weights() -> None:
+    """The figure belongs to one tag at the size it was trained at; near misses have none."""
+    assert published_top1("resnet18", "a1_in1k") == pytest.approx(0.71504)  # 224 pixels; 0.73164 is at 288
+    assert published_top1("tf_efficientnet_lite0", "in1k") == pytest.approx(0.74846)
+    assert published_top1("tf_efficientnet_lite0", None) is None
+    assert published_top1("resnet18", "mine") is None

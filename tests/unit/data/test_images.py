@@ -1,0 +1,131 @@
+"""Every kind of picture file that users have becomes upright 8-bit RGB."""
+
+import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.data.images import ArrayImage, FileImage, open_file, quiet, to_rgb
+from harness.errors import DataError
+
+
+def _reopened(image: Image.Image, path: Path, **options: Any) -> Image.Image:
+    image.save(path, **options)
+    return FileImage("x", "hash", path).open()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "suffix", "expected"),
+    [
+        ("1", 1, "png", (255, 255, 255)),
+        ("L", 100, "png", (100, 100, 100)),
+        ("LA", (100, 255), "png", (100, 100, 100)),
+        ("LA", (0, 0), "png", (255, 255, 255)),
+        ("RGB", (10, 20, 30), "png", (10, 20, 30)),
+        ("RGBA", (10, 20, 30, 255), "png", (10, 20, 30)),
+        ("RGBA", (10, 20, 30, 0), "png", (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 51), "webp", (204, 204, 204)),
+        ("CMYK", (0, 255, 255, 0), "tif", (255, 0, 0)),
+        ("I;16", 25700, "png", (100, 100, 100)),
+        ("I;16", 255, "png", (1, 1, 1)),
+        ("I;16", 65535, "tif", (255, 255, 255)),
+        ("I", 25700, "tif", (100, 100, 100)),
+        ("I", 100, "tif", (100, 100, 100)),
+        ("F", 0.5, "tif", (128, 128, 128)),
+        ("F", 100.0, "tif", (100, 100, 100)),
+        ("F", 25700.0, "tif", (100, 100, 100)),
+    ],
+)
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, colour: float | tuple[int, ...], suffix: str, expected: tuple[int, ...]) -> None:
+    """Depth is scaled by a fixed rule and transparency is laid on white, whatever the file's mode."""
+    options = {"lossless": True} if suffix == "webp" else {}
+    opened = _reopened(Image.new(mode, (5, 4), colour), tmp_path / f"x.{suffix}", **options)
+    assert (opened.mode, opened.size) == ("RGB", (5, 4))
+    assert opened.getpixel((2, 2)) == pytest.approx(expected, abs=1)
+
+
+def test_big_endian_16_bit(tmp_path: Path) -> None:
+    """Byte order of 16-bit files is respected."""
+    pixels = np.full((4, 5), 25700, dtype=">u2")
+    image = Image.frombytes("I;16B", (5, 4), pixels.tobytes())
+    assert to_rgb(image).getpixel((0, 0)) == (100, 100, 100)
+
+
+def test_palette_transparency(tmp_path: Path) -> None:
+    """Transparent palette entries show white and the others their colour, without a warning."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    opened = _reopened(image, tmp_path / "x.png", transparency=b"\x00\xff")
+    assert [opened.getpixel((x, 0)) for x in range(2)] == [(255, 255, 255), (0, 0, 255)]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_undone(tmp_path: Path, orientation: int) -> None:
+    """All eight EXIF orientations show the same upright picture."""
+    upright = np.zeros((16, 32, 3), dtype=np.uint8)
+    upright[:8, :16] = 255  # a white quarter at the top left
+    undo = [lambda a: a, np.fliplr, lambda a: np.rot90(a, 2), np.flipud, lambda a: a.swapaxes(0, 1)]
+    undo += [lambda a: np.rot90(a, 1), lambda a: np.rot90(a, 2).swapaxes(0, 1), lambda a: np.rot90(a, 3)]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(undo[orientation - 1](upright)))
+    opened = _reopened(stored, tmp_path / "x.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(opened), upright)
+
+
+def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+    """A picture whose tag block is garbage is shown as stored, without a warning."""
+    opened = _reopened(Image.new("RGB", (8, 6), "red"), tmp_path / "x.jpg", exif=b"Exif\x00\x00MM\x00*\x00\x00\xff\xffgarbage")
+    assert opened.size == (8, 6)
+
+
+@pytest.mark.parametrize("value", [-1.0, 70000.0, float("nan")])
+def test_unknown_range_is_refused(value: float) -> None:
+    """Float pixels whose range cannot be known are refused rather than clipped."""
+    with pytest.raises(ValueError, match="no known range"):
+        to_rgb(Image.new("F", (2, 2), value))
+
+
+def test_format_is_restricted(tmp_path: Path) -> None:
+    """A PostScript file under a harmless name is not handed to an interpreter."""
+    path = tmp_path / "x.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(OSError, match="cannot identify"):
+        open_file(path)
+
+
+def test_file_gone_since_the_audit(tmp_path: Path) -> None:
+    """A file that vanished between loading and training is named in one line."""
+    with pytest.raises(DataError, match=r"gone\.png: could be read when") as caught:
+        FileImage("gone.png", "hash", tmp_path / "gone.png").open()
+    assert "\n" not in str(caught.value)
+
+
+def test_refs_are_picklable_and_light(tmp_path: Path) -> None:
+    """A file's handle crosses process borders without its pixels; an array's brings them along."""
+    file = FileImage("a.png", "hash", tmp_path / "a.png")
+    assert pickle.loads(pickle.dumps(file)) == file
+    assert len(pickle.dumps(file)) < 500
+    array = ArrayImage("0", "hash", np.full((8, 8), 7, dtype=np.uint8))
+    assert pickle.loads(pickle.dumps(array)).open().getpixel((0, 0)) == (7, 7, 7)
+
+
+def test_quiet_restores_filters_after_overlapping_threads() -> None:
+    """Warning filters are back as they were after many threads have been quiet at the same time."""
+
+    def warn_quietly(_: int) -> None:
+        with quiet():
+            warnings.warn("odd file", UserWarning, stacklevel=1)
+
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(warn_quietly, range(200)))
+    assert warnings.filters == before
+    with pytest.raises(UserWarning, match="heard"):
+        warnings.warn("heard", UserWarning, stacklevel=1)

@@ -1,0 +1,110 @@
+"""Pictures reach each backbone as it saw them in pretraining; augmentation changes training pictures only."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from harness.backbones.backbone import Preprocess
+from harness.config import Augment
+from harness.data.dataset import Split
+from harness.data.images import ArrayImage
+from harness.data.transforms import ImageDataset, Transform, describe, eval_transform, train_transform
+
+PREPROCESS = Preprocess(32, "bicubic", 0.875, "center", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+
+
+def _picture(height: int = 48, width: int = 60) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def _apply(transform: Transform, seed: int) -> torch.Tensor:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the generator that RandAugment draws from
+    torch.manual_seed(seed)
+    return transform(_picture())
+
+
+def test_eval_uses_the_backbones_own_numbers() -> None:
+    """Resize, crop, interpolation, mean and std are those of the preprocessing record, to the last pixel."""
+    scaled = _picture(36, 72).resize((72, 36), Image.Resampling.BICUBIC)
+    expected = (np.asarray(scaled.crop((20, 2, 52, 34))) / 255 - PREPROCESS.mean) / PREPROCESS.std
+    found = eval_transform(PREPROCESS)(_picture(36, 72))
+    np.testing.assert_allclose(found.permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("augment", list(Augment))
+def test_every_augmentation_gives_the_input_size(augment: Augment) -> None:
+    """The tensor is float32, three channels, and as large as the backbone's input."""
+    image_CHW = _apply(train_transform(PREPROCESS, augment), 0)
+    assert (image_CHW.shape, image_CHW.dtype) == ((3, 32, 32), torch.float32)
+
+
+@pytest.mark.parametrize("augment", list(Augment))
+def test_only_none_is_constant(augment: Augment) -> None:
+    """`none` equals evaluation exactly, every time; the others vary with the seed and repeat with it."""
+    transform, plain = train_transform(PREPROCESS, augment), eval_transform(PREPROCESS)(_picture())
+    drawn = [_apply(transform, seed) for seed in range(8)]
+    assert torch.equal(drawn[3], _apply(transform, 3))
+    assert all(torch.equal(image_CHW, plain) for image_CHW in drawn) == (augment is Augment.none)
+
+
+def test_flip_only_flips() -> None:
+    """`flip` gives the evaluation picture or its mirror image, and both occur."""
+    plain = eval_transform(PREPROCESS)(_picture())
+    drawn = [_apply(train_transform(PREPROCESS, Augment.flip), seed) for seed in range(12)]
+    mirrored = [torch.equal(image_CHW, plain.flip(2)) for image_CHW in drawn]
+    assert all(is_mirrored or torch.equal(image_CHW, plain) for image_CHW, is_mirrored in zip(drawn, mirrored, strict=True))
+    assert 0 < sum(mirrored) < 12
+
+
+def test_pad_crop_moves_by_at_most_an_eighth() -> None:
+    """At 32 pixels the picture is shifted by at most 4, over black."""
+    white = replace(PREPROCESS, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    transform = train_transform(white, Augment.pad_crop)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        image_CHW = transform(Image.new("RGB", (32, 32), "white"))
+        assert image_CHW[0, 4:-4, 4:-4].min() == 1
+        assert set(image_CHW.flatten().tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("augment", "parts"),
+    [
+        (Augment.none, ["resize to 36 (bicubic)", "centre crop 32", "normalise by mean 0.5/0.4/0.3"]),
+        (Augment.light, ["random crop of 80% to 100% of the area", "horizontal flip with probability 0.5"]),
+        (Augment.strong, ["random crop of 8% to 100%", "RandAugment", "colour jitter"]),
+        (Augment.pad_crop, ["pad by 4 and crop 32 at random"]),
+    ],
+)
+def test_describe(augment: Augment, parts: list[str]) -> None:
+    """The steps are told in words on one line."""
+    words = describe(train_transform(PREPROCESS, augment))
+    assert "\n" not in words
+    assert all(part in words for part in parts)
+
+
+def test_light_leaves_colours_alone() -> None:
+    """`light` draws no colour change."""
+    transform = train_transform(replace(PREPROCESS, mean=(0.0,) * 3, std=(1.0,) * 3), Augment.light)
+    image_CHW = transform(Image.new("RGB", (50, 50), (51, 102, 153)))
+    torch.testing.assert_close(image_CHW.mean((1, 2)), torch.tensor([0.2, 0.4, 0.6]))
+    assert "jitter" not in describe(transform)
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "border", "squash"])
+def test_crop_modes(crop_mode: str) -> None:
+    """Every crop mode of timm's configurations is understood."""
+    assert eval_transform(replace(PREPROCESS, crop_mode=crop_mode))(_picture(20, 90)).shape == (3, 32, 32)
+
+
+def test_image_dataset() -> None:
+    """Item i is the transformed picture i with its class id as an int."""
+    images = [ArrayImage(str(value), str(value), np.full((40, 40), value, dtype=np.uint8)) for value in (0, 255)]
+    data = ImageDataset(Split(images, np.array([1, 0])), eval_transform(replace(PREPROCESS, mean=(0.0,) * 3, std=(1.0,) * 3)))
+    image_CHW, label = data[1]
+    assert (len(data), label, type(label), image_CHW.min().item()) == (2, 0, int, 1.0)

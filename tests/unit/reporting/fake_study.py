@@ -1,0 +1,250 @@
+"""A plausible study without any training: real rows, simulated log-probabilities whose errors are correlated between candidates."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.measure.quality import primary_metric, quality
+from harness.study.row import Details, Epoch, Row, Status
+from harness.study.store import FloatArray, IntArray, Predictions, Study
+
+NASTY_NAMES = ("<script>alert(1)</script>", "a|b", 'O\'Neil "x"', "zwei\nzeilen", "größe $x_1$ 猫")
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """What a backbone is like."""
+
+    family: str
+    params_m: float
+    gmacs: float
+    latency_ms: float
+    num_blocks: int
+    skill: float
+    """Share of images it labels right with everything frozen."""
+
+
+NETS = {
+    "resnet50": Net("resnet", 23.5, 4.1, 41.2, 17, 0.80),
+    "densenet121": Net("densenet", 7.0, 2.8, 63.9, 15, 0.82),
+    "mobilenetv3": Net("mobilenet", 4.2, 0.22, 9.7, 16, 0.79),
+    "vit_small_patch16_224.augreg_in21k_ft_in1k": Net("vision transformer", 21.7, 4.3, 38.5, 13, 0.84),
+    "squeezenet": Net("squeezenet", 0.74, 0.35, 8.1, 9, 0.62),
+}
+DEPTHS = {"all": (1.0, 0.0), "0.5": (0.5, 0.035), "none": (0.0, 0.02)}
+"""Freeze depth -> frozen share, and what it adds to the skill."""
+
+
+def log_probs(labels_N: IntArray, num_classes: int, skill: float, difficulty_N: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Log-probabilities of which about `skill` are right; the same hard images are hard for every candidate."""
+    is_right_N = difficulty_N + rng.normal(0, 0.08, len(labels_N)) < skill
+    wrong_N = (labels_N + rng.integers(1, num_classes, len(labels_N))) % num_classes
+    logits_NC = rng.normal(0, 0.7, (len(labels_N), num_classes))
+    logits_NC[np.arange(len(labels_N)), np.where(is_right_N, labels_N, wrong_N)] += 3.5
+    return np.asarray(logits_NC - np.log(np.exp(logits_NC).sum(axis=1, keepdims=True)), dtype=np.float32)
+
+
+def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed: int = 0, **changes: Any) -> Row:
+    """A good row without predictions; `details` and any column may be replaced."""
+    net = NETS.get(backbone, Net("other", 10.0, 1.0, 20.0, 10, 0.7))
+    frozen_frac = DEPTHS.get(freeze, (0.5, 0.0))[0]
+    row = Row(
+        job_id=job_id,
+        status=Status.ok.value,
+        study="fake",
+        protocol="p1",
+        backbone=backbone,
+        model=backbone,
+        family=net.family,
+        weights="a1_in1k",
+        weights_source="cache",
+        weights_sha256=f"sha-{backbone}",
+        licence="apache-2.0",
+        imagenet_top1_frac=0.7 + 0.1 * net.skill,
+        freeze=freeze,
+        boundary="layer3" if frozen_frac else None,
+        num_frozen_blocks=round(frozen_frac * net.num_blocks),
+        num_blocks=net.num_blocks,
+        frozen_ok=True,
+        recipe="short",
+        recipe_hash="r1",
+        seed=seed,
+        dataset="fake",
+        data_fingerprint="f1",
+        image_size=224,
+        epochs=3,
+        chosen_epoch=2,
+        lr=3e-4,
+        batch_size=32,
+        augment="none",
+        precision="float32",
+        device="cpu",
+        num_threads=2,
+        params_m=net.params_m,
+        trainable_params_m=0.01 if freeze == "all" else net.params_m * (1.2 - frozen_frac) / 1.2,
+        gmacs=net.gmacs,
+        frozen_macs_frac=0.99 * frozen_frac,
+        latency_ms_p50=net.latency_ms,
+        latency_ms_p95=1.2 * net.latency_ms,
+        latency_steady=True,
+        throughput_ips=1500 / net.latency_ms,
+        peak_mem_mib=600 + 40 * net.params_m,
+        weights_mib=3.82 * net.params_m,
+        features_s=3.1 * net.latency_ms / 10,
+        train_s=90 * (1.3 - frozen_frac) * net.gmacs,
+        total_s=110 * (1.3 - frozen_frac) * net.gmacs + 20,
+        started_at=f"2025-03-01T10:00:{len(job_id) % 60:02d}+00:00",
+        harness_version="0.1.0",
+        torch_version="2.8.0",
+        timm_version="1.0.20",
+        host="bench",
+        details=Details(command=[f"backbone={backbone}", f"freeze={freeze}", f"seed={seed}", "data=folder", "data.root=/data/my images"]),
+    )
+    return replace(row, **changes)
+
+
+def write_study(
+    root: Path,
+    *,
+    class_names: Sequence[str] = NASTY_NAMES,
+    backbones: Sequence[str] = tuple(NETS),
+    depths: Sequence[str] = tuple(DEPTHS),
+    seeds: Sequence[int] = (0,),
+    num_val: int = 400,
+    num_test: int = 300,
+    failed: bool = True,
+) -> Study:
+    """Write a study with one row per backbone, depth and seed, imbalanced classes, sealed test predictions and two failed jobs."""
+    study, rng = Study(root), np.random.default_rng(7)
+    share_C = np.linspace(4, 1, len(class_names)) / np.linspace(4, 1, len(class_names)).sum()
+    splits = {"train": _labels(3 * num_val, share_C), "val": _labels(num_val, share_C), "test": _labels(num_test, share_C)}
+    difficulty = {split: rng.random(len(labels_N)) for split, labels_N in splits.items()}
+    details = _details(class_names, splits)
+    for backbone in backbones:
+        for freeze in depths:
+            for seed in seeds:
+                _write_job(study, make_row(_job_id(backbone, freeze, seed), backbone, freeze, seed), details, splits, difficulty, rng)
+    if failed:
+        _write_failed(study)
+    return study
+
+
+def write_job(study: Study, row: Row, val: Predictions, test: Predictions | None = None) -> None:
+    """A row with the metrics of its predictions, and the predictions."""
+    values, undefined = quality(val.log_probs_NC, val.labels_N)
+    columns = {f"val_{name}": value for name, value in values.items() if name != "ece"} | {"val_ece": values["ece"]}
+    details = replace(row.details, undefined={f"val_{name}": reason for name, reason in undefined.items()})
+    study.write_row(replace(row, **columns, n_val=len(val.labels_N), n_test=0 if test is None else len(test.labels_N), details=details))  # type: ignore[arg-type]
+    study.write_predictions(row.job_id, val, test)
+
+
+def _job_id(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _labels(num_images: int, share_C: FloatArray) -> IntArray:
+    if num_images == 0:
+        return np.empty(0, dtype=np.int64)
+    counts_C = np.maximum((num_images * share_C).astype(np.int64), 1)
+    counts_C[0] += num_images - counts_C.sum()
+    return np.repeat(np.arange(len(share_C)), counts_C)
+
+
+def _details(class_names: Sequence[str], splits: dict[str, IntArray]) -> Details:
+    counts = {
+        split: dict(zip(class_names, np.bincount(labels_N, minlength=len(class_names)).tolist(), strict=True))
+        for split, labels_N in splits.items()
+    }
+    num_used = sum(len(labels_N) for labels_N in splits.values())
+    train = list(counts["train"].values())
+    return Details(
+        class_names=list(class_names),
+        profile={
+            "source": "folder",
+            "root": "/data/my images",
+            "num_found": num_used + 3,
+            "num_used": num_used,
+            "class_counts": counts,
+            "imbalance_ratio": max(train) / min(train),
+            "split_origin": {"train": "official", "val": "carved from train, 20 %, stratified", "test": "official"},
+            "widths": {"min": 120, "median": 300, "max": 640},
+            "heights": {"min": 96, "median": 300, "max": 480},
+            "modes": {"RGB": num_used - 11, "L": 11},
+            "num_unreadable": 2,
+            "unreadable": ["zwei\nzeilen/<b>x</b>.jpg: truncated", "b.png: not an image"],
+            "num_duplicates_within": 4,
+            "num_duplicates_across": 1,
+            "num_label_conflicts": 0,
+            "notes": ["1 image was left out of train, because an equal one is in test."],
+        },
+        machine={
+            "device_name": None,
+            "cpu_name": "Example CPU 9000",
+            "num_cores": 8,
+            "num_threads": 2,
+            "memory_gib": 31.2,
+            "accelerator_memory_gib": None,
+        },
+        protocol={"data_fingerprint": "f1", "epochs": 3},
+        recipe={"name": "short", "epochs": 3, "lr": 0.0003, "batch_size": 32, "augment": "none"},
+        transforms={"train": "resize to 224, bicubic; no augmentation", "eval": "resize to 256, bicubic; crop 224"},
+    )
+
+
+def _write_job(
+    study: Study, row: Row, details: Details, splits: dict[str, IntArray], difficulty: dict[str, FloatArray], rng: np.random.Generator
+) -> None:
+    skill = NETS[row.backbone].skill + DEPTHS[row.freeze][1]
+    num_classes = len(details.class_names)
+    made = {
+        split: Predictions(
+            log_probs(labels_N, num_classes, skill + (0.12 if split == "train" and row.freeze == "none" else 0.01), difficulty[split], rng),
+            labels_N,
+            [f"{split}/{i}.png" for i in range(len(labels_N))],
+        )
+        for split, labels_N in splits.items()
+    }
+    train, _ = quality(made["train"].log_probs_NC, made["train"].labels_N)
+    primary = primary_metric(list(details.profile["class_counts"]["train"].values())).value
+    sizes = {"n_train": len(splits["train"]), "num_classes": num_classes}
+    row = replace(
+        row,
+        **sizes,  # type: ignore[arg-type]
+        primary_metric=primary,
+        train_accuracy=train["accuracy"],
+        train_log_loss=train["log_loss"],
+        details=replace(details, curve=_curve(skill, row.freeze), command=row.details.command),
+    )
+    write_job(study, row, made["val"], made["test"] if len(splits["test"]) else None)
+
+
+def _curve(skill: float, freeze: str) -> list[Epoch]:
+    points = []
+    for epoch in range(4):
+        over = 0.05 * epoch if freeze == "none" else 0.0
+        train = None if epoch == 0 else (0.9 / epoch, min(skill - 0.05 + 0.03 * epoch + over, 0.99))
+        points.append(
+            Epoch(
+                epoch=epoch,
+                phase=1,
+                lr=None if epoch == 0 else 3e-4,
+                train_loss=train[0] if train else None,
+                train_accuracy=train[1] if train else None,
+                val_loss=0.9 / (epoch + 1) + 3 * over,
+                val_accuracy=skill - 0.03 + 0.012 * epoch,
+            )
+        )
+    return points
+
+
+def _write_failed(study: Study) -> None:
+    for backbone, status, error in (
+        ("alexnet", "failed", "weights cannot be had: <b>no route</b> to the hub | give weights=FILE"),
+        ("vgg16", "oom", "out of memory at batch 32; give train.batch_size=16"),
+    ):
+        row = make_row(f"fail{backbone}", backbone, "none", status=status, error=error, latency_ms_p50=None, total_s=12.5)
+        study.write_row(row)
