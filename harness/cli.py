@@ -34,10 +34,16 @@ def conf_dir() -> Path:
     return packaged if packaged.is_dir() else here.parent / "conf"
 
 
+def choices(group: str) -> list[str]:
+    """Names of the files in a group of `conf/`; the schemas they extend are no choices."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
 def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) -> None:
     """Run a Hydra program whose user errors are one line on standard error and an exit status, never a traceback."""
     config.register()
     OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
+    OmegaConf.register_new_resolver("choices", lambda group: ", ".join(choices(group)), replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach this function instead of being printed by Hydra
     with quit_on_error(schema):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
@@ -63,8 +69,8 @@ def explain(error: BaseException, schema: type | None = None) -> str:
         return str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        choices = sorted(option for option in error.options if not option.endswith("_schema"))
-        return f"{group}={choice}: unknown{suggestion(choice, choices)}; there is {', '.join(choices)}."
+        known = choices(group)
+        return f"{group}={choice}: unknown{suggestion(choice, known)}; there is {', '.join(known)}."
     chain = " ".join(_messages(error))
     unknown = re.search(r"Key '([^']*)' (?:is not in struct|not in '\w+')", chain)
     if unknown and schema:

@@ -228,6 +228,20 @@ class RankConfig:
 
 
 @dataclass
+class MeasureConfig:
+    """How long each job's latency and throughput are timed."""
+
+    warm_up_s: float = 5.0
+    """Warm-up ends when times agree within 2 %, or after this long; then the row says that it was unsteady."""
+    timing_s: float = 2.0
+    """Time spent on single images, and again on batches."""
+
+    def __post_init__(self) -> None:
+        _require(self.warm_up_s >= 0, "measure.warm_up_s", self.warm_up_s, "0 or more seconds")
+        _require(self.timing_s >= 0, "measure.timing_s", self.timing_s, "0 or more seconds")
+
+
+@dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
 
@@ -238,6 +252,7 @@ class SweepConfig:
     """`pretrained`, `random`, or the path of a checkpoint file."""
     data: DataConfig = MISSING
     train: TrainConfig = field(default_factory=TrainConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)
     study: str = "${data.name}"
     results_dir: str = "results"

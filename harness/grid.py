@@ -24,6 +24,7 @@ from harness.study.row import Row, Status
 from harness.study.store import Study
 
 Overrides = list[str]
+Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
 
 
 def run_composed(cfg: DictConfig) -> str:
@@ -121,12 +122,12 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Callable[[Sequence[Overrides]], None], at_once: int | None) -> int:
+def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, at_once: int | None) -> int:
     """Run what is not done yet, then write the report. Returns the exit status.
 
     Args:
         configs: one configuration per job with the overrides that composed it.
-        launch: runs a batch of jobs and returns when their rows are written, or when they died trying.
+        launch: runs a batch of jobs; returns, for each, None when its row is written, else what went wrong.
         at_once: jobs per batch; None: all.
     """
     jobs = prepare_all(configs)
@@ -139,9 +140,9 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Callable[
     try:
         for start in range(0, len(todo), size):
             batch = todo[start : start + size]
-            launch([overrides for _, overrides in batch])
-            for offset, (job, _) in enumerate(batch, 1):
-                progress.finished(_row_of(job), num_left=len(todo) - start - offset)
+            errors = launch([overrides for _, overrides in batch])
+            for offset, ((job, _), error) in enumerate(zip(batch, errors, strict=True), 1):
+                progress.finished(_row_of(job, error), num_left=len(todo) - start - offset)
     finally:
         rows = [row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))]
         if rows:
@@ -149,12 +150,12 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Callable[
     return 0 if len(rows) == len(jobs) and all(row.status == Status.ok.value for row in rows) else BAD_JOBS
 
 
-def _row_of(job: JobSpec) -> Row:
-    """The job's row; a launcher that lost the job leaves none, and that is a row too."""
+def _row_of(job: JobSpec, error: str | None) -> Row:
+    """The job's row; a job that its launcher lost gets one that says so."""
     study = Study(job.config.study_dir)
-    row = study.read_row(job.job_id)
+    row = study.read_row(job.job_id) if error is None else None
     if row is None:
-        row = failed_row(job, Status.killed, "the launcher ended without a row for this job.")
+        row = failed_row(job, Status.killed, error or "the launcher ended without a row for this job.")
         study.write_row(row)
     return row
 

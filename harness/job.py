@@ -93,7 +93,7 @@ def _cost(fitted: Fitted, backbone: Backbone, job: JobSpec) -> dict[str, Any]:
     network, image_size = fitted.network, backbone.preprocess.image_size
     peak_mem_mib = cost.peak_memory_mib(job.runtime)  # before the timing below adds its own
     macs = cost.count_macs(network, fitted.plan, image_size, job.runtime)
-    timing = cost.measure_timing(network, image_size, job.runtime)
+    timing = cost.measure_timing(network, image_size, job.runtime, job.config.measure)
     return {
         "image_size": image_size,
         "params_m": cost.params_m(network),

@@ -47,7 +47,7 @@ class JobSpec:
     @property
     def recipe(self) -> dict[str, Any]:
         """Every training setting as plain values."""
-        return plain(asdict(self.config.train))
+        return {name: plain(value) for name, value in asdict(self.config.train).items()}
 
     @property
     def recipe_hash(self) -> str:

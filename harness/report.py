@@ -2,11 +2,26 @@
 
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
+
+from harness import cli
 from harness.config import ReportConfig
 from harness.errors import TableError
 from harness.reporting.build import build_report
 from harness.reporting.terminal import print_summary
 from harness.study.store import Study
+
+
+def main() -> None:
+    """Console entry point."""
+    cli.launch(_task, config_name="report", schema=ReportConfig)
+
+
+def _task(cfg: DictConfig) -> None:
+    with cli.quit_on_error(ReportConfig):
+        config = OmegaConf.to_object(cfg)
+        assert isinstance(config, ReportConfig)
+        run(config)
 
 
 def run(cfg: ReportConfig) -> int:
@@ -38,3 +53,7 @@ def _study(results_dir: Path, name: str | None) -> Study:
 
 def _newest_row(study: Study) -> str:
     return max((row.started_at for row in study.rows()), default="")
+
+
+if __name__ == "__main__":
+    main()

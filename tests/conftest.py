@@ -1,17 +1,15 @@
 """Every test is offline: sockets other than loopback are blocked (pyproject.toml), and the model hub is never asked."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No hub, no cache of the user's, no colours or bars; child processes inherit this."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("HARNESS_DEBUG", raising=False)
-    yield

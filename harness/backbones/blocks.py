@@ -16,7 +16,7 @@ from harness.backbones.backbone import Block
 Matcher = re.Pattern[str] | Mapping[str, Any] | Callable[[str], Any]
 """A pattern whose match names the step a tensor belongs to, or what timm's `group_matcher` returns."""
 
-NUMBERED = re.compile(r"\w+\.\d+\.blocks\.\d+|\w+\.\d+|\w+")
+NUMBERED = re.compile(r"\w+\.\d+(?:\.blocks)?\.\d+|\w+\.\d+|\w+")
 """For architectures that bring no rules: stages.0.blocks.1, stages.1 (its downsampling), stem, ..."""
 
 PATTERNS: Mapping[str, re.Pattern[str]] = {

@@ -61,7 +61,7 @@ class FileImage:
                 return to_rgb(image)
         except Exception as error:  # decoders raise nearly anything
             raise DataError(
-                f"{self.path}: could be read when the data set was loaded and no longer can ({error}); restore it and run again."
+                f"{str(self.path)!r}: could be read when the data set was loaded and no longer can ({error}); restore it and run again."
             ) from error
 
 

@@ -37,7 +37,8 @@ def load_dataset(cfg: DataConfig, cache_dir: Path) -> Dataset:
     readable = [(row, facts) for row, facts in zip(chosen, results, strict=True) if isinstance(facts, Facts)]
     unreadable = [f"{row.candidate.id}: {why}" for row, why in zip(chosen, results, strict=True) if isinstance(why, str)]
     if not readable:
-        raise DataError(f"data={cfg.name}: not one of {len(chosen):,} images can be read ({unreadable[0]}); replace the files.")
+        example = " ".join(unreadable[0].split())
+        raise DataError(f"data={cfg.name}: not one of {len(chosen):,} images can be read ({example}); replace the files.")
     placed = _place(cfg, listing, readable)
     splits = {name: _split(placed, name) for name in SPLITS}
     _require_every_class(listing.class_names, splits, _names_of_splits(cfg, listing))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.config import Device
+from harness.config import Device, MeasureConfig
 from harness.transfer.freeze import FreezePlan, tensors_of
 from harness.transfer.runtime import Runtime
 
@@ -23,8 +23,6 @@ THROUGHPUT_BATCH_SIZE = 32
 _MIB = 2**20
 _BLOCK_S = 0.25
 """Warm-up is watched in blocks of about this length."""
-_WARM_UP_CAP_S = 5.0
-_TIMING_S = 2.0
 _MIN_CALLS = 20
 _STEADY_FRAC = 0.02
 
@@ -77,16 +75,16 @@ def _outermost_frozen_flops(network: nn.Module, plan: FreezePlan, flops: dict[st
     return list(found.values())
 
 
-def measure_timing(network: nn.Module, image_size: int, runtime: Runtime) -> Timing:
+def measure_timing(network: nn.Module, image_size: int, runtime: Runtime, cfg: MeasureConfig) -> Timing:
     """Warm up until times agree, then time single images and one batch size, with synchronised clocks."""
     network.eval()
     with torch.inference_mode():
         one = runtime.send(torch.randn(1, 3, image_size, image_size))
         many = runtime.send(torch.randn(THROUGHPUT_BATCH_SIZE, 3, image_size, image_size))
-        is_steady = _warm_up(lambda: _timed_ms(network, one, runtime))
-        latencies_ms = _repeat(lambda: _timed_ms(network, one, runtime), _TIMING_S, _MIN_CALLS)
+        is_steady = _warm_up(lambda: _timed_ms(network, one, runtime), cfg.warm_up_s)
+        latencies_ms = _repeat(lambda: _timed_ms(network, one, runtime), cfg.timing_s, _MIN_CALLS)
         network(many)
-        batches_ms = _repeat(lambda: _timed_ms(network, many, runtime), _TIMING_S, 3)
+        batches_ms = _repeat(lambda: _timed_ms(network, many, runtime), cfg.timing_s, 3)
     return Timing(
         latency_ms_p50=statistics.median(latencies_ms),
         latency_ms_p95=statistics.quantiles(latencies_ms, n=20, method="inclusive")[-1],
@@ -110,10 +108,10 @@ def _repeat(call: Callable[[], float], seconds: float, at_least: int) -> list[fl
     return times_ms
 
 
-def _warm_up(call: Callable[[], float]) -> bool:
+def _warm_up(call: Callable[[], float], cap_s: float) -> bool:
     """Whether the medians of three blocks in a row agreed within 2 % before the time was up."""
     medians: list[float] = []
-    ends = time.perf_counter() + _WARM_UP_CAP_S
+    ends = time.perf_counter() + cap_s
     while time.perf_counter() < ends:
         medians.append(statistics.median(_repeat(call, _BLOCK_S, 3)))
         recent = medians[-3:]
@@ -138,7 +136,7 @@ def peak_memory_mib(runtime: Runtime) -> float | None:
     `ru_maxrss` is of no use: a child process inherits its parent's peak.
     """
     if runtime.device is Device.cuda:
-        return float(torch.cuda.max_memory_allocated()) / _MIB
+        return float(torch.cuda.max_memory_allocated() / _MIB)
     status = Path("/proc/self/status")
     if not status.exists():
         return None

@@ -113,11 +113,11 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
     columns = [
         Column("rank", is_number=True),
         Column("candidate"),
+        Column("standing"),
         Column(f"val {METRIC_NAMES[ranking.metric]}", is_number=True),
         Column("interval", is_number=True),
         Column("", is_bar=True),
         *(Column(name, is_number=True) for name in ("latency", "parameters", "training")),
-        Column("standing"),
     ]
     marked = frozenset(place for place, entry in enumerate(shown) if entry is ranking.recommended)
     rows = [_line(ranking, entry, _scale(shown, ranking.metric)) for entry in shown]
@@ -132,13 +132,13 @@ def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> li
     return [
         formats.count(entry.rank),
         entry.label,
+        results.standing(ranking, entry),
         formats.score(ranking.metric, entry.score),
         formats.score_range(ranking.metric, entry.interval),
         Bar(low, scale(entry.score), high),
         formats.ms(entry.cost.latency_ms_p50),
         formats.millions(entry.cost.params_m),
         formats.duration(None if minutes is None else 60 * minutes),
-        results.standing(ranking, entry),
     ]
 
 

@@ -12,7 +12,8 @@ from harness.reporting.document import Bar, Block, Bullets, Cell, Code, Column, 
 from harness.reporting.formats import one_line
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_MARKED = re.compile(r"([`*_\[\]~$|]|\\(?![A-Za-z0-9]))")
+_MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")
+"""Characters that Markdown may read as markup; an underscore inside a word and a backslash before a letter are none."""
 
 
 def to_html(document: Document) -> str:

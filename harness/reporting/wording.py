@@ -99,7 +99,7 @@ def test_score(ranking: Ranking) -> str:
     confidence = formats.confidence(ranking.rank.confidence)
     return (
         f"{formats.score(ranking.metric, test.score)} {METRIC_NAMES[ranking.metric]} on {formats.count(test.num_images)} test images "
-        f"that nothing was chosen on; likely between {formats.score_range(ranking.metric, test.interval)} ({confidence} interval)."
+        f"that nothing was chosen on; likely from {formats.score_range(ranking.metric, test.interval)} ({confidence} interval)."
     )
 
 

@@ -79,7 +79,7 @@ def solve_head(
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(inputs_ND, train_labels_N)
         fits.append(_unscaled(model.coef_, model.intercept_, mean_D, scale_D))
-    weight_CD, bias_C = min(fits, key=lambda fit: _log_loss(*fit, val_ND, val_labels_N))
+    weight_CD, bias_C = min(fits, key=lambda found: _log_loss(found[0], found[1], val_ND, val_labels_N))
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight_CD))
         head.bias.copy_(torch.from_numpy(bias_C))

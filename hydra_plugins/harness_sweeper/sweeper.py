@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -51,12 +52,21 @@ class GridSweeper(Sweeper):
         """One by one on this machine, so that each job is reported as it ends and no job's timing disturbs another's."""
         return 1 if type(self.launcher).__name__ == "BasicLauncher" else self.max_batch_size
 
-    def _launch(self, batch: Sequence[list[str]]) -> None:
-        # A job that failed has its row; what a launcher raises beyond that leaves a job without one, which is noticed.
-        self.launcher.launch(batch, initial_job_idx=self._num_launched)
+    def _launch(self, batch: Sequence[list[str]]) -> list[str | None]:
+        """What went wrong with each job outside of its own process; None for those that have a row."""
+        returns = self.launcher.launch(batch, initial_job_idx=self._num_launched)
         self._num_launched += len(batch)
+        return [_error(job) for job in returns]
 
     _num_launched = 0
+
+
+def _error(job: JobReturn) -> str | None:
+    try:
+        job.return_value  # noqa: B018  raises what the job raised
+    except Exception as error:  # noqa: BLE001  a launcher passes on anything
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return None
 
 
 def _values(override: Override) -> list[str]:

@@ -13,7 +13,7 @@ from harness.reporting.wording import METRIC_NAMES
 from harness.select.ranking import Entry, Ranking
 
 _WIDTH_IN, _HEIGHT_IN = 8.0, 4.4
-_LEFT_IN, _BOTTOM_IN, _TOP_IN = 0.75, 0.6, 0.45
+_LEFT_IN, _BOTTOM_IN, _TOP_IN = 0.75, 0.6, 0.3
 
 
 def quality_latency(ranking: Ranking) -> Figure | None:

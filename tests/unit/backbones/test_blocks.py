@@ -61,7 +61,7 @@ def _order_of_execution(backbone: Backbone) -> Iterator[int]:
         ("test_vit", None, 1 + 6, "patch_embed", "norm"),
         ("pit_ti_224", None, 1 + 12 + 2, "patch_embed", "norm"),
         ("poolformer_s12", 32, 1 + 12 + 3, "stem.conv", "head"),
-        ("csatv2", 64, 26, "stem_dct", "head"),
+        ("csatv2", 64, 22, "stem_dct", "head"),
     ],
 )
 def test_blocks_run_from_input_to_output(name: str, size: int | None, num_blocks: int, first: str, last: str) -> None:

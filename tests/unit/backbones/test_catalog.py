@@ -54,7 +54,7 @@ def test_name_of_an_earlier_timm_is_mapped() -> None:
     assert (spec.model, spec.tag) == ("vit_tiny_patch16_224", "augreg_in21k")
 
 
-@pytest.mark.parametrize(("typed", "near"), [("resnet5", "resnet50"), ("squeeznet", "squeezenet"), ("MobileNetV3", "mobilenetv3")])
+@pytest.mark.parametrize(("typed", "near"), [("resnet5", "resnet50"), ("squeeznet", "squeezenet"), ("VGGG16", "vgg16")])
 def test_unknown_name_gets_did_you_mean(typed: str, near: str) -> None:
     """The error names what is near and the command that lists the family, on one line."""
     with pytest.raises(

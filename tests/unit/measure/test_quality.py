@@ -10,7 +10,7 @@ from harness.config import Metric
 from harness.measure.quality import confusion, per_class, primary_metric, quality
 
 
-def _predictions(seed: int, num_images: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _predictions(seed: int, num_images: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(num_images, num_classes)) * 2
     labels = np.concatenate([np.arange(num_classes), generator.integers(0, num_classes, num_images - num_classes)])

@@ -39,6 +39,14 @@ DEPTHS = {"all": (1.0, 0.0), "0.5": (0.5, 0.035), "none": (0.0, 0.02)}
 """Freeze depth -> frozen share, and what it adds to the skill."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulated:
+    """One split: labels, and how hard each image is, in [0, 1]."""
+
+    labels_N: IntArray
+    difficulty_N: FloatArray
+
+
 def log_probs(labels_N: IntArray, num_classes: int, skill: float, difficulty_N: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Log-probabilities of which about `skill` are right; the same hard images are hard for every candidate."""
     is_right_N = difficulty_N + rng.normal(0, 0.08, len(labels_N)) < skill
@@ -121,13 +129,13 @@ def write_study(
     """Write a study with one row per backbone, depth and seed, imbalanced classes, sealed test predictions and two failed jobs."""
     study, rng = Study(root), np.random.default_rng(7)
     share_C = np.linspace(4, 1, len(class_names)) / np.linspace(4, 1, len(class_names)).sum()
-    splits = {"train": _labels(3 * num_val, share_C), "val": _labels(num_val, share_C), "test": _labels(num_test, share_C)}
-    difficulty = {split: rng.random(len(labels_N)) for split, labels_N in splits.items()}
-    details = _details(class_names, splits)
+    sizes = {"train": 3 * num_val, "val": num_val, "test": num_test}
+    splits = {name: Simulated(_labels(size, share_C), np.asarray(rng.random(size), dtype=np.float32)) for name, size in sizes.items()}
+    details = _details(class_names, {name: split.labels_N for name, split in splits.items()})
     for backbone in backbones:
         for freeze in depths:
             for seed in seeds:
-                _write_job(study, make_row(_job_id(backbone, freeze, seed), backbone, freeze, seed), details, splits, difficulty, rng)
+                _write_job(study, make_row(_job_id(backbone, freeze, seed), backbone, freeze, seed), details, splits, rng)
     if failed:
         _write_failed(study)
     return study
@@ -136,9 +144,9 @@ def write_study(
 def write_job(study: Study, row: Row, val: Predictions, test: Predictions | None = None) -> None:
     """A row with the metrics of its predictions, and the predictions."""
     values, undefined = quality(val.log_probs_NC, val.labels_N)
-    columns = {f"val_{name}": value for name, value in values.items() if name != "ece"} | {"val_ece": values["ece"]}
+    columns: dict[str, Any] = {f"val_{name}": value for name, value in values.items()}
     details = replace(row.details, undefined={f"val_{name}": reason for name, reason in undefined.items()})
-    study.write_row(replace(row, **columns, n_val=len(val.labels_N), n_test=0 if test is None else len(test.labels_N), details=details))  # type: ignore[arg-type]
+    study.write_row(replace(row, **columns, n_val=len(val.labels_N), n_test=0 if test is None else len(test.labels_N), details=details))
     study.write_predictions(row.job_id, val, test)
 
 
@@ -195,31 +203,29 @@ def _details(class_names: Sequence[str], splits: dict[str, IntArray]) -> Details
     )
 
 
-def _write_job(
-    study: Study, row: Row, details: Details, splits: dict[str, IntArray], difficulty: dict[str, FloatArray], rng: np.random.Generator
-) -> None:
+def _write_job(study: Study, row: Row, details: Details, splits: dict[str, Simulated], rng: np.random.Generator) -> None:
     skill = NETS[row.backbone].skill + DEPTHS[row.freeze][1]
     num_classes = len(details.class_names)
+    lead = {"train": 0.12 if row.freeze == "none" else 0.01}
     made = {
-        split: Predictions(
-            log_probs(labels_N, num_classes, skill + (0.12 if split == "train" and row.freeze == "none" else 0.01), difficulty[split], rng),
-            labels_N,
-            [f"{split}/{i}.png" for i in range(len(labels_N))],
+        name: Predictions(
+            log_probs(split.labels_N, num_classes, skill + lead.get(name, 0.0), split.difficulty_N, rng),
+            split.labels_N,
+            [f"{name}/{i}.png" for i in range(len(split.labels_N))],
         )
-        for split, labels_N in splits.items()
+        for name, split in splits.items()
     }
     train, _ = quality(made["train"].log_probs_NC, made["train"].labels_N)
-    primary = primary_metric(list(details.profile["class_counts"]["train"].values())).value
-    sizes = {"n_train": len(splits["train"]), "num_classes": num_classes}
     row = replace(
         row,
-        **sizes,  # type: ignore[arg-type]
-        primary_metric=primary,
+        n_train=len(made["train"].labels_N),
+        num_classes=num_classes,
+        primary_metric=primary_metric(list(details.profile["class_counts"]["train"].values())).value,
         train_accuracy=train["accuracy"],
         train_log_loss=train["log_loss"],
         details=replace(details, curve=_curve(skill, row.freeze), command=row.details.command),
     )
-    write_job(study, row, made["val"], made["test"] if len(splits["test"]) else None)
+    write_job(study, row, made["val"], made["test"] if len(made["test"].labels_N) else None)
 
 
 def _curve(skill: float, freeze: str) -> list[Epoch]:

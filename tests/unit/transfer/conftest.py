@@ -44,11 +44,12 @@ def dataset() -> Dataset:
 
 @pytest.fixture
 def runtime() -> Runtime:
+    """Plain float32 on the processor."""
     return Runtime(Device.cpu, Precision.float32)
 
 
 @pytest.fixture(params=["test_resnet", "test_vit"])
 def backbone(request: pytest.FixtureRequest) -> Backbone:
-    """timm's smallest convolutional network and vision transformer, with random weights."""
+    """The smallest convolutional network and vision transformer of timm, with random weights."""
     weights = Weights(WeightsSource.random, None, "random", None, None, None)
     return load_backbone(resolve(request.param), weights, image_size=None, features=Features.pooled, seed=0)

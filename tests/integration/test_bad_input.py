@@ -1,0 +1,96 @@
+"""Bad input: one clear line, the documented exit status, nothing lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.integration.commands import TINY, Command
+
+NASTY = ["plain", "two words", "größe 数", "<script>alert(1)</script>", "quote\"s and 'more'", "line\nbreak"]
+
+
+def _images(folder: Path, num_images: int, shade: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(num_images):
+        pixels = np.random.default_rng(shade * 1000 + number).integers(0, 60, (24, 24, 3)) + shade
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backbone=resnet5"], "did you mean resnet50"),
+        (["backbone=nothing_like_*"], "nothing_like_*"),
+        (["backbone=test_resnet", "freeze=half"], "give all, none, a fraction"),
+        (["backbone=test_resnet", "data=cifar"], "did you mean 'cifar10'"),
+        (["backbone=test_resnet", "trian.epochs=1"], "trian.epochs"),
+        (["backbone=test_resnet", "train.epoch=1"], "did you mean 'train.epochs'"),
+        (["backbone=test_resnet", "train.epochs=-1"], "train.epochs=-1"),
+        (["backbone=test_resnet", "train.epochs=many"], "many"),
+        (["backbone=test_resnet", "device=gpu"], "gpu"),
+        (["backbone=test_resnet", "weights=/no/such/file.pth"], "/no/such/file.pth"),
+        (["backbone=test_resnet", "data=folder"], "data.root"),
+        (["backbone=test_resnet", "data=folder", "data.root=/no/such/folder"], "/no/such/folder"),
+        (["backbone=test_resnet", "study=../outside"], "study='../outside'"),
+        ([], "backbone"),
+    ],
+)
+def test_a_wrong_word_is_told_before_anything_runs(run_sweep: Command, arguments: list[str], said: str) -> None:
+    """Exit status 2, one line that names it and the way out, no study folder."""
+    ended = run_sweep(*TINY, *arguments)
+    assert ended.status == 2
+    assert said in ended.err
+    assert ended.err.count("\n") == 1, ended.err
+    assert ended.err.startswith("error: ")
+    assert not ended.study().root.exists()
+
+
+def test_every_problem_of_a_sweep_is_told_at_once(run_sweep: Command) -> None:
+    """Two wrong names, two lines; the good one between them does not run."""
+    ended = run_sweep(*TINY, "backbone=resnet5,test_resnet,vgg61", "freeze=all")
+    assert ended.status == 2
+    assert "resnet50" in ended.err
+    assert "vgg16" in ended.err
+    assert ended.rows() == []
+
+
+def test_an_empty_root(run_sweep: Command, tmp_path: Path) -> None:
+    """A folder without images says so."""
+    (tmp_path / "empty").mkdir()
+    ended = run_sweep("weights=random", "backbone=test_resnet", "data=folder", f"data.root={tmp_path / 'empty'}")
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert str(tmp_path / "empty") in ended.err
+
+
+def test_a_single_class_and_a_class_too_small(run_sweep: Command, tmp_path: Path) -> None:
+    """One class cannot be classified; a class with one image cannot be in three splits."""
+    _images(tmp_path / "one" / "only", 5, 10)
+    ended = run_sweep("weights=random", "backbone=test_resnet", "data=folder", f"data.root={tmp_path / 'one'}")
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    _images(tmp_path / "few" / "many", 8, 10)
+    _images(tmp_path / "few" / "rare", 1, 90)
+    ended = run_sweep("weights=random", "backbone=test_resnet", "data=folder", f"data.root={tmp_path / 'few'}")
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert "rare" in ended.err
+
+
+def test_unreadable_files_and_nasty_class_names_do_not_stop_a_sweep(run_sweep: Command, tmp_path: Path) -> None:
+    """Broken files are listed and left out; class names are shown as text and never become markup."""
+    root = tmp_path / "photos"
+    for shade, name in enumerate(name.replace("/", "∕") for name in NASTY):
+        _images(root / name, 6, shade * 30)
+    (root / "plain" / "broken.png").write_bytes(b"not a picture")
+    (root / "plain" / "empty.jpg").write_bytes(b"")
+    ended = run_sweep(*TINY, "backbone=test_resnet", "data=folder", f"data.root={root}", "freeze=all")
+    assert ended.status == 0, ended.err
+    (row,) = ended.rows("folder")
+    assert row.details.profile["num_unreadable"] == 2
+    assert "broken.png" in " ".join(row.details.profile["unreadable"])
+    html = (ended.study("folder").report_dir / "index.html").read_text(encoding="utf-8")
+    markdown = (ended.study("folder").report_dir / "report.md").read_text(encoding="utf-8")
+    assert "<script" not in html.lower()
+    assert "<script" not in markdown.lower()
+    assert "broken.png" in html
+    assert "größe 数" in html

@@ -1,0 +1,94 @@
+"""From the command line to rows, table and report."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from scipy.special import softmax
+from sklearn import metrics
+
+from harness.study.row import COLUMNS
+from tests.integration.commands import TINY, Command
+
+QUALITY = [name for name in COLUMNS if name.startswith(("val_", "train_accuracy", "train_log_loss", "last_val"))]
+
+
+def _probabilities(log_probs_NC: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Float64 probabilities that sum to one as scikit-learn insists."""
+    return softmax(log_probs_NC.astype(np.float64), axis=1)
+
+
+def test_a_grid_becomes_rows_a_table_and_a_report(run_sweep: Command) -> None:
+    """Two families at three depths: every row good, numbers as scikit-learn recomputes them, files where they should be."""
+    ended = run_sweep(*TINY, "backbone=test_resnet,test_vit", "freeze=all,-1,none")
+    assert ended.status == 0, ended.err
+    rows = ended.rows()
+    assert [row.status for row in rows] == ["ok"] * 6
+    for row in rows:
+        val = ended.study().val_predictions(row.job_id)
+        predicted = val.log_probs_NC.argmax(axis=1)
+        assert row.val_accuracy == pytest.approx(metrics.accuracy_score(val.labels_N, predicted))
+        assert row.val_f1_macro == pytest.approx(metrics.f1_score(val.labels_N, predicted, average="macro", zero_division=0))
+        assert row.val_log_loss == pytest.approx(metrics.log_loss(val.labels_N, _probabilities(val.log_probs_NC)), rel=1e-4)
+        assert row.frozen_ok
+        assert (row.boundary is None) == (row.freeze == "none")
+        assert (row.frozen_macs_frac == 0) == (row.freeze == "none")
+    trainable = {(row.backbone, row.freeze): row.trainable_params_m for row in rows}
+    for name in ("test_resnet", "test_vit"):
+        assert trainable[name, "all"] < trainable[name, "-1"] < trainable[name, "none"]  # type: ignore[operator]
+    study = ended.study().root
+    assert len(pd.read_csv(study / "results.csv")) == 6
+    assert (study / "report" / "index.html").exists()
+    assert "[6/6]" in ended.out
+    assert str(study / "report" / "index.html") in ended.out.replace("\n", "")
+
+
+def test_a_finished_sweep_trains_nothing_again(run_sweep: Command) -> None:
+    """The second run finds every job done and leaves its rows untouched."""
+    options = (*TINY, "backbone=test_resnet", "freeze=all")
+    first = run_sweep(*options)
+    before = {path: path.stat().st_mtime_ns for path in (first.study().root / "rows").iterdir()}
+    second = run_sweep(*options)
+    assert second.status == 0
+    assert "1 already done" in second.out
+    assert before == {path: path.stat().st_mtime_ns for path in (first.study().root / "rows").iterdir()}
+    third = run_sweep(*options, "seed=1")
+    assert len(third.rows()) == 2
+
+
+def test_the_same_command_gives_the_same_quality(run_sweep: Command) -> None:
+    """Two empty folders, one command: identical ids and identical quality columns."""
+    options = (*TINY, "backbone=test_resnet,test_vit", "freeze=all,none", "train.augment=light")
+    one, other = run_sweep(*options, results="one"), run_sweep(*options, results="other")
+    tables = [pd.read_csv(ended.study().root / "results.csv").sort_values("job_id", ignore_index=True) for ended in (one, other)]
+    pd.testing.assert_frame_equal(tables[0][["job_id", *QUALITY]], tables[1][["job_id", *QUALITY]], check_exact=True)
+
+
+def test_a_job_over_time_is_a_row_and_the_sweep_goes_on(run_sweep: Command) -> None:
+    """Status 3, a row that says timeout, empty metrics, and still a report."""
+    ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all", "job_timeout_min=0.0001")
+    assert ended.status == 3
+    (row,) = ended.rows()
+    assert row.status == "timeout"
+    assert row.val_accuracy is None
+    assert "TIMEOUT" in ended.out
+    assert (ended.study().root / "report" / "index.html").exists()
+
+
+def test_a_failed_job_is_said_at_once_and_tried_again(run_sweep: Command) -> None:
+    """A depth that one backbone is too short for fails there alone; with a possible one the sweep is whole."""
+    ended = run_sweep(*TINY, "backbone=test_resnet,test_vit", "freeze=-7")
+    assert ended.status == 3
+    by_name = {row.backbone: row for row in ended.rows()}
+    assert sorted(row.status for row in by_name.values()) == ["failed", "ok"]
+    failed = next(row for row in by_name.values() if row.status == "failed")
+    assert "blocks; give -1 to" in (failed.error or "")
+    assert f"FAILED: {failed.error}" in ended.out
+
+
+def test_the_report_ranks_again_with_other_limits(run_sweep: Command, run_report: Command) -> None:
+    """Nothing is trained; a limit that nobody meets gives no recommendation and still exit status 0."""
+    run_sweep(*TINY, "backbone=test_resnet,test_vit", "freeze=all")
+    ended = run_report("rank.max_params_m=0.000001")
+    assert ended.status == 0
+    assert "none of 2 candidates meets the limits" in (ended.study().root / "report" / "report.md").read_text(encoding="utf-8")

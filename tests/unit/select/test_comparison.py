@@ -1,0 +1,166 @@
+"""The bootstrap and the tied set: right on unit weights, right about ties, honest about the best."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.config import Metric
+from harness.measure.quality import quality
+from harness.select.comparison import FloatArray, IntArray, Runs, bootstrap, interval, scores, tied_set
+
+METRICS = [Metric.accuracy, Metric.balanced_accuracy, Metric.f1_macro, Metric.f1_weighted, Metric.log_loss]
+
+
+def make_runs(log_probs: list[FloatArray], labels_N: IntArray) -> Runs:
+    """Runs as a ranking makes them."""
+    each_N = np.arange(len(labels_N))
+    return Runs(
+        predicted_JN=np.stack([found.argmax(axis=1) for found in log_probs]),
+        true_log_prob_JN=np.stack([found[each_N, labels_N] for found in log_probs]),
+        labels_N=labels_N,
+        num_classes=log_probs[0].shape[1],
+    )
+
+
+def hits(is_right_KN: list[list[bool]] | np.ndarray) -> Runs:  # type: ignore[type-arg]
+    """Two-class runs of which only right or wrong is given."""
+    right_KN = np.asarray(is_right_KN, dtype=bool)
+    labels_N = np.arange(right_KN.shape[1]) % 2
+    return Runs(np.where(right_KN, labels_N, 1 - labels_N), np.zeros(right_KN.shape), labels_N, 2)
+
+
+def tied(runs: Runs, metric: Metric = Metric.accuracy, num_resamples: int = 500) -> list[bool]:
+    """The tied set of runs with one seed each."""
+    scores_K = scores(runs, metric, np.ones((1, len(runs.labels_N))))[0]
+    found: list[bool] = tied_set(scores_K, bootstrap(runs, metric, num_resamples, [1] * len(scores_K)), 0.95).tolist()
+    return found
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(10, 60))
+def test_unit_weights_give_the_metric(seed: int, num_classes: int, num_images: int) -> None:
+    """With every image once, each score is scikit-learn's metric, log loss with a minus sign."""
+    rng = np.random.default_rng(seed)
+    labels_N = np.concatenate([np.arange(num_classes), rng.integers(0, num_classes, num_images)])
+    log_probs = [np.log(rng.dirichlet(np.ones(num_classes), len(labels_N))) for _ in range(3)]
+    runs = make_runs(log_probs, labels_N)
+    for metric in METRICS:
+        found = scores(runs, metric, np.ones((1, len(labels_N))))[0]
+        wanted = [quality(each, labels_N)[0][metric.value] for each in log_probs]
+        sign = -1.0 if metric is Metric.log_loss else 1.0
+        np.testing.assert_allclose(sign * found, np.array(wanted, dtype=float), rtol=1e-9)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_integer_weights_are_repeated_images(metric: Metric) -> None:
+    """A resample scores like the data set in which each image is written as often as it was drawn."""
+    rng = np.random.default_rng(0)
+    labels_N = np.repeat(np.arange(3), [20, 12, 8])
+    log_probs_NC = np.log(rng.dirichlet(np.ones(3), 40))
+    weights_N = np.concatenate([np.bincount(rng.integers(0, size, size), minlength=size) for size in (20, 12, 8)])
+    repeated = np.repeat(np.arange(40), weights_N)
+    wanted = quality(log_probs_NC[repeated], labels_N[repeated])[0][metric.value]
+    found = scores(make_runs([log_probs_NC], labels_N), metric, weights_N[None, :])[0, 0]
+    assert wanted is not None
+    assert found == pytest.approx(-wanted if metric is Metric.log_loss else wanted)
+
+
+def test_resampling_keeps_the_classes() -> None:
+    """A class that is always right adds no spread, as every resample holds as many of its images."""
+    labels_N = np.repeat([0, 1], [50, 50])
+    always_zero = Runs(np.zeros((1, 100), dtype=np.int64), np.zeros((1, 100)), labels_N, 2)
+    assert np.ptp(bootstrap(always_zero, Metric.accuracy, 200, [1])) == 0
+
+
+def test_same_draws_every_time() -> None:
+    """Two reports of one study print the same intervals."""
+    runs = hits(np.random.default_rng(1).random((3, 80)) < 0.7)
+    first, second = (bootstrap(runs, Metric.accuracy, 300, [1, 1, 1]) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_draws_are_paired() -> None:
+    """Candidates that answer alike get the same draws, so that their difference is exactly zero."""
+    once = np.random.default_rng(2).random((1, 60)) < 0.6
+    draws_RK = bootstrap(hits(np.vstack([once, once])), Metric.balanced_accuracy, 200, [1, 1])
+    assert np.abs(draws_RK[:, 0] - draws_RK[:, 1]).max() < 1e-12
+    assert np.ptp(draws_RK[:, 0]) > 0
+
+
+def test_chunks_do_not_change_the_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by drawing in parts; all resamples are still there, and no two parts are the same."""
+    monkeypatch.setattr("harness.select.comparison._CHUNK_VALUES", 1000)
+    draws_RK = bootstrap(hits(np.random.default_rng(3).random((2, 90)) < 0.7), Metric.accuracy, 205, [1, 1])
+    assert draws_RK.shape == (205, 2)
+    assert len(np.unique(draws_RK[:11, 0])) > 2
+    assert not np.array_equal(draws_RK[:11], draws_RK[11:22])
+
+
+def test_three_seeds_are_resampled_too() -> None:
+    """Seeds that disagree widen the interval of their mean; two seeds are only averaged."""
+    rng = np.random.default_rng(4)
+    right = [rng.random(200) < share for share in (0.9, 0.7, 0.5)]
+    spread = {n: bootstrap(hits(np.stack(right[:n])), Metric.accuracy, 1000, [n]).std() for n in (2, 3)}
+    assert spread[3] > 2 * spread[2]
+
+
+def test_identical_candidates_are_tied() -> None:
+    """Equal predictions leave nothing to separate them by."""
+    once = np.random.default_rng(5).random((1, 100)) < 0.8
+    assert tied(hits(np.repeat(once, 4, axis=0))) == [True] * 4
+
+
+def test_clear_winner_stands_alone() -> None:
+    """A lead far beyond its spread leaves one candidate in the set."""
+    rng = np.random.default_rng(6)
+    assert tied(hits(np.stack([rng.random(400) < share for share in (0.95, 0.7, 0.6)]))) == [True, False, False]
+
+
+def test_constant_lead_separates() -> None:
+    """A difference that is the same in every resample has no spread and is still a difference."""
+    all_right, never_class_one = np.ones(40, dtype=bool), np.arange(40) % 2 == 0
+    assert tied(hits(np.stack([all_right, never_class_one]))) == [True, False]
+
+
+def test_one_candidate_is_its_own_set() -> None:
+    """Alone, a candidate is the best there is."""
+    assert tied(hits(np.random.default_rng(7).random((1, 50)) < 0.5)) == [True]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.sampled_from(METRICS[:4]))
+def test_best_is_always_in_the_set(seed: int, num_candidates: int, metric: Metric) -> None:
+    """Whatever the data, the best score is tied with itself, and no candidate drops out below one that stays."""
+    rng = np.random.default_rng(seed)
+    runs = hits(rng.random((num_candidates, 40)) < rng.random((num_candidates, 1)))
+    scores_K = scores(runs, metric, np.ones((1, 40)))[0]
+    assert tied(runs, metric, 200)[int(scores_K.argmax())]
+
+
+def test_true_best_is_covered() -> None:
+    """Over repeated draws of the images, the truly best candidate is in the set at least nine times in ten, and so are equals."""
+    rng = np.random.default_rng(8)
+    best_kept = equals_kept = 0
+    for _ in range(150):
+        hard_N = rng.random(150)
+        near = np.stack([hard_N + rng.normal(0, 0.1, 150) < share for share in (0.82, 0.80, 0.78, 0.75)])
+        equal = np.stack([hard_N + rng.normal(0, 0.1, 150) < 0.8 for _ in range(4)])
+        best_kept += tied(hits(near), num_resamples=300)[0]
+        equals_kept += tied(hits(equal), num_resamples=300)[0]
+    assert best_kept / 150 >= 0.9
+    assert equals_kept / 150 >= 0.9
+
+
+def test_set_is_not_everything() -> None:
+    """Ten candidates between 60 and 95 % on a thousand images: the lower half is out."""
+    rng = np.random.default_rng(9)
+    found = tied(hits(np.stack([rng.random(1000) < share for share in np.linspace(0.95, 0.6, 10)])))
+    assert found[0]
+    assert not any(found[5:])
+
+
+def test_interval_holds_the_middle() -> None:
+    """A 90 % interval of 0..100 is 5..95."""
+    found = interval(np.arange(101.0), 0.9)
+    assert (found.low, found.high) == (pytest.approx(5), pytest.approx(95))
