@@ -8,18 +8,18 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 
-from harness.backbones.catalog import expand
 from harness.cli import BAD_JOBS
 from harness.config import SweepConfig
-from harness.errors import ConfigError, HarnessError
-from harness.isolate import run_isolated
-from harness.job import failed_row, run_one
-from harness.prepare import JobSpec, prepare
+from harness.errors import ConfigError
+from harness.identity import failed_row
+from harness.isolate import Outcome, run_isolated
+from harness.jobspec import JobSpec
 from harness.study.row import Row, Status
 from harness.study.store import Study
 
@@ -29,14 +29,19 @@ Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
 
 def run_composed(cfg: DictConfig) -> str:
     """Run the job that Hydra composed; its row is on disk when this returns. Returns the job's id."""
-    job = prepare(to_config(cfg), HydraConfig.get().overrides.task)
+    overrides = list(HydraConfig.get().overrides.task)
+    job = _prepared.get(tuple(overrides)) or prepare_jobs([(to_config(cfg), overrides)])[0]
     study = Study(job.config.study_dir)
     if not study.is_done(job.job_id):
         timeout_min = job.config.job_timeout_min
-        outcome = run_isolated(run_one, job, timeout_s=None if timeout_min is None else timeout_min * 60)
+        outcome = run_isolated("harness.job:run_one", job, timeout_s=None if timeout_min is None else timeout_min * 60)
         row = outcome.value or failed_row(job, outcome.status, outcome.error or "no reason given")
         study.write_row(row)
     return job.job_id
+
+
+_prepared: dict[tuple[str, ...], JobSpec] = {}
+"""Jobs of the sweep that runs in this process; a launcher that uses other processes prepares there again."""
 
 
 def to_config(cfg: DictConfig) -> SweepConfig:
@@ -59,25 +64,28 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
 
 def expand_backbones(values: Sequence[str]) -> list[str]:
     """Globs replaced by the names they match, each name once, in the order given."""
-    return list(dict.fromkeys(itertools.chain.from_iterable(expand(value) for value in values)))
+    if not any(set(value) & set("*?[") for value in values):
+        return list(dict.fromkeys(values))
+    return list(dict.fromkeys(itertools.chain.from_iterable(_value(run_isolated("harness.backbones.catalog:expand", v)) for v in values)))
 
 
-def prepare_all(configs: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
-    """Prepare every job before the first one runs.
+def prepare_jobs(wanted: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
+    """Make every job exact, before the first one runs.
 
     Raises:
-        ConfigError: all that is wrong with any of them, each problem once.
+        ConfigError: all that is wrong with any of them, one problem a line.
     """
-    jobs: list[JobSpec] = []
-    problems: dict[str, None] = {}
-    for config, overrides in configs:
-        try:
-            jobs.append(prepare(config, overrides))
-        except HarnessError as error:
-            problems[str(error)] = None
+    jobs, problems = _value(run_isolated("harness.prepare:prepare_all", wanted))
     if problems:
         raise ConfigError("\nerror: ".join(problems))
-    return jobs
+    _prepared.update({tuple(job.command): job for job in jobs})
+    return list(jobs)
+
+
+def _value(outcome: Outcome[Any]) -> Any:
+    if outcome.status is not Status.ok:
+        raise ConfigError(outcome.error or outcome.status.value)
+    return outcome.value
 
 
 @dataclass
@@ -96,9 +104,7 @@ class Progress:
         self.console.print(
             f"{first.dataset.name}: {sizes}, {first.dataset.num_classes} classes; study {first.config.study_dir}", markup=False
         )
-        self.console.print(
-            f"{len(self.jobs)} jobs, {num_done} already done, on {first.runtime.device.value} in {first.runtime.precision.value}"
-        )
+        self.console.print(f"{len(self.jobs)} jobs, {num_done} already done, on {first.device.value} in {first.precision.value}")
 
     def finished(self, row: Row, num_left: int) -> None:
         """Say how one job ended: its score or its error, and how long the rest may take."""
@@ -130,7 +136,7 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, a
         launch: runs a batch of jobs; returns, for each, None when its row is written, else what went wrong.
         at_once: jobs per batch; None: all.
     """
-    jobs = prepare_all(configs)
+    jobs = prepare_jobs(configs)
     todo = [
         (job, overrides) for job, (_, overrides) in zip(jobs, configs, strict=True) if not Study(job.config.study_dir).is_done(job.job_id)
     ]

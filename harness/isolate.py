@@ -1,10 +1,12 @@
 """Run a function in a process of its own, so that its death, its hanging or its memory is a value and not the end of the sweep."""
 
+import importlib
 import multiprocessing
+import multiprocessing.context
 import signal
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
@@ -14,8 +16,8 @@ from harness.study.row import Status
 
 T = TypeVar("T")
 
-_PRELOAD = ["harness.job"]
-"""Imported once in the process that children are forked from; it never computes, so forking it is safe and takes milliseconds."""
+_PRELOAD = ["harness.job", "harness.prepare"]
+"""Imported once, in the process that children are forked from; it never computes, so that forking it is safe and quick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,25 @@ class Outcome(Generic[T]):
     """One line."""
 
 
-def run_isolated(function: Callable[..., T], *arguments: Any, timeout_s: float | None = None) -> Outcome[T]:
-    """Call a picklable function in a fresh process and wait for its value, its exception or its death.
+def warm_up() -> None:
+    """Start importing what jobs need, in the background; the first call of `run_isolated` then finds it done."""
+    if isinstance(_context(), multiprocessing.context.ForkServerContext):
+        forkserver.ensure_running()
+
+
+def run_isolated(target: str, *arguments: Any, timeout_s: float | None = None) -> Outcome[Any]:
+    """Call a function in a fresh process and wait for its value, its exception or its death.
 
     An interrupt of the caller ends the child and is passed on.
+
+    Args:
+        target: `module:function`; a name and not an object, so that the caller need not import torch.
+        arguments: picklable.
+        timeout_s: longer than this becomes an outcome with status `timeout`; None: no limit.
     """
     context = _context()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(sender, function, arguments))
+    process = context.Process(target=_call, args=(sender, target, arguments))
     process.start()
     sender.close()
     try:
@@ -81,10 +94,11 @@ def _end(process: Any) -> None:
     process.close()
 
 
-def _call(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     try:
-        outcome: Outcome[Any] = Outcome(Status.ok, value=function(*arguments))
+        module, _, function = target.partition(":")
+        outcome: Outcome[Any] = Outcome(Status.ok, value=getattr(importlib.import_module(module), function)(*arguments))
     except Exception as error:  # noqa: BLE001  whatever a job raises becomes its row
         if is_debugging():
             traceback.print_exc()

@@ -2,8 +2,6 @@
 
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
-from platform import node
 from typing import Any
 
 import torch
@@ -11,33 +9,36 @@ import torch
 from harness import provenance
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
+from harness.config import MeasureConfig
 from harness.data.dataset import Split
 from harness.data.transforms import ImageDataset, describe, eval_transform, train_transform
+from harness.identity import identity, now
+from harness.jobspec import JobSpec
 from harness.measure import cost
 from harness.measure.quality import quality
-from harness.prepare import JobSpec
 from harness.seeding import seed_everything
 from harness.study.row import Details, Row, Status
 from harness.study.store import Predictions, Study
 from harness.transfer.predict import log_probabilities
+from harness.transfer.runtime import Runtime
 from harness.transfer.train import Fitted, Task, fit
 
 
 def run_one(job: JobSpec, *, load: BackboneLoader = load_backbone) -> Row:
     """Do one job and keep its predictions; the caller writes the row. Raises whatever goes wrong."""
-    started, started_at = time.perf_counter(), _now()
+    started, started_at = time.perf_counter(), now()
     cfg, dataset = job.config, job.dataset
     seed_everything(cfg.seed)
     backbone = load(job.backbone, job.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
-    fitted = fit(Task(backbone, dataset, job.depth, cfg.train, job.runtime, cfg.seed))
+    fitted = fit(Task(backbone, dataset, job.depth, cfg.train, Runtime(job.device, job.precision), cfg.seed))
     val = _predict(fitted, backbone, dataset.val, "predictions on val")
     train = _predict(fitted, backbone, dataset.train, "predictions on train")
     sealed = _predict(fitted, backbone, dataset.test, "predictions on test") if len(dataset.test) else None
     quality_columns, undefined = _quality(val, train, fitted)
-    cost_columns = _cost(fitted, backbone, job)
+    cost_columns = _cost(fitted, backbone, cfg.measure)
     Study(cfg.study_dir).write_predictions(job.job_id, val, sealed)
     return Row(
-        **_identity(job, started_at),
+        **identity(job, started_at),
         status=Status.ok.value,
         **_freeze(fitted),
         **quality_columns,
@@ -45,17 +46,6 @@ def run_one(job: JobSpec, *, load: BackboneLoader = load_backbone) -> Row:
         total_s=time.perf_counter() - started,
         details=_details(job, backbone, fitted, undefined),
     )
-
-
-def failed_row(job: JobSpec, status: Status, error: str) -> Row:
-    """The row of a job that did not end well: what it was and why it failed; its metric cells are empty."""
-    return Row(
-        **_identity(job, _now()), status=status.value, error=error, details=Details(command=list(job.command), protocol=job.protocol)
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _predict(fitted: Fitted, backbone: Backbone, split: Split, what: str) -> Predictions:
@@ -89,11 +79,11 @@ def _freeze(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _cost(fitted: Fitted, backbone: Backbone, job: JobSpec) -> dict[str, Any]:
-    network, image_size = fitted.network, backbone.preprocess.image_size
-    peak_mem_mib = cost.peak_memory_mib(job.runtime)  # before the timing below adds its own
-    macs = cost.count_macs(network, fitted.plan, image_size, job.runtime)
-    timing = cost.measure_timing(network, image_size, job.runtime, job.config.measure)
+def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig) -> dict[str, Any]:
+    network, image_size, runtime = fitted.network, backbone.preprocess.image_size, fitted.network.runtime
+    peak_mem_mib = cost.peak_memory_mib(runtime)  # before the timing below adds its own
+    macs = cost.count_macs(network, fitted.plan, image_size, runtime)
+    timing = cost.measure_timing(network, image_size, runtime, cfg)
     return {
         "image_size": image_size,
         "params_m": cost.params_m(network),
@@ -107,46 +97,6 @@ def _cost(fitted: Fitted, backbone: Backbone, job: JobSpec) -> dict[str, Any]:
         "peak_mem_mib": peak_mem_mib,
         "weights_mib": cost.weights_mib(network),
         "num_threads": torch.get_num_threads(),
-    }
-
-
-def _identity(job: JobSpec, started_at: str) -> dict[str, Any]:
-    """The columns that are known before a job runs, so that a failed one carries them too."""
-    cfg, dataset, recipe = job.config, job.dataset, job.config.train
-    return {
-        "job_id": job.job_id,
-        "study": cfg.study,
-        "protocol": job.protocol_hash,
-        "backbone": cfg.backbone,
-        "model": job.backbone.model,
-        "family": job.backbone.family,
-        "weights": job.weights.tag,
-        "weights_source": job.weights.source.value,
-        "weights_sha256": job.weights.sha256,
-        "licence": job.weights.licence,
-        "imagenet_top1_frac": job.weights.imagenet_top1_frac,
-        "freeze": str(job.depth),
-        "release": recipe.release,
-        "recipe": recipe.name,
-        "recipe_hash": job.recipe_hash,
-        "seed": cfg.seed,
-        "dataset": dataset.name,
-        "data_fingerprint": dataset.fingerprint,
-        "n_train": len(dataset.train),
-        "n_val": len(dataset.val),
-        "n_test": len(dataset.test),
-        "num_classes": dataset.num_classes,
-        "epochs": recipe.epochs + recipe.release_epochs,
-        "lr": recipe.lr,
-        "batch_size": recipe.batch_size,
-        "augment": recipe.augment.value,
-        "precision": job.runtime.precision.value,
-        "device": job.runtime.device.value,
-        "primary_metric": job.primary_metric,
-        "started_at": started_at,
-        "host": node(),
-        "git": provenance.git_commit(),
-        **provenance.versions(),
     }
 
 

@@ -1,16 +1,8 @@
-"""Make one job exact before it runs: its data, its backbone, its weights and the hash that names it.
+"""Make jobs exact before the first one runs, so that a wrong name or a missing file is known while nothing is lost."""
 
-The sweep prepares every job first, so that a wrong name or a missing file is known before anything has run.
-"""
-
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from enum import Enum
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,103 +12,96 @@ from harness.backbones.weights import find_weights
 from harness.config import SweepConfig
 from harness.data.dataset import Dataset
 from harness.data.load import load_dataset
+from harness.errors import HarnessError
+from harness.jobspec import JobSpec
 from harness.measure.quality import primary_metric
-from harness.study.row import ROW_SCHEMA
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.runtime import Runtime, resolve_runtime
 
-
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """One job, nothing left open. Picklable: it travels into the job's own process."""
-
-    config: SweepConfig
-    dataset: Dataset
-    backbone: BackboneSpec
-    weights: Weights
-    depth: FreezeDepth
-    runtime: Runtime
-    protocol: dict[str, Any]
-    command: tuple[str, ...]
-    """Overrides that run this job again."""
-
-    @property
-    def protocol_hash(self) -> str:
-        return _hash(self.protocol)
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """Every training setting as plain values."""
-        return {name: plain(value) for name, value in asdict(self.config.train).items()}
-
-    @property
-    def recipe_hash(self) -> str:
-        return _hash({key: value for key, value in self.recipe.items() if key != "name"})
-
-    @property
-    def primary_metric(self) -> str:
-        return str(self.protocol["metric"])
-
-    @property
-    def job_id(self) -> str:
-        """Hash of everything that decides the outcome; the same job has the same id on every machine."""
-        return _hash(
-            {
-                "schema": ROW_SCHEMA,
-                "model": self.backbone.model,
-                "library": self.backbone.library,
-                "weights": self.weights.sha256 or self.weights.tag,
-                "freeze": str(self.depth),
-                "recipe": self.recipe_hash,
-                "protocol": self.protocol_hash,
-                "image_size": self.config.data.image_size,
-                "seed": self.config.seed,
-                "device": self.runtime.device.value,
-                "precision": self.runtime.precision.value,
-            }
-        )
+T = TypeVar("T")
 
 
-def prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
-    """Resolve one job's configuration.
+def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]]) -> tuple[list[JobSpec], list[str]]:
+    """Resolve every job of a sweep, each given with the overrides that run it again.
 
-    Raises:
-        HarnessError: a name, a file, a download or a depth is wrong; the message says what to type instead.
+    Returns:
+        The jobs that can run, and all that is wrong with the others, each problem once.
     """
-    dataset = prepare_data(cfg)
-    backbone, weights = prepare_backbone(cfg)
+    jobs: list[JobSpec] = []
+    problems: dict[str, None] = {}
+    for cfg, command in wanted:
+        wrong = [str(error) for part in _PARTS if (error := _error_of(part, cfg))]
+        problems |= dict.fromkeys(wrong)
+        if not wrong:
+            jobs.append(_prepare(cfg, command))
+    return jobs, list(problems)
+
+
+def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
+    dataset, runtime = _data(cfg), _runtime(cfg)
+    backbone, weights = _backbone(cfg)
     return JobSpec(
         config=cfg,
         dataset=dataset,
         backbone=backbone,
         weights=weights,
-        depth=parse_freeze(cfg.freeze),
-        runtime=resolve_runtime(cfg.device, cfg.precision),
+        depth=_depth(cfg),
+        device=runtime.device,
+        precision=runtime.precision,
         protocol=_protocol(cfg, dataset),
         command=tuple(command),
     )
 
 
-def prepare_data(cfg: SweepConfig) -> Dataset:
-    """The data set of a job; jobs of one process share it."""
-    key = repr((cfg.data, cfg.cache_dir))
-    if key not in _datasets:
-        _datasets[key] = load_dataset(cfg.data, Path(cfg.cache_dir).expanduser())
-    return _datasets[key]
+def _data(cfg: SweepConfig) -> Dataset:
+    return _once(repr((cfg.data, cfg.cache_dir)), lambda: load_dataset(cfg.data, Path(cfg.cache_dir).expanduser()))
 
 
-def prepare_backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
-    """The exact architecture and where its weights are; looked for, and if need be downloaded, once per process."""
-    return _backbone(cfg.backbone, cfg.weights)
+def _backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
+    """The exact architecture and where its weights are; downloaded, if need be, before any job starts."""
+    return _once(repr((cfg.backbone, cfg.weights)), lambda: _with_weights(resolve(cfg.backbone), cfg.weights))
 
 
-@cache
-def _backbone(name: str, requested_weights: str) -> tuple[BackboneSpec, Weights]:
-    spec = resolve(name)
-    return spec, find_weights(spec, requested_weights)
+def _with_weights(spec: BackboneSpec, requested: str) -> tuple[BackboneSpec, Weights]:
+    return spec, find_weights(spec, requested)
 
 
-_datasets: dict[str, Dataset] = {}
+def _runtime(cfg: SweepConfig) -> Runtime:
+    return resolve_runtime(cfg.device, cfg.precision)
+
+
+def _depth(cfg: SweepConfig) -> FreezeDepth:
+    if cfg.train.release is not None:
+        parse_freeze(cfg.train.release, "train.release")
+    return parse_freeze(cfg.freeze)
+
+
+_PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _backbone)
+"""What can be wrong with a job, the quick ones first."""
+
+
+def _error_of(part: Callable[[SweepConfig], object], cfg: SweepConfig) -> HarnessError | None:
+    try:
+        part(cfg)
+    except HarnessError as error:
+        return error
+    return None
+
+
+_seen: dict[str, Any] = {}
+
+
+def _once(key: str, make: Callable[[], T]) -> T:
+    """`make()` once per process. A failure is remembered too: a server that is away is asked once, not once per job."""
+    if key not in _seen:
+        try:
+            _seen[key] = make()
+        except HarnessError as error:
+            _seen[key] = error
+    found = _seen[key]
+    if isinstance(found, HarnessError):
+        raise found
+    return found  # type: ignore[no-any-return]
 
 
 def _protocol(cfg: SweepConfig, dataset: Dataset) -> dict[str, Any]:
@@ -131,19 +116,3 @@ def _protocol(cfg: SweepConfig, dataset: Dataset) -> dict[str, Any]:
         "metric": primary_metric(counts_C).value,
         "epochs": cfg.train.epochs + cfg.train.release_epochs,
     }
-
-
-def plain(value: Any) -> Any:
-    """Enums by value, paths as text, all the way down: what JSON and hashes take."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, Enum):
-        return value.value
-    return str(value) if isinstance(value, Path) else value
-
-
-def _hash(record: dict[str, Any]) -> str:
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -159,7 +159,7 @@ def _family(model: str) -> str:
 
 
 def _suggestion(typed: str) -> str:
-    near = get_close_matches(typed, [*ALIASES, *_architectures()], n=3, cutoff=0.5)
+    near = get_close_matches(typed.lower(), [*ALIASES, *_architectures()], n=3, cutoff=0.5)
     asked = f"; did you mean {' or '.join(near)}?" if near else "."
     stem = re.match(r"[a-z]*", near[0] if near else "")
     return f"{asked} See: python -m harness.backbones '{stem.group() if stem else ''}*'"

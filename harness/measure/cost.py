@@ -127,7 +127,7 @@ def params_m(network: nn.Module, *, trainable_only: bool = False) -> float:
 
 def weights_mib(network: nn.Module) -> float:
     """Size of the tensors a checkpoint of the network holds (MiB)."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / _MIB
+    return float(sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / _MIB)
 
 
 def peak_memory_mib(runtime: Runtime) -> float | None:

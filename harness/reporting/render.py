@@ -14,6 +14,8 @@ from harness.reporting.formats import one_line
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")
 """Characters that Markdown may read as markup; an underscore inside a word and a backslash before a letter are none."""
+_OPENING = re.compile(r"^(\d*)([#.)+=-])(?=#*(\s|$))")
+"""A start that Markdown may read as a heading or a list."""
 
 
 def to_html(document: Document) -> str:
@@ -39,8 +41,14 @@ def to_markdown(document: Document) -> str:
 
 
 def inert(text: str) -> str:
-    """Text that Markdown shows letter by letter: no markup, no HTML, no links, one line."""
-    text = one_line(text).replace("\N{NO-BREAK SPACE}", " ").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Text that Markdown shows letter by letter: no markup, no HTML, no links, one line, no heading or list at its start."""
+    text = (
+        _OPENING.sub(r"\1\\\2", one_line(text).strip())
+        .replace("\N{NO-BREAK SPACE}", " ")
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
     return _MARKED.sub(r"\\\1", text).replace("://", "&colon;//")
 
 

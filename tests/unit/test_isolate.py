@@ -39,32 +39,32 @@ def _hang() -> None:
 
 def test_a_value_comes_back() -> None:
     """The ordinary case."""
-    outcome = run_isolated(_give, 41)
+    outcome = run_isolated(f"{__name__}:_give", 41)
     assert (outcome.status, outcome.value) == (Status.ok, 42)
 
 
 def test_an_exception_is_one_line() -> None:
     """Type and message, no line breaks."""
-    outcome = run_isolated(_fail, "first\nsecond")
+    outcome = run_isolated(f"{__name__}:_fail", "first\nsecond")
     assert (outcome.status, outcome.error) == (Status.failed, "ValueError: first second")
 
 
 def test_divergence_and_memory_have_their_own_status() -> None:
     """A row says which of the usual ends it was."""
-    assert run_isolated(_diverge).status is Status.diverged
-    assert run_isolated(_run_out_of_memory).status is Status.oom
+    assert run_isolated(f"{__name__}:_diverge").status is Status.diverged
+    assert run_isolated(f"{__name__}:_run_out_of_memory").status is Status.oom
 
 
 @pytest.mark.parametrize(("how", "said"), [("exit", "exit status 7"), ("kill", "SIGKILL")])
 def test_death_without_a_word_is_a_killed_job(how: str, said: str) -> None:
     """`os._exit` and signals leave no exception; the status and the cause come from outside."""
-    outcome = run_isolated(_die, how)
+    outcome = run_isolated(f"{__name__}:_die", how)
     assert outcome.status is Status.killed
     assert said in (outcome.error or "")
 
 
 def test_a_job_over_time_is_ended() -> None:
     """The caller does not wait for a hanging job."""
-    outcome = run_isolated(_hang, timeout_s=1)
+    outcome = run_isolated(f"{__name__}:_hang", timeout_s=1)
     assert outcome.status is Status.timeout
     assert "job_timeout_min" in (outcome.error or "")

@@ -30,12 +30,13 @@ def candidate(**changes: object) -> Candidate:
 )
 def test_each_limit_excludes(key: str, column: str, value: float) -> None:
     """A value above its limit excludes, at the limit it does not, and an empty cell does."""
+    limits = [replace(RankConfig(), **{key: limit}) for limit in (41.0, 30.0)]  # type: ignore[arg-type]
     measured = candidate(features_s=0.0, **{column: value})
-    assert excluded(measured, RankConfig(**{key: 41.0})) == []
-    (reason,) = excluded(measured, RankConfig(**{key: 30.0}))
+    assert excluded(measured, limits[0]) == []
+    (reason,) = excluded(measured, limits[1])
     assert f"rank.{key}=30" in reason
     assert " 41 " in reason
-    (reason,) = excluded(candidate(**{column: None}), RankConfig(**{key: 30.0}))
+    (reason,) = excluded(candidate(**{column: None}), limits[1])
     assert "unknown" in reason
 
 

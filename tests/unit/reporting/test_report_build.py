@@ -1,0 +1,321 @@
+"""The report's files: the same content twice, six steps, untrusted names inert, and something useful in every situation."""
+
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.config import Metric, RankConfig
+from harness.errors import TableError
+from harness.reporting.build import build_report
+from harness.reporting.document import Code, Document, Paragraph, Section, Table, Tone
+from harness.reporting.render import inert, to_html, to_markdown
+from harness.study.store import Study
+from tests.unit.reporting.fake_study import NASTY_NAMES, make_row, write_study
+
+QUICK = RankConfig(num_resamples=200)
+STEPS = [
+    "Define the task, profile the data",
+    "Assess the resources",
+    "Understand the candidates",
+    "Choose the transfer strategy",
+    "Test and compare",
+    "Decide and validate",
+]
+PICTURES = {"quality-latency", "freeze-depth", "class-f1", "confusion", "learning-curves", "cost"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: elements, attributes, text outside styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self._inside: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] += 1
+        self.attributes += [(name, value or "") for name, value in attrs]
+        self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.text += " "
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._inside and "svg" not in self._inside:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study with nasty names whose report is built."""
+    study = write_study(tmp_path_factory.mktemp("build") / "fake", num_val=200, num_test=120)
+    build_report(study, QUICK)
+    return study
+
+
+@pytest.fixture(scope="module")
+def html(study: Study) -> str:
+    """The page."""
+    return (study.report_dir / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def markdown(study: Study) -> str:
+    """The same in Markdown."""
+    return (study.report_dir / "report.md").read_text(encoding="utf-8")
+
+
+def build(study: Study, cfg: RankConfig = QUICK) -> str:
+    """Build a report and return its Markdown."""
+    build_report(study, cfg)
+    return (study.report_dir / "report.md").read_text(encoding="utf-8")
+
+
+def test_files_are_there(study: Study) -> None:
+    """Page, Markdown, ranking, refreshed table and every picture twice; no temporary file is left."""
+    found = {str(path.relative_to(study.root)) for path in study.root.rglob("*") if path.is_file()}
+    wanted = {"report/index.html", "report/report.md", "report/ranking.csv", "results.csv", "results.parquet"}
+    wanted |= {f"report/plots/{name}.{suffix}" for name in PICTURES for suffix in ("svg", "png")}
+    assert wanted <= found
+    assert not [name for name in found if Path(name).name.startswith(".")]
+    assert len(pd.read_csv(study.root / "results.csv")) == 17
+    assert len(pd.read_csv(study.report_dir / "ranking.csv")) == 15
+
+
+def test_six_steps_in_both(html: str, markdown: str) -> None:
+    """The six steps are the sections of both files, in order."""
+    assert re.findall(r"^## \d\. (.*)$", markdown, flags=re.MULTILINE) == STEPS
+    assert [re.sub(r"<.*?>|\d", "", title).strip() for title in re.findall(r"<h2>(.*?)</h2>", html)] == STEPS
+
+
+def test_both_say_the_same(html: str, markdown: str) -> None:
+    """Every number of one file is in the other, as often: they are one document."""
+    seen = Page(html).text.replace("\N{NO-BREAK SPACE}", " ")
+    plain = re.sub(r"\]\(plots/.*\)$", "", markdown, flags=re.MULTILINE)
+    number = re.compile(r"\d[\d.,]*\d|\d")
+    assert Counter(number.findall(seen)) == Counter(number.findall(plain))
+
+
+def test_page_stands_alone(html: str) -> None:
+    """No script, no event handler, nothing loaded; the policy forbids it as well; pictures are inside and share no id."""
+    page = Page(html)
+    assert page.elements["script"] == page.elements["link"] == page.elements["iframe"] == page.elements["img"] == 0
+    assert page.elements["svg"] >= len(PICTURES)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    references = [value for name, value in page.attributes if name in ("href", "src", "xlink:href")]
+    outer = [value for value in references if not value.startswith("#")]
+    assert all(value.startswith("data:image/png;base64,") for value in outer)
+    assert ("http-equiv", "Content-Security-Policy") in page.attributes
+    assert "default-src 'none'" in html
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for value in references if value not in outer} <= set(ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
+
+
+def test_nasty_names_are_text_in_html(html: str) -> None:
+    """Class names, paths and errors appear letter by letter and add no element."""
+    page = Page(html)
+    assert page.elements["b"] == 0
+    for name in NASTY_NAMES:
+        assert name.replace("\n", "\\n") in page.text
+    assert "zwei\\nzeilen/<b>x</b>.jpg: truncated" in page.text
+
+
+def test_nasty_names_are_inert_in_markdown(markdown: str) -> None:
+    """No raw tag, no cell broken by a pipe or a line break, no code or mathematics opened."""
+    assert "<" not in re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
+    for name in ("&lt;script&gt;alert(1)&lt;/script&gt;", r"a\|b", r"zwei\nzeilen", r"größe \$x_1\$ 猫"):
+        assert f"| {name} |" in markdown
+    for block in re.findall(r"(?:^\|.*\|\n)+", markdown, flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_first_screen_answers(markdown: str) -> None:
+    """Before the leaderboard: what, why, how sure, cost, score on unseen images and the command."""
+    first = markdown[: markdown.index("**Leaderboard**")]
+    assert first.count("\n- **") == 5
+    assert "**Use " in first
+    assert "```sh\npython -m harness.sweep backbone=" in first
+    assert "'data.root=/data/my images'" in first
+    assert "conditional on this run (one seed)" in first
+    assert "images that nothing was chosen on" in first
+
+
+def test_failures_are_listed(html: str) -> None:
+    """Failed jobs keep their status and reason."""
+    assert "out of memory at batch 32" in html
+    assert ">oom<" in html
+
+
+def test_pictures_are_well_formed(study: Study) -> None:
+    """Each SVG parses, holds no script, and names no class as markup."""
+    for path in (study.report_dir / "plots").glob("*.svg"):
+        tags = {element.tag.split("}")[-1] for element in ET.parse(path).iter()}
+        assert "path" in tags
+        assert not tags & {"script", "foreignObject"}
+
+
+def test_same_study_same_report(study: Study, markdown: str, html: str) -> None:
+    """A second report of the same rows is the same, byte for byte."""
+    assert build(study) == markdown
+    assert (study.report_dir / "index.html").read_text(encoding="utf-8") == html
+
+
+def test_no_candidate_within_limits(tmp_path: Path) -> None:
+    """The report says so, names the nearest three and by how much they miss, and opens nothing."""
+    study = write_study(tmp_path / "s", depths=("all",), num_val=100, num_test=50)
+    markdown = build(study, replace(QUICK, max_latency_ms=5.0))
+    assert "none of 5 candidates meets the limits" in markdown
+    assert "**Nearest to the limits**" in markdown
+    assert "squeezenet · all misses latency by 3.1 ms" in markdown
+    assert study.opened() == set()
+
+
+def test_one_candidate_is_not_a_comparison(tmp_path: Path) -> None:
+    """A single candidate is reported as such, never as a winner."""
+    markdown = build(write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), num_val=80, num_test=40, failed=False))
+    assert "Nothing was compared: only one candidate was measured." in markdown
+    assert "(not compared)" in markdown
+    assert "No job failed." in markdown
+
+
+def test_without_test_split(tmp_path: Path) -> None:
+    """No test split: said on the first screen, and the confusion matrix is labelled as val."""
+    markdown = build(write_study(tmp_path / "s", backbones=("resnet50", "squeezenet"), depths=("all",), num_val=100, num_test=0))
+    assert "There is no test split" in markdown[: markdown.index("**Leaderboard**")]
+    assert "Split: val." in markdown
+
+
+def test_only_failures_still_report(tmp_path: Path) -> None:
+    """Rows but none good: a report that lists what went wrong."""
+    study = write_study(tmp_path / "s", backbones=())
+    markdown = build(study)
+    assert "no job has ended well" in markdown
+    assert "out of memory at batch 32" in markdown
+    assert re.findall(r"^## \d\. (.*)$", markdown, flags=re.MULTILINE) == STEPS
+
+
+def test_no_rows_is_an_error(tmp_path: Path) -> None:
+    """Nothing to report: one line, and no report folder appears."""
+    study = Study(tmp_path / "s")
+    with pytest.raises(TableError, match="holds no rows"):
+        build_report(study, QUICK)
+    assert not study.root.exists()
+
+
+def test_other_protocols_are_listed(tmp_path: Path) -> None:
+    """A row of another protocol is not ranked, and the difference is named."""
+    study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), num_val=80, num_test=0)
+    (row,) = [row for row in study.rows() if row.status == "ok"]
+    details = replace(row.details, protocol={"data_fingerprint": "f0", "epochs": 3})
+    study.write_row(replace(row, job_id="older", protocol="p0", started_at="2024-01-01T00:00:00+00:00", details=details))
+    assert "Job older (resnet50, freeze=all): data_fingerprint is f0 instead of f1." in build(study)
+
+
+def test_overfitting_is_said(tmp_path: Path) -> None:
+    """A large lead of train over val is flagged in words, a small one is not."""
+    study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all", "none"), num_val=300, num_test=0)
+    for row in study.rows():
+        if row.status == "ok" and row.val_accuracy is not None:
+            study.write_row(replace(row, train_accuracy=min(row.val_accuracy + (0.15 if row.freeze == "none" else 0.02), 1.0)))
+    markdown = build(study)
+    assert "so they over-fit: resnet50 · none." in markdown
+
+
+def test_changed_frozen_part_is_a_warning(tmp_path: Path) -> None:
+    """A row whose frozen part moved is never shown as if nothing was wrong."""
+    study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), num_val=80, num_test=0)
+    (row,) = [row for row in study.rows() if row.status == "ok"]
+    study.write_row(replace(row, frozen_ok=False))
+    assert "Do not trust these results." in build(study)
+
+
+def test_log_loss_report(tmp_path: Path) -> None:
+    """Ranked by log loss, scores and differences are in nats."""
+    study = write_study(tmp_path / "s", depths=("all",), num_val=120, num_test=60)
+    markdown = build(study, replace(QUICK, metric=Metric.log_loss))
+    assert re.search(r"It has \d\.\d{3} nats log loss|best: \d\.\d{3} nats log loss", markdown)
+    assert "recommended is better by (nats)" in markdown
+
+
+def test_many_classes_and_candidates(tmp_path: Path) -> None:
+    """Sixty classes and a column of candidates draw and print without a warning; what is left out is counted."""
+    names = [f"class number {i} with a rather long name" for i in range(60)]
+    markdown = build(write_study(tmp_path / "s", class_names=names, num_val=240, num_test=120))
+    assert "10 more classes" in markdown
+    assert "30 easier classes left out" in markdown
+    assert "5 more candidates are in step 5." in markdown
+
+
+def test_empty_cells_are_dashes(tmp_path: Path) -> None:
+    """A row without costs, licence or curve is shown with empty cells."""
+    study = write_study(tmp_path / "s", backbones=("resnet50", "squeezenet"), depths=("all",), num_val=80, num_test=0, failed=False)
+    empty = (
+        "latency_ms_p50",
+        "params_m",
+        "weights_mib",
+        "train_s",
+        "features_s",
+        "throughput_ips",
+        "licence",
+        "imagenet_top1_frac",
+        "num_blocks",
+    )
+    for row in study.rows():
+        study.write_row(replace(row, **dict.fromkeys(empty), details=replace(row.details, curve=[])))  # type: ignore[arg-type]
+    markdown = build(study)
+    assert "None" not in markdown
+    assert "nan" not in markdown
+    assert "check it before the weights are used" in markdown
+    assert "freeze-depth" not in markdown
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("a|b", r"a\|b"),
+        ("a_b.c", "a_b.c"),
+        ("_a_ *b* `c` [d](e)", r"\_a\_ \*b\* \`c\` \[d\](e)"),
+        ("<i>&amp;", "&lt;i&gt;&amp;amp;"),
+        ("x\ny\tz\x1b", r"x\ny\tz\x1b"),
+        ("https://a.example", "https&colon;//a.example"),
+        ("a\\|b", r"a\\\|b"),
+        ("\u202etxt", r"\u202etxt"),
+        ("## a", r"\## a"),
+        ("1. a", r"1\. a"),
+        ("- a", r"\- a"),
+        ("-0.4 to +2", "-0.4 to +2"),
+    ],
+)
+def test_inert(given: str, wanted: str) -> None:
+    """Markup characters are shown, not read."""
+    assert inert(given) == wanted
+
+
+def test_code_cannot_leave_its_fence() -> None:
+    """A command with a fence of its own stays inside a longer one, and inside its element in HTML."""
+    code = Code("run 'a\n```\n<b>'")
+    section = Section("one", "One", [code, Paragraph("p", Tone.warning), Table("t", [], [])])
+    document = Document("t", "v", Tone.plain, "h", [], code, [], [section])
+    assert "````sh\nrun 'a\n```\n<b>'\n````" in to_markdown(document)
+    assert Page(to_html(document)).elements["b"] == 0
+
+
+def test_command_is_one_shell_word_each() -> None:
+    """Overrides with spaces or quotes are quoted for the shell."""
+    from harness.reporting.wording import command
+
+    row = make_row("j")
+    assert command(row).endswith("'data.root=/data/my images'")
