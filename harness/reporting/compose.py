@@ -107,9 +107,7 @@ def _next_step(ranking: Ranking) -> str:
 def _leaderboard(ranking: Ranking) -> list[Block]:
     if not ranking.entries:
         return []
-    shown = list(ranking.entries[:TOP])
-    if ranking.recommended is not None and ranking.recommended not in shown:
-        shown[-1] = ranking.recommended
+    shown = results.leading(ranking, TOP)
     columns = [
         Column("rank", is_number=True),
         Column("candidate"),

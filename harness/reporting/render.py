@@ -42,14 +42,9 @@ def to_markdown(document: Document) -> str:
 
 def inert(text: str) -> str:
     """Text that Markdown shows letter by letter: no markup, no HTML, no links, one line, no heading or list at its start."""
-    text = (
-        _OPENING.sub(r"\1\\\2", one_line(text).strip())
-        .replace("\N{NO-BREAK SPACE}", " ")
-        .replace("&", "&amp;")
-        .replace("<", "&lt;")
-        .replace(">", "&gt;")
-    )
-    return _MARKED.sub(r"\\\1", text).replace("://", "&colon;//")
+    text = one_line(text).strip().replace("\N{NO-BREAK SPACE}", " ")
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _OPENING.sub(r"\1\\\2", _MARKED.sub(r"\\\1", text)).replace("://", "&colon;//")
 
 
 def _section(number: int, section: Section) -> list[str]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.reporting import formats
-from harness.reporting.sections.results import standing
+from harness.reporting.sections.results import leading, standing
 from harness.reporting.wording import METRIC_NAMES, cost, headline, how_sure, test_score, why
 from harness.select.ranking import Entry, Ranking
 
@@ -42,7 +42,7 @@ def _leaderboard(ranking: Ranking, *, is_wide: bool, is_plain: bool) -> Table:
     for name in ("latency", "parameters", "training") if is_wide else ("latency",):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("standing")
-    for entry in ranking.entries[:_TOP]:
+    for entry in leading(ranking, _TOP):
         cells = [Text(cell) for cell in _cells(ranking, entry, is_wide=is_wide)]
         table.add_row(*cells, style="bold green" if entry is ranking.recommended else "")
     return table

@@ -1,11 +1,15 @@
 """Who is tied with the best: a paired, class-stratified bootstrap over val images, the same resamples for every candidate.
 
+Resampling one or two images within their class hardly varies, so that noise would look like certainty: classes with few
+images are resampled together.
+
 Inside this module higher is always better: log loss carries a minus sign.
 Shapes: R resamples, N images, J runs (one candidate with one seed), K candidates.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +22,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 MIN_SEEDS_TO_RESAMPLE = 3
 """From this many seeds on, seeds are resampled as well as images; fewer say too little about their spread."""
+
+MIN_STRATUM = 10
+"""Images that are resampled among themselves; a stratum of n understates the variance by 1/n."""
 
 _SEED = 20_240_229
 _CHUNK_VALUES = 8_000_000
@@ -47,7 +54,7 @@ class Runs:
 def scores(runs: Runs, metric: Metric, weights_RN: npt.NDArray[np.floating]) -> FloatArray:
     """Scores of every run when image n counts `weights_RN[r, n]` times, shape R x J; higher is better.
 
-    Each class's weights must sum to its number of images, as stratified resampling sees to, and every class needs one.
+    Means over classes are means over the classes that have weight in the resample.
     """
     return _SCORES[metric](runs, weights_RN.astype(np.float64, copy=False))
 
@@ -113,15 +120,24 @@ def _spread(centred_KR: FloatArray) -> FloatArray:
 
 
 def _weights(runs: Runs, num_resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
-    """How often each image is drawn, in chunks of resamples; every class keeps its number of images."""
+    """How often each image is drawn, in chunks of resamples; every stratum keeps its number of images."""
+    strata = _strata(runs.labels_N)
     num_images, num_runs = len(runs.labels_N), len(runs.predicted_JN)
     size = max(1, _CHUNK_VALUES // max(num_images, num_runs))
     for start in range(0, num_resamples, size):
         weights_RN = np.zeros((min(size, num_resamples - start), num_images))
-        for label in np.unique(runs.labels_N):
-            members = np.flatnonzero(runs.labels_N == label)
+        for members in strata:
             weights_RN[:, members] = _counts(len(members), len(weights_RN), rng)
         yield weights_RN
+
+
+def _strata(labels_N: IntArray) -> list[IntArray]:
+    """Image numbers of each class; the smallest classes share one stratum until it has `MIN_STRATUM` images."""
+    by_size = sorted((np.flatnonzero(labels_N == label) for label in np.unique(labels_N)), key=len)
+    pooled: list[IntArray] = []
+    while by_size and (len(by_size[0]) < MIN_STRATUM or 0 < sum(map(len, pooled)) < MIN_STRATUM):
+        pooled.append(by_size.pop(0))
+    return [*([np.concatenate(pooled)] if pooled else []), *by_size]
 
 
 def _counts(num_images: int, num_resamples: int, rng: np.random.Generator) -> IntArray:
@@ -141,49 +157,49 @@ def _over_seeds(draws_RJ: FloatArray, seeds_per_candidate: Sequence[int], rng: n
     return np.stack(columns, axis=1)
 
 
-def _class_counts(runs: Runs) -> IntArray:
-    return np.bincount(runs.labels_N, minlength=runs.num_classes)
-
-
 def _accuracy(runs: Runs, weights_RN: FloatArray) -> FloatArray:
     hit_JN = (runs.predicted_JN == runs.labels_N).astype(np.float64)
     return np.asarray(weights_RN @ hit_JN.T / len(runs.labels_N))
 
 
+def _hits(runs: Runs, weights_RN: FloatArray, label: int) -> tuple[FloatArray, FloatArray]:
+    """One class in every resample: its weight, shape R x 1, and what every run got right of it, shape R x J."""
+    is_member_N = runs.labels_N == label
+    own_RM, hit_JM = weights_RN[:, is_member_N], runs.predicted_JN[:, is_member_N] == label
+    return own_RM.sum(axis=1, keepdims=True), own_RM @ hit_JM.T.astype(np.float64)
+
+
 def _balanced_accuracy(runs: Runs, weights_RN: FloatArray) -> FloatArray:
-    value_N = 1.0 / (runs.num_classes * _class_counts(runs)[runs.labels_N])
-    hit_JN = np.where(runs.predicted_JN == runs.labels_N, value_N, 0.0)
-    return np.asarray(weights_RN @ hit_JN.T)
+    total_RJ = np.zeros((len(weights_RN), len(runs.predicted_JN)))
+    present_R1 = np.zeros((len(weights_RN), 1))
+    for label in range(runs.num_classes):
+        weight_R1, hits_RJ = _hits(runs, weights_RN, label)
+        total_RJ += hits_RJ / np.maximum(weight_R1, _SAME)
+        present_R1 += weight_R1 > 0
+    return total_RJ / present_R1
 
 
 def _log_loss(runs: Runs, weights_RN: FloatArray) -> FloatArray:
     return np.asarray(weights_RN @ runs.true_log_prob_JN.T.astype(np.float64) / len(runs.labels_N))
 
 
-def _f1(runs: Runs, weights_RN: FloatArray, share_C: FloatArray) -> FloatArray:
-    """Sum over classes of share x F1, where F1 = 2 TP / (images of the class + images called so)."""
+def _f1(runs: Runs, weights_RN: FloatArray, *, is_weighted: bool) -> FloatArray:
+    """Mean over classes of F1 = 2 TP / (images of the class + images called so), each class counting once or by its images."""
     total_RJ = np.zeros((len(weights_RN), len(runs.predicted_JN)))
-    for label, num_images in enumerate(_class_counts(runs)):
-        is_called_JN = (runs.predicted_JN == label).astype(np.float64)
-        is_member_N = runs.labels_N == label
-        called_RJ = weights_RN @ is_called_JN.T
-        hits_RJ = weights_RN[:, is_member_N] @ is_called_JN[:, is_member_N].T
-        total_RJ += share_C[label] * 2 * hits_RJ / (num_images + called_RJ)
-    return total_RJ
-
-
-def _f1_macro(runs: Runs, weights_RN: FloatArray) -> FloatArray:
-    return _f1(runs, weights_RN, np.full(runs.num_classes, 1.0 / runs.num_classes))
-
-
-def _f1_weighted(runs: Runs, weights_RN: FloatArray) -> FloatArray:
-    return _f1(runs, weights_RN, _class_counts(runs) / len(runs.labels_N))
+    shares_R1 = np.zeros((len(weights_RN), 1))
+    for label in range(runs.num_classes):
+        weight_R1, hits_RJ = _hits(runs, weights_RN, label)
+        called_RJ = weights_RN @ (runs.predicted_JN == label).T.astype(np.float64)
+        share_R1 = weight_R1 if is_weighted else (weight_R1 > 0).astype(np.float64)
+        total_RJ += share_R1 * 2 * hits_RJ / np.maximum(weight_R1 + called_RJ, _SAME)
+        shares_R1 += share_R1
+    return total_RJ / shares_R1
 
 
 _SCORES: Mapping[Metric, Callable[[Runs, FloatArray], FloatArray]] = {
     Metric.accuracy: _accuracy,
     Metric.balanced_accuracy: _balanced_accuracy,
-    Metric.f1_macro: _f1_macro,
-    Metric.f1_weighted: _f1_weighted,
+    Metric.f1_macro: partial(_f1, is_weighted=False),
+    Metric.f1_weighted: partial(_f1, is_weighted=True),
     Metric.log_loss: _log_loss,
 }

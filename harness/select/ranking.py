@@ -94,7 +94,7 @@ class Ranking:
     metric: Metric
     metric_reason: str
     entries: tuple[Entry, ...]
-    """Best score first, those that a limit excludes included."""
+    """Best score first; those that a limit excludes come after all others."""
     recommended: Entry | None
     best: Entry | None
     """Best score of those within the limits, or of all when none is."""
@@ -196,7 +196,7 @@ def _require_every_class(pool: Pool, metric: Metric) -> None:
 
 
 def _entries(pool: Pool, metric: Metric, cfg: RankConfig) -> tuple[list[int], tuple[Entry, ...]]:
-    """Entries by score, and the tied candidates (positions in the pool) in the order of recommendation."""
+    """The tied candidates (positions in the pool) in the order of recommendation, and all entries in theirs."""
     runs, seeds = _runs(pool), [len(candidate.rows) for candidate in pool.candidates]
     once_1N = np.ones((1, len(pool.labels_N)))
     scores_K = np.array([part.mean() for part in np.split(scores(runs, metric, once_1N)[0], np.cumsum(seeds)[:-1])])
@@ -208,7 +208,7 @@ def _entries(pool: Pool, metric: Metric, cfg: RankConfig) -> tuple[list[int], tu
         tied_K[within] = tied_set(scores_K[within], draws_RK[:, within], cfg.confidence)
         front_K[within] = pareto_front(scores_K[within], _latency_ms(pool)[within])
     order = _cheapest_first(pool, scores_K, np.flatnonzero(tied_K))
-    by_score = sorted(range(len(within)), key=lambda k: (-scores_K[k], pool.candidates[k].label))
+    by_score = sorted(range(len(within)), key=lambda k: (not within[k], -scores_K[k], pool.candidates[k].label))
     places = {k: place for place, k in enumerate([k for k in by_score if within[k]], start=1)}
     sign = 1.0 if is_higher_better(metric) else -1.0
     entries = tuple(

@@ -25,7 +25,8 @@ def class_f1(ranking: Ranking) -> Figure | None:
     styles = ((BLUE, BLUE, "o"), (ORANGE, "white", "D"))
     for scores, (edge, face, marker) in zip(ranking.class_scores, styles, strict=False):
         _dots(axes, scores, shown, marker=marker, color=edge, markerfacecolor=face)
-    names = [f"{label(ranking.class_names[c], 30)} ({ranking.class_scores[0].confusion_CC[c].sum():,})" for c in shown]
+    counts_C = np.bincount(ranking.labels_N, minlength=len(ranking.class_names))
+    names = [f"{label(ranking.class_names[c], 30)} ({counts_C[c]:,})" for c in shown]
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(-2, 102)

@@ -42,8 +42,9 @@ def freeze_depth(ranking: Ranking) -> Figure | None:
         return None
     colours = line_colours(ranking)
     figure, axes = _axes_with_margin([label(name) for name in colours])
-    for place, (name, entries) in enumerate(lines.items()):
-        _line(axes, ranking, entries, colours.get(name, QUIET), shift=0.6 * (place - (len(lines) - 1) / 2) if name in colours else 0.0)
+    places = {name: place - (len(colours) - 1) / 2 for place, name in enumerate(colours)}  # side by side, so that whiskers stay apart
+    for name, entries in lines.items():
+        _line(axes, ranking, entries, colours.get(name, QUIET), shift=0.6 * places.get(name, 0.0))
     axes.set_xlim(-5, 105)
     axes.set_xticks([0, 25, 50, 75, 100], ["none", "25 %", "50 %", "75 %", "all"])
     axes.set_xlabel("share of the backbone's blocks that is frozen")

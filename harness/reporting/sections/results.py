@@ -1,5 +1,7 @@
 """Step 5: what was measured: scores, ties, failures, depths, classes, training, cost."""
 
+import numpy as np
+
 from harness.config import Metric
 from harness.reporting import formats
 from harness.reporting.document import Block, Bullets, Cell, Column, Paragraph, Section, Table, Tone
@@ -78,6 +80,14 @@ def standing(ranking: Ranking, entry: Entry) -> str:
     return "tied" if entry.tied else "behind"
 
 
+def leading(ranking: Ranking, number: int) -> list[Entry]:
+    """The first lines of the ranking; the recommended takes the last one when it stands further down."""
+    shown = list(ranking.entries[:number])
+    if ranking.recommended is not None and ranking.recommended not in shown:
+        shown[-1] = ranking.recommended
+    return shown
+
+
 def _long(ranking: Ranking) -> list[Block]:
     hidden = len(ranking.entries) - MAX_LISTED
     return [Paragraph(f"{hidden} more candidates are in ranking.csv.")] if hidden > 0 else []
@@ -85,12 +95,12 @@ def _long(ranking: Ranking) -> list[Block]:
 
 def _classes(ranking: Ranking) -> Table:
     first = ranking.class_scores[0]
-    num_seeds = first.confusion_CC.sum() // len(ranking.labels_N)
+    counts_C = np.bincount(ranking.labels_N, minlength=len(ranking.class_names))
     rows: list[list[Cell]] = []
     for c in hardest(first):
         found = first.classes[c]
         parts = [formats.percent(value) for value in (found.precision, found.recall, found.f1)]
-        rows.append([formats.one_line(ranking.class_names[c]), formats.count(int(found.support // num_seeds)), *parts])
+        rows.append([formats.one_line(ranking.class_names[c]), formats.count(int(counts_C[c])), *parts])
     columns = [Column("class"), *(Column(name, is_number=True) for name in ("val images", "precision", "recall", "F1"))]
     title = f"Per class, {first.label}, hardest first"
     hidden = len(ranking.class_names) - MAX_CLASSES

@@ -12,6 +12,7 @@ from rich.console import Console
 from harness.config import RankConfig, ReportConfig
 from harness.errors import TableError
 from harness.report import run
+from harness.reporting.sections.results import leading
 from harness.reporting.terminal import print_summary
 from harness.select.ranking import rank
 from harness.study.store import Study
@@ -70,6 +71,23 @@ def test_summary_fits_the_width(tmp_path: Path, width: int) -> None:
     assert "\x1b" not in output.getvalue()
     assert "Use " in output.getvalue()
     assert "2 failed" in output.getvalue()
+
+
+def test_recommended_is_always_listed(tmp_path: Path) -> None:
+    """A recommendation that stands below the first ten, as the cheapest of many tied, is in the short table all the same."""
+    depths = ("all", "0.5", "none")
+    study = write_study(
+        tmp_path / "s", backbones=("resnet50", "densenet121", "mobilenetv3", "squeezenet"), depths=depths, num_val=60, num_test=0
+    )
+    for row in study.rows():
+        if row.status == "ok":
+            is_last = row.backbone == "squeezenet" and row.freeze == "all"
+            study.write_row(replace(row, latency_ms_p50=1.0 if is_last else 50.0))
+    ranking = rank(study, QUICK)
+    cheapest = next(entry for entry in ranking.entries if entry.cost.latency_ms_p50 == 1.0)
+    shown = leading(replace(ranking, recommended=cheapest), 5)
+    assert (len(shown), shown[-1]) == (5, cheapest)
+    assert leading(replace(ranking, recommended=ranking.entries[2]), 5) == list(ranking.entries[:5])
 
 
 def test_summary_reads_no_markup(tmp_path: Path) -> None:

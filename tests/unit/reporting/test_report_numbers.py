@@ -65,7 +65,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def jobs(study: Study) -> list[Job]:
-    """Good jobs of the ranked protocol, best balanced accuracy first, with draws and tied set."""
+    """Good jobs of the ranked protocol, those within the limit first, best balanced accuracy first, with draws and tied set."""
     found = []
     for path in sorted((study.root / "rows").glob("*.json")):
         row = json.loads(path.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def jobs(study: Study) -> list[Job]:
     kept = tied_set(np.array([job.score for job in inside]), np.stack([job.draws for job in inside], axis=1), 0.95)
     for job, is_tied in zip(inside, kept.tolist(), strict=True):
         job.tied = is_tied
-    return sorted(found, key=lambda job: (-job.score, job.label))
+    return sorted(found, key=lambda job: (not job.fits, -job.score, job.label))
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,17 @@ def test_resampling_keeps_the_classes() -> None:
     assert np.ptp(bootstrap(always_zero, Metric.accuracy, 200, [1])) == 0
 
 
+def test_one_image_a_class_is_no_certainty() -> None:
+    """With single images per class, resampling within classes would never vary and two candidates would look separated."""
+    labels_N = np.arange(12)
+    first_N, second_N = labels_N.copy(), labels_N.copy()
+    first_N[:5], second_N[:4] = 11, 11
+    runs = Runs(np.stack([first_N, second_N]), np.zeros((2, 12)), labels_N, 12)
+    for metric in (Metric.accuracy, Metric.balanced_accuracy, Metric.f1_macro):
+        assert tied(runs, metric) == [True, True]
+        assert bootstrap(runs, metric, 500, [1, 1]).std(axis=0).min() > 0.05
+
+
 def test_same_draws_every_time() -> None:
     """Two reports of one study print the same intervals."""
     runs = hits(np.random.default_rng(1).random((3, 80)) < 0.7)

@@ -90,10 +90,10 @@ def test_limits_come_before_the_comparison(tmp_path: Path) -> None:
     add(study, "within", 60, latency_ms_p50=20.0)
     ranking = rank(study, replace(QUICK, max_latency_ms=30))
     assert chosen(ranking) == "within"
-    winner = ranking.entries[0]
+    winner = ranking.entries[1]
     assert (winner.rank, winner.tied, winner.on_front) == (None, False, False)
     assert winner.excluded == ["latency 90 ms is above rank.max_latency_ms=30"]
-    assert ranking.entries[1].rank == 1
+    assert ranking.entries[0].rank == 1
     assert ranking.best is ranking.recommended
 
 
