@@ -76,6 +76,14 @@ class Features(Enum):
     map = "map"  # the last feature map, flattened ("without its top")
 
 
+class BatchNorm(Enum):
+    """What batch-norm layers that are not frozen normalise with while training."""
+
+    auto = "auto"  # fixed for pretrained weights, batch for random ones
+    fixed = "fixed"  # the running statistics they came with; their scale and shift are trained
+    batch = "batch"  # each batch's own statistics, which also move the running ones
+
+
 class Metric(Enum):
     """What a ranking may optimise; names as in scikit-learn."""
 
@@ -171,6 +179,7 @@ class TrainConfig:
     head_init: HeadInit = HeadInit.solved
     features: Features = Features.pooled
     augment: Augment = Augment.none
+    batch_norm: BatchNorm = BatchNorm.auto
     class_weights: bool = False
     """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
     release: str | None = None

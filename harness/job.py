@@ -10,7 +10,7 @@ from harness import provenance
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
 from harness.config import MeasureConfig
-from harness.data.dataset import Split
+from harness.data.dataset import Dataset, Split
 from harness.data.transforms import ImageDataset, describe, eval_transform, train_transform
 from harness.identity import identity, now
 from harness.jobspec import JobSpec
@@ -18,10 +18,10 @@ from harness.measure import cost
 from harness.measure.quality import quality
 from harness.seeding import seed_everything
 from harness.study.row import Details, Row, Status
-from harness.study.store import Predictions, Study
+from harness.study.store import FloatArray, Predictions, Study
 from harness.transfer.predict import log_probabilities
 from harness.transfer.runtime import Runtime
-from harness.transfer.train import Fitted, Task, fit
+from harness.transfer.train import Fitted, Task, fit, fixes_batch_norm
 
 
 def run_one(job: JobSpec, *, load: BackboneLoader = load_backbone) -> Row:
@@ -30,17 +30,17 @@ def run_one(job: JobSpec, *, load: BackboneLoader = load_backbone) -> Row:
     cfg, dataset = job.config, job.dataset
     seed_everything(cfg.seed)
     backbone = load(job.backbone, job.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
-    fitted = fit(Task(backbone, dataset, job.depth, cfg.train, Runtime(job.device, job.precision), cfg.seed))
-    val = _predict(fitted, backbone, dataset.val, "predictions on val")
-    train = _predict(fitted, backbone, dataset.train, "predictions on train")
-    sealed = _predict(fitted, backbone, dataset.test, "predictions on test") if len(dataset.test) else None
-    quality_columns, undefined = _quality(val, train, fitted)
+    task = Task(backbone, dataset, job.depth, cfg.train, Runtime(job.device, job.precision), cfg.seed)
+    fitted = fit(task)
+    val = _predictions(fitted.val_log_probs_NC, dataset.val)
+    sealed = _predict_test(fitted, backbone, dataset.test) if len(dataset.test) else None
+    quality_columns, undefined = _quality(fitted, dataset)
     cost_columns = _cost(fitted, backbone, cfg.measure)
     Study(cfg.study_dir).write_predictions(job.job_id, val, sealed)
     return Row(
         **identity(job, started_at),
         status=Status.ok.value,
-        **_freeze(fitted),
+        **_training(task, fitted),
         **quality_columns,
         **cost_columns,
         total_s=time.perf_counter() - started,
@@ -48,15 +48,19 @@ def run_one(job: JobSpec, *, load: BackboneLoader = load_backbone) -> Row:
     )
 
 
-def _predict(fitted: Fitted, backbone: Backbone, split: Split, what: str) -> Predictions:
-    samples = ImageDataset(split, eval_transform(backbone.preprocess))
-    log_probs_NC = log_probabilities(fitted.network, samples, fitted.network.runtime, what)
+def _predict_test(fitted: Fitted, backbone: Backbone, test: Split) -> Predictions:
+    """The only look at the test images; nobody sees the outcome before the ranking recommends this job."""
+    samples = ImageDataset(test, eval_transform(backbone.preprocess))
+    return _predictions(log_probabilities(fitted.network, samples, fitted.network.runtime, "predictions on test"), test)
+
+
+def _predictions(log_probs_NC: FloatArray, split: Split) -> Predictions:
     return Predictions(log_probs_NC, split.labels, [image.id for image in split.images])
 
 
-def _quality(val: Predictions, train: Predictions, fitted: Fitted) -> tuple[dict[str, Any], dict[str, str]]:
-    values, undefined = quality(val.log_probs_NC, val.labels_N)
-    train_values, _ = quality(train.log_probs_NC, train.labels_N)
+def _quality(fitted: Fitted, dataset: Dataset) -> tuple[dict[str, Any], dict[str, str]]:
+    values, undefined = quality(fitted.val_log_probs_NC, dataset.val.labels)
+    train_values, _ = quality(fitted.train_log_probs_NC, dataset.train.labels)
     last = fitted.curve[-1]
     columns: dict[str, Any] = {f"val_{name}": value for name, value in values.items()} | {
         "train_accuracy": train_values["accuracy"],
@@ -67,8 +71,10 @@ def _quality(val: Predictions, train: Predictions, fitted: Fitted) -> tuple[dict
     return columns, {f"val_{name}": reason for name, reason in undefined.items()}
 
 
-def _freeze(fitted: Fitted) -> dict[str, Any]:
+def _training(task: Task, fitted: Fitted) -> dict[str, Any]:
     return {
+        "batch_norm": "fixed" if fixes_batch_norm(task) else "batch",
+        "train_precision": fitted.network.train_precision.value,
         "boundary": fitted.plan.boundary,
         "num_frozen_blocks": fitted.plan.num_frozen_blocks,
         "num_blocks": fitted.plan.num_blocks,

@@ -48,13 +48,18 @@ def apply_freeze(trunk: nn.Module, plan: FreezePlan) -> None:
         parameter.requires_grad_(name not in plan.frozen)
 
 
-def set_train_mode(trunk: nn.Module, plan: FreezePlan) -> None:
+def set_train_mode(trunk: nn.Module, plan: FreezePlan, *, fix_batch_norm: bool) -> None:
     """Train mode for what learns, eval mode for what is frozen.
 
     Batch-norm in train mode would move its running statistics although its parameters are fixed, and dropout in a
-    frozen part would make its output random: both belong in eval mode.
+    frozen part would make its output random: both belong in eval mode. With `fix_batch_norm` free batch-norm layers
+    normalise with their running statistics too, so that the head meets the features it was solved on.
     """
     trunk.train()
+    if fix_batch_norm:
+        for module in trunk.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
     for name, module in trunk.named_modules():
         owned = [f"{name}.{key}" if name else key for key in tensors_of(module)]
         if owned and plan.frozen.issuperset(owned):

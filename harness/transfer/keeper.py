@@ -3,6 +3,8 @@
 import math
 from collections.abc import Set as AbstractSet
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -10,25 +12,29 @@ from harness.errors import DivergedError
 from harness.study.row import Epoch
 from harness.transfer.freeze import tensors_of
 
+FloatArray = npt.NDArray[np.float32]
+
 
 class Keeper:
     """Chooses the epoch with the lowest val log loss: a proper score, steadier than accuracy on few images."""
 
     def __init__(self, network: nn.Module, fixed: AbstractSet[str]) -> None:
         self.curve: list[Epoch] = []
-        self.chosen_epoch: int | None = None
+        self.chosen_epoch = -1
         self._network = network
         self._fixed = fixed  # tensors that no phase changes need no copy
         self._best_loss = math.inf
         self._best: dict[str, Tensor] = {}
+        self.val_log_probs_NC: FloatArray | None = None
+        """Of the chosen epoch."""
 
-    def add(self, point: Epoch) -> None:
+    def add(self, point: Epoch, val_log_probs_NC: FloatArray) -> None:
         """Take one point of the curve; keep the present weights if it is the best. Raises DivergedError when val loss is not finite."""
         if not math.isfinite(point.val_loss):
             raise DivergedError(f"val log loss is {point.val_loss} after epoch {point.epoch}; try a lower train.lr.")
         self.curve.append(point)
         if point.val_loss < self._best_loss:
-            self._best_loss, self.chosen_epoch = point.val_loss, point.epoch
+            self._best_loss, self.chosen_epoch, self.val_log_probs_NC = point.val_loss, point.epoch, val_log_probs_NC
             self._best = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
 
     def restore(self) -> None:

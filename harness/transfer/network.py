@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from harness.config import Head, TrainConfig
+from harness.config import Head, Precision, TrainConfig
 from harness.transfer.runtime import Runtime
 
 FloatArray = npt.NDArray[np.floating]
@@ -33,10 +33,16 @@ class Network(nn.Module):
         self.trunk = trunk
         self.head = head
         self.runtime = runtime
+        self.train_precision = runtime.precision
+        """Of passes with gradients."""
+
+    def choose_train_precision(self) -> None:
+        """Train in float32 where lower precision would be slower; to be called when the set of free parameters changes."""
+        self.train_precision = Precision.float32 if self.runtime.trains_slowly(self.trunk) else self.runtime.precision
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """What the head sees, float32, shape B x D."""
-        with self.runtime.autocast():
+        with self.runtime.autocast(self.train_precision if torch.is_grad_enabled() else self.runtime.precision):
             features_BD: Tensor = self.trunk(images_BCHW)
         return features_BD.float()
 

@@ -21,11 +21,17 @@ class Runtime:
     def torch_device(self) -> torch.device:
         return torch.device(self.device.value)
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context in which a trunk runs."""
-        if self.precision is Precision.float32:
+    def autocast(self, precision: Precision) -> AbstractContextManager[object]:
+        """The context in which a trunk runs in a precision."""
+        if precision is Precision.float32:
             return nullcontext()
         return torch.autocast(self.device.value, dtype=torch.bfloat16)
+
+    def trains_slowly(self, trunk: nn.Module) -> bool:
+        """Whether gradients in this precision cost more than in float32: those of grouped convolutions in bfloat16 on a CPU."""
+        if self.device is not Device.cpu or self.precision is Precision.float32:
+            return False
+        return any(isinstance(m, nn.Conv2d) and m.groups > 1 and m.weight.requires_grad for m in trunk.modules())
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device, in channels-last memory format, which convolutions prefer everywhere."""

@@ -6,6 +6,7 @@ Shapes: N images of a split, C classes, D features.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from harness.backbones.backbone import Backbone
-from harness.config import Augment, HeadInit, TrainConfig
-from harness.data.dataset import Dataset
+from harness.backbones.backbone import Backbone, WeightsSource
+from harness.config import Augment, BatchNorm, HeadInit, TrainConfig
+from harness.data.dataset import Dataset, Split
 from harness.data.transforms import ImageDataset, eval_transform, train_transform
 from harness.measure.quality import quality
 from harness.progress import track
@@ -52,7 +53,11 @@ class Fitted:
     plan: FreezePlan
     """Of the last phase."""
     curve: tuple[Epoch, ...]
-    chosen_epoch: int | None
+    chosen_epoch: int
+    val_log_probs_NC: FloatArray
+    """Of the chosen epoch."""
+    train_log_probs_NC: FloatArray
+    """Of the chosen epoch, without augmentation."""
     features_s: float
     """Time of the passes that kept features; 0 when none were needed."""
     train_s: float
@@ -104,12 +109,34 @@ def fit(task: Task) -> Fitted:
     if kept is not None and isinstance(head, nn.Linear) and task.cfg.head_init is HeadInit.solved:
         _start_solved(task, network, head, kept, keeper)
     for phase in phases:
-        is_trunk_as_loaded = all(earlier.plan.is_whole_trunk for earlier in phases[: phase.number])
         before = frozen_digests(network.trunk, phase.plan)
-        _run_phase(task, network, phase, kept if is_trunk_as_loaded else None, keeper)
+        _run_phase(task, network, phase, kept if _is_trunk_as_loaded(phases[: phase.number]) else None, keeper)
         check_frozen(network.trunk, phase.plan, before)
     keeper.restore()
-    return Fitted(network, phases[-1].plan, tuple(keeper.curve), keeper.chosen_epoch, features_s, time.perf_counter() - started)
+    assert keeper.val_log_probs_NC is not None
+    chosen_phases = [] if keeper.chosen_epoch == 0 else phases[: _chosen(keeper).phase]
+    train = _eval_part(
+        task, network, task.dataset.train, kept.train_ND if kept is not None and _is_trunk_as_loaded(chosen_phases) else None
+    )
+    return Fitted(
+        network=network,
+        plan=phases[-1].plan,
+        curve=tuple(keeper.curve),
+        chosen_epoch=keeper.chosen_epoch,
+        val_log_probs_NC=keeper.val_log_probs_NC,
+        train_log_probs_NC=log_probabilities(train.module, train.samples, task.runtime, "predictions on train"),
+        features_s=features_s,
+        train_s=time.perf_counter() - started,
+    )
+
+
+def _is_trunk_as_loaded(phases: Sequence[Phase]) -> bool:
+    """Whether features that were kept before these phases are still those of the trunk after them."""
+    return all(phase.plan.is_whole_trunk for phase in phases)
+
+
+def _chosen(keeper: Keeper) -> Epoch:
+    return next(point for point in keeper.curve if point.epoch == keeper.chosen_epoch)
 
 
 def _phases(task: Task) -> list[Phase]:
@@ -135,46 +162,44 @@ def _keep_features(task: Task, network: Network, phases: Sequence[Phase]) -> Kep
 def _start_solved(task: Task, network: Network, head: nn.Linear, kept: Kept, keeper: Keeper) -> None:
     labels_N, val_labels_N = task.dataset.train.labels, task.dataset.val.labels
     solve_head(head, kept.train_ND, labels_N, kept.val_ND, val_labels_N, class_weights=task.cfg.class_weights)
-    keeper.add(_point(task, _val_part(task, network, kept), epoch=0, phase=1))
+    _evaluate(task, _eval_part(task, network, task.dataset.val, kept.val_ND), keeper, epoch=0, phase=1)
 
 
 def _run_phase(task: Task, network: Network, phase: Phase, kept: Kept | None, keeper: Keeper) -> None:
     cfg, num_images = task.cfg, len(task.dataset.train)
     apply_freeze(network.trunk, phase.plan)
-    train, val = _train_part(task, network, kept), _val_part(task, network, kept)
+    network.choose_train_precision()
+    train, val = _train_part(task, network, kept), _eval_part(task, network, task.dataset.val, None if kept is None else kept.val_ND)
     drop_last = num_images > 1 and num_images % cfg.batch_size == 1  # one image alone has no batch statistics
     order = torch.Generator().manual_seed(task.seed * 1000 + phase.number)
     loader = batches(train.samples, task.runtime, cfg.batch_size, shuffle=True, generator=order, drop_last=drop_last)
     weights_C = _class_weights(task) if cfg.class_weights else None
     learner = new_learner(network, cfg, lr=phase.lr, num_steps=phase.epochs * len(loader), class_weights_C=weights_C)
     for number in range(1, phase.epochs + 1):
-        set_train_mode(network.trunk, phase.plan)
+        set_train_mode(network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
         network.head.train()
         what = f"phase {phase.number}, epoch {number} of {phase.epochs}"
         train_loss, train_accuracy = run_epoch(train.module, track(loader, what, len(loader)), learner, task.runtime)
         epoch = keeper.curve[-1].epoch + 1 if keeper.curve else 1
-        keeper.add(_point(task, val, epoch=epoch, phase=phase.number, lr=phase.lr, train_loss=train_loss, train_accuracy=train_accuracy))
+        _evaluate(task, val, keeper, epoch=epoch, phase=phase.number, lr=phase.lr, train_loss=train_loss, train_accuracy=train_accuracy)
 
 
-def _point(
-    task: Task,
-    val: Part,
-    *,
-    epoch: int,
-    phase: int,
-    lr: float | None = None,
-    train_loss: float | None = None,
-    train_accuracy: float | None = None,
-) -> Epoch:
-    """Evaluate on val, beside what the epoch saw of its own training batches."""
-    log_probs_NC = log_probabilities(val.module, val.samples, task.runtime, f"epoch {epoch}: val")
+def fixes_batch_norm(task: Task) -> bool:
+    """Whether free batch-norm layers keep their running statistics; random weights came with none worth keeping."""
+    if task.cfg.batch_norm is BatchNorm.auto:
+        return task.backbone.weights.source is not WeightsSource.random
+    return task.cfg.batch_norm is BatchNorm.fixed
+
+
+def _evaluate(task: Task, val: Part, keeper: Keeper, **seen: Any) -> None:
+    """Add a point to the curve: val as it is now, beside what the epoch saw of its own training batches."""
+    log_probs_NC = log_probabilities(val.module, val.samples, task.runtime, f"epoch {seen['epoch']}: val")
     values, _ = quality(log_probs_NC, task.dataset.val.labels)
-    val_loss, val_accuracy = values["log_loss"], values["accuracy"]
-    assert val_loss is not None
-    assert val_accuracy is not None
-    return Epoch(
-        epoch=epoch, phase=phase, lr=lr, train_loss=train_loss, train_accuracy=train_accuracy, val_loss=val_loss, val_accuracy=val_accuracy
-    )
+    loss, accuracy = values["log_loss"], values["accuracy"]
+    assert loss is not None
+    assert accuracy is not None
+    measured = {"lr": None, "train_loss": None, "train_accuracy": None} | seen
+    keeper.add(Epoch(**measured, val_loss=loss, val_accuracy=accuracy), log_probs_NC)
 
 
 def _train_part(task: Task, network: Network, kept: Kept | None) -> Part:
@@ -183,10 +208,10 @@ def _train_part(task: Task, network: Network, kept: Kept | None) -> Part:
     return Part(network, ImageDataset(task.dataset.train, train_transform(task.backbone.preprocess, task.cfg.augment)))
 
 
-def _val_part(task: Task, network: Network, kept: Kept | None) -> Part:
-    if kept is not None:
-        return Part(network.head, _tensors(kept.val_ND, task.dataset.val.labels))
-    return Part(network, ImageDataset(task.dataset.val, eval_transform(task.backbone.preprocess)))
+def _eval_part(task: Task, network: Network, split: Split, features_ND: FloatArray | None) -> Part:
+    if features_ND is not None:
+        return Part(network.head, _tensors(features_ND, split.labels))
+    return Part(network, ImageDataset(split, eval_transform(task.backbone.preprocess)))
 
 
 def _tensors(features_ND: FloatArray, labels_N: IntArray) -> Samples:

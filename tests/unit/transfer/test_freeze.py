@@ -34,12 +34,27 @@ def test_frozen_batch_norm_keeps_its_statistics_while_the_rest_learns() -> None:
     plan = plan_freeze(blocks, parse_freeze("-1"))
     apply_freeze(network, plan)
     before = {name: tensor.clone() for name, tensor in tensors_of(network).items()}
-    set_train_mode(network, plan)
+    set_train_mode(network, plan, fix_batch_norm=False)
     network(torch.randn(8, 3, 12, 12) + 3).sum().backward()
     after = tensors_of(network)
     assert torch.equal(before["1.running_mean"], after["1.running_mean"])
     assert torch.equal(before["1.num_batches_tracked"], after["1.num_batches_tracked"])
     assert not torch.equal(before["4.running_mean"], after["4.running_mean"])
+
+
+def test_fixed_batch_norm_keeps_statistics_but_learns_its_scale() -> None:
+    """Free batch-norm layers on fixed statistics: the running mean stays, the scale gets a gradient."""
+    network, blocks = _network()
+    plan = plan_freeze(blocks, parse_freeze("none"))
+    apply_freeze(network, plan)
+    set_train_mode(network, plan, fix_batch_norm=True)
+    network(torch.randn(8, 3, 12, 12) + 3).sum().backward()
+    norm = network[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert torch.equal(norm.running_mean, torch.zeros(4))
+    assert norm.weight.grad is not None
+    assert network[2].training
 
 
 def test_a_network_left_in_train_mode_is_caught() -> None:
