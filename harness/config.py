@@ -169,7 +169,7 @@ class TrainConfig:
     epochs: int = 3
     batch_size: int = 32
     optimizer: Optimizer = Optimizer.adamw
-    lr: float = 3e-4
+    lr: float = 1e-4
     weight_decay: float = 0.01
     schedule: Schedule = Schedule.cosine
     warmup_frac: float = 0.1
