@@ -114,7 +114,9 @@ def gives_up(ranking: Ranking) -> str:
     lead = f"{chosen.label} scores {size} {'better' if value > 0 else 'worse'} on val than {other.label}"
     lead = f"{chosen.label} and {other.label} score the same on val" if value == 0 else lead
     sentence = f"{lead} ({confidence} interval of the difference {ends})."
-    worst = other.behind.interval.low
+    worst, best = other.behind.interval.low, other.behind.interval.high
+    if best < 0 and chosen.tied and other.tied:
+        sentence += " Alone, that would be a clear difference; the best of several shows such a lead by chance."
     return sentence if worst >= 0 else f"{sentence} Choosing it may give up as much as {formats.difference(metric, worst)}."
 
 

@@ -3,6 +3,7 @@
 First step of a ranking. Shapes: N val images, S seeds.
 """
 
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,11 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a candidate costs: means over its seeds, except memory (largest) and the time spent (sum)."""
+    """What a candidate costs: means over its seeds, except memory (largest) and the time spent (sum).
+
+    Inference times are medians over every row of the same network on the same machine: how deep it was frozen while it
+    trained does not change what it takes afterwards, so a difference between depths is noise.
+    """
 
     latency_ms_p50: float | None
     latency_ms_p95: float | None
@@ -51,6 +56,8 @@ class Candidate:
     predicted_SN: IntArray
     true_log_prob_SN: FloatArray
     """Log-probability (nats) that each seed gave to the true class of each val image."""
+    timed: tuple[Row, ...]
+    """Rows of every candidate that is the same network at inference."""
 
     @property
     def row(self) -> Row:
@@ -59,7 +66,7 @@ class Candidate:
 
     @property
     def cost(self) -> Cost:
-        return _cost(self.rows)
+        return _cost(self.rows, self.timed)
 
     def mean(self, column: str) -> float | None:
         """Mean of a column over seeds; None when no seed has it."""
@@ -147,11 +154,19 @@ def _candidates(study: Study, rows: Sequence[Row]) -> tuple[tuple[Candidate, ...
     ordered = [sorted(group, key=lambda row: row.seed) for group in groups.values()]
     names = _labels([group[0] for group in ordered])
     first = (ordered[0][0], study.val_predictions(ordered[0][0].job_id))
-    candidates = [_candidate(study, name, group, first) for name, group in zip(names, ordered, strict=True)]
+    timed: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        timed[_network(row)].append(row)
+    candidates = [_candidate(study, name, group, first, timed[_network(group[0])]) for name, group in zip(names, ordered, strict=True)]
     return tuple(candidates), first[1].labels_N
 
 
-def _candidate(study: Study, name: tuple[str, str], rows: Sequence[Row], first: tuple[Row, Predictions]) -> Candidate:
+def _network(row: Row) -> tuple[object, ...]:
+    """What inference times depend on."""
+    return (row.model, row.params_m, row.image_size, row.device, row.num_threads, row.host)
+
+
+def _candidate(study: Study, name: tuple[str, str], rows: Sequence[Row], first: tuple[Row, Predictions], timed: Sequence[Row]) -> Candidate:
     predicted: list[IntArray] = []
     true_log_prob: list[FloatArray] = []
     for row in rows:
@@ -160,7 +175,7 @@ def _candidate(study: Study, name: tuple[str, str], rows: Sequence[Row], first: 
         predicted.append(found.log_probs_NC.argmax(axis=1))
         true_log_prob.append(found.log_probs_NC[np.arange(len(found.labels_N)), found.labels_N])
     label, line = name
-    return Candidate(label, line, tuple(rows), np.stack(predicted), np.stack(true_log_prob))
+    return Candidate(label, line, tuple(rows), np.stack(predicted), np.stack(true_log_prob), tuple(timed))
 
 
 def _require_same_images(row: Row, found: Predictions, first_row: Row, first: Predictions) -> None:
@@ -224,17 +239,22 @@ def _setting(row: Row, name: str) -> str:
     return f"{name.removeprefix('recipe.')}={value}" if name.startswith("recipe.") else str(value)
 
 
-def _cost(rows: Sequence[Row]) -> Cost:
+def _cost(rows: Sequence[Row], timed: Sequence[Row]) -> Cost:
     train_s, features_s = _mean(rows, "train_s"), _mean(rows, "features_s")
     memory = [row.peak_mem_mib for row in rows if row.peak_mem_mib is not None]
     total = [row.total_s for row in rows if row.total_s is not None]
-    plain = ("latency_ms_p50", "latency_ms_p95", "throughput_ips", "params_m", "trainable_params_m", "gmacs", "frozen_macs_frac")
     return Cost(
-        **{name: _mean(rows, name) for name in (*plain, "weights_mib")},
+        **{name: _median(timed, name) for name in ("latency_ms_p50", "latency_ms_p95", "throughput_ips")},
+        **{name: _mean(rows, name) for name in ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib")},
         peak_mem_mib=max(memory, default=None),
         train_min=None if train_s is None else (train_s + (features_s or 0.0)) / 60,
         total_s=sum(total) if total else None,
     )
+
+
+def _median(rows: Sequence[Row], column: str) -> float | None:
+    values = [value for row in rows if (value := getattr(row, column)) is not None]
+    return statistics.median(values) if values else None
 
 
 def _mean(rows: Sequence[Row], column: str) -> float | None:

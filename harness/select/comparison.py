@@ -51,22 +51,24 @@ class Runs:
     num_classes: int
 
 
-def scores(runs: Runs, metric: Metric, weights_RN: npt.NDArray[np.floating]) -> FloatArray:
-    """Scores of every run when image n counts `weights_RN[r, n]` times, shape R x J; higher is better.
-
-    Means over classes are means over the classes that have weight in the resample.
-    """
-    return _SCORES[metric](runs, weights_RN.astype(np.float64, copy=False))
+def scores(runs: Runs, metric: Metric) -> FloatArray:
+    """Scores of every run on the images as they are, shape J; higher is better. Every class needs an image."""
+    return _SCORES[metric](runs)[0]
 
 
 def bootstrap(runs: Runs, metric: Metric, num_resamples: int, seeds_per_candidate: Sequence[int]) -> FloatArray:
     """Scores of K candidates in R resamples of the images, shape R x K; always the same draws for the same labels.
 
     A candidate's runs lie side by side and are averaged; with three or more, which of them are averaged is drawn too.
+    A score in a resample is its first-order expansion around the score of all images: exact for means over images, and
+    free of the ceilings that make few images look certain (a class that a resample misses has no recall at all).
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 21 (the infinitesimal jackknife).
     """
+    score_J, influence_JN = _SCORES[metric](runs)
     rng = np.random.default_rng(_SEED)
     chunks = _weights(runs, num_resamples, rng)
-    draws_RJ = np.concatenate([scores(runs, metric, weights_RN) for weights_RN in chunks])
+    draws_RJ = np.concatenate([score_J + (weights_RN - 1.0) @ influence_JN.T for weights_RN in chunks])
     return _over_seeds(draws_RJ, seeds_per_candidate, rng)
 
 
@@ -90,6 +92,12 @@ def interval(draws_R: FloatArray, confidence: float) -> Interval:
     """The central `confidence` share of the draws (percentile bootstrap)."""
     low, high = np.quantile(draws_R, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
+
+
+def score_interval(draws_R: FloatArray, metric: Metric, confidence: float) -> Interval:
+    """The interval of a score itself, kept on the metric's scale, which expanded draws may leave by a little."""
+    low, high = (-np.inf, 0.0) if metric is Metric.log_loss else (0.0, 1.0)
+    return interval(np.clip(draws_R, low, high), confidence)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,46 +165,45 @@ def _over_seeds(draws_RJ: FloatArray, seeds_per_candidate: Sequence[int], rng: n
     return np.stack(columns, axis=1)
 
 
-def _accuracy(runs: Runs, weights_RN: FloatArray) -> FloatArray:
-    hit_JN = (runs.predicted_JN == runs.labels_N).astype(np.float64)
-    return np.asarray(weights_RN @ hit_JN.T / len(runs.labels_N))
+def _mean(values_JN: FloatArray, share_N: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weighted mean over images, and what each image adds to it; shares sum to one."""
+    score_J = np.asarray(values_JN @ share_N)
+    return score_J, (values_JN - score_J[:, None]) * share_N
 
 
-def _hits(runs: Runs, weights_RN: FloatArray, label: int) -> tuple[FloatArray, FloatArray]:
-    """One class in every resample: its weight, shape R x 1, and what every run got right of it, shape R x J."""
-    is_member_N = runs.labels_N == label
-    own_RM, hit_JM = weights_RN[:, is_member_N], runs.predicted_JN[:, is_member_N] == label
-    return own_RM.sum(axis=1, keepdims=True), own_RM @ hit_JM.T.astype(np.float64)
+def _accuracy(runs: Runs) -> tuple[FloatArray, FloatArray]:
+    return _mean(_is_hit(runs), np.full(len(runs.labels_N), 1.0 / len(runs.labels_N)))
 
 
-def _balanced_accuracy(runs: Runs, weights_RN: FloatArray) -> FloatArray:
-    total_RJ = np.zeros((len(weights_RN), len(runs.predicted_JN)))
-    present_R1 = np.zeros((len(weights_RN), 1))
-    for label in range(runs.num_classes):
-        weight_R1, hits_RJ = _hits(runs, weights_RN, label)
-        total_RJ += hits_RJ / np.maximum(weight_R1, _SAME)
-        present_R1 += weight_R1 > 0
-    return total_RJ / present_R1
+def _balanced_accuracy(runs: Runs) -> tuple[FloatArray, FloatArray]:
+    counts_C = np.bincount(runs.labels_N, minlength=runs.num_classes)
+    return _mean(_is_hit(runs), 1.0 / (runs.num_classes * counts_C[runs.labels_N]))
 
 
-def _log_loss(runs: Runs, weights_RN: FloatArray) -> FloatArray:
-    return np.asarray(weights_RN @ runs.true_log_prob_JN.T.astype(np.float64) / len(runs.labels_N))
+def _log_loss(runs: Runs) -> tuple[FloatArray, FloatArray]:
+    return _mean(runs.true_log_prob_JN.astype(np.float64), np.full(len(runs.labels_N), 1.0 / len(runs.labels_N)))
 
 
-def _f1(runs: Runs, weights_RN: FloatArray, *, is_weighted: bool) -> FloatArray:
+def _is_hit(runs: Runs) -> FloatArray:
+    return np.asarray(runs.predicted_JN == runs.labels_N, dtype=np.float64)
+
+
+def _f1(runs: Runs, *, is_weighted: bool) -> tuple[FloatArray, FloatArray]:
     """Mean over classes of F1 = 2 TP / (images of the class + images called so), each class counting once or by its images."""
-    total_RJ = np.zeros((len(weights_RN), len(runs.predicted_JN)))
-    shares_R1 = np.zeros((len(weights_RN), 1))
+    score_J, influence_JN = np.zeros(len(runs.predicted_JN)), np.zeros(runs.predicted_JN.shape)
     for label in range(runs.num_classes):
-        weight_R1, hits_RJ = _hits(runs, weights_RN, label)
-        called_RJ = weights_RN @ (runs.predicted_JN == label).T.astype(np.float64)
-        share_R1 = weight_R1 if is_weighted else (weight_R1 > 0).astype(np.float64)
-        total_RJ += share_R1 * 2 * hits_RJ / np.maximum(weight_R1 + called_RJ, _SAME)
-        shares_R1 += share_R1
-    return total_RJ / shares_R1
+        is_member_N, is_called_JN = runs.labels_N == label, (runs.predicted_JN == label).astype(np.float64)
+        share = is_member_N.mean() if is_weighted else 1.0 / runs.num_classes
+        hit_JN, size_J1 = is_called_JN * is_member_N, np.maximum(is_member_N.sum() + is_called_JN.sum(axis=1, keepdims=True), 1.0)
+        f1_J1 = 2 * hit_JN.sum(axis=1, keepdims=True) / size_J1
+        score_J += share * f1_J1[:, 0]
+        influence_JN += share * (2 * hit_JN - f1_J1 * (is_member_N + is_called_JN)) / size_J1
+        if is_weighted:
+            influence_JN += f1_J1 * (is_member_N - share) / len(runs.labels_N)
+    return score_J, influence_JN
 
 
-_SCORES: Mapping[Metric, Callable[[Runs, FloatArray], FloatArray]] = {
+_SCORES: Mapping[Metric, Callable[[Runs], tuple[FloatArray, FloatArray]]] = {
     Metric.accuracy: _accuracy,
     Metric.balanced_accuracy: _balanced_accuracy,
     Metric.f1_macro: partial(_f1, is_weighted=False),

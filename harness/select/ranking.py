@@ -13,11 +13,14 @@ from harness.config import Metric, RankConfig
 from harness.errors import TableError
 from harness.measure.quality import PerClass, confusion, imbalance_ratio, per_class, primary_metric, quality
 from harness.select.candidates import Candidate, Cost, LeftOut, Pool, load_pool
-from harness.select.comparison import FloatArray, IntArray, Interval, Runs, bootstrap, interval, scores, tied_set
+from harness.select.comparison import FloatArray, IntArray, Interval, Runs, bootstrap, interval, score_interval, scores, tied_set
 from harness.select.limits import Breach, breaches
 from harness.select.pareto import pareto_front
 from harness.study.row import Row
 from harness.study.store import Predictions, Study
+
+MIN_IMAGES_FOR_F1 = 5
+"""Val images that every class needs before candidates are compared by F1."""
 
 LATENCY_TIE_FRAC = 0.05
 """Latencies this close to the lowest count as equal: repeated timings differ by as much."""
@@ -187,19 +190,25 @@ def _metric(pool: Pool, cfg: RankConfig) -> tuple[Metric, str]:
 
 
 def _require_every_class(pool: Pool, metric: Metric) -> None:
-    missing = len(pool.class_names) - len(np.unique(pool.labels_N))
-    if pool.candidates and missing and metric not in (Metric.accuracy, Metric.log_loss):
+    if not pool.candidates or metric in (Metric.accuracy, Metric.log_loss):
+        return
+    counts_C = np.bincount(pool.labels_N, minlength=len(pool.class_names))
+    if missing := int((counts_C == 0).sum()):
         raise TableError(
             f"rank.metric={metric.value}: undefined, as {missing} of {len(pool.class_names)} classes have no val image; "
             "give rank.metric=accuracy or rank.metric=log_loss."
+        )
+    if metric is not Metric.balanced_accuracy and counts_C.min() < MIN_IMAGES_FOR_F1:
+        raise TableError(
+            f"rank.metric={metric.value}: a class has {counts_C.min()} val images, and below {MIN_IMAGES_FOR_F1} the F1 of a class jumps "
+            "between 0 and 1 so that no resampling can say how sure it is; give rank.metric=balanced_accuracy or accuracy."
         )
 
 
 def _entries(pool: Pool, metric: Metric, cfg: RankConfig) -> tuple[list[int], tuple[Entry, ...]]:
     """The tied candidates (positions in the pool) in the order of recommendation, and all entries in theirs."""
     runs, seeds = _runs(pool), [len(candidate.rows) for candidate in pool.candidates]
-    once_1N = np.ones((1, len(pool.labels_N)))
-    scores_K = np.array([part.mean() for part in np.split(scores(runs, metric, once_1N)[0], np.cumsum(seeds)[:-1])])
+    scores_K = np.array([part.mean() for part in np.split(scores(runs, metric), np.cumsum(seeds)[:-1])])
     draws_RK = bootstrap(runs, metric, cfg.num_resamples, seeds)
     missed = [tuple(breaches(candidate, cfg)) for candidate in pool.candidates]
     within = np.array([not breach for breach in missed])
@@ -216,7 +225,7 @@ def _entries(pool: Pool, metric: Metric, cfg: RankConfig) -> tuple[list[int], tu
             candidate=pool.candidates[k],
             rank=places.get(k),
             score=float(sign * scores_K[k]),
-            interval=_natural(interval(draws_RK[:, k], cfg.confidence), sign),
+            interval=_natural(score_interval(draws_RK[:, k], metric, cfg.confidence), sign),
             tied=bool(tied_K[k]),
             on_front=bool(front_K[k]),
             breaches=missed[k],
@@ -250,20 +259,19 @@ def _latency_ms(pool: Pool) -> npt.NDArray[np.float64]:
 
 
 def _cheapest_first(pool: Pool, scores_K: FloatArray, tied: Sequence[int] | IntArray) -> list[int]:
-    """Tied candidates by cost: latency in steps of a tie, then parameters, then trained parameters, then the higher score."""
+    """Tied candidates by cost: latency in steps of a tie, then parameters, then the higher score."""
     latency_ms_K = _latency_ms(pool)
     left, order = [int(k) for k in tied], []
     while left:
         bound = min(latency_ms_K[k] for k in left) * (1 + LATENCY_TIE_FRAC)
-        first = min((k for k in left if latency_ms_K[k] <= bound), key=lambda k: (*_size(pool.candidates[k].cost), -scores_K[k]))
+        first = min((k for k in left if latency_ms_K[k] <= bound), key=lambda k: (_params_m(pool.candidates[k].cost), -scores_K[k]))
         order.append(first)
         left.remove(first)
     return order
 
 
-def _size(cost: Cost) -> tuple[float, float]:
-    known = [float("inf") if value is None else value for value in (cost.params_m, cost.trainable_params_m)]
-    return known[0], known[1]
+def _params_m(cost: Cost) -> float:
+    return float("inf") if cost.params_m is None else cost.params_m
 
 
 def _baseline(pool: Pool) -> dict[str, float]:
@@ -313,4 +321,4 @@ def _opened_test(seeds: Sequence[Predictions], num_classes: int, metric: Metric,
     )
     draws_R = bootstrap(runs, metric, cfg.num_resamples, [len(seeds)])[:, 0]
     sign = 1.0 if is_higher_better(metric) else -1.0
-    return OpenedTest(len(labels_N), means[metric.value], _natural(interval(draws_R, cfg.confidence), sign), None, means)
+    return OpenedTest(len(labels_N), means[metric.value], _natural(score_interval(draws_R, metric, cfg.confidence), sign), None, means)

@@ -16,6 +16,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from harness.backbones.catalog import resolve
+from harness.study.store import Study
+from tests.integration.commands import TINY
+
 SCRIPT = """
 import json, sys
 from harness.backbones.catalog import resolve
@@ -145,3 +149,27 @@ def test_damaged_cache_is_noticed(hub: tuple[str, type[_Hub]], tmp_path: Path) -
     blob.write_bytes(content)
     (outcome,) = _run(endpoint, tmp_path / "home", "test_resnet", offline=True)
     assert "is damaged" in str(outcome["error"])
+
+
+@pytest.mark.slow
+def test_a_sweep_downloads_then_trains(tmp_path: Path) -> None:
+    """The first command of the README, against a hub that serves weights written here: three rows with source `hub`."""
+    names = {"resnet50": "resnet50", "densenet121": "densenet121", "mobilenetv3": "mobilenetv3_large_100"}
+    files: dict[str, bytes] = {}
+    for model in names.values():
+        save_file(_state(model), tmp_path / "weights.safetensors")
+        tag = resolve(model).tag
+        files[f"/timm/{model}.{tag}/resolve/main/model.safetensors"] = (tmp_path / "weights.safetensors").read_bytes()
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Hub,), {"files": files})) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment = os.environ | {
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}", "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"
+        }  # fmt: skip
+        options = [*TINY[:2], "data=digits", "data.max_images=40", "data.image_size=64", "freeze=all", "train.epochs=1"]
+        command = [sys.executable, "-m", "harness.sweep", f"backbone={','.join(names)}", *options, f"results_dir={tmp_path / 'results'}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    rows = Study(tmp_path / "results" / "digits").rows()
+    assert sorted((row.backbone, row.status, row.weights_source) for row in rows) == [(name, "ok", "hub") for name in sorted(names)]
+    assert all(row.weights_sha256 for row in rows)

@@ -69,18 +69,39 @@ def test_cheapest_tied_is_recommended(tmp_path: Path) -> None:
     [
         ({"latency_ms_p50": 10.4, "params_m": 5.0}, {"latency_ms_p50": 10.0, "params_m": 6.0}, "first"),  # latencies count as equal
         ({"latency_ms_p50": 10.6, "params_m": 5.0}, {"latency_ms_p50": 10.0, "params_m": 6.0}, "second"),  # they do not
-        ({"trainable_params_m": 2.0}, {"trainable_params_m": 1.0}, "second"),
+        ({"trainable_params_m": 2.0}, {"trainable_params_m": 1.0}, "first"),  # what training changed costs nothing afterwards
         ({}, {}, "first"),  # all equal: the higher score
         ({"latency_ms_p50": None}, {"latency_ms_p50": 500.0}, "second"),  # unknown is last
         ({"latency_ms_p50": None, "params_m": 2.0}, {"latency_ms_p50": None, "params_m": 1.0}, "second"),
     ],
 )
 def test_cost_decides_in_order(tmp_path: Path, first: dict[str, Any], second: dict[str, Any], wanted: str) -> None:
-    """Latency within 5 %, then parameters, then trained parameters, then the score."""
+    """Latency within 5 %, then parameters, then the score."""
     study = Study(tmp_path / "s")
     add(study, "first", 20, **{"latency_ms_p50": 10.0, "params_m": 5.0, "trainable_params_m": 1.0} | first)
     add(study, "second", 21, **{"latency_ms_p50": 10.0, "params_m": 5.0, "trainable_params_m": 1.0} | second)
     assert chosen(rank(study, QUICK)) == wanted
+
+
+def test_depths_of_one_network_share_its_latency(tmp_path: Path) -> None:
+    """Three timings of one network are three looks at one number: the depth that happened to be timed fastest has no advantage."""
+    study = Study(tmp_path / "s")
+    for depth, wrong, latency_ms in (("all", 21, 10.0), ("0.5", 20, 14.0), ("none", 22, 30.0)):
+        add(study, "net", wrong, job_id=depth, freeze=depth, latency_ms_p50=latency_ms, params_m=5.0)
+    ranking = rank(study, QUICK)
+    assert {entry.cost.latency_ms_p50 for entry in ranking.entries} == {14.0}
+    assert ranking.recommended is not None
+    assert ranking.recommended.candidate.row.freeze == "0.5"
+
+
+def test_f1_of_tiny_classes_is_not_ranked_by(tmp_path: Path) -> None:
+    """With four val images in a class its F1 cannot be resampled; the error names metrics that can."""
+    study = Study(tmp_path / "s")
+    row = replace(make_row("a", "a"), details=Details(class_names=["a", "b"], profile={"class_counts": {"train": {"a": 50, "b": 50}}}))
+    few = Predictions(np.log(np.full((12, 2), 0.5, dtype=np.float32)), np.repeat([0, 1], [8, 4]), [str(i) for i in range(12)])
+    write_job(study, row, few, None)
+    with pytest.raises(TableError, match=r"a class has 4 val images.*balanced_accuracy"):
+        rank(study, replace(QUICK, metric=Metric.f1_macro))
 
 
 def test_limits_come_before_the_comparison(tmp_path: Path) -> None:
