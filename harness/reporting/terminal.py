@@ -37,7 +37,7 @@ def _leaderboard(ranking: Ranking, *, is_wide: bool, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("candidate", overflow="fold")
-    table.add_column(f"val {METRIC_NAMES[ranking.metric]}", justify="right")
+    table.add_column(f"val {METRIC_NAMES[ranking.metric]}", justify="right", max_width=9)  # the header wraps, names need not
     table.add_column("interval", justify="right", no_wrap=True)
     for name in ("latency", "parameters", "training") if is_wide else ("latency",):
         table.add_column(name, justify="right", no_wrap=True)
