@@ -7,8 +7,6 @@ from omegaconf import DictConfig, OmegaConf
 from harness import cli
 from harness.config import ReportConfig
 from harness.errors import TableError
-from harness.reporting.build import build_report
-from harness.reporting.terminal import print_summary
 from harness.study.store import Study
 
 
@@ -33,6 +31,9 @@ def run(cfg: ReportConfig) -> int:
     Raises:
         TableError: there is no such study, it holds no rows, or its rows cannot be compared.
     """
+    from harness.reporting.build import build_report
+    from harness.reporting.terminal import print_summary
+
     study = _study(Path(cfg.results_dir).expanduser(), cfg.study)
     ranking = build_report(study, cfg.rank)
     print_summary(ranking, study.report_dir / "index.html")
