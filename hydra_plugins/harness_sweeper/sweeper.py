@@ -48,7 +48,8 @@ class GridSweeper(Sweeper):
         if "backbone" in choices:
             from harness.grid import expand_backbones
 
-            choices["backbone"] = expand_backbones(choices["backbone"])
+            # Outermost, so that the depths of one backbone follow each other and the time left is told by like jobs.
+            choices = {"backbone": expand_backbones(choices.pop("backbone")), **choices}
         return [list(parts) for parts in itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
 
     def _jobs_at_once(self) -> int | None:
