@@ -3,7 +3,9 @@
 import importlib
 import multiprocessing
 import multiprocessing.context
+import os
 import signal
+import threading
 import traceback
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -96,6 +98,7 @@ def _end(process: Any) -> None:
 
 def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         module, _, function = target.partition(":")
         outcome: Outcome[Any] = Outcome(Status.ok, value=getattr(importlib.import_module(module), function)(*arguments))
@@ -105,6 +108,14 @@ def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
         outcome = Outcome(_status_of(error), error=one_line(error))
     sender.send(outcome)
     sender.close()
+
+
+def _die_with_parent() -> None:
+    """A job whose sweep was killed has nobody to report to; it must not go on using the machine."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _status_of(error: Exception) -> Status:

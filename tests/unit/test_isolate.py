@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +65,29 @@ def test_death_without_a_word_is_a_killed_job(how: str, said: str) -> None:
     outcome = run_isolated(f"{__name__}:_die", how)
     assert outcome.status is Status.killed
     assert said in (outcome.error or "")
+
+
+def _note_pid_and_hang(path: str) -> None:
+    Path(path).write_text(str(os.getpid()), encoding="ascii")
+    time.sleep(60)
+
+
+def test_a_job_dies_with_its_sweep(tmp_path: Path) -> None:
+    """Killing the sweep leaves no job behind that goes on using the machine."""
+    note = tmp_path / "pid"
+    code = f"from harness.isolate import run_isolated; run_isolated({f'{__name__}:_note_pid_and_hang'!r}, {str(note)!r})"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as sweep:
+        _wait_until(lambda: note.exists() and note.read_text(encoding="ascii") != "")
+        sweep.kill()
+    job = Path("/proc") / note.read_text(encoding="ascii")
+    _wait_until(lambda: not job.exists() or "\nState:\tZ" in (job / "status").read_text(encoding="ascii"))
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 50
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
 
 
 def test_a_job_over_time_is_ended() -> None:
