@@ -99,11 +99,11 @@ class Progress:
 
     def announce(self, num_done: int) -> None:
         """Say what is about to happen."""
+        for job in _one_per_study(self.jobs):
+            data = job.dataset
+            sizes = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images, {data.num_classes} classes"
+            self.console.print(f"{data.name}: {sizes}; study {job.config.study_dir}", markup=False)
         first = self.jobs[0]
-        sizes = f"{len(first.dataset.train)} train, {len(first.dataset.val)} val, {len(first.dataset.test)} test images"
-        self.console.print(
-            f"{first.dataset.name}: {sizes}, {first.dataset.num_classes} classes; study {first.config.study_dir}", markup=False
-        )
         self.console.print(f"{len(self.jobs)} jobs, {num_done} already done, on {first.device.value} in {first.precision.value}")
 
     def finished(self, row: Row, num_left: int) -> None:
@@ -151,9 +151,14 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, a
                 progress.finished(_row_of(job, error), num_left=len(todo) - start - offset)
     finally:
         rows = [row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))]
-        if rows:
-            _report(jobs[0])
+        for job in _one_per_study([job for job in jobs if Study(job.config.study_dir).read_row(job.job_id)]):
+            _report(job)
     return 0 if len(rows) == len(jobs) and all(row.status == Status.ok.value for row in rows) else BAD_JOBS
+
+
+def _one_per_study(jobs: Sequence[JobSpec]) -> list[JobSpec]:
+    """A sweep over data sets fills several studies; any job of one knows its folder and its limits."""
+    return list({job.config.study: job for job in jobs}.values())
 
 
 def _row_of(job: JobSpec, error: str | None) -> Row:

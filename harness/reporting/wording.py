@@ -83,10 +83,13 @@ def how_sure(ranking: Ranking) -> str:
 def cost(entry: Entry) -> str:
     """What it costs to use and to make."""
     found = entry.cost
-    return (
+    text = (
         f"{formats.ms(found.latency_ms_p50)} per image, {formats.millions(found.params_m)} parameters, "
         f"{formats.mib(found.weights_mib)} on disk; training took {formats.duration(None if found.train_min is None else 60 * found.train_min)}."
     )
+    if any(row.latency_steady is False for row in entry.candidate.timed):
+        text += " The machine ran unevenly while this network was timed: take its latency as rough."
+    return text
 
 
 def test_score(ranking: Ranking) -> str:

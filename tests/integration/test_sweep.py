@@ -8,7 +8,7 @@ from scipy.special import softmax
 from sklearn import metrics
 
 from harness.study.row import COLUMNS
-from tests.integration.commands import TINY, Command
+from tests.integration.commands import QUICK, TINY, Command
 
 QUALITY = [name for name in COLUMNS if name.startswith(("val_", "train_accuracy", "train_log_loss", "last_val"))]
 
@@ -92,3 +92,12 @@ def test_the_report_ranks_again_with_other_limits(run_sweep: Command, run_report
     ended = run_report("rank.max_params_m=0.000001")
     assert ended.status == 0
     assert "none of 2 candidates meets the limits" in (ended.study().root / "report" / "report.md").read_text(encoding="utf-8")
+
+
+def test_two_data_sets_are_two_studies_with_a_report_each(run_sweep: Command) -> None:
+    """Sweeping `data` fills one study per data set, and none is left without its report."""
+    ended = run_sweep(*QUICK, "weights=random", "data=digits,elpv", "data.max_images=60", "data.image_size=32", "train.epochs=1",
+                      "backbone=test_resnet", "freeze=all")  # fmt: skip
+    assert ended.status == 0, ended.err
+    for name in ("digits", "elpv"):
+        assert (ended.study(name).report_dir / "index.html").exists()

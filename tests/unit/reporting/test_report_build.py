@@ -319,3 +319,12 @@ def test_command_is_one_shell_word_each() -> None:
 
     row = make_row("j")
     assert command(row).endswith("'data.root=/data/my images'")
+
+
+def test_unsteady_timing_is_said_where_the_latency_is(tmp_path: Path) -> None:
+    """A latency taken on a busy machine decides the recommendation; the reader is told beside it, and only then."""
+    study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all", "none"), num_val=60, num_test=0)
+    assert "ran unevenly" not in build(study)
+    first = next(row for row in study.rows() if row.status == "ok")
+    study.write_row(replace(first, latency_steady=False))
+    assert "take its latency as rough" in build(study)
