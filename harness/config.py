@@ -25,8 +25,8 @@ class Device(Enum):
 class Precision(Enum):
     """Arithmetic of forward and backward passes; parameters are float32 in every case."""
 
-    auto = "auto"  # bfloat16 where the processor computes it natively, else float32
-    float32 = "float32"
+    auto = "auto"  # bfloat16 where the processor computes it natively, else float32; passes through fixed layers: the fastest that agrees
+    float32 = "float32"  # the networks as they were built, nothing rewritten for speed
     bfloat16 = "bfloat16"
 
 
@@ -179,6 +179,8 @@ class TrainConfig:
     head_init: HeadInit = HeadInit.solved
     features: Features = Features.pooled
     augment: Augment = Augment.none
+    views: int = 1
+    """Augmented looks at each training image that are kept and drawn from; 1: every epoch looks anew and nothing is kept."""
     batch_norm: BatchNorm = BatchNorm.auto
     class_weights: bool = False
     """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
@@ -196,6 +198,13 @@ class TrainConfig:
         _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.warmup_frac < 1, "train.warmup_frac", self.warmup_frac, "a fraction from 0 to below 1")
         _require(self.head_hidden >= 1, "train.head_hidden", self.head_hidden, "1 or more")
+        _require(self.views >= 1, "train.views", self.views, "1 or more")
+        _require(
+            self.views == 1 or self.augment is not Augment.none,
+            "train.views",
+            self.views,
+            "1, or train.augment=flip, light, strong or pad_crop",
+        )
         _require(
             (self.release is None) == (self.release_epochs == 0),
             "train.release_epochs",
@@ -251,6 +260,17 @@ class MeasureConfig:
 
 
 @dataclass
+class StoreConfig:
+    """What fixed layers computed, kept in `<cache_dir>/features` for other jobs and later sweeps."""
+
+    max_gib: float = 20.0
+    """Rows that were not used for longest make room for new ones; 0: nothing is kept or read."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_gib >= 0, "store.max_gib", self.max_gib, "0 or more GiB")
+
+
+@dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
 
@@ -263,6 +283,7 @@ class SweepConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
     study: str = "${data.name}"
     results_dir: str = "results"
     cache_dir: str = "~/.cache/model-selection-harness"
@@ -290,7 +311,12 @@ class ReportConfig:
     study: str | None = None
     """None: the study with the newest row."""
     results_dir: str = "results"
+    table: str | None = None
+    """Path of a `results.parquet`, of one study or of many put together, to rank by its columns alone; None: a study's report."""
     rank: RankConfig = field(default_factory=RankConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.table is None or self.study is None, "table", self.table, "either study or table, not both")
 
 
 def is_study_name(name: str) -> bool:

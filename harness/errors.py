@@ -29,6 +29,10 @@ class FrozenChangedError(TrainingError):
     """A parameter or buffer that the freeze plan fixed was different after training."""
 
 
+class StoreError(HarnessError):
+    """The feature store has no room, or its folder cannot be read or written."""
+
+
 class UndefinedMetricError(HarnessError):
     """A metric has no value on these labels; the cell stays empty and the row says why."""
 

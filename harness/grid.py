@@ -20,7 +20,7 @@ from harness.errors import ConfigError
 from harness.identity import failed_row
 from harness.isolate import Outcome, run_isolated
 from harness.jobspec import JobSpec
-from harness.study.row import Row, Status
+from harness.study.row import TIMING_COLUMNS, Row, Status
 from harness.study.store import Study
 
 Overrides = list[str]
@@ -28,17 +28,39 @@ Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
 
 
 def run_composed(cfg: DictConfig) -> str:
-    """Run the job that Hydra composed; its row is on disk when this returns. Returns the job's id."""
+    """Run the job that Hydra composed, together with those of its group; its row is on disk when this returns.
+
+    Returns:
+        The job's id.
+    """
     overrides = list(HydraConfig.get().overrides.task)
     job = _prepared.get(tuple(overrides)) or prepare_jobs([(to_config(cfg), overrides)])[0]
     study = Study(job.config.study_dir)
     if not study.is_done(job.job_id):
-        timeout_min = job.config.job_timeout_min
-        outcome = run_isolated("harness.job:run_one", job, timeout_s=None if timeout_min is None else timeout_min * 60)
-        row = outcome.value or failed_row(job, outcome.status, outcome.error or "no reason given")
-        study.write_row(row)
+        together = {other.job_id: other for other in (job, *_prepared.values()) if other.group == job.group}
+        _run([other for other in together.values() if not study.is_done(other.job_id)])
     return job.job_id
 
+
+def _run(jobs: Sequence[JobSpec]) -> None:
+    """Run jobs of one group in one process; when it does not end well, each in a process of its own, so that the good ones are not lost."""
+    first = jobs[0]
+    timeout_min = first.config.job_timeout_min
+    timeout_s = None if timeout_min is None else timeout_min * 60 * len(jobs)
+    outcome = run_isolated("harness.job:run_jobs", jobs, _timings.get(first.network), timeout_s=timeout_s)
+    if outcome.status is not Status.ok and len(jobs) > 1:
+        for job in jobs:
+            _run([job])
+        return
+    rows = outcome.value or [failed_row(first, outcome.status, outcome.error or "no reason given")]
+    for row in rows:
+        Study(first.config.study_dir).write_row(row)
+        if row.latency_steady:
+            _timings[first.network] = {name: getattr(row, name) for name in TIMING_COLUMNS}
+
+
+_timings: dict[str, dict[str, Any]] = {}
+"""Steady inference times by network, of jobs that this process ran."""
 
 _prepared: dict[tuple[str, ...], JobSpec] = {}
 """Jobs of the sweep that runs in this process; a launcher that uses other processes prepares there again."""

@@ -1,7 +1,12 @@
-"""The straight line for one job: load, freeze, fit, predict, measure, row."""
+"""The straight line for one job: load, freeze, provide features, fit, predict, measure, row.
+
+Jobs that share everything but the head's seed, learning rate or weight decay go down the line together.
+"""
 
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,51 +16,122 @@ from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
 from harness.config import MeasureConfig
 from harness.data.dataset import Dataset, Split
-from harness.data.transforms import ImageDataset, describe, eval_transform, train_transform
-from harness.identity import identity, now
+from harness.data.transforms import describe, eval_transform, train_transform
+from harness.errors import DivergedError
+from harness.features.provide import DECODED
+from harness.features.store import FeatureStore
+from harness.identity import failed_row, identity, now
+from harness.isolate import one_line
 from harness.jobspec import JobSpec
 from harness.measure import cost
 from harness.measure.quality import quality
+from harness.runtime import Runtime
 from harness.seeding import seed_everything
 from harness.study.row import Details, Row, Status
 from harness.study.store import FloatArray, Predictions, Study
-from harness.transfer.predict import log_probabilities
-from harness.transfer.runtime import Runtime
-from harness.transfer.train import Fitted, Task, fit, fixes_batch_norm
+from harness.transfer.supply import Supply, supply
+from harness.transfer.train import Fitted, Task, fit, fixes_batch_norm, phases_of, predict
+
+Timing = dict[str, Any]
+"""The columns that say how fast a network is."""
 
 
-def run_one(job: JobSpec, *, load: BackboneLoader = load_backbone) -> Row:
-    """Do one job and keep its predictions; the caller writes the row. Raises whatever goes wrong."""
+def run_jobs(jobs: Sequence[JobSpec], known: Timing | None = None, *, load: BackboneLoader = load_backbone) -> list[Row]:
+    """Do one job, or several of one group, and keep their predictions; the caller writes the rows.
+
+    Args:
+        jobs: with equal `group`s.
+        known: timing of the same network in this sweep; None: it is measured here.
+        load: the seam to model libraries.
+
+    Returns:
+        A row per job, in their order. What goes wrong with the head of one of several is in its row; whatever else goes
+        wrong is raised.
+    """
     started, started_at = time.perf_counter(), now()
-    cfg, dataset = job.config, job.dataset
+    first = jobs[0]
+    cfg, runtime = first.config, Runtime(first.device, first.precision)
     seed_everything(cfg.seed)
-    backbone = load(job.backbone, job.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
-    task = Task(backbone, dataset, job.depth, cfg.train, Runtime(job.device, job.precision), cfg.seed)
-    fitted = fit(task)
-    val = _predictions(fitted.val_log_probs_NC, dataset.val)
-    sealed = _predict_test(fitted, backbone, dataset.test) if len(dataset.test) else None
-    quality_columns, undefined = _quality(fitted, dataset)
-    cost_columns = _cost(fitted, backbone, cfg.measure)
-    Study(cfg.study_dir).write_predictions(job.job_id, val, sealed)
-    return Row(
-        **identity(job, started_at),
-        status=Status.ok.value,
-        **_training(task, fitted),
-        **quality_columns,
-        **cost_columns,
-        total_s=time.perf_counter() - started,
-        details=_details(job, backbone, fitted, undefined),
+    backbone = load(first.backbone, first.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
+    runtime.place(backbone.trunk)
+    supplied = _supply(jobs, backbone, runtime)
+    tasks = [Task(backbone, job.dataset, job.depth, job.config.train, runtime, job.config.seed) for job in jobs]
+    done = [_Done(job, task, fitted) for job, task, fitted in zip(jobs, tasks, fit(tasks, supplied), strict=True)]
+    rows = {one.job.job_id: _columns(one, supplied) for one in done if isinstance(one.fitted, Fitted)}
+    fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
+    shared = _shared(first, backbone, supplied, fitted, known) if fitted else {}
+    shared["total_s"] = (time.perf_counter() - started) / len(jobs)
+    return [_row(one, rows.get(one.job.job_id), shared, started_at) for one in done]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A job and what came of it."""
+
+    job: JobSpec
+    task: Task
+    fitted: Fitted | DivergedError
+
+
+def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Supply:
+    cfg = jobs[0].config
+    num_blocks = len(backbone.blocks)
+    return supply(
+        backbone,
+        jobs[0].dataset,
+        cfg.train,
+        runtime=runtime,
+        precision=cfg.precision,
+        store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
+        frozen={phase.plan.num_frozen_blocks for phase in phases_of(backbone, jobs[0].depth, cfg.train)},
+        passing={depth.num_frozen(num_blocks) for depth in jobs[0].passing if (depth.num_free or 0) <= num_blocks},
     )
 
 
-def _predict_test(fitted: Fitted, backbone: Backbone, test: Split) -> Predictions:
-    """The only look at the test images; nobody sees the outcome before the ranking recommends this job."""
-    samples = ImageDataset(test, eval_transform(backbone.preprocess))
-    return _predictions(log_probabilities(fitted.network, samples, fitted.network.runtime, "predictions on test"), test)
+def _row(one: _Done, own: dict[str, Any] | None, shared: dict[str, Any], started_at: str) -> Row:
+    if isinstance(one.fitted, DivergedError):
+        return failed_row(one.job, Status.diverged, one_line(one.fitted))
+    assert own is not None
+    return Row(**identity(one.job, started_at), status=Status.ok.value, **own, **shared)
+
+
+def _columns(one: _Done, supplied: Supply) -> dict[str, Any]:
+    """What is a job's own, its predictions kept."""
+    job, task, fitted, dataset = one.job, one.task, one.fitted, one.job.dataset
+    assert isinstance(fitted, Fitted)
+    val = _predictions(fitted.val_log_probs_NC, dataset.val)
+    # The only look at the test images; nobody sees the outcome before the ranking recommends this job.
+    sealed = _predictions(predict(fitted, supplied, "test"), dataset.test) if len(dataset.test) else None
+    Study(job.config.study_dir).write_predictions(job.job_id, val, sealed)
+    quality_columns, undefined = _quality(fitted, dataset)
+    return _training(task, fitted) | quality_columns | {"details": _details(job, task.backbone, fitted, undefined)}
+
+
+def _shared(first: JobSpec, backbone: Backbone, supplied: Supply, fitted: Fitted, known: Timing | None) -> dict[str, Any]:
+    """What jobs of a group have in common."""
+    return _provided(supplied, fitted) | _cost(fitted, backbone, first.config.measure, known or {}, timed_by=first.job_id)
 
 
 def _predictions(log_probs_NC: FloatArray, split: Split) -> Predictions:
     return Predictions(log_probs_NC, split.labels, [image.id for image in split.images])
+
+
+def _provided(supplied: Supply, fitted: Fitted) -> dict[str, Any]:
+    """What came out of the store, and what a pass had to compute."""
+    efforts = [bank.effort for bank in supplied.banks]
+    train = supplied.train(fitted.plan.num_frozen_blocks)
+    used = [bank.about(boundary) for bank in supplied.banks for boundary in {train.boundary, supplied.trunk.last} if boundary in bank]
+    waits = [effort.wait_frac for effort in efforts if effort.wait_frac is not None]
+    blocks = fitted.blocks
+    return {
+        "trained_from": "images" if train.boundary == 0 else blocks[train.boundary - 1].name,
+        "prefix_mode": next((about["mode"] for about in used if about["mode"] != DECODED), None),
+        "prefix_note": next((effort.note for effort in efforts if effort.note), None),
+        "num_prefix_images": sum(effort.num_passed for effort in efforts),
+        "input_wait_frac": max(waits, default=None),
+        "kept_mib": sum(effort.predicted_mib for effort in efforts),
+        "features_s": max((about["seconds"] for about in used), default=0.0),
+    }
 
 
 def _quality(fitted: Fitted, dataset: Dataset) -> tuple[dict[str, Any], dict[str, str]]:
@@ -80,26 +156,22 @@ def _training(task: Task, fitted: Fitted) -> dict[str, Any]:
         "num_blocks": fitted.plan.num_blocks,
         "frozen_ok": True,  # `fit` raises when a frozen tensor has moved
         "chosen_epoch": fitted.chosen_epoch,
-        "features_s": fitted.features_s,
         "train_s": fitted.train_s,
     }
 
 
-def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig) -> dict[str, Any]:
+def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Timing, *, timed_by: str) -> dict[str, Any]:
     network, image_size, runtime = fitted.network, backbone.preprocess.image_size, fitted.network.runtime
     peak_mem_mib = cost.peak_memory_mib(runtime)  # before the timing below adds its own
     macs = cost.count_macs(network, fitted.plan, image_size, runtime)
-    timing = cost.measure_timing(network, image_size, runtime, cfg)
+    timing = known or asdict(cost.measure_timing(network, image_size, runtime, cfg)) | {"timed_by": timed_by}
     return {
         "image_size": image_size,
         "params_m": cost.params_m(network),
         "trainable_params_m": cost.params_m(network, trainable_only=True),
         "gmacs": macs.gmacs,
         "frozen_macs_frac": macs.frozen_frac,
-        "latency_ms_p50": timing.latency_ms_p50,
-        "latency_ms_p95": timing.latency_ms_p95,
-        "latency_steady": timing.is_steady,
-        "throughput_ips": timing.throughput_ips,
+        **timing,
         "peak_mem_mib": peak_mem_mib,
         "weights_mib": cost.weights_mib(network),
         "num_threads": torch.get_num_threads(),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backbones.backbone import BackboneSpec, Weights
-from harness.config import Device, Precision, SweepConfig
+from harness.config import Augment, Device, Precision, SweepConfig
 from harness.data.dataset import Dataset
 from harness.study.row import ROW_SCHEMA
 from harness.transfer.depth import FreezeDepth
@@ -33,6 +33,8 @@ class JobSpec:
     protocol: dict[str, Any]
     command: tuple[str, ...]
     """Overrides that run this job again."""
+    passing: tuple[FreezeDepth, ...] = ()
+    """Freeze depths at which other jobs of the sweep use the same trunk; a pass keeps rows for them on its way."""
 
     @property
     def protocol_hash(self) -> str:
@@ -66,8 +68,44 @@ class JobSpec:
                 "image_size": self.config.data.image_size,
                 "seed": self.config.seed,
                 "device": self.device.value,
-                "precision": self.precision.value,
+                "precision": [self.config.precision.value, self.precision.value],
             }
+        )
+
+    @property
+    def trunk(self) -> str:
+        """Names the trunk as it was loaded and the images it sees: jobs with equal names can share what it computes."""
+        is_random = self.weights.sha256 is None
+        return _hash(
+            {
+                "model": self.backbone.model,
+                "library": self.backbone.library,
+                "weights": [self.weights.tag, self.weights.sha256, self.config.seed if is_random else None],
+                "features": self.config.train.features.value,
+                "data": self.dataset.fingerprint,
+                "image_size": self.config.data.image_size,
+                "precision": self.config.precision.value,
+                "device": self.device.value,
+            }
+        )
+
+    @property
+    def group(self) -> str:
+        """Jobs with equal groups run together: nothing but a head is trained, and they differ in its seed, learning rate or decay."""
+        train = self.config.train
+        only_head = str(self.depth) == "all" and train.release is None and (train.augment is Augment.none or train.views > 1)
+        if not only_head:
+            return self.job_id
+        recipe = {key: value for key, value in self.recipe.items() if key not in {"name", "lr", "weight_decay"}}
+        return _hash({"trunk": self.trunk, "recipe": recipe, "protocol": self.protocol_hash, "study": str(self.config.study_dir)})
+
+    @property
+    def network(self) -> str:
+        """Names what inference times depend on."""
+        train, size = self.config.train, self.config.data.image_size
+        head = [train.head.value, train.head_hidden, train.features.value, self.dataset.num_classes]
+        return _hash(
+            {"model": self.backbone.model, "library": self.backbone.library, "size": size, "head": head, "device": self.device.value}
         )
 
 

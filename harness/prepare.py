@@ -1,6 +1,8 @@
 """Make jobs exact before the first one runs, so that a wrong name or a missing file is known while nothing is lost."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +17,8 @@ from harness.data.load import load_dataset
 from harness.errors import HarnessError
 from harness.jobspec import JobSpec
 from harness.measure.quality import primary_metric
+from harness.runtime import Runtime, resolve_runtime
 from harness.transfer.depth import FreezeDepth, parse_freeze
-from harness.transfer.runtime import Runtime, resolve_runtime
 
 T = TypeVar("T")
 
@@ -34,7 +36,15 @@ def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]]) -> tuple[li
         problems |= dict.fromkeys(wrong)
         if not wrong:
             jobs.append(_prepare(cfg, command))
-    return jobs, list(problems)
+    return _know_each_other(jobs), list(problems)
+
+
+def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
+    """Tell every job at which depths the others need the trunk that it uses."""
+    depths: dict[str, dict[FreezeDepth, None]] = defaultdict(dict)
+    for job in jobs:
+        depths[job.trunk][job.depth] = None
+    return [replace(job, passing=tuple(depths[job.trunk])) for job in jobs]
 
 
 def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:

@@ -31,6 +31,11 @@ def run(cfg: ReportConfig) -> int:
     Raises:
         TableError: there is no such study, it holds no rows, or its rows cannot be compared.
     """
+    if cfg.table is not None:
+        from harness.reporting.from_table import report_table
+
+        report_table(Path(cfg.table).expanduser(), cfg.rank)
+        return 0
     from harness.reporting.build import build_report
     from harness.reporting.terminal import print_summary
 

@@ -8,8 +8,13 @@ import torch
 
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch, and ask torch for deterministic algorithms where it has them."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  image augmentations draw from the global generator
-    torch.manual_seed(seed)
+    seed_generators(seed)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  image augmentations draw from the global generator
+    torch.manual_seed(seed)

@@ -1,8 +1,9 @@
 """From picture to tensor, as each backbone saw pictures when its weights were trained. timm's transform factory does the work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform, transforms_imagenet_train
@@ -11,7 +12,9 @@ from torchvision import transforms
 
 from harness.backbones.backbone import Preprocess
 from harness.config import Augment
-from harness.data.dataset import Split
+from harness.data.dataset import ImageRef
+from harness.data.images import UInt8Array
+from harness.seeding import seed_generators
 
 Transform = Callable[[Image.Image], torch.Tensor]
 """From an RGB picture to a normalised float32 tensor (3, image_size, image_size)."""
@@ -31,18 +34,41 @@ def train_transform(preprocess: Preprocess, augment: Augment) -> Transform:
     return _AUGMENTS[augment](preprocess)
 
 
-class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
-    """One split as torch sees it: item i is (image_CHW, class id)."""
+def pixel_transform(transform: Transform) -> Callable[[Image.Image], UInt8Array]:
+    """`transform` without its end, scaling and normalisation: an RGB picture becomes uint8 (image_size, image_size, 3)."""
+    *steps, _to_tensor, _normalise = getattr(transform, "transforms")  # noqa: B009  every transform here is a Compose
+    geometry = transforms.Compose(steps)
+    return lambda picture: np.array(geometry(picture))
 
-    def __init__(self, split: Split, transform: Transform) -> None:
-        self.split = split
+
+def normalise(pixels_BHWC: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
+    """The end of every transform for a batch at once, with the same digits: uint8 to float32 (B, 3, H, W), channels-last in memory."""
+    num_images, height, width, channels = pixels_BHWC.shape
+    # Whole lines of pixels at once: an innermost dimension of three is slow.
+    mean, std = (torch.tensor(values, device=pixels_BHWC.device).repeat(width) for values in (preprocess.mean, preprocess.std))
+    lines = pixels_BHWC.reshape(num_images, height, width * channels).float().div_(255).sub_(mean).div_(std)
+    return lines.reshape(num_images, height, width, channels).permute(0, 3, 1, 2)
+
+
+class PixelDataset(Dataset[UInt8Array]):
+    """Images as a backbone will see them, before normalisation: item i is uint8 (image_size, image_size, 3).
+
+    With a `seed`, item i gets the same random changes each time; they are drawn from the process's global generators, so
+    that such a data set belongs into a worker process of its own.
+    """
+
+    def __init__(self, images: Sequence[ImageRef], transform: Transform, seed: int | None = None) -> None:
+        self.images = images
         self.transform = transform
+        self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(self.split.images[index].open()), int(self.split.labels[index])
+    def __getitem__(self, index: int) -> UInt8Array:
+        if self.seed is not None:
+            seed_generators(self.seed * 1_000_003 + index)
+        return pixel_transform(self.transform)(self.images[index].open())
 
 
 def describe(transform: Transform) -> str:

@@ -15,9 +15,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.backbones.tensors import tensors_of
 from harness.config import Device, MeasureConfig
-from harness.transfer.freeze import FreezePlan, tensors_of
-from harness.transfer.runtime import Runtime
+from harness.runtime import Runtime
+from harness.transfer.freeze import FreezePlan
 
 THROUGHPUT_BATCH_SIZE = 32
 _MIB = 2**20
@@ -38,11 +39,11 @@ class Macs:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Inference times of this machine; p50 and p95 at batch 1."""
+    """Inference times of this machine, under the names of their columns; p50 and p95 at batch 1."""
 
     latency_ms_p50: float
     latency_ms_p95: float
-    is_steady: bool
+    latency_steady: bool
     """False: the warm-up's last three blocks still differed by more than 2 % when its time was up."""
     throughput_ips: float
 
@@ -77,7 +78,7 @@ def _outermost_frozen_flops(network: nn.Module, plan: FreezePlan, flops: dict[st
 
 def measure_timing(network: nn.Module, image_size: int, runtime: Runtime, cfg: MeasureConfig) -> Timing:
     """Warm up until times agree, then time single images and one batch size, with synchronised clocks."""
-    network.eval()
+    network.eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
         one = runtime.send(torch.randn(1, 3, image_size, image_size))
         many = runtime.send(torch.randn(THROUGHPUT_BATCH_SIZE, 3, image_size, image_size))
@@ -88,7 +89,7 @@ def measure_timing(network: nn.Module, image_size: int, runtime: Runtime, cfg: M
     return Timing(
         latency_ms_p50=statistics.median(latencies_ms),
         latency_ms_p95=statistics.quantiles(latencies_ms, n=20, method="inclusive")[-1],
-        is_steady=is_steady,
+        latency_steady=is_steady,
         throughput_ips=THROUGHPUT_BATCH_SIZE / statistics.median(batches_ms) * 1000,
     )
 

@@ -7,6 +7,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,12 @@ from harness.study.store import Predictions, Study
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
+
+CANDIDATE = ("backbone", "weights", "weights_sha256", "freeze", "release", "recipe_hash", "image_size", "precision", "device")
+"""Columns that make two rows the same candidate; weights of equal name but other content are not, nor is another processor."""
+
+NETWORK = ("model", "params_m", "image_size", "device", "num_threads", "host")
+"""Columns that inference times depend on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +50,7 @@ class Cost:
     """Seconds of all jobs together."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """One backbone at one freeze depth under one recipe, with one row per seed."""
 
@@ -64,7 +71,7 @@ class Candidate:
         """The row of the lowest seed, for everything that seeds share."""
         return self.rows[0]
 
-    @property
+    @cached_property
     def cost(self) -> Cost:
         return _cost(self.rows, self.timed)
 
@@ -123,9 +130,7 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
 
 
 def _key(row: Row) -> tuple[object, ...]:
-    """What makes two rows the same candidate; weights of equal name but other content are not, nor is another processor."""
-    names = ("backbone", "weights", "weights_sha256", "freeze", "release", "recipe_hash", "image_size", "precision", "device")
-    return tuple(getattr(row, name) for name in names)
+    return tuple(getattr(row, name) for name in CANDIDATE)
 
 
 def _newest_per_seed(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
@@ -152,21 +157,23 @@ def _candidates(study: Study, rows: Sequence[Row]) -> tuple[tuple[Candidate, ...
     for row in rows:
         groups[_key(row)].append(row)
     ordered = [sorted(group, key=lambda row: row.seed) for group in groups.values()]
-    names = _labels([group[0] for group in ordered])
+    names = labels([group[0] for group in ordered])
     first = (ordered[0][0], study.val_predictions(ordered[0][0].job_id))
-    timed: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    by_network: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        timed[_network(row)].append(row)
+        by_network[_network(row)].append(row)
+    timed = {network: tuple(same) for network, same in by_network.items()}
     candidates = [_candidate(study, name, group, first, timed[_network(group[0])]) for name, group in zip(names, ordered, strict=True)]
     return tuple(candidates), first[1].labels_N
 
 
 def _network(row: Row) -> tuple[object, ...]:
-    """What inference times depend on."""
-    return (row.model, row.params_m, row.image_size, row.device, row.num_threads, row.host)
+    return tuple(getattr(row, name) for name in NETWORK)
 
 
-def _candidate(study: Study, name: tuple[str, str], rows: Sequence[Row], first: tuple[Row, Predictions], timed: Sequence[Row]) -> Candidate:
+def _candidate(
+    study: Study, name: tuple[str, str], rows: Sequence[Row], first: tuple[Row, Predictions], timed: tuple[Row, ...]
+) -> Candidate:
     predicted: list[IntArray] = []
     true_log_prob: list[FloatArray] = []
     for row in rows:
@@ -175,7 +182,7 @@ def _candidate(study: Study, name: tuple[str, str], rows: Sequence[Row], first: 
         predicted.append(found.log_probs_NC.argmax(axis=1))
         true_log_prob.append(found.log_probs_NC[np.arange(len(found.labels_N)), found.labels_N])
     label, line = name
-    return Candidate(label, line, tuple(rows), np.stack(predicted), np.stack(true_log_prob), tuple(timed))
+    return Candidate(label, line, tuple(rows), np.stack(predicted), np.stack(true_log_prob), timed)
 
 
 def _require_same_images(row: Row, found: Predictions, first_row: Row, first: Predictions) -> None:
@@ -187,7 +194,7 @@ def _require_same_images(row: Row, found: Predictions, first_row: Row, first: Pr
         )
 
 
-def _labels(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def labels(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """(label, line) of each candidate: backbone and depth, and whatever else is needed to tell its candidates apart."""
     extras = _extras(rows)
     names = []

@@ -7,6 +7,7 @@ Inside this module higher is always better: log loss carries a minus sign.
 Shapes: R resamples, N images, J runs (one candidate with one seed), K candidates.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,10 @@ _CHUNK_VALUES = 8_000_000
 """Values of the largest array held at once (8 bytes each)."""
 _SAME = 1e-9
 """Scores and spreads below this are rounding, far below what one image among a million changes."""
+_ROUNDING = 1e-5
+"""Relative error of single precision, with room to spare."""
+_BLOCK = 64
+"""Candidates compared at once, so that what is compared stays in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +80,18 @@ def bootstrap(runs: Runs, metric: Metric, num_resamples: int, seeds_per_candidat
 def tied_set(scores_K: FloatArray, draws_RK: FloatArray, confidence: float) -> BoolArray:
     """Candidates that the evidence cannot separate from the best: multiple comparisons with the best, marginal max-t.
 
-    Candidate i stays if T_i = max_j (a_j - a_i) / se_ij is at most the `confidence` quantile over resamples of the
-    same maximum of the centred draws. A pair that differs by the same amount in every resample is separated;
-    a pair that never differs is tied.
+    Candidate i is behind by T_i = max_j (a_j - a_i) / se_ij. It stays if in at least 1 - `confidence` of the resamples the
+    same maximum of the centred draws, which is what chance alone shows, is as large. A pair that differs by the same
+    amount in every resample is separated; a pair that never differs is tied.
 
     Source: Hsu, Multiple Comparisons: Theory and Methods, 1996; bootstrap max-t of Romano and Wolf, Econometrica 2005.
     """
     centred_KR = np.ascontiguousarray((draws_RK - draws_RK.mean(axis=0)).T)
     spread_KK = _spread(centred_KR)
-    pairs = _Pairs(centred_KR.astype(np.float32), np.empty(centred_KR.shape, dtype=np.float32), confidence)
-    tied = [pairs.is_tied(i, scores_K - scores_K[i], spread_KK[i]) for i in range(len(scores_K))]
+    chance = _Chance(
+        centred_KR.astype(np.float32), centred_KR.min(axis=1), centred_KR.max(axis=1), math.ceil((1 - confidence) * len(draws_RK) - _SAME)
+    )
+    tied = [chance.explains(i, scores_K - scores_K[i], spread_KK[i]) for i in range(len(scores_K))]
     return np.array(tied, dtype=np.bool_)
 
 
@@ -101,23 +108,38 @@ def score_interval(draws_R: FloatArray, metric: Metric, confidence: float) -> In
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Pairs:
-    """One candidate against all others at a time, in memory that is used again for each."""
+class _Chance:
+    """What chance alone shows: one candidate against all others at a time, only as far as it takes to decide."""
 
     centred_KR: npt.NDArray[np.float32]
-    scratch_KR: npt.NDArray[np.float32]
-    confidence: float
+    lowest_K: FloatArray
+    highest_K: FloatArray
+    """Least and largest draw of each candidate."""
+    enough: int
+    """Resamples in which a lead must turn up before chance explains it."""
 
-    def is_tied(self, i: int, ahead_K: FloatArray, spread_K: FloatArray) -> bool:
-        """Whether the others' lead over candidate i, in units of its spread, is what chance alone would show."""
+    def explains(self, i: int, ahead_K: FloatArray, spread_K: FloatArray) -> bool:
+        """Whether the largest lead over candidate i, in units of its spread, turns up in enough resamples of no difference."""
         is_fixed_K = spread_K <= _SAME
         if bool((is_fixed_K & (ahead_K > _SAME)).any()):
             return False
         inverse_K = np.where(is_fixed_K, 0.0, 1.0 / np.where(is_fixed_K, 1.0, spread_K))
-        np.subtract(self.centred_KR, self.centred_KR[i], out=self.scratch_KR)
-        np.multiply(self.scratch_KR, inverse_K.astype(np.float32)[:, None], out=self.scratch_KR)
-        bound = float(np.quantile(self.scratch_KR.max(axis=0), self.confidence))
-        return bool((ahead_K * inverse_K).max() <= bound)
+        lead = float((ahead_K * inverse_K).max())
+        if lead <= 0:
+            return True
+        reach_K = (self.highest_K - self.lowest_K[i]) * inverse_K  # in no resample does anyone lead by more
+        rivals = np.flatnonzero(reach_K >= lead * (1 - _ROUNDING))
+        return self._turns_up(i, lead, rivals[np.argsort(-reach_K[rivals])], inverse_K.astype(np.float32))
+
+    def _turns_up(self, i: int, lead: float, rivals: IntArray, inverse_K: npt.NDArray[np.float32]) -> bool:
+        turned_up_R = np.zeros(self.centred_KR.shape[1], dtype=np.bool_)
+        for start in range(0, len(rivals), _BLOCK):
+            block = rivals[start : start + _BLOCK]
+            leads_BR = (self.centred_KR[block] - self.centred_KR[i]) * inverse_K[block, None]
+            turned_up_R |= leads_BR.max(axis=0) >= lead
+            if np.count_nonzero(turned_up_R) >= self.enough:
+                return True
+        return False
 
 
 def _spread(centred_KR: FloatArray) -> FloatArray:

@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from harness.config import RankConfig
-from harness.select.candidates import Candidate
+from harness.select.candidates import Cost
+
+
+class Costed(Protocol):
+    """Whatever has costs: a candidate of a study, or one that is known from a table alone."""
+
+    @property
+    def cost(self) -> Cost: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +44,17 @@ class Breach:
         return float("inf") if self.value is None else self.value / self.limit
 
 
-def breaches(candidate: Candidate, rank: RankConfig) -> list[Breach]:
+def breaches(candidate: Costed, rank: RankConfig) -> list[Breach]:
     """The limits that a candidate does not meet. A value that was not measured does not meet one."""
-    found = []
+    found, cost = [], candidate.cost
     for key, (_, column, _) in _LIMITS.items():
-        limit, value = getattr(rank, key), getattr(candidate.cost, column)
+        limit, value = getattr(rank, key), getattr(cost, column)
         if limit is not None and (value is None or value > limit):
             found.append(Breach(key, value, limit))
     return found
 
 
-def excluded(candidate: Candidate, rank: RankConfig) -> list[str]:
+def excluded(candidate: Costed, rank: RankConfig) -> list[str]:
     """Why the limits exclude a candidate, one sentence each; empty when they do not."""
     return [breach.text for breach in breaches(candidate, rank)]
 

@@ -3,11 +3,10 @@
 Last step of selection: pool -> scores and resamples -> limits -> tied set -> recommendation -> its sealed test score.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
@@ -141,10 +140,9 @@ def rank(study: Study, cfg: RankConfig) -> Ranking:
     """
     pool = load_pool(study)
     metric, reason = _metric(pool, cfg)
-    order, entries = _entries(pool, metric, cfg) if pool.candidates else ([], ())
-    by_label = {entry.label: entry for entry in entries}
+    first, entries = _entries(pool, metric, cfg) if pool.candidates else (None, ())
     eligible = [entry for entry in entries if not entry.breaches]
-    chosen = by_label[pool.candidates[order[0]].label] if order else None
+    chosen = next((entry for entry in entries if entry.candidate is first), None)
     best = next(iter(eligible or entries), None)
     runner_up = next((entry for entry in eligible if entry is not chosen), None)
     test, final = _open(study, pool, metric, cfg, chosen)
@@ -205,18 +203,19 @@ def _require_every_class(pool: Pool, metric: Metric) -> None:
         )
 
 
-def _entries(pool: Pool, metric: Metric, cfg: RankConfig) -> tuple[list[int], tuple[Entry, ...]]:
-    """The tied candidates (positions in the pool) in the order of recommendation, and all entries in theirs."""
+def _entries(pool: Pool, metric: Metric, cfg: RankConfig) -> tuple[Candidate | None, tuple[Entry, ...]]:
+    """The candidate to recommend, if any is within the limits, and all entries in their order."""
     runs, seeds = _runs(pool), [len(candidate.rows) for candidate in pool.candidates]
     scores_K = np.array([part.mean() for part in np.split(scores(runs, metric), np.cumsum(seeds)[:-1])])
     draws_RK = bootstrap(runs, metric, cfg.num_resamples, seeds)
     missed = [tuple(breaches(candidate, cfg)) for candidate in pool.candidates]
     within = np.array([not breach for breach in missed])
+    latency_ms_K = np.array([_or_infinite(candidate.cost.latency_ms_p50) for candidate in pool.candidates])
     tied_K, front_K = np.zeros(len(within), dtype=np.bool_), np.zeros(len(within), dtype=np.bool_)
     if within.any():
         tied_K[within] = tied_set(scores_K[within], draws_RK[:, within], cfg.confidence)
-        front_K[within] = pareto_front(scores_K[within], _latency_ms(pool)[within])
-    order = _cheapest_first(pool, scores_K, np.flatnonzero(tied_K))
+        front_K[within] = pareto_front(scores_K[within], latency_ms_K[within])
+    first = cheapest([candidate.cost for candidate in pool.candidates], scores_K, np.flatnonzero(tied_K))
     by_score = sorted(range(len(within)), key=lambda k: (not within[k], -scores_K[k], pool.candidates[k].label))
     places = {k: place for place, k in enumerate([k for k in by_score if within[k]], start=1)}
     sign = 1.0 if is_higher_better(metric) else -1.0
@@ -229,11 +228,11 @@ def _entries(pool: Pool, metric: Metric, cfg: RankConfig) -> tuple[list[int], tu
             tied=bool(tied_K[k]),
             on_front=bool(front_K[k]),
             breaches=missed[k],
-            behind=_difference(scores_K, draws_RK, order[0], k, cfg.confidence) if order and order[0] != k else None,
+            behind=_difference(scores_K, draws_RK, first, k, cfg.confidence) if first is not None and first != k else None,
         )
         for k in by_score
     )
-    return order, entries
+    return None if first is None else pool.candidates[first], entries
 
 
 def _runs(pool: Pool) -> Runs:
@@ -253,25 +252,16 @@ def _difference(scores_K: FloatArray, draws_RK: FloatArray, first: int, second: 
     return Difference(float(scores_K[first] - scores_K[second]), interval(draws_RK[:, first] - draws_RK[:, second], confidence))
 
 
-def _latency_ms(pool: Pool) -> npt.NDArray[np.float64]:
-    found = [candidate.cost.latency_ms_p50 for candidate in pool.candidates]
-    return np.array([np.inf if value is None else value for value in found], dtype=np.float64)
+def cheapest(costs: Sequence[Cost], scores_K: FloatArray, tied: Iterable[int] | IntArray) -> int | None:
+    """Which of the tied (positions in `costs`) costs least: latencies within a tie of the lowest count as equal, then fewer parameters, then the higher score."""
+    latency_ms = {int(k): _or_infinite(costs[k].latency_ms_p50) for k in tied}
+    bound = min(latency_ms.values(), default=0.0) * (1 + LATENCY_TIE_FRAC)
+    fast = [k for k, value in latency_ms.items() if value <= bound]
+    return min(fast, key=lambda k: (_or_infinite(costs[k].params_m), -scores_K[k]), default=None)
 
 
-def _cheapest_first(pool: Pool, scores_K: FloatArray, tied: Sequence[int] | IntArray) -> list[int]:
-    """Tied candidates by cost: latency in steps of a tie, then parameters, then the higher score."""
-    latency_ms_K = _latency_ms(pool)
-    left, order = [int(k) for k in tied], []
-    while left:
-        bound = min(latency_ms_K[k] for k in left) * (1 + LATENCY_TIE_FRAC)
-        first = min((k for k in left if latency_ms_K[k] <= bound), key=lambda k: (_params_m(pool.candidates[k].cost), -scores_K[k]))
-        order.append(first)
-        left.remove(first)
-    return order
-
-
-def _params_m(cost: Cost) -> float:
-    return float("inf") if cost.params_m is None else cost.params_m
+def _or_infinite(value: float | None) -> float:
+    return float("inf") if value is None else value
 
 
 def _baseline(pool: Pool) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pandas as pd
 from harness.select.candidates import Cost
 from harness.select.ranking import Entry, Ranking
 
-_METRICS = (
+METRICS = (
     "val_accuracy",
     "val_balanced_accuracy",
     "val_precision_macro",
@@ -22,7 +22,7 @@ _METRICS = (
 COLUMNS: tuple[str, ...] = (
     *("rank", "label", "metric", "score", "interval_low", "interval_high", "tied", "recommended", "on_front", "excluded", "num_seeds"),
     *("backbone", "weights", "freeze", "image_size", "recipe"),
-    *_METRICS,
+    *METRICS,
     *(field.name for field in fields(Cost)),
     "job_ids",
 )
@@ -49,7 +49,7 @@ def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:
         "excluded": "; ".join(entry.excluded),
         "num_seeds": len(entry.candidate.rows),
         **{name: getattr(row, name) for name in ("backbone", "weights", "freeze", "image_size", "recipe")},
-        **{name: entry.candidate.mean(name) for name in _METRICS},
+        **{name: entry.candidate.mean(name) for name in METRICS},
         **asdict(entry.cost),
         "job_ids": " ".join(row.job_id for row in entry.candidate.rows),
     }

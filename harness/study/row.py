@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-ROW_SCHEMA = 1
+ROW_SCHEMA = 2
 """Part of every job id: rows written under another schema are other jobs."""
 
 
@@ -101,11 +101,21 @@ class Row:
     epochs: int | None = _column("epochs asked for, both phases together")
     chosen_epoch: int | None = _column("epoch whose weights were kept: lowest val log loss; 0 is the solved head before any step")
     lr: float | None = _column("peak learning rate of the first phase")
+    weight_decay: float | None = _column("weight decay")
     batch_size: int | None = _column("images per step")
     augment: str | None = _column("random changes to training images")
+    views: int | None = _column("augmented looks at each training image that were kept and drawn from; 1: a new look in every epoch")
     batch_norm: str | None = _column("free batch-norm layers trained on fixed (pretrained) or on batch statistics")
     precision: str | None = _column("arithmetic of passes without gradients: float32 or bfloat16 (autocast)")
     train_precision: str | None = _column("arithmetic of training steps, in the last phase: float32 or bfloat16 (autocast)")
+    trained_from: str | None = _column("name of the block behind which training started from kept rows; `images`: from the images")
+    prefix_mode: str | None = _column(
+        "how the rows behind frozen blocks were computed: arithmetic, memory format, folded batch-norm, compiled"
+    )
+    prefix_note: str | None = _column("why they were not computed in a faster mode, where one was tried")
+    num_prefix_images: int | None = _column("images sent through fixed layers in this job; 0: everything was kept from before")
+    input_wait_frac: float | None = _column("share of that pass spent waiting for decoded images (fraction)")
+    kept_mib: float | None = _column("what this job added to the feature store, as predicted before its pass (MiB)")
     device: str | None = _column("cpu, cuda or mps")
     num_threads: int | None = _column("processor threads used")
     params_m: float | None = _column("parameters, head included (millions)")
@@ -132,7 +142,10 @@ class Row:
     throughput_ips: float | None = _column("images per second at a batch of 32, inference")
     peak_mem_mib: float | None = _column("peak memory of the job: accelerator memory on CUDA, else of its process (MiB)")
     weights_mib: float | None = _column("size of the model on disk as float32 safetensors (MiB)")
-    features_s: float | None = _column("time of the passes through the fixed backbone that start the head (seconds)")
+    timed_by: str | None = _column("id of the job of this sweep that timed the network; jobs that train the same network share its times")
+    features_s: float | None = _column(
+        "time it took to compute, from the image files, the rows that this job read, whenever that was (seconds)"
+    )
     train_s: float | None = _column("time of training, evaluation after each epoch included (seconds)")
     total_s: float | None = _column("time of the whole job in its process (seconds)")
     started_at: str = _column("UTC, ISO 8601")
@@ -145,6 +158,8 @@ class Row:
 
 
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row) if f.name != "details")
+TIMING_COLUMNS = ("latency_ms_p50", "latency_ms_p95", "latency_steady", "throughput_ips", "timed_by")
+"""What jobs of one sweep that end in the same network share."""
 COLUMN_DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Row) if f.name != "details"}
 
 

@@ -1,13 +1,12 @@
 """The freeze plan: which tensors stay fixed, how the network is put in train mode, and the proof that nothing fixed has moved."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.backbones.backbone import Block
+from harness.backbones.tensors import tensor_digest, tensors_of
 from harness.errors import FrozenChangedError
 from harness.transfer.depth import FreezeDepth
 
@@ -66,14 +65,9 @@ def set_train_mode(trunk: nn.Module, plan: FreezePlan, *, fix_batch_norm: bool) 
             module.eval()
 
 
-def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer by name, non-persistent buffers included."""
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
 def frozen_digests(trunk: nn.Module, plan: FreezePlan) -> dict[str, str]:
     """A hash of the bytes of each frozen tensor."""
-    return {name: _digest(tensor) for name, tensor in tensors_of(trunk).items() if name in plan.frozen}
+    return {name: tensor_digest(tensor) for name, tensor in tensors_of(trunk).items() if name in plan.frozen}
 
 
 def check_frozen(trunk: nn.Module, plan: FreezePlan, before: dict[str, str]) -> None:
@@ -85,8 +79,3 @@ def check_frozen(trunk: nn.Module, plan: FreezePlan, before: dict[str, str]) -> 
         raise FrozenChangedError(
             f"freeze={plan.depth}: {names} changed during training although frozen; the row is not to be trusted. Please report this."
         )
-
-
-def _digest(tensor: Tensor) -> str:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return hashlib.blake2b(flat.view(torch.uint8).numpy().data if flat.numel() else b"", digest_size=16).hexdigest()

@@ -8,9 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from harness.backbones.tensors import tensors_of
 from harness.errors import DivergedError
 from harness.study.row import Epoch
-from harness.transfer.freeze import tensors_of
+from harness.transfer.heads import HeadFit
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -36,6 +37,21 @@ class Keeper:
         if point.val_loss < self._best_loss:
             self._best_loss, self.chosen_epoch, self.val_log_probs_NC = point.val_loss, point.epoch, val_log_probs_NC
             self._best = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
+
+    def adopt(self, head: HeadFit) -> None:
+        """Take the points of a head that was trained on kept features, and its weights where they are the best so far.
+
+        Raises:
+            DivergedError: the head's loss stopped being finite.
+        """
+        self.curve += head.curve
+        if head.error is not None:
+            raise DivergedError(head.error)
+        found = min(head.curve, key=lambda point: point.val_loss, default=None)
+        if found is not None and found.val_loss < self._best_loss:
+            self._best_loss, self.chosen_epoch, self.val_log_probs_NC = found.val_loss, found.epoch, head.best_val_log_probs_MC
+            self._best = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
+            self._best |= {f"head.{name}": tensor for name, tensor in head.best.items()}
 
     def restore(self) -> None:
         """Put the weights of the chosen epoch back."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.config import Optimizer, Schedule, TrainConfig
 from harness.errors import DivergedError
-from harness.transfer.runtime import Runtime
+from harness.transfer.samples import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,22 @@ def new_learner(network: nn.Module, cfg: TrainConfig, *, lr: float, num_steps: i
         {"params": [parameter for parameter in free if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = OPTIMIZERS[cfg.optimizer](groups, lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _lr_factor(cfg, num_steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(cfg, num_steps))
     return Learner(optimizer, schedule, nn.CrossEntropyLoss(weight=class_weights_C))
 
 
-def run_epoch(module: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], learner: Learner, runtime: Runtime) -> tuple[float, float]:
-    """One pass over the training samples. Returns mean loss and accuracy over the epoch's own batches.
+def run_epoch(tail: nn.Module, batches: Iterable[Batch], learner: Learner) -> tuple[float, float]:
+    """One pass over the training samples, which are at the boundary that `tail` takes.
+
+    Returns:
+        Mean loss and accuracy over the epoch's own batches.
 
     Raises:
         DivergedError: the loss is not finite.
     """
     total_loss, hits, seen = 0.0, 0, 0
-    for inputs, labels in loader:
-        labels_B = runtime.send(labels)
-        logits_BC = module(runtime.send(inputs))
+    for crossing, labels_B in batches:
+        logits_BC = tail(*crossing)
         loss = learner.loss(logits_BC, labels_B)
         if not torch.isfinite(loss):
             raise DivergedError(f"train loss is {loss.item()}; try a lower train.lr.")
@@ -60,7 +62,7 @@ def run_epoch(module: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], learne
     return total_loss / seen, hits / seen
 
 
-def _lr_factor(cfg: TrainConfig, num_steps: int) -> Callable[[int], float]:
+def lr_factor(cfg: TrainConfig, num_steps: int) -> Callable[[int], float]:
     """The learning rate's factor at each step: a linear rise, then the chosen course."""
     warmup = math.ceil(cfg.warmup_frac * num_steps)
 

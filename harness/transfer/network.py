@@ -5,7 +5,7 @@ Shapes: B images, N images of a split, C classes, D features, H, W pixels.
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from harness.config import Head, Precision, TrainConfig
-from harness.transfer.runtime import Runtime
+from harness.runtime import Runtime
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -42,12 +42,33 @@ class Network(nn.Module):
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """What the head sees, float32, shape B x D."""
-        with self.runtime.autocast(self.train_precision if torch.is_grad_enabled() else self.runtime.precision):
+        with self.autocast():
             features_BD: Tensor = self.trunk(images_BCHW)
         return features_BD.float()
 
+    def autocast(self) -> AbstractContextManager[object]:
+        """The arithmetic of the trunk: that of training where gradients are asked for."""
+        return self.runtime.autocast(self.train_precision if torch.is_grad_enabled() else self.runtime.precision)
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         logits_BC: Tensor = self.head(self.features(images_BCHW))
+        return logits_BC
+
+
+class Tail(nn.Module):
+    """The part of a network behind a boundary: `tail(*crossing) -> logits_BC`, with the network's own modules."""
+
+    def __init__(self, network: Network, segment: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.segment = segment
+
+    def forward(self, *crossing: Tensor) -> Tensor:
+        # Kept rows may be bfloat16, which layers that train in float32 do not take.
+        entering = [part.float() if part.is_floating_point() else part for part in crossing]
+        with self.network.autocast():
+            (features_BD,) = self.segment(*entering)
+        logits_BC: Tensor = self.network.head(features_BD.float())
         return logits_BC
 
 

@@ -12,25 +12,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
-from harness.backbones.backbone import Backbone, WeightsSource
+from harness.backbones.backbone import Backbone, Block, WeightsSource
 from harness.config import Augment, BatchNorm, HeadInit, TrainConfig
-from harness.data.dataset import Dataset, Split
-from harness.data.transforms import ImageDataset, eval_transform, train_transform
+from harness.data.dataset import Dataset
+from harness.errors import DivergedError
 from harness.measure.quality import quality
 from harness.progress import track
+from harness.runtime import Runtime
 from harness.study.row import Epoch
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.freeze import FreezePlan, apply_freeze, check_frozen, frozen_digests, plan_freeze, set_train_mode
+from harness.transfer.heads import Arm, HeadData, train_heads
 from harness.transfer.keeper import Keeper
 from harness.transfer.loop import new_learner, run_epoch
-from harness.transfer.network import Network, new_head, solve_head
-from harness.transfer.predict import Samples, batches, extract_features, log_probabilities
-from harness.transfer.runtime import Runtime
+from harness.transfer.network import Network, Tail, new_head, solve_head
+from harness.transfer.predict import log_probabilities
+from harness.transfer.samples import Samples
+from harness.transfer.supply import Supply
 
 FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +47,6 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """A trained network and how it came to be."""
-
-    network: Network
-    plan: FreezePlan
-    """Of the last phase."""
-    curve: tuple[Epoch, ...]
-    chosen_epoch: int
-    val_log_probs_NC: FloatArray
-    """Of the chosen epoch."""
-    train_log_probs_NC: FloatArray
-    """Of the chosen epoch, without augmentation."""
-    features_s: float
-    """Time of the passes that kept features; 0 when none were needed."""
-    train_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Phase:
     """A stretch of training with one freeze depth."""
 
@@ -74,114 +57,213 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A module and the samples it reads: the network on images, or its head alone on features that were kept."""
+class Fitted:
+    """A trained network and how it came to be."""
 
-    module: nn.Module
-    samples: Samples
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Features of the fixed trunk, computed once without augmentation."""
-
-    train_ND: FloatArray
-    val_ND: FloatArray
-
-
-def fit(task: Task) -> Fitted:
-    """Train a new head, and what the freeze depth leaves free, on train; choose the epoch on val; never touch test.
-
-    Raises:
-        DivergedError: a loss stopped being finite.
-        FrozenChangedError: something frozen was different after training.
-    """
-    head = new_head(task.backbone.num_features, task.dataset.num_classes, task.cfg, task.seed)
-    network = Network(task.backbone.trunk, head, task.runtime)
-    task.runtime.place(network)
-    phases = _phases(task)
-    started = time.perf_counter()
-    kept = _keep_features(task, network, phases)
-    features_s = time.perf_counter() - started if kept else 0.0
-    started = time.perf_counter()
-    fixed = frozenset.intersection(*(phase.plan.frozen for phase in phases))
-    keeper = Keeper(network, {f"trunk.{name}" for name in fixed})
-    if kept is not None and isinstance(head, nn.Linear) and task.cfg.head_init is HeadInit.solved:
-        _start_solved(task, network, head, kept, keeper)
-    for phase in phases:
-        before = frozen_digests(network.trunk, phase.plan)
-        _run_phase(task, network, phase, kept if _is_trunk_as_loaded(phases[: phase.number]) else None, keeper)
-        check_frozen(network.trunk, phase.plan, before)
-    keeper.restore()
-    assert keeper.val_log_probs_NC is not None
-    chosen_phases = [] if keeper.chosen_epoch == 0 else phases[: _chosen(keeper).phase]
-    train = _eval_part(
-        task, network, task.dataset.train, kept.train_ND if kept is not None and _is_trunk_as_loaded(chosen_phases) else None
-    )
-    return Fitted(
-        network=network,
-        plan=phases[-1].plan,
-        curve=tuple(keeper.curve),
-        chosen_epoch=keeper.chosen_epoch,
-        val_log_probs_NC=keeper.val_log_probs_NC,
-        train_log_probs_NC=log_probabilities(train.module, train.samples, task.runtime, "predictions on train"),
-        features_s=features_s,
-        train_s=time.perf_counter() - started,
-    )
+    network: Network
+    blocks: Sequence[Block]
+    plan: FreezePlan
+    """Of the last phase."""
+    curve: tuple[Epoch, ...]
+    chosen_epoch: int
+    unchanged: int
+    """Blocks that are still as they were loaded, counted from the input: kept rows up to this boundary are those of this network."""
+    val_log_probs_NC: FloatArray
+    """Of the chosen epoch."""
+    train_log_probs_NC: FloatArray
+    """Of the chosen epoch, without augmentation."""
+    train_s: float
 
 
-def _is_trunk_as_loaded(phases: Sequence[Phase]) -> bool:
-    """Whether features that were kept before these phases are still those of the trunk after them."""
-    return all(phase.plan.is_whole_trunk for phase in phases)
-
-
-def _chosen(keeper: Keeper) -> Epoch:
-    return next(point for point in keeper.curve if point.epoch == keeper.chosen_epoch)
-
-
-def _phases(task: Task) -> list[Phase]:
-    cfg, blocks = task.cfg, task.backbone.blocks
-    phases = [Phase(1, plan_freeze(blocks, task.depth), cfg.epochs, cfg.lr)]
+def phases_of(backbone: Backbone, depth: FreezeDepth, cfg: TrainConfig) -> list[Phase]:
+    """The phases of a recipe. Raises ConfigError when a depth asks for more blocks than the backbone has."""
+    phases = [Phase(1, plan_freeze(backbone.blocks, depth), cfg.epochs, cfg.lr)]
     if cfg.release is not None:
-        released = plan_freeze(blocks, parse_freeze(cfg.release, "train.release"))
+        released = plan_freeze(backbone.blocks, parse_freeze(cfg.release, "train.release"))
         phases.append(Phase(2, released, cfg.release_epochs, cfg.release_lr))
     return phases
 
 
-def _keep_features(task: Task, network: Network, phases: Sequence[Phase]) -> Kept | None:
-    """One pass over train and val where a solved head or a fixed trunk can use it."""
-    if task.cfg.head_init is not HeadInit.solved and not phases[0].plan.is_whole_trunk:
-        return None
-    transform = eval_transform(task.backbone.preprocess)
-    return Kept(
-        train_ND=extract_features(network, ImageDataset(task.dataset.train, transform), "features of train"),
-        val_ND=extract_features(network, ImageDataset(task.dataset.val, transform), "features of val"),
+def trains_together(task: Task) -> bool:
+    """Whether tasks that differ from this one in seed, learning rate or weight decay only share everything but the head."""
+    phases = phases_of(task.backbone, task.depth, task.cfg)
+    return len(phases) == 1 and phases[0].plan.is_whole_trunk and (task.cfg.augment is Augment.none or task.cfg.views > 1)
+
+
+def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
+    """Train a new head, and what the freeze depth leaves free, on train; choose the epoch on val; never touch test.
+
+    Args:
+        tasks: one, or several that `trains_together` allows; what comes of each does not depend on the others.
+        supply: rows and images of the data set under the backbone as it was loaded.
+
+    Raises:
+        FrozenChangedError: something frozen was different after training.
+    """
+    first, started = tasks[0], time.perf_counter()
+    phases = phases_of(first.backbone, first.depth, first.cfg)
+    runs = [_Run(task, supply, phases) for task in tasks]
+    if first.cfg.head_init is HeadInit.solved:
+        _start_solved(runs, supply)
+    for phase in phases:
+        before = frozen_digests(first.backbone.trunk, phase.plan)
+        apply_freeze(first.backbone.trunk, phase.plan)
+        if _unchanged(phases[: phase.number]) == len(first.backbone.blocks) and (first.cfg.augment is Augment.none or supply.views):
+            _run_heads(runs, supply, phase)
+        else:
+            (run,) = runs
+            run.train(phase)
+        check_frozen(first.backbone.trunk, phase.plan, before)
+    shared_s = (time.perf_counter() - started) / len(runs)
+    return [run.finish(shared_s) for run in runs]
+
+
+def _unchanged(phases: Sequence[Phase]) -> int | None:
+    """Blocks that no phase has changed; None: no phase has run, all of them are as they were loaded."""
+    return min((phase.plan.num_frozen_blocks for phase in phases), default=None)
+
+
+class _Run:
+    """One task under way."""
+
+    def __init__(self, task: Task, supply: Supply, phases: Sequence[Phase]) -> None:
+        self.task = task
+        self.phases = phases
+        self.supply = supply
+        head = new_head(task.backbone.num_features, task.dataset.num_classes, task.cfg, task.seed)
+        self.network = Network(task.backbone.trunk, head, task.runtime)
+        task.runtime.place(self.network)
+        fixed = frozenset.intersection(*(phase.plan.frozen for phase in phases))
+        self.keeper = Keeper(self.network, {f"trunk.{name}" for name in fixed})
+        self.error: DivergedError | None = None
+
+    def tail(self, samples: Samples) -> Tail:
+        """The part of the network behind the samples' boundary."""
+        return Tail(self.network, self.supply.trunk.segment(samples.boundary, self.supply.trunk.last))
+
+    def boundary(self, phases: Sequence[Phase]) -> int:
+        """The last boundary whose kept rows are still those of the network after these phases."""
+        unchanged = _unchanged(phases)
+        return self.supply.trunk.last if unchanged is None else unchanged
+
+    def train(self, phase: Phase) -> None:
+        """Run one phase through the layers that are free."""
+        try:
+            self._train(phase)
+        except DivergedError as error:
+            self.error = error
+
+    def _train(self, phase: Phase) -> None:
+        task, cfg, boundary = self.task, self.task.cfg, self.boundary(self.phases[: phase.number])
+        self.network.choose_train_precision()
+        train, val = self.supply.train(boundary), self.supply.split("val", boundary)
+        tail, val_tail = self.tail(train), self.tail(val)
+        num_images = len(train.labels_N)
+        if num_images > 1 and num_images % cfg.batch_size == 1:
+            num_images -= 1  # one image alone has no batch statistics
+        num_batches = -(-num_images // cfg.batch_size)
+        learner = new_learner(self.network, cfg, lr=phase.lr, num_steps=phase.epochs * num_batches, class_weights_C=class_weights(task))
+        rng = np.random.default_rng([task.seed, phase.number])
+        for number in range(1, phase.epochs + 1):
+            set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
+            self.network.head.train()
+            order_N = rng.permutation(len(train.labels_N))[:num_images]
+            batches = train.batches(order_N, cfg.batch_size, seed=int(rng.integers(2**31)))
+            what = f"phase {phase.number}, epoch {number} of {phase.epochs}"
+            train_loss, train_accuracy = run_epoch(tail, track(batches, what, num_batches), learner)
+            self.evaluate(val, val_tail, phase=phase.number, lr=phase.lr, train_loss=train_loss, train_accuracy=train_accuracy)
+
+    def evaluate(self, val: Samples, tail: Tail, **seen: Any) -> None:
+        """Add a point to the curve: val as it is now, beside what the epoch saw of its own training batches."""
+        epoch = self.next_epoch
+        log_probs_NC = log_probabilities(tail, val, f"epoch {epoch}: val")
+        values, _ = quality(log_probs_NC, val.labels_N)
+        loss, accuracy = values["log_loss"], values["accuracy"]
+        assert loss is not None
+        assert accuracy is not None
+        measured = {"epoch": epoch, "lr": None, "train_loss": None, "train_accuracy": None} | seen
+        self.keeper.add(Epoch(**measured, val_loss=loss, val_accuracy=accuracy), log_probs_NC)
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the next point of the curve: 0 is a solved head before any step."""
+        if self.keeper.curve:
+            return self.keeper.curve[-1].epoch + 1
+        return 0 if self.task.cfg.head_init is HeadInit.solved else 1
+
+    def finish(self, shared_s: float) -> Fitted | DivergedError:
+        """Put the chosen epoch's weights back and look at train once more, without augmentation."""
+        if self.error is not None:
+            return self.error
+        started = time.perf_counter()
+        self.keeper.restore()
+        assert self.keeper.val_log_probs_NC is not None
+        chosen = next(point for point in self.keeper.curve if point.epoch == self.keeper.chosen_epoch)
+        unchanged = self.boundary(self.phases[: chosen.phase] if chosen.epoch else [])
+        train = self.supply.split("train", unchanged)
+        return Fitted(
+            network=self.network,
+            blocks=self.task.backbone.blocks,
+            plan=self.phases[-1].plan,
+            curve=tuple(self.keeper.curve),
+            chosen_epoch=self.keeper.chosen_epoch,
+            unchanged=unchanged,
+            val_log_probs_NC=self.keeper.val_log_probs_NC,
+            train_log_probs_NC=log_probabilities(self.tail(train), train, "predictions on train"),
+            train_s=shared_s + time.perf_counter() - started,
+        )
+
+
+def predict(fitted: Fitted, supply: Supply, split: str) -> FloatArray:
+    """Log-probabilities of a split under a fitted network, from the nearest kept rows that are still the network's own."""
+    samples = supply.split(split, fitted.unchanged)
+    tail = Tail(fitted.network, supply.trunk.segment(samples.boundary, supply.trunk.last))
+    return log_probabilities(tail, samples, f"predictions on {split}")
+
+
+def _start_solved(runs: Sequence[_Run], supply: Supply) -> None:
+    """The solution depends on no seed and no learning rate: one for all."""
+    task, features_ND = runs[0].task, supply.plain.final()
+    num_train, num_val = len(task.dataset.train), len(task.dataset.val)
+    head = runs[0].network.head
+    assert isinstance(head, nn.Linear)
+    solve_head(
+        head,
+        features_ND[:num_train],
+        task.dataset.train.labels,
+        features_ND[num_train : num_train + num_val],
+        task.dataset.val.labels,
+        class_weights=task.cfg.class_weights,
     )
+    val = supply.split("val", supply.trunk.last)
+    for run in runs:
+        run.network.head.load_state_dict(head.state_dict())
+        run.evaluate(val, run.tail(val), phase=1)
 
 
-def _start_solved(task: Task, network: Network, head: nn.Linear, kept: Kept, keeper: Keeper) -> None:
-    labels_N, val_labels_N = task.dataset.train.labels, task.dataset.val.labels
-    solve_head(head, kept.train_ND, labels_N, kept.val_ND, val_labels_N, class_weights=task.cfg.class_weights)
-    _evaluate(task, _eval_part(task, network, task.dataset.val, kept.val_ND), keeper, epoch=0, phase=1)
-
-
-def _run_phase(task: Task, network: Network, phase: Phase, kept: Kept | None, keeper: Keeper) -> None:
-    cfg, num_images = task.cfg, len(task.dataset.train)
-    apply_freeze(network.trunk, phase.plan)
-    network.choose_train_precision()
-    train, val = _train_part(task, network, kept), _eval_part(task, network, task.dataset.val, None if kept is None else kept.val_ND)
-    drop_last = num_images > 1 and num_images % cfg.batch_size == 1  # one image alone has no batch statistics
-    order = torch.Generator().manual_seed(task.seed * 1000 + phase.number)
-    loader = batches(train.samples, task.runtime, cfg.batch_size, shuffle=True, generator=order, drop_last=drop_last)
-    weights_C = _class_weights(task) if cfg.class_weights else None
-    learner = new_learner(network, cfg, lr=phase.lr, num_steps=phase.epochs * len(loader), class_weights_C=weights_C)
-    for number in range(1, phase.epochs + 1):
-        set_train_mode(network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
-        network.head.train()
-        what = f"phase {phase.number}, epoch {number} of {phase.epochs}"
-        train_loss, train_accuracy = run_epoch(train.module, track(loader, what, len(loader)), learner, task.runtime)
-        epoch = keeper.curve[-1].epoch + 1 if keeper.curve else 1
-        _evaluate(task, val, keeper, epoch=epoch, phase=phase.number, lr=phase.lr, train_loss=train_loss, train_accuracy=train_accuracy)
+def _run_heads(runs: Sequence[_Run], supply: Supply, phase: Phase) -> None:
+    """One phase in which nothing but heads learns: all of them at once, on kept features."""
+    task = runs[0].task
+    num_train, num_val, features_ND = len(task.dataset.train), len(task.dataset.val), supply.plain.final()
+    data = HeadData(
+        train_VND=np.stack([bank.final() for bank in supply.views]) if supply.views else features_ND[None, :num_train],
+        train_labels_N=task.dataset.train.labels,
+        val_MD=features_ND[num_train : num_train + num_val],
+        val_labels_M=task.dataset.val.labels,
+        num_classes=task.dataset.num_classes,
+        class_weights_C=class_weights(task),
+    )
+    # In a later phase the learning rate is the phase's own; a first phase's is the task's.
+    arms = [
+        Arm(run.task.seed, run.task.cfg.lr if phase.number == 1 else phase.lr, run.task.cfg.weight_decay, run.network.head) for run in runs
+    ]
+    fits = train_heads(arms, data, task.cfg, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
+    for run, found in zip(runs, fits, strict=True):
+        run.network.head.load_state_dict(found.last)
+        try:
+            run.keeper.adopt(found)
+        except DivergedError as error:
+            run.error = error
 
 
 def fixes_batch_norm(task: Task) -> bool:
@@ -191,34 +273,9 @@ def fixes_batch_norm(task: Task) -> bool:
     return task.cfg.batch_norm is BatchNorm.fixed
 
 
-def _evaluate(task: Task, val: Part, keeper: Keeper, **seen: Any) -> None:
-    """Add a point to the curve: val as it is now, beside what the epoch saw of its own training batches."""
-    log_probs_NC = log_probabilities(val.module, val.samples, task.runtime, f"epoch {seen['epoch']}: val")
-    values, _ = quality(log_probs_NC, task.dataset.val.labels)
-    loss, accuracy = values["log_loss"], values["accuracy"]
-    assert loss is not None
-    assert accuracy is not None
-    measured = {"lr": None, "train_loss": None, "train_accuracy": None} | seen
-    keeper.add(Epoch(**measured, val_loss=loss, val_accuracy=accuracy), log_probs_NC)
-
-
-def _train_part(task: Task, network: Network, kept: Kept | None) -> Part:
-    if kept is not None and task.cfg.augment is Augment.none:
-        return Part(network.head, _tensors(kept.train_ND, task.dataset.train.labels))
-    return Part(network, ImageDataset(task.dataset.train, train_transform(task.backbone.preprocess, task.cfg.augment)))
-
-
-def _eval_part(task: Task, network: Network, split: Split, features_ND: FloatArray | None) -> Part:
-    if features_ND is not None:
-        return Part(network.head, _tensors(features_ND, split.labels))
-    return Part(network, ImageDataset(split, eval_transform(task.backbone.preprocess)))
-
-
-def _tensors(features_ND: FloatArray, labels_N: IntArray) -> Samples:
-    return TensorDataset(torch.from_numpy(features_ND), torch.from_numpy(labels_N))
-
-
-def _class_weights(task: Task) -> Tensor:
-    """Inverse class frequencies of train, scaled to average one over the images; shape C."""
+def class_weights(task: Task) -> Tensor | None:
+    """Inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none."""
+    if not task.cfg.class_weights:
+        return None
     counts_C = torch.bincount(torch.from_numpy(task.dataset.train.labels), minlength=task.dataset.num_classes)
     return task.runtime.send(len(task.dataset.train) / (task.dataset.num_classes * counts_C.float()))

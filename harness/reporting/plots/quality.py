@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -24,8 +26,13 @@ def quality_latency(ranking: Ranking) -> Figure | None:
     colours = line_colours(ranking)
     figure, axes = _axes_with_margin([*colours, "freeze depth"])
     markers = _depth_markers(ranking)
+    alike: dict[tuple[str, str, bool], list[Entry]] = defaultdict(list)
     for entry in known:
-        _point(axes, ranking, entry, colours.get(entry.candidate.line, QUIET), markers[entry.candidate.row.freeze])
+        look = (colours.get(entry.candidate.line, QUIET), markers[entry.candidate.row.freeze], bool(entry.breaches))
+        alike[look].append(entry)
+    for (colour, marker, is_hollow), entries in alike.items():
+        _points(axes, ranking, entries, colour, marker=marker, face="white" if is_hollow else colour)
+    _ring(axes, ranking)
     _front(axes, ranking)
     _limit(axes, ranking.rank.max_latency_ms)
     axes.set_xlim(left=0)
@@ -42,9 +49,12 @@ def freeze_depth(ranking: Ranking) -> Figure | None:
         return None
     colours = line_colours(ranking)
     figure, axes = _axes_with_margin([label(name) for name in colours])
-    places = {name: place - (len(colours) - 1) / 2 for place, name in enumerate(colours)}  # side by side, so that whiskers stay apart
-    for name, entries in lines.items():
-        _line(axes, ranking, entries, colours.get(name, QUIET), shift=0.6 * places.get(name, 0.0))
+    shifts = {name: 0.6 * (place - (len(colours) - 1) / 2) for place, name in enumerate(colours)}  # so that whiskers stay apart
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in lines:
+        alike[colours.get(name, QUIET)].append(name)
+    for colour, names in alike.items():
+        _draw_lines(axes, ranking, [(lines[name], shifts.get(name, 0.0)) for name in names], colour)
     axes.set_xlim(-5, 105)
     axes.set_xticks([0, 25, 50, 75, 100], ["none", "25 %", "50 %", "75 %", "all"])
     axes.set_xlabel("share of the backbone's blocks that is frozen")
@@ -92,20 +102,26 @@ def _frozen_share(entry: Entry) -> float | None:
     return row.num_frozen_blocks / row.num_blocks if row.num_frozen_blocks is not None and row.num_blocks else None
 
 
-def _errors(ranking: Ranking, entry: Entry) -> tuple[float, tuple[list[float], list[float]]]:
-    """Score and the lengths of its interval's two arms, in the axis's unit; shape 2 x 1 as matplotlib wants it."""
-    low, middle, high = (shown(ranking.metric, value) for value in (entry.interval.low, entry.score, entry.interval.high))
-    return middle, ([max(middle - low, 0.0)], [max(high - middle, 0.0)])
+def _errors(ranking: Ranking, entries: Sequence[Entry]) -> tuple[list[float], tuple[list[float], list[float]]]:
+    """Scores and the lengths of their intervals' two arms, in the axis's unit; shape 2 x number of entries as matplotlib wants it."""
+    ends = [[shown(ranking.metric, value) for value in (entry.interval.low, entry.score, entry.interval.high)] for entry in entries]
+    arms = [max(middle - low, 0.0) for low, middle, _ in ends], [max(high - middle, 0.0) for _, middle, high in ends]
+    return [middle for _, middle, _ in ends], arms
 
 
-def _point(axes: Axes, ranking: Ranking, entry: Entry, colour: str, marker: str) -> None:
-    middle, arms = _errors(ranking, entry)
-    face = "white" if entry.breaches else colour
-    latency_ms = entry.cost.latency_ms_p50 or 0.0
-    axes.errorbar(latency_ms, middle, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.45, zorder=2)
-    axes.plot(latency_ms, middle, marker=marker, color=colour, markerfacecolor=face, markersize=6.5, linestyle="none", zorder=3)
-    if entry is ranking.recommended:
-        axes.plot(latency_ms, middle, marker="o", markersize=15, markerfacecolor="none", markeredgecolor=INK, linestyle="none", zorder=4)
+def _points(axes: Axes, ranking: Ranking, entries: Sequence[Entry], colour: str, *, marker: str, face: str) -> None:
+    """Candidates that look alike, drawn at once: a thousand of them are a handful of shapes to lay out."""
+    latencies_ms = [entry.cost.latency_ms_p50 or 0.0 for entry in entries]
+    middles, arms = _errors(ranking, entries)
+    axes.errorbar(latencies_ms, middles, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.45, zorder=2)
+    axes.plot(latencies_ms, middles, marker=marker, color=colour, markerfacecolor=face, markersize=6.5, linestyle="none", zorder=3)
+
+
+def _ring(axes: Axes, ranking: Ranking) -> None:
+    chosen = ranking.recommended
+    if chosen is not None and chosen.cost.latency_ms_p50 is not None:
+        place = (chosen.cost.latency_ms_p50, shown(ranking.metric, chosen.score))
+        axes.plot(*place, marker="o", markersize=15, markerfacecolor="none", markeredgecolor=INK, linestyle="none", zorder=4)
 
 
 def _front(axes: Axes, ranking: Ranking) -> None:
@@ -144,13 +160,16 @@ def _lines(ranking: Ranking) -> dict[str, list[Entry]]:
     return {name: sorted(entries, key=lambda entry: _frozen_share(entry) or 0.0) for name, entries in lines.items()}
 
 
-def _line(axes: Axes, ranking: Ranking, entries: Sequence[Entry], colour: str, shift: float) -> None:
-    places = [100 * (_frozen_share(entry) or 0.0) + shift for entry in entries]
-    heights = [shown(ranking.metric, entry.score) for entry in entries]
-    axes.plot(places, heights, color=colour, linewidth=1.6, marker="o", markersize=4.5, zorder=1 if colour == QUIET else 3)
-    for place, entry in zip(places, entries, strict=True):
-        middle, arms = _errors(ranking, entry)
-        axes.errorbar(place, middle, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
+def _draw_lines(axes: Axes, ranking: Ranking, lines: Sequence[tuple[Sequence[Entry], float]], colour: str) -> None:
+    """Lines of one colour, each with its shift to the right (percent), drawn at once; the pen is lifted between them."""
+    entries = [entry for line, _ in lines for entry in line]
+    places = [100 * (_frozen_share(entry) or 0.0) + shift for line, shift in lines for entry in line]
+    middles, arms = _errors(ranking, entries)
+    lifts = np.cumsum([len(line) for line, _ in lines])[:-1]
+    path: dict[str, Any] = {"color": colour, "linewidth": 1.6, "marker": "o", "markersize": 4.5, "zorder": 1 if colour == QUIET else 3}
+    axes.plot(np.insert(places, lifts, np.nan), np.insert(middles, lifts, np.nan), **path)
+    axes.errorbar(places, middles, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
+    for place, middle, entry in zip(places, middles, entries, strict=True):
         if entry is ranking.recommended:
             axes.plot(place, middle, marker="o", markersize=13, markerfacecolor="none", markeredgecolor=INK, zorder=4)
 

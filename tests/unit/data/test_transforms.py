@@ -10,9 +10,9 @@ from PIL import Image
 
 from harness.backbones.backbone import Preprocess
 from harness.config import Augment
-from harness.data.dataset import Split
 from harness.data.images import ArrayImage
-from harness.data.transforms import ImageDataset, Transform, describe, eval_transform, train_transform
+from harness.data.transforms import PixelDataset, Transform, describe, eval_transform, normalise, train_transform
+from harness.seeding import seed_generators
 
 PREPROCESS = Preprocess(32, "bicubic", 0.875, "center", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
 
@@ -102,9 +102,23 @@ def test_crop_modes(crop_mode: str) -> None:
     assert eval_transform(replace(PREPROCESS, crop_mode=crop_mode))(_picture(20, 90)).shape == (3, 32, 32)
 
 
-def test_image_dataset() -> None:
-    """Item i is the transformed picture i with its class id as an int."""
-    images = [ArrayImage(str(value), str(value), np.full((40, 40), value, dtype=np.uint8)) for value in (0, 255)]
-    data = ImageDataset(Split(images, np.array([1, 0])), eval_transform(replace(PREPROCESS, mean=(0.0,) * 3, std=(1.0,) * 3)))
-    image_CHW, label = data[1]
-    assert (len(data), label, type(label), image_CHW.min().item()) == (2, 0, int, 1.0)
+@pytest.mark.parametrize("augment", [Augment.none, Augment.strong])
+def test_pixels_then_normalise_is_the_transform(augment: Augment) -> None:
+    """Keeping bytes and normalising whole batches gives the digits of the transform that does one image."""
+    transform = train_transform(PREPROCESS, augment)
+    pixels = PixelDataset([ArrayImage("a", "a", np.asarray(_picture()))], transform, seed=3)
+    batch = torch.from_numpy(np.stack([pixels[0], pixels[0]]))
+    seed_generators(3 * 1_000_003)
+    image_CHW = transform(_picture())
+    found = normalise(batch, PREPROCESS)
+    assert torch.equal(found[0], image_CHW)
+    assert torch.equal(found[1], image_CHW)
+
+
+def test_a_seed_fixes_what_an_image_looks_like() -> None:
+    """With a seed, item i of a randomly changing set is the same each time, and another seed gives another look."""
+    images = [ArrayImage(str(i), str(i), np.asarray(_picture())) for i in range(2)]
+    first, again, other = (PixelDataset(images, train_transform(PREPROCESS, Augment.strong), seed) for seed in (1, 1, 2))
+    assert np.array_equal(first[1], again[1])
+    assert not np.array_equal(first[1], other[1])
+    assert not np.array_equal(first[0], first[1])

@@ -180,3 +180,24 @@ def test_interval_holds_the_middle() -> None:
     """A 90 % interval of 0..100 is 5..95."""
     found = interval(np.arange(101.0), 0.9)
     assert [found.low, found.high] == pytest.approx([5, 95])
+
+
+@pytest.mark.parametrize("num_candidates", [2, 30, 150])
+def test_shortcuts_do_not_change_the_set(num_candidates: int) -> None:
+    """Candidates that cannot matter are not compared, and the set is that of comparing all with all."""
+    rng = np.random.default_rng(num_candidates)
+    hard_N = rng.random(200)
+    for noise in (0.05, 0.5):
+        skill_K1 = 0.9 - 0.2 * rng.random((num_candidates, 1))
+        runs = hits(hard_N + rng.normal(0, noise, (num_candidates, 200)) < skill_K1)
+        scores_K, draws_RK = scores(runs, Metric.accuracy), bootstrap(runs, Metric.accuracy, 400, [1] * num_candidates)
+        centred_RK = draws_RK - draws_RK.mean(axis=0)
+        wanted = []
+        for i in range(num_candidates):
+            apart_RK = centred_RK - centred_RK[:, [i]]
+            varies_K = apart_RK.std(axis=0) > 1e-9
+            inverse_K = np.divide(1.0, apart_RK.std(axis=0), out=np.zeros(num_candidates), where=varies_K)
+            lead = ((scores_K - scores_K[i]) * inverse_K).max()
+            wanted.append(((apart_RK * inverse_K).max(axis=1) >= lead - 1e-5).sum() >= 20)
+        assert sum(wanted) > 0
+        np.testing.assert_array_equal(tied_set(scores_K, draws_RK, 0.95), wanted)

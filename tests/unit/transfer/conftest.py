@@ -12,7 +12,7 @@ from harness.backbones.load import load_backbone
 from harness.config import Device, Features, Precision
 from harness.data.dataset import Dataset, Split
 from harness.data.profile import Profile
-from harness.transfer.runtime import Runtime
+from harness.runtime import Runtime
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from harness.backbones.backbone import Backbone, Block
+from harness.backbones.tensors import tensors_of
 from harness.errors import FrozenChangedError
 from harness.transfer.depth import parse_freeze
-from harness.transfer.freeze import apply_freeze, check_frozen, frozen_digests, plan_freeze, set_train_mode, tensors_of
+from harness.transfer.freeze import apply_freeze, check_frozen, frozen_digests, plan_freeze, set_train_mode
 
 
 @pytest.mark.parametrize("depth", ["all", "0.5", "-1", "none"])

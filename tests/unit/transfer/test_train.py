@@ -1,6 +1,7 @@
 """Fitting: what is chosen, what stays, and that shortcuts change no answer."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,85 +9,169 @@ import pytest
 import torch
 
 from harness.backbones.backbone import Backbone
-from harness.config import Augment, HeadInit, Schedule, TrainConfig
+from harness.backbones.tensors import tensors_of
+from harness.config import Augment, HeadInit, Optimizer, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset
-from harness.data.transforms import ImageDataset, eval_transform
+from harness.data.transforms import eval_transform
 from harness.errors import DivergedError, FrozenChangedError
+from harness.features.store import FeatureStore
 from harness.measure.quality import quality
+from harness.runtime import Runtime
 from harness.transfer import loop
 from harness.transfer.depth import parse_freeze
-from harness.transfer.freeze import tensors_of
 from harness.transfer.loop import new_learner
-from harness.transfer.network import Network, new_head, solve_head
-from harness.transfer.predict import extract_features, log_probabilities
-from harness.transfer.runtime import Runtime
-from harness.transfer.train import Fitted, Task, fit
+from harness.transfer.network import solve_head
+from harness.transfer.supply import Supply, supply
+from harness.transfer.train import Fitted, Task, fit, phases_of
 
 QUICK = TrainConfig(epochs=2, batch_size=8)
 
 
-def _task(backbone: Backbone, dataset: Dataset, runtime: Runtime, depth: str, cfg: TrainConfig = QUICK) -> Task:
-    torch.manual_seed(0)
-    return Task(backbone, dataset, parse_freeze(depth), cfg, runtime, seed=0)
+@dataclass(frozen=True)
+class Fit:
+    """Fits on the test's backbone, data and store."""
+
+    backbone: Backbone
+    dataset: Dataset
+    runtime: Runtime
+    store: FeatureStore
+
+    def __call__(self, depth: str, cfg: TrainConfig = QUICK, store: FeatureStore | None = None) -> Fitted:
+        (fitted,) = self.several(depth, [(0, cfg)], store)
+        if isinstance(fitted, DivergedError):
+            raise fitted
+        return fitted
+
+    def several(self, depth: str, arms: list[tuple[int, TrainConfig]], store: FeatureStore | None = None) -> list[Fitted | DivergedError]:
+        torch.manual_seed(0)
+        tasks = [Task(self.backbone, self.dataset, parse_freeze(depth), cfg, self.runtime, seed) for seed, cfg in arms]
+        return fit(tasks, self.supply(tasks[0], store or self.store))
+
+    def supply(self, task: Task, store: FeatureStore) -> Supply:
+        return supply(
+            task.backbone,
+            task.dataset,
+            task.cfg,
+            runtime=task.runtime,
+            precision=Precision.float32,
+            store=store,
+            frozen={phase.plan.num_frozen_blocks for phase in phases_of(task.backbone, task.depth, task.cfg)},
+            passing=set(),
+        )
+
+
+@pytest.fixture
+def train(backbone: Backbone, dataset: Dataset, runtime: Runtime, tmp_path: Path) -> Fit:
+    """Fits with a store of their own."""
+    return Fit(backbone, dataset, runtime, FeatureStore(tmp_path / "features", max_gib=1))
+
+
+NO_STORE = FeatureStore(Path("nowhere"), max_gib=0)
 
 
 def _val_loss(fitted: Fitted, backbone: Backbone, dataset: Dataset) -> float:
-    samples = ImageDataset(dataset.val, eval_transform(backbone.preprocess))
-    log_probs = log_probabilities(fitted.network, samples, fitted.network.runtime, "val")
+    transform = eval_transform(backbone.preprocess)
+    images = torch.stack([transform(image.open()) for image in dataset.val.images])
+    with torch.no_grad():
+        log_probs = torch.log_softmax(fitted.network.eval()(images), dim=1).numpy()
     loss = quality(log_probs, dataset.val.labels)[0]["log_loss"]
     assert loss is not None
     return loss
 
 
 @pytest.mark.parametrize("depth", ["all", "0.5", "none"])
-def test_the_epoch_with_the_lowest_val_loss_is_kept(backbone: Backbone, dataset: Dataset, runtime: Runtime, depth: str) -> None:
+def test_the_epoch_with_the_lowest_val_loss_is_kept(train: Fit, depth: str) -> None:
     """The network that comes back scores on images what the curve says of the chosen epoch, also when features were kept."""
-    fitted = fit(_task(backbone, dataset, runtime, depth, replace(QUICK, lr=0.05)))
+    fitted = train(depth, replace(QUICK, lr=0.05))
     assert [point.epoch for point in fitted.curve] == [0, 1, 2]
     best = min(fitted.curve, key=lambda point: point.val_loss)
     assert fitted.chosen_epoch == best.epoch
-    assert _val_loss(fitted, backbone, dataset) == pytest.approx(best.val_loss, rel=1e-4)
+    assert _val_loss(fitted, train.backbone, train.dataset) == pytest.approx(best.val_loss, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("depth", ["all", "0.5", "none"])
-def test_colours_are_learnt(backbone: Backbone, dataset: Dataset, runtime: Runtime, depth: str) -> None:
+def test_colours_are_learnt(train: Fit, depth: str) -> None:
     """Three classes that differ in one channel are told apart at the chosen epoch, whatever is frozen."""
-    fitted = fit(_task(backbone, dataset, runtime, depth))
+    fitted = train(depth)
     assert next(point for point in fitted.curve if point.epoch == fitted.chosen_epoch).val_accuracy >= 0.75
 
 
-def test_training_on_kept_features_equals_running_the_frozen_trunk_again(backbone: Backbone, dataset: Dataset, runtime: Runtime) -> None:
-    """With the whole trunk frozen, `augment=flip` with a flip that never happens takes the plain path: same curve."""
-    kept = fit(_task(backbone, dataset, runtime, "all"))
-    plain_dataset = replace(dataset, name="plain")
+@pytest.mark.parametrize("depth", ["all", "0.5", "none"])
+def test_training_on_kept_rows_equals_running_the_frozen_part_again(train: Fit, depth: str) -> None:
+    """With an empty store, with a filled one and with none at all the curves and the val predictions agree."""
+    start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
+    fits = []
+    for store in (train.store, train.store, NO_STORE):
+        train.backbone.trunk.load_state_dict(start)
+        fits.append(train(depth, store=store))
+    first, again, plain = fits
+    assert first.curve == again.curve
+    for one, other in zip(first.curve, plain.curve, strict=True):
+        assert one.val_loss == pytest.approx(other.val_loss, rel=1e-4, abs=1e-6)
+    np.testing.assert_allclose(first.val_log_probs_NC, plain.val_log_probs_NC, atol=1e-3)
+
+
+def test_the_frozen_part_runs_again_for_every_epoch_where_nothing_is_kept(train: Fit) -> None:
+    """Images that change at random in every epoch go through the whole network; a flip that never happens changes nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.transfer.train.train_transform", lambda preprocess, _augment: eval_transform(preprocess))
-        plain = fit(_task(backbone, plain_dataset, runtime, "all", replace(QUICK, augment=Augment.flip)))
-    for one, other in zip(kept.curve, plain.curve, strict=True):
-        assert one.val_loss == pytest.approx(other.val_loss, rel=1e-4)
+        patch.setattr("harness.transfer.samples.train_transform", lambda preprocess, _augment: eval_transform(preprocess))
+        streamed = train("all", replace(QUICK, augment=Augment.flip))
+    kept = train("all")
+    assert streamed.curve[0].val_loss == kept.curve[0].val_loss
+    # Both learn from the same images; the order in which they come differs.
+    assert streamed.curve[-1].val_loss == pytest.approx(kept.curve[-1].val_loss, rel=0.05)
 
 
-def test_the_same_seed_gives_the_same_curve(backbone: Backbone, dataset: Dataset, runtime: Runtime) -> None:
+def test_views_are_kept_and_drawn_from(train: Fit, tmp_path: Path) -> None:
+    """With two views the pass keeps two looks at each train image; a second job with another seed passes nothing."""
+    cfg = replace(QUICK, augment=Augment.strong, views=2)
+    task = Task(train.backbone, train.dataset, parse_freeze("all"), cfg, train.runtime, seed=0)
+    first, again = (train.supply(task, FeatureStore(tmp_path, max_gib=1)) for _ in range(2))
+    assert [bank.effort.num_passed for bank in first.banks] == [49, 25, 25]
+    assert [bank.effort.num_passed for bank in again.banks] == [0, 0, 0]
+    looks = [bank.final() for bank in first.views]
+    assert not np.allclose(looks[0], looks[1])
+    assert np.array_equal(looks[0], again.views[0].final())
+    one, other = train.several("all", [(0, cfg), (1, cfg)])
+    assert isinstance(one, Fitted)
+    assert isinstance(other, Fitted)
+    assert one.curve != other.curve
+
+
+def test_heads_do_not_depend_on_their_company(train: Fit) -> None:
+    """Three seeds, one of which diverges, fitted together: each good one comes out as it does alone."""
+    arms = [(0, QUICK), (1, replace(QUICK, lr=1e30, warmup_frac=0.0, optimizer=Optimizer.sgd)), (2, replace(QUICK, lr=0.01))]
+    arms = [(seed, replace(cfg, optimizer=Optimizer.sgd)) for seed, cfg in arms]
+    together = train.several("all", arms)
+    for index in (0, 2):
+        (alone,) = train.several("all", [arms[index]])
+        both = together[index]
+        assert isinstance(alone, Fitted)
+        assert isinstance(both, Fitted)
+        assert alone.curve == both.curve
+        assert np.array_equal(alone.val_log_probs_NC, both.val_log_probs_NC)
+    assert isinstance(together[1], DivergedError)
+
+
+def test_the_same_seed_gives_the_same_curve(backbone: Backbone, train: Fit) -> None:
     """Two fits from equal starts agree in every number."""
     start = {name: tensor.clone() for name, tensor in backbone.trunk.state_dict().items()}
-    first = fit(_task(backbone, dataset, runtime, "none"))
+    first = train("none")
     backbone.trunk.load_state_dict(start)
-    second = fit(_task(backbone, dataset, runtime, "none"))
+    second = train("none")
     assert first.curve == second.curve
 
 
-def test_a_second_phase_releases_blocks(backbone: Backbone, dataset: Dataset, runtime: Runtime) -> None:
+def test_a_second_phase_releases_blocks(backbone: Backbone, train: Fit) -> None:
     """Phase 1 trains the head alone, phase 2 the released blocks too, and the curve counts on."""
     cfg = TrainConfig(epochs=1, batch_size=8, head_init=HeadInit.random, release="-1", release_epochs=2, release_lr=1e-3)
-    fitted = fit(_task(backbone, dataset, runtime, "all", cfg))
+    fitted = train("all", cfg)
     assert [(point.epoch, point.phase) for point in fitted.curve] == [(1, 1), (2, 2), (3, 2)]
     assert fitted.plan.num_frozen_blocks == len(backbone.blocks) - 1
 
 
 @pytest.mark.parametrize("victim", ["weight", "running_mean"])
-def test_a_job_notices_when_freezing_is_broken(
-    dataset: Dataset, runtime: Runtime, backbone: Backbone, victim: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_notices_when_freezing_is_broken(train: Fit, backbone: Backbone, victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever changes one frozen weight, or one running mean, during an epoch, makes the fit fail by name."""
     name = next((name for name in tensors_of(backbone.trunk) if name.endswith(victim)), None)
     if name is None:
@@ -101,29 +186,24 @@ def test_a_job_notices_when_freezing_is_broken(
 
     monkeypatch.setattr("harness.transfer.train.run_epoch", meddle)
     with pytest.raises(FrozenChangedError, match=name):
-        fit(_task(backbone, dataset, runtime, "all"))
+        train("0.5")
 
 
-def test_an_exploding_learning_rate_is_a_diverged_job(backbone: Backbone, dataset: Dataset, runtime: Runtime) -> None:
+@pytest.mark.parametrize("depth", ["all", "none"])
+def test_an_exploding_learning_rate_is_a_diverged_job(train: Fit, depth: str) -> None:
     """A loss that is not finite ends the job with advice."""
     with pytest.raises(DivergedError, match=r"lower train\.lr"):
-        fit(_task(backbone, dataset, runtime, "none", replace(QUICK, lr=1e30, warmup_frac=0.0)))
+        train(depth, replace(QUICK, lr=1e30, warmup_frac=0.0, optimizer=Optimizer.sgd))
 
 
-def test_the_solved_head_is_scikit_learns_solution(backbone: Backbone, dataset: Dataset, runtime: Runtime) -> None:
-    """On the features it was fitted on, the head's probabilities separate the colours without any training step."""
-    head = new_head(backbone.num_features, 3, QUICK, seed=0)
-    assert isinstance(head, torch.nn.Linear)
-    network = Network(backbone.trunk, head, runtime)
-    transform = eval_transform(backbone.preprocess)
-    train, val = (extract_features(network, ImageDataset(split, transform), "") for split in (dataset.train, dataset.val))
-    solve_head(head, train, dataset.train.labels, val, dataset.val.labels, class_weights=False)
-    with torch.no_grad():
-        predicted = head(torch.from_numpy(train)).argmax(dim=1).numpy()
-    assert np.mean(predicted == dataset.train.labels) >= 0.9
+def test_the_solved_head_needs_no_step(train: Fit) -> None:
+    """On the features it was fitted on, the head separates the colours at epoch 0."""
+    fitted = train("all", replace(QUICK, epochs=0))
+    assert [point.epoch for point in fitted.curve] == [0]
+    assert np.mean(fitted.train_log_probs_NC.argmax(axis=1) == train.dataset.train.labels) >= 0.9
 
 
-def test_a_solved_head_of_two_classes_gives_the_sigmoid(backbone: Backbone, dataset: Dataset, runtime: Runtime) -> None:
+def test_a_solved_head_of_two_classes_gives_the_sigmoid() -> None:
     """scikit-learn keeps one row of weights for two classes; the head has two, with the same probabilities."""
     from sklearn.linear_model import LogisticRegression
 

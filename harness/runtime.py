@@ -1,13 +1,20 @@
 """Where and in which arithmetic a job computes: the user's wish made exact on this machine."""
 
+import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from harness.config import Device, Precision
 from harness.errors import ConfigError
+
+MAX_WORKERS = 8
+"""Processes that decode; more are rarely needed to keep one device busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +45,30 @@ class Runtime:
         return module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def send(self, batch: Tensor) -> Tensor:
-        """Move a batch of images (B x C x H x W), features (B x D) or labels (B) to the device."""
+        """Move a batch of images (B x C x H x W), features (B x D) or labels (B) to the device, while the device goes on computing."""
         layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
+        if self.device is Device.cuda and not batch.is_pinned():
+            batch = batch.pin_memory()
         return batch.to(self.torch_device, non_blocking=True, memory_format=layout)
+
+    def load(self, samples: Dataset[Any], batch_size: int, order: Sequence[int] | None = None, seed: int = 0) -> DataLoader[Any]:
+        """Batches that other processes decode while this one computes.
+
+        Args:
+            samples: picks up what they draw at random from the processes' own global generators.
+            batch_size: samples of a batch; the last one may have fewer.
+            order: which samples, in which order; None: all as they come.
+            seed: decides the random changes of samples that have some.
+        """
+        workers = min(MAX_WORKERS, max(1, (os.cpu_count() or 2) - 1))
+        return DataLoader(
+            samples,
+            batch_size=batch_size,
+            sampler=order,
+            num_workers=workers,
+            pin_memory=self.device is Device.cuda,
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     def synchronise(self) -> None:
         """Wait until the device has done what was asked of it; needed before reading a clock."""

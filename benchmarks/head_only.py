@@ -1,0 +1,210 @@
+"""The work that `tutorial_loop` and `fastai` time: train a new head on fixed backbones, with photographs of solar cells.
+
+Both sides get the same files, the same split, the same weights and torch's own number of threads. The harness runs one sweep over
+all backbones, with empty cache and results folders; a baseline runs one process a backbone. Preparing what a baseline takes for
+granted (split.json, and the weights as a file) counts for neither side.
+"""
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.side_by_side import (
+    BenchmarkError,
+    Side,
+    describe_machine,
+    last_json,
+    machine_line,
+    run_module,
+    software,
+    table,
+    write_record,
+)
+from harness.config import ElpvConfig, Features
+from harness.data.dataset import Split
+from harness.data.images import FileImage
+
+SHORT_IMAGES, SHORT_EPOCHS = 200, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is run on both sides."""
+
+    backbones: tuple[str, ...]
+    num_images: int
+    epochs: int
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a baseline takes for granted: a list of labelled files, and the weights of each backbone as a file."""
+
+    split: Path
+    weights: dict[str, Path]
+    num_train: int
+    num_val: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One repeat of one side: wall time, and by backbone what its row or its last line says about the final model."""
+
+    wall_s: float
+    scores: dict[str, dict[str, Any]]
+
+
+def compare(module_file: str, baseline: str, name: str, packages: Sequence[str]) -> None:
+    """Run both sides as the command line asks, print the tables, write the record.
+
+    Args:
+        module_file: the benchmark's own file; its record lies beside it.
+        baseline: module that is run once a backbone.
+        name: what to call it.
+        packages: whose versions belong in the record, besides the usual ones.
+
+    Raises:
+        HarnessError: a backbone is unknown or its weights are not here, or a process failed.
+    """
+    setting, is_short = _read_arguments(name)
+    where = describe_machine()
+    print(machine_line(where), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(setting, Path(folder))
+        images = f"{prepared.num_train} train and {prepared.num_val} val images of elpv"
+        print(f"head only, {images}, {setting.epochs} epochs; medians of {setting.repeats}", flush=True)
+        harness, other = _run_both(setting, prepared, baseline, name)
+    sides = [Side("harness", [result.wall_s for result in harness]), Side(name, [result.wall_s for result in other])]
+    scores = {"harness": harness[-1].scores, name: other[-1].scores}
+    print(f"{table(sides)}\n{score_table(scores)}")
+    if not is_short:
+        num = {"num_train": prepared.num_train, "num_val": prepared.num_val}
+        record = {"machine": where, **software("torchvision", *packages), "setting": {**asdict(setting), **num}, "scores": scores}
+        write_record(module_file, sides, record)
+
+
+def _read_arguments(name: str) -> tuple[Setting, bool]:
+    """What to run, and whether it is the short form."""
+    parser = argparse.ArgumentParser(description=f"Time the harness against {name}: a new head on fixed backbones, elpv photographs.")
+    parser.add_argument("--backbones", default="tf_efficientnet_lite0", help="timm names, separated by commas")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument(
+        "--short", action="store_true", help=f"{SHORT_IMAGES} images, {SHORT_EPOCHS} epochs, whatever else is given; writes no file"
+    )
+    args = parser.parse_args()
+    if args.epochs < 1 or args.repeats < 1:
+        raise BenchmarkError(f"--epochs {args.epochs} --repeats {args.repeats}: give 1 or more of each.")
+    num_images, epochs = (SHORT_IMAGES, SHORT_EPOCHS) if args.short else (args.images, args.epochs)
+    return Setting(tuple(args.backbones.split(",")), num_images, epochs, args.repeats), args.short
+
+
+def _run_both(setting: Setting, prepared: Prepared, baseline: str, name: str) -> tuple[list[Result], list[Result]]:
+    """Alternately, so that a machine that slows down slows down both."""
+    harness, other = [], []
+    for _ in range(setting.repeats):
+        harness.append(run_harness(setting, prepared.fingerprint))
+        _say(harness[-1].wall_s, "harness")
+        other.append(run_baseline(setting, prepared, baseline))
+        _say(other[-1].wall_s, name)
+    return harness, other
+
+
+def _say(wall_s: float, what: str) -> None:
+    print(f"{wall_s:9.1f} s  {what} is done", file=sys.stderr, flush=True)
+
+
+def prepare(setting: Setting, folder: Path) -> Prepared:
+    """Write split.json, from the very images and split of the sweep, and each backbone's weights, into `folder`."""
+    from harness.data.load import load_dataset
+
+    cfg = ElpvConfig(name="elpv", source="elpv", max_images=setting.num_images, test_frac=0)
+    data = load_dataset(cfg, folder / "cache")
+    path = folder / "split.json"
+    content = {"class_names": data.class_names, "train": _samples(data.train), "val": _samples(data.val)}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    weights = {backbone: _save_weights(backbone, folder) for backbone in setting.backbones}
+    return Prepared(path, weights, len(data.train), len(data.val), data.fingerprint)
+
+
+def _samples(split: Split) -> list[tuple[str, int]]:
+    files = [image for image in split.images if isinstance(image, FileImage)]
+    return [(str(image.path), label) for image, label in zip(files, split.labels.tolist(), strict=True)]
+
+
+def _save_weights(backbone: str, folder: Path) -> Path:
+    import torch
+
+    from harness.backbones.catalog import resolve
+    from harness.backbones.load import load_backbone
+    from harness.backbones.weights import find_weights
+
+    spec = resolve(backbone)
+    if spec.model != backbone or spec.library != "timm":
+        found = f"{spec.model} of {spec.library}"
+        raise BenchmarkError(f"--backbones {backbone}: is {found}; the baselines take full timm names, such as tf_efficientnet_lite0.")
+    loaded = load_backbone(spec, find_weights(spec, "pretrained"), image_size=None, features=Features.pooled, seed=0)
+    path = folder / f"{backbone}.pt"
+    torch.save(loaded.trunk.state_dict(), path)
+    return path
+
+
+def run_harness(setting: Setting, fingerprint: str) -> Result:
+    """One sweep with nothing kept from before; the time is that of the whole command, report included.
+
+    Raises:
+        BenchmarkError: the sweep failed, or used other images or another split than those of this fingerprint.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_module(
+            "harness.sweep",
+            f"backbone={','.join(setting.backbones)}",
+            "freeze=all",
+            "data=elpv",
+            f"data.max_images={setting.num_images}",
+            "data.test_frac=0",
+            f"train.epochs={setting.epochs}",
+            f"results_dir={folder}/results",
+            f"cache_dir={folder}/cache",
+        )
+        with Path(folder, "results", "elpv", "results.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    if {row["data_fingerprint"] for row in rows} != {fingerprint}:
+        raise BenchmarkError("the sweep did not use the images and split of the baseline; prepare() must load data as the sweep does.")
+    return Result(run.wall_s, {row["backbone"]: _scores_of(row) for row in rows})
+
+
+def _scores_of(row: dict[str, str]) -> dict[str, Any]:
+    return {**{key: float(row[key]) for key in ("val_accuracy", "val_balanced_accuracy")}, "precision": row["precision"]}
+
+
+def run_baseline(setting: Setting, prepared: Prepared, module: str) -> Result:
+    """One process a backbone; the time is their sum."""
+    wall_s = 0.0
+    scores: dict[str, dict[str, Any]] = {}
+    for backbone, weights in prepared.weights.items():
+        given = ["--backbone", backbone, "--weights", str(weights), "--split", str(prepared.split), "--epochs", str(setting.epochs)]
+        run = run_module(module, *given)
+        wall_s += run.wall_s
+        scores[backbone] = last_json(run.stdout)
+    return Result(wall_s, scores)
+
+
+def score_table(scores: dict[str, dict[str, Any]]) -> str:
+    """One line a backbone and side: final accuracy and balanced accuracy on val, and the best epoch's accuracy where it is known."""
+    return "\n".join(
+        f"val accuracy {found['val_accuracy']:.3f}, balanced {found['val_balanced_accuracy']:.3f}"
+        + (f", best epoch {found['best_val_accuracy']:.3f}" if "best_val_accuracy" in found else "")
+        + f"  {side}, {backbone}"
+        for side, by_backbone in scores.items()
+        for backbone, found in by_backbone.items()
+    )

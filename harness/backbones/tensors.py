@@ -1,0 +1,17 @@
+"""Names and digests of everything a network holds, for whoever must know that it is still what it was."""
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer by name, non-persistent buffers included."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """A hash of a tensor's bytes."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return hashlib.blake2b(flat.view(torch.uint8).numpy().data if flat.numel() else b"", digest_size=16).hexdigest()

@@ -1,0 +1,1 @@
+"""What fixed parts of networks compute: kept once, shared by jobs, seeds, processes and later sweeps."""

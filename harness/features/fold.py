@@ -1,0 +1,50 @@
+"""Batch-norm folded into the convolution before it, for trunks that only compute: the same function with far less to move through memory.
+
+Used by the passes that keep features; a network that trains is never folded.
+"""
+
+import copy
+
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from harness.backbones.trace import PLAIN_CONVS, trace
+
+
+def folded(trunk: nn.Module) -> nn.Module:
+    """A copy of `trunk` in eval mode, with the same module names, in which every batch-norm that directly follows a convolution is part of it.
+
+    Equal to the trunk up to rounding; where the calls of the trunk cannot be recorded, an unchanged copy.
+    """
+    twin = copy.deepcopy(trunk).eval().requires_grad_(requires_grad=False)
+    graph = trace(twin, lambda module, _: isinstance(module, (_BatchNorm, *PLAIN_CONVS)))
+    for conv, norm in [] if graph is None else _pairs(twin, graph):
+        _fold(twin, conv, norm)
+    return twin
+
+
+def _pairs(trunk: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
+    """Names of (convolution, batch-norm) where the second is the only reader of the first and both are called once."""
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    num_calls = {str(node.target): sum(other.target == node.target for other in calls) for node in calls}
+    pairs = []
+    for node in calls:
+        before = node.args[0] if node.args else None
+        if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
+            continue
+        conv, norm = str(before.target), str(node.target)
+        is_pair = type(trunk.get_submodule(conv)) in PLAIN_CONVS and isinstance(trunk.get_submodule(norm), _BatchNorm)
+        if is_pair and num_calls[conv] == num_calls[norm] == 1:
+            pairs.append((conv, norm))
+    return pairs
+
+
+def _fold(trunk: nn.Module, conv_name: str, norm_name: str) -> None:
+    conv, norm = trunk.get_submodule(conv_name), trunk.get_submodule(norm_name)
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, _BatchNorm)
+    # timm's batch-norm carries the activation that follows it, and sometimes a dropout before that.
+    rest = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
+    trunk.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
+    trunk.set_submodule(norm_name, nn.Sequential(*rest) if rest else nn.Identity())

@@ -1,0 +1,182 @@
+"""How fixed parts of a network are computed: the fastest mode that gives the trunk's answers, found by a short trial.
+
+Used by the passes that keep features; training and the timing of inference have rules of their own.
+Shapes: B images of a batch.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.config import Device, Precision
+from harness.features.cut import CutTrunk
+from harness.features.fold import folded
+from harness.features.rows import Crossing
+from harness.runtime import Runtime
+
+CLOSE = {Precision.float32: 1e-4, Precision.bfloat16: 0.1}
+"""Largest root-mean-square difference of features from the trunk's own in float32, relative to their root-mean-square.
+
+Float32 modes differ by rounding only. Bfloat16 keeps 8 bits of each value, and some hundred roundings in a row come to a few
+percent; more means that a value was lost.
+"""
+
+_CLEARLY = 1.1
+"""A later mode must be this much faster than an earlier one, so that noise does not change the arithmetic from run to run."""
+
+_HOPELESS = 1.5
+"""A mode whose first call takes this much longer than the best so far is not timed again."""
+
+COMPILE_S_PER_LAYER = 0.5
+COMPILE_SPEEDUP = 1.2
+"""What compiling costs and gains (seconds per convolution or linear layer; times faster), measured on two processor cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Arithmetic and form of a trunk that only computes."""
+
+    precision: Precision
+    """Never auto."""
+    is_channels_last: bool = False
+    is_folded: bool = False
+    is_compiled: bool = False
+
+    def __str__(self) -> str:
+        words = ("channels-last", self.is_channels_last), ("folded", self.is_folded), ("compiled", self.is_compiled)
+        return " ".join([self.precision.value, *(word for word, applies in words if applies)])
+
+
+PLAIN = Mode(Precision.float32)
+"""The network as it was built, in eval mode: what every other mode must agree with."""
+
+_FOLDED = Mode(Precision.float32, is_channels_last=True, is_folded=True)
+
+
+class Chain:
+    """The segments between chosen boundaries of a trunk, in one mode."""
+
+    def __init__(self, trunk: CutTrunk, boundaries: Sequence[int], mode: Mode, runtime: Runtime) -> None:
+        self.mode = mode
+        self._runtime = runtime
+        root = _in_form(trunk.trunk, mode)
+        self._segments: list[Callable[..., Crossing]] = [trunk.segment(start, end, root) for start, end in pairwise(boundaries)]
+        self._num_layers = sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in root.modules())
+        self._batch_size: int | None = None
+
+    def run(self, crossing: Crossing) -> list[Crossing]:
+        """What crosses each boundary after the first, for what crosses the first."""
+        return [found for found, _ in self.timed(crossing)]
+
+    @torch.inference_mode()
+    def timed(self, crossing: Crossing) -> list[tuple[Crossing, float]]:
+        """As `run`, each with the seconds that its segment took."""
+        num_images, found = len(crossing[0]), []
+        crossing = tuple(self._laid_out(part) for part in crossing)
+        for segment in self._segments:
+            started = time.perf_counter()
+            with self._runtime.autocast(self.mode.precision):
+                crossing = segment(*crossing)
+            self._runtime.synchronise()
+            found.append((tuple(part[:num_images] for part in crossing), time.perf_counter() - started))
+        return found
+
+    def _laid_out(self, part: Tensor) -> Tensor:
+        if self._batch_size is not None and len(part) < self._batch_size:  # compiled code is for one batch size
+            part = torch.cat([part, part[:1].expand(self._batch_size - len(part), *part.shape[1:])])
+        if part.ndim != 4:
+            return part
+        return part.contiguous(memory_format=torch.channels_last if self.mode.is_channels_last else torch.contiguous_format)
+
+    def compile_if_it_pays(self, crossing: Crossing, num_images: int, seconds_per_image: float) -> str | None:
+        """Compile when the images still to come would repay it twice, and keep that when it is faster and agrees.
+
+        Returns:
+            Why not, when it was tried in vain.
+        """
+        saved_s = num_images * seconds_per_image * (1 - 1 / COMPILE_SPEEDUP)
+        if saved_s < 2 * COMPILE_S_PER_LAYER * self._num_layers:
+            return None
+        eager, wanted = self._segments, self.run(crossing)[-1]
+        try:
+            self._segments = [torch.compile(segment, dynamic=False) for segment in eager]
+            self._batch_size = len(crossing[0])
+            found = self.run(crossing)[-1]
+            compiled_s = _seconds(self, crossing)
+            reason = None if compiled_s < seconds_per_image * len(crossing[0]) else "compiled code was slower"
+            if _apart(found, wanted) > CLOSE[self.mode.precision]:
+                reason = "compiled code gave other features"
+        except Exception as error:  # noqa: BLE001  compilers fail in any way; the trunk runs without
+            reason = f"compiling failed ({type(error).__name__})"
+        if reason is not None:
+            self._segments, self._batch_size = eager, None
+        else:
+            self.mode = replace(self.mode, is_compiled=True)
+        return reason
+
+
+def modes(runtime: Runtime, wish: Precision) -> list[Mode]:
+    """Modes worth trying, the most likely first. `float32` asks for the network as it is; `bfloat16` for nothing else."""
+    low = replace(_FOLDED, precision=Precision.bfloat16)
+    if wish is Precision.float32:
+        return [PLAIN]
+    if wish is Precision.bfloat16:
+        return [low]
+    return [low, _FOLDED, PLAIN] if runtime.precision is Precision.bfloat16 and runtime.device is not Device.mps else [_FOLDED, PLAIN]
+
+
+def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, runtime: Runtime, wish: Precision) -> tuple[Chain, str | None]:
+    """The fastest mode whose features agree with the trunk's own on a few images.
+
+    Args:
+        trunk: on the runtime's device.
+        boundaries: where the chain begins, where it gives something, and where it ends.
+        crossing: of a few images, at the first boundary.
+        runtime: where to compute.
+        wish: what the user asked for.
+
+    Returns:
+        The chain in that mode, and what was wrong with a faster one, if anything.
+    """
+    tried = modes(runtime, wish)
+    if tried == [PLAIN]:
+        return Chain(trunk, boundaries, PLAIN, runtime), None
+    plain = Chain(trunk, boundaries, PLAIN, runtime)
+    wanted = plain.run(crossing)[-1]
+    best, best_s, note = plain, float("inf"), None
+    for mode in tried:
+        chain = plain if mode == PLAIN else Chain(trunk, boundaries, mode, runtime)
+        started = time.perf_counter()
+        apart = _apart(chain.run(crossing)[-1], wanted)
+        first_s = time.perf_counter() - started
+        if not apart <= CLOSE[mode.precision]:
+            note = f"{mode} was {apart:.1%} off"
+            continue
+        if first_s < best_s * _HOPELESS and (seconds := _seconds(chain, crossing)) * _CLEARLY < best_s:
+            best, best_s = chain, seconds
+    return best, note
+
+
+def _seconds(chain: Chain, crossing: Crossing) -> float:
+    started = time.perf_counter()
+    chain.run(crossing)
+    return time.perf_counter() - started
+
+
+def _in_form(trunk: nn.Module, mode: Mode) -> nn.Module:
+    """A copy, since the network's own modules go on to train in a form of their own."""
+    twin = folded(trunk) if mode.is_folded else copy.deepcopy(trunk).eval()
+    layout: Any = torch.channels_last if mode.is_channels_last else torch.contiguous_format
+    return twin.to(memory_format=layout)
+
+
+def _apart(found: Crossing, wanted: Crossing) -> float:
+    gap = sum(((a.float() - b.float()) ** 2).sum().item() for a, b in zip(found, wanted, strict=True))
+    size = sum((b.float() ** 2).sum().item() for b in wanted)
+    return float((gap / size) ** 0.5) if size else float(gap > 0)

@@ -1,0 +1,28 @@
+"""A set of images, each seen in one way: what passes read and what addresses name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.backbones.backbone import Preprocess
+from harness.config import Augment
+from harness.data.dataset import ImageRef
+from harness.data.transforms import PixelDataset, Transform, eval_transform, train_transform
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Images in an order."""
+
+    images: Sequence[ImageRef]
+    preprocess: Preprocess
+    augment: Augment = Augment.none
+    number: int | None = None
+    """Which of several looks at the same images, where `augment` changes them at random; it decides the changes."""
+
+    @property
+    def transform(self) -> Transform:
+        return eval_transform(self.preprocess) if self.number is None else train_transform(self.preprocess, self.augment)
+
+    def pixels(self) -> PixelDataset:
+        """The images as the backbone sees them, before normalisation."""
+        return PixelDataset(self.images, self.transform, self.number)

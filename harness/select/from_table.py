@@ -1,0 +1,239 @@
+"""A ranking from the table alone, for tables too large to open every job's predictions: each protocol on its own, by mean score over seeds.
+
+Without predictions there is nothing to resample images from, so intervals and ties know only how much seeds differ; they say nothing
+about how far the val images themselves can be trusted. Shapes: K candidates of one protocol, R draws.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.config import Metric, RankConfig
+from harness.errors import TableError
+from harness.select.candidates import CANDIDATE, NETWORK, Cost, labels
+from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE, BoolArray, FloatArray, IntArray, Interval, tied_set
+from harness.select.limits import Breach, breaches
+from harness.select.pareto import pareto_front
+from harness.select.ranking import cheapest, is_higher_better
+from harness.select.ranking_csv import METRICS
+from harness.study.row import COLUMNS, Row, Status
+
+_TIMINGS = ("latency_ms_p50", "latency_ms_p95", "throughput_ips")
+_MEANS = ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib", "train_s", "features_s")
+_WHOLE = ("seed", "image_size", "num_threads")
+_NAMES = ("protocol", "job_id", "status", "dataset", "recipe", "primary_metric", "started_at", "seed")
+
+TABLE_COLUMNS: tuple[str, ...] = tuple(
+    name for name in COLUMNS if name in {*_NAMES, *CANDIDATE, *NETWORK, *METRICS, *_TIMINGS, *_MEANS, "peak_mem_mib", "total_s"}
+)
+"""What `rank_table` needs of a table."""
+
+_SEED = 20_240_229
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TableCandidate:
+    """One candidate, as the table knows it."""
+
+    label: str
+    """For people; unique within a leaderboard."""
+    row: Row
+    """The row of the lowest seed; only `TABLE_COLUMNS` are filled."""
+    num_seeds: int
+    metrics: dict[str, float | None]
+    """Mean over seeds of every quality column."""
+    cost: Cost
+    score: float
+    """Mean over seeds, in the metric's own unit (log loss: lower is better)."""
+    half_width: float
+    """Half the Student-t interval of that mean over further seeds on the same images; NaN for a single seed."""
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether it has seeds enough to say how much they differ."""
+        return self.num_seeds >= MIN_SEEDS_TO_RESAMPLE
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Standing:
+    """A candidate's place in a leaderboard."""
+
+    candidate: TableCandidate
+    rank: int | None
+    """1 is the best score; None when a limit excludes the candidate."""
+    seed_interval: Interval | None
+    """Of the score, over further seeds; None when too few were run."""
+    seed_tied: bool | None
+    """Whether seeds alone explain its distance to the best within the limits; None when too few were run to say."""
+    on_front: bool
+    """On the Pareto front of score and latency of the candidates within the limits."""
+    breaches: tuple[Breach, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Leaderboard:
+    """The candidates of one protocol, best score first; those that a limit excludes come after all others."""
+
+    protocol: str
+    dataset: str
+    metric: Metric
+    standings: tuple[Standing, ...]
+    recommended: Standing | None
+    """The cheapest of those that seeds cannot tell apart; None when no candidate within the limits has three seeds."""
+    num_rows: int
+    """Good rows that count: the newest of each candidate and seed."""
+
+
+def rank_table(frame: pd.DataFrame, cfg: RankConfig) -> list[Leaderboard]:
+    """Rank every protocol of a table, the one with the newest good row first.
+
+    Args:
+        frame: `TABLE_COLUMNS` as `load_table` returns them, oldest row first.
+        cfg: metric, limits and confidence.
+
+    Raises:
+        TableError: no row is good, or a protocol's metric is empty in its rows.
+    """
+    good = frame[frame["status"] == Status.ok.value]
+    if good.empty:
+        raise TableError("the table holds no row of a job that ended well; run `python -m harness.sweep` first.")
+    good = good.assign(candidate=_group(good, ("protocol", *CANDIDATE)), network=_group(good, ("protocol", *NETWORK)))
+    good = good.drop_duplicates(["candidate", "seed"], keep="last")
+    newest_first = good["protocol"].drop_duplicates(keep="last")[::-1]
+    groups = good.groupby("protocol", observed=True, sort=False)
+    return [_leaderboard(groups.get_group(protocol), cfg) for protocol in newest_first]
+
+
+def _group(frame: pd.DataFrame, columns: Sequence[str]) -> IntArray:
+    """A number per line, equal where all columns are equal; empty cells equal each other."""
+    numbers = np.zeros(len(frame), dtype=np.int64)
+    for name in columns:
+        codes, values = pd.factorize(frame[name], use_na_sentinel=False)
+        numbers = pd.factorize(numbers * len(values) + codes)[0]
+    return numbers
+
+
+def _leaderboard(rows: pd.DataFrame, cfg: RankConfig) -> Leaderboard:
+    metric, protocol = _metric(rows, cfg), str(rows["protocol"].iloc[0])
+    scored = rows[rows[f"val_{metric.value}"].notna()]
+    if scored.empty:
+        raise TableError(f"rank.metric={metric.value}: empty in every row of protocol {protocol}; give rank.metric=accuracy or log_loss.")
+    candidates = _candidates(scored, metric, cfg.confidence)
+    standings, chosen = _standings(candidates, metric, cfg)
+    return Leaderboard(
+        protocol=protocol,
+        dataset=str(rows["dataset"].iloc[-1]),
+        metric=metric,
+        standings=standings,
+        recommended=next((standing for standing in standings if standing.candidate is chosen), None),
+        num_rows=len(scored),
+    )
+
+
+def _candidates(rows: pd.DataFrame, metric: Metric, confidence: float) -> list[TableCandidate]:
+    by_candidate = rows.groupby("candidate", sort=True)
+    first = [_row(record) for record in rows.loc[by_candidate["seed"].idxmin()].to_dict("records")]
+    means = by_candidate[list(METRICS)].mean().to_dict("records")
+    seeds = by_candidate[f"val_{metric.value}"].agg(["mean", "std", "count"])
+    half_K = _half_width(seeds["std"].to_numpy(), seeds["count"].to_numpy(), confidence)
+    columns = zip(labels(first), first, means, _costs(rows), seeds["mean"], half_K, seeds["count"], strict=True)
+    return [
+        TableCandidate(
+            label=label,
+            row=row,
+            num_seeds=int(num_seeds),
+            metrics={str(name): _known(value) for name, value in mean.items()},
+            cost=cost,
+            score=float(score),
+            half_width=float(half),
+        )
+        for (label, _), row, mean, cost, score, half, num_seeds in columns
+    ]
+
+
+def _standings(candidates: Sequence[TableCandidate], metric: Metric, cfg: RankConfig) -> tuple[tuple[Standing, ...], TableCandidate | None]:
+    """All candidates in their order, and the one to recommend."""
+    scores_K = (1.0 if is_higher_better(metric) else -1.0) * np.array([candidate.score for candidate in candidates])
+    latency_ms_K = np.array([np.inf if (known := candidate.cost.latency_ms_p50) is None else known for candidate in candidates])
+    missed = [tuple(breaches(candidate, cfg)) for candidate in candidates]
+    within_K = np.array([not breach for breach in missed])
+    tied_K = _tied(scores_K, candidates, within_K, cfg)
+    front_K = np.zeros(len(candidates), dtype=np.bool_)
+    front_K[within_K] = pareto_front(scores_K[within_K], latency_ms_K[within_K])
+    order = sorted(range(len(candidates)), key=lambda k: (not within_K[k], -scores_K[k], candidates[k].label))
+    standings = tuple(
+        Standing(
+            candidate=candidates[k],
+            rank=place if within_K[k] else None,
+            seed_interval=_interval(candidates[k], metric) if candidates[k].is_compared else None,
+            seed_tied=bool(tied_K[k]) if candidates[k].is_compared else None,
+            on_front=bool(front_K[k]),
+            breaches=missed[k],
+        )
+        for place, k in enumerate(order, start=1)
+    )
+    chosen = cheapest([candidate.cost for candidate in candidates], scores_K, np.flatnonzero(tied_K))
+    return standings, None if chosen is None else candidates[chosen]
+
+
+def _metric(rows: pd.DataFrame, cfg: RankConfig) -> Metric:
+    if cfg.metric is not Metric.auto:
+        return cfg.metric
+    known = rows["primary_metric"].dropna()
+    if known.empty:
+        raise TableError(
+            f"rank.metric=auto: protocol {rows['protocol'].iloc[0]} does not say which metric its data call for; give rank.metric=accuracy, say."
+        )
+    return Metric(known.iloc[-1])
+
+
+def _half_width(std_K: FloatArray, count_K: IntArray, confidence: float) -> FloatArray:
+    """Half the Student-t interval of a mean over seeds; NaN for a single seed."""
+    quantile_K = stats.t.ppf((1 + confidence) / 2, np.maximum(count_K - 1, 1))
+    return np.asarray(quantile_K * std_K / np.sqrt(count_K), dtype=np.float64)
+
+
+def _tied(scores_K: FloatArray, candidates: Sequence[TableCandidate], within_K: BoolArray, cfg: RankConfig) -> BoolArray:
+    """The tied set of the compared, whose means are drawn as their intervals say, and independently: seeds of two networks share nothing."""
+    compared = [k for k, candidate in enumerate(candidates) if within_K[k] and candidate.is_compared]
+    tied_K = np.zeros(len(candidates), dtype=np.bool_)
+    if compared:
+        spread = np.array([candidates[k].half_width for k in compared]) / NormalDist().inv_cdf((1 + cfg.confidence) / 2)
+        normal = np.random.default_rng(_SEED).standard_normal((cfg.num_resamples, len(compared)))
+        tied_K[compared] = tied_set(scores_K[compared], scores_K[compared] + normal * spread, cfg.confidence)
+    return tied_K
+
+
+def _interval(candidate: TableCandidate, metric: Metric) -> Interval:
+    """Kept on the metric's scale."""
+    highest = np.inf if metric is Metric.log_loss else 1.0
+    return Interval(max(0.0, candidate.score - candidate.half_width), float(min(highest, candidate.score + candidate.half_width)))
+
+
+def _row(record: Mapping[Hashable, Any]) -> Row:
+    known: dict[str, Any] = {name: value for name in TABLE_COLUMNS if not pd.isna(value := record[name])}
+    return Row(**(known | {name: int(known[name]) for name in _WHOLE if name in known}))
+
+
+def _costs(rows: pd.DataFrame) -> Iterator[Cost]:
+    """As for a study: means over seeds, the largest memory, the sum of all time, and timings of every row of the same network."""
+    by_candidate = rows.groupby("candidate", sort=True)
+    timings = rows.groupby("network")[list(_TIMINGS)].median().loc[by_candidate["network"].first()]
+    found = (
+        by_candidate[list(_MEANS)]
+        .mean()
+        .assign(peak_mem_mib=by_candidate["peak_mem_mib"].max(), total_s=by_candidate["total_s"].sum(min_count=1))
+    )
+    found["train_min"] = (found["train_s"] + found["features_s"].fillna(0.0)) / 60
+    found[list(_TIMINGS)] = timings.to_numpy()
+    for record in found[[field.name for field in fields(Cost)]].to_dict("records"):
+        yield Cost(**{str(name): _known(value) for name, value in record.items()})
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

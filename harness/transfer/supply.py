@@ -1,0 +1,105 @@
+"""Everything that a job reads of its images: one bank of all splits as they are, and one of train for each kept augmented view.
+
+Between the freeze plan and training. N samples of a split lie in each bank in the split's order.
+"""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.backbones.backbone import Backbone
+from harness.config import Augment, HeadInit, Precision, TrainConfig
+from harness.data.dataset import Dataset, Split
+from harness.features.address import block_digests, feature_address, pixel_address
+from harness.features.bank import Bank
+from harness.features.cut import CutTrunk, cut
+from harness.features.provide import Shelf, Wish, fill
+from harness.features.store import FeatureStore
+from harness.features.view import View
+from harness.runtime import Runtime
+from harness.transfer.samples import DecodedSamples, KeptSamples, Samples
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Rows of one data set under one trunk as it was loaded."""
+
+    trunk: CutTrunk
+    dataset: Dataset
+    augment: Augment
+    plain: Bank
+    """Train, val and test, in this order, without augmentation."""
+    views: tuple[Bank, ...]
+    """Train, once for each augmented view that is kept."""
+
+    @property
+    def banks(self) -> tuple[Bank, ...]:
+        return (self.plain, *self.views)
+
+    def train(self, boundary: int) -> Samples:
+        """What an epoch trains on: rows from the nearest kept boundary not behind `boundary`, or images."""
+        if self.augment is Augment.none:
+            return self.split("train", boundary)
+        return _samples(self.views, boundary, self.dataset.train, 0) or _decoded(self.plain, self.dataset.train, self.augment)
+
+    def split(self, name: str, boundary: int) -> Samples:
+        """A split as it is: rows from the nearest kept boundary not behind `boundary`, or images."""
+        split: Split = getattr(self.dataset, name)
+        first = sum(len(getattr(self.dataset, before)) for before in SPLITS[: SPLITS.index(name)])
+        return _samples((self.plain,), boundary, split, first) or _decoded(self.plain, split, Augment.none)
+
+
+def _samples(banks: Sequence[Bank], boundary: int, split: Split, first: int) -> Samples | None:
+    nearest = min((bank.nearest(boundary) for bank in banks), default=None)
+    if nearest is None or any(nearest not in bank for bank in banks):
+        return None
+    return KeptSamples(banks, nearest, first + np.arange(len(split)), split.labels)
+
+
+def _decoded(bank: Bank, split: Split, augment: Augment) -> Samples:
+    return DecodedSamples(bank, split.images, split.labels, augment)
+
+
+def supply(
+    backbone: Backbone,
+    dataset: Dataset,
+    cfg: TrainConfig,
+    *,
+    runtime: Runtime,
+    precision: Precision,
+    store: FeatureStore,
+    frozen: AbstractSet[int],
+    passing: AbstractSet[int],
+) -> Supply:
+    """Find or compute what a job reads.
+
+    Args:
+        backbone: with a trunk as it was loaded, on the runtime's device.
+        dataset: whose splits are read.
+        cfg: the recipe.
+        runtime: where to compute.
+        precision: what the user asked for.
+        store: where rows are looked for and kept.
+        frozen: how many blocks are fixed, in each phase.
+        passing: the same of other jobs in the sweep; a pass keeps rows for them on its way.
+    """
+    trunk = cut(backbone)
+    starts, on_the_way = ({trunk.nearest(k) for k in boundaries} for boundaries in (frozen, passing))
+    is_solved, is_head_only = cfg.head_init is HeadInit.solved, trunk.last in starts
+    digests = block_digests(backbone)
+    images = [image for name in SPLITS for image in getattr(dataset, name).images]
+
+    def filled(view: View, *, final: bool) -> Bank:
+        bank = Bank(view, trunk, runtime)
+        boundaries = {0, *starts, *on_the_way, trunk.last} - {0}
+        addresses = {k: feature_address(view, digests, k, runtime.device, precision) for k in boundaries} | {0: pixel_address(view)}
+        fill(bank, Wish(starts - {trunk.last}, final, on_the_way), Shelf(store, addresses), precision)
+        return bank
+
+    plain = filled(View(images, backbone.preprocess), final=is_solved or is_head_only)
+    views = [View(dataset.train.images, backbone.preprocess, cfg.augment, number) for number in range(cfg.views if cfg.views > 1 else 0)]
+    return Supply(trunk, dataset, cfg.augment, plain, tuple(filled(view, final=is_head_only) for view in views))

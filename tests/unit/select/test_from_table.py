@@ -1,0 +1,138 @@
+"""A ranking from the table alone: the same candidates, scores and costs as from the study, and honest about what seeds can say."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.config import Metric, RankConfig
+from harness.errors import TableError
+from harness.select.from_table import TABLE_COLUMNS, Leaderboard, Standing, rank_table
+from harness.select.ranking import rank
+from harness.study.row import Row
+from harness.study.table import load_table, to_frame, write_table
+from tests.unit.reporting.fake_study import make_row, write_study
+
+QUICK = RankConfig(metric=Metric.accuracy, num_resamples=300)
+
+
+def leaderboards(folder: Path, rows: list[Row], cfg: RankConfig = QUICK) -> list[Leaderboard]:
+    """The ranking of a table of these rows."""
+    to_frame(rows).to_parquet(folder / "t.parquet")
+    return rank_table(load_table(folder / "t.parquet", TABLE_COLUMNS), cfg)
+
+
+def seeds(backbone: str, *scores: float, **changes: Any) -> list[Row]:
+    """One candidate with a row per score."""
+    return [replace(make_row(f"{backbone}{seed}", backbone, seed=seed), val_accuracy=score, **changes) for seed, score in enumerate(scores)]
+
+
+def by_name(leaderboard: Leaderboard) -> dict[str, Standing]:
+    """Standings by backbone."""
+    return {standing.candidate.row.backbone: standing for standing in leaderboard.standings}
+
+
+def test_agrees_with_the_study(tmp_path: Path) -> None:
+    """Candidates, labels, places, scores, costs, fronts and limits are those of the study's own ranking."""
+    study = write_study(tmp_path / "s", seeds=(0, 1, 2), num_val=60, num_test=0)
+    for place, row in enumerate(study.rows()):
+        if row.latency_ms_p50 is not None:
+            study.write_row(replace(row, latency_ms_p50=row.latency_ms_p50 * (1 + place / 200)))
+    write_table(study)
+    cfg = RankConfig(metric=Metric.auto, num_resamples=200, max_latency_ms=45)
+    ranking = rank(study, cfg)
+    (found,) = rank_table(load_table(study.root / "results.parquet", TABLE_COLUMNS), cfg)
+    assert found.metric is ranking.metric
+    assert found.num_rows == 45
+    for entry, standing in zip(ranking.entries, found.standings, strict=True):
+        candidate = standing.candidate
+        assert (candidate.label, candidate.num_seeds, standing.rank) == (entry.label, 3, entry.rank)
+        assert candidate.score == pytest.approx(entry.score)
+        assert vars_of(candidate.cost) == pytest.approx(vars_of(entry.cost))
+        assert candidate.metrics["val_f1_macro"] == pytest.approx(entry.candidate.mean("val_f1_macro"))
+        assert [breach.key for breach in standing.breaches] == [breach.key for breach in entry.breaches]
+        assert standing.on_front == entry.on_front
+        assert candidate.row.job_id == entry.candidate.row.job_id
+
+
+def vars_of(cost: Any) -> dict[str, float]:
+    """Fields of a slotted dataclass."""
+    return {name: getattr(cost, name) for name in cost.__slots__}
+
+
+def test_interval_is_students(tmp_path: Path) -> None:
+    """The mean's t interval over seeds, kept between 0 and 1."""
+    scores = (0.70, 0.74, 0.72, 0.80)
+    (found,) = leaderboards(tmp_path, [*seeds("a", *scores), *seeds("b", 0.9, 0.99, 1.0)])
+    interval = by_name(found)["a"].seed_interval
+    assert interval is not None
+    wanted = stats.t.interval(0.95, 3, loc=np.mean(scores), scale=stats.sem(scores))
+    assert (interval.low, interval.high) == pytest.approx(wanted)
+    capped = by_name(found)["b"].seed_interval
+    assert capped is not None
+    assert capped.high == 1.0
+
+
+def test_cheapest_of_the_tied_is_recommended(tmp_path: Path) -> None:
+    """Seeds that overlap tie; a lead far beyond their spread separates; among the tied the fastest is recommended."""
+    rows = [
+        *seeds("slow", 0.82, 0.80, 0.84, 0.81, latency_ms_p50=90.0),
+        *seeds("fast", 0.81, 0.80, 0.83, 0.80, latency_ms_p50=20.0),
+        *seeds("poor", 0.50, 0.51, 0.49, 0.50, latency_ms_p50=1.0),
+    ]
+    (found,) = leaderboards(tmp_path, rows)
+    assert {name: standing.seed_tied for name, standing in by_name(found).items()} == {"slow": True, "fast": True, "poor": False}
+    assert found.recommended is by_name(found)["fast"]
+    (limited,) = leaderboards(tmp_path, rows, replace(QUICK, max_latency_ms=10.0))
+    assert [limited.standings[0].rank, limited.standings[1].rank, limited.standings[2].rank] == [1, None, None]
+    assert limited.recommended is by_name(limited)["poor"]
+    assert not by_name(limited)["slow"].seed_tied
+
+
+def test_few_seeds_are_not_compared(tmp_path: Path) -> None:
+    """Two seeds say too little about their spread: ranked by score, no interval, never tied, never recommended."""
+    (found,) = leaderboards(tmp_path, [*seeds("two", 0.9, 0.91), *seeds("three", 0.8, 0.79, 0.81)])
+    two = by_name(found)["two"]
+    assert (two.rank, two.seed_interval, two.seed_tied) == (1, None, None)
+    assert found.recommended is by_name(found)["three"]
+    (alone,) = leaderboards(tmp_path, seeds("two", 0.9, 0.91))
+    assert alone.recommended is None
+
+
+def test_newest_of_each_seed_counts(tmp_path: Path) -> None:
+    """A job that was run again, in whatever order the table holds it, replaces the older one; a failed one replaces nothing."""
+    again = replace(make_row("again", "a"), val_accuracy=0.9, started_at="2026-01-01T00:00:00+00:00")
+    failed = replace(make_row("failed", "a"), status="failed", started_at="2027-01-01T00:00:00+00:00")
+    (found,) = leaderboards(tmp_path, [failed, again, *seeds("a", 0.5, 0.7)])
+    assert found.num_rows == 2
+    assert found.standings[0].candidate.score == pytest.approx(0.8)
+
+
+def test_protocols_are_ranked_apart(tmp_path: Path) -> None:
+    """Rows of two protocols never meet; the protocol with the newest row comes first."""
+    newer = seeds("a", 0.9, 0.8, 0.7, protocol="new", started_at="2026-01-01T00:00:00+00:00", dataset="other")
+    found = leaderboards(tmp_path, [*newer, *seeds("a", 0.4, 0.5, 0.6)])
+    assert [(each.protocol, each.dataset) for each in found] == [("new", "other"), ("p1", "fake")]
+    assert [each.standings[0].candidate.score for each in found] == pytest.approx([0.8, 0.5])
+
+
+def test_lower_log_loss_is_better(tmp_path: Path) -> None:
+    """The one metric that is better when lower."""
+    rows = [replace(row, val_log_loss=loss) for name, loss in (("a", 0.9), ("b", 0.2)) for row in seeds(name, 0.5, 0.5, 0.5)]
+    (found,) = leaderboards(tmp_path, rows, replace(QUICK, metric=Metric.log_loss))
+    assert [standing.candidate.row.backbone for standing in found.standings] == ["b", "a"]
+    assert found.recommended is by_name(found)["b"]
+    assert found.standings[0].candidate.score == pytest.approx(0.2)
+
+
+def test_what_cannot_be_ranked_says_so(tmp_path: Path) -> None:
+    """No good row, an empty metric, and a metric that the rows do not name: each one line with a next step."""
+    with pytest.raises(TableError, match=r"run `python -m harness\.sweep` first"):
+        leaderboards(tmp_path, [replace(make_row("a"), status="failed")])
+    with pytest.raises(TableError, match=r"rank\.metric=f1_macro: empty in every row of protocol p1; give rank\.metric=accuracy"):
+        leaderboards(tmp_path, seeds("a", 0.5), replace(QUICK, metric=Metric.f1_macro))
+    with pytest.raises(TableError, match=r"rank\.metric=auto: protocol p1 does not say"):
+        leaderboards(tmp_path, seeds("a", 0.5), replace(QUICK, metric=Metric.auto))
