@@ -249,10 +249,10 @@ class RankConfig:
 class MeasureConfig:
     """How long each job's latency and throughput are timed."""
 
-    warm_up_s: float = 5.0
+    warm_up_s: float = 1.0
     """Warm-up ends when times agree within 2 %, or after this long; then the row says that it was unsteady."""
-    timing_s: float = 2.0
-    """Time spent on single images, and again on batches."""
+    timing_s: float = 1.0
+    """Time spent on single images, and again on batches; once a sweep for each network."""
 
     def __post_init__(self) -> None:
         _require(self.warm_up_s >= 0, "measure.warm_up_s", self.warm_up_s, "0 or more seconds")

@@ -4,7 +4,9 @@ The Hydra side (composing configurations, launching) is in `hydra_plugins/`; wha
 """
 
 import copy
+import importlib
 import itertools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -158,6 +160,8 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, a
         launch: runs a batch of jobs; returns, for each, None when its row is written, else what went wrong.
         at_once: jobs per batch; None: all.
     """
+    # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
+    threading.Thread(target=importlib.import_module, args=("harness.reporting.build",)).start()
     jobs = prepare_jobs(configs)
     todo = [
         (job, overrides) for job, (_, overrides) in zip(jobs, configs, strict=True) if not Study(job.config.study_dir).is_done(job.job_id)

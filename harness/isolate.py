@@ -18,8 +18,7 @@ from harness.study.row import Status
 
 T = TypeVar("T")
 
-_PRELOAD = ["harness.job", "harness.prepare"]
-"""Imported once, in the process that children are forked from; it never computes, so that forking it is safe and quick."""
+_PRELOAD = ["harness.preload"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from harness.runtime import Runtime
 from harness.seeding import seed_everything
 from harness.study.row import Details, Row, Status
 from harness.study.store import FloatArray, Predictions, Study
+from harness.team import Team
 from harness.transfer.supply import Supply, supply
 from harness.transfer.train import Fitted, Task, fit, fixes_batch_norm, phases_of, predict
 
@@ -80,7 +81,7 @@ def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Su
         backbone,
         jobs[0].dataset,
         cfg.train,
-        runtime=runtime,
+        team=Team(runtime),
         precision=cfg.precision,
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
         frozen={phase.plan.num_frozen_blocks for phase in phases_of(backbone, jobs[0].depth, cfg.train)},

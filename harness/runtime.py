@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
 from typing import Any
 
 import torch
@@ -66,6 +67,8 @@ class Runtime:
             batch_size=batch_size,
             sampler=order,
             num_workers=workers,
+            # A job's own start method imports everything anew in each of its children, which takes seconds.
+            multiprocessing_context="fork" if "fork" in get_all_start_methods() else None,
             pin_memory=self.device is Device.cuda,
             generator=torch.Generator().manual_seed(seed),
         )

@@ -4,18 +4,29 @@ Hydra composes one configuration per job; the sweeper in `hydra_plugins/` prepar
 done, and ends with the table, the report and a recommendation.
 """
 
-from omegaconf import DictConfig
+import sys
+from typing import TYPE_CHECKING
 
-from harness import cli
-from harness.config import SweepConfig
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_ASKING = frozenset({"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"})
+"""Flags that run nothing."""
 
 
 def main() -> None:
     """Console entry point."""
+    from harness.isolate import warm_up
+
+    if _ASKING.isdisjoint(sys.argv):
+        warm_up()  # before anything else is imported: what jobs need takes the longest to be there
+    from harness import cli
+    from harness.config import SweepConfig
+
     cli.launch(run_job, config_name="sweep", schema=SweepConfig)
 
 
-def run_job(cfg: DictConfig) -> str:
+def run_job(cfg: "DictConfig") -> str:
     """Hydra's task function: one job from configuration to row, in a process of its own. Returns the job's id."""
     from harness.grid import run_composed
 

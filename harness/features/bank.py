@@ -16,7 +16,7 @@ from harness.features.cut import CutTrunk
 from harness.features.rows import Crossing, Layout
 from harness.features.store import Entry
 from harness.features.view import View
-from harness.runtime import Runtime
+from harness.team import Team
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -50,10 +50,10 @@ class Effort:
 class Bank:
     """Rows of the images of one view."""
 
-    def __init__(self, view: View, trunk: CutTrunk, runtime: Runtime) -> None:
+    def __init__(self, view: View, trunk: CutTrunk, team: Team) -> None:
         self.view = view
         self.trunk = trunk
-        self.runtime = runtime
+        self.team = team
         self.effort = Effort()
         self._rows: dict[int, tuple[Layout, Entry | InMemory]] = {}
 
@@ -74,12 +74,16 @@ class Bank:
 
     def read(self, boundary: int, rows: IntArray | slice) -> Crossing:
         """What crosses a kept boundary for some images, on the device; images come normalised."""
+        return self.enter(boundary, self.raw(boundary, rows))
+
+    def raw(self, boundary: int, rows: IntArray | slice) -> Crossing:
+        """As `read`, but as it was kept."""
         layout, kept = self._rows[boundary]
-        return self.enter(boundary, layout.unpack(kept.read(rows)))
+        return layout.unpack(kept.read(rows))
 
     def enter(self, boundary: int, crossing: Crossing) -> Crossing:
         """Kept or decoded values as the trunk takes them, on the device."""
-        sent = tuple(self.runtime.send(part) for part in crossing)
+        sent = tuple(self.team.runtime.send(part) for part in crossing)
         return sent if boundary else (self._normalised(sent[0]),)
 
     def _normalised(self, pixels_BCHW: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from harness.features.cut import CutTrunk
 from harness.features.fold import folded
 from harness.features.rows import Crossing
 from harness.runtime import Runtime
+from harness.team import Team
 
 CLOSE = {Precision.float32: 1e-4, Precision.bfloat16: 0.1}
 """Largest root-mean-square difference of features from the trunk's own in float32, relative to their root-mean-square.
@@ -62,10 +63,12 @@ _FOLDED = Mode(Precision.float32, is_channels_last=True, is_folded=True)
 class Chain:
     """The segments between chosen boundaries of a trunk, in one mode."""
 
-    def __init__(self, trunk: CutTrunk, boundaries: Sequence[int], mode: Mode, runtime: Runtime) -> None:
+    def __init__(
+        self, trunk: CutTrunk, boundaries: Sequence[int], mode: Mode, runtime: Runtime, forms: dict[bool, nn.Module] | None = None
+    ) -> None:
         self.mode = mode
         self._runtime = runtime
-        root = _in_form(trunk.trunk, mode)
+        root = _in_form(trunk.trunk, mode, {} if forms is None else forms)
         self._segments: list[Callable[..., Crossing]] = [trunk.segment(start, end, root) for start, end in pairwise(boundaries)]
         self._num_layers = sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in root.modules())
         self._batch_size: int | None = None
@@ -108,7 +111,9 @@ class Chain:
             self._segments = [torch.compile(segment, dynamic=False) for segment in eager]
             self._batch_size = len(crossing[0])
             found = self.run(crossing)[-1]
-            compiled_s = _seconds(self, crossing)
+            started = time.perf_counter()
+            self.run(crossing)
+            compiled_s = time.perf_counter() - started
             reason = None if compiled_s < seconds_per_image * len(crossing[0]) else "compiled code was slower"
             if _apart(found, wanted) > CLOSE[self.mode.precision]:
                 reason = "compiled code gave other features"
@@ -131,49 +136,53 @@ def modes(runtime: Runtime, wish: Precision) -> list[Mode]:
     return [low, _FOLDED, PLAIN] if runtime.precision is Precision.bfloat16 and runtime.device is not Device.mps else [_FOLDED, PLAIN]
 
 
-def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, runtime: Runtime, wish: Precision) -> tuple[Chain, str | None]:
+def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team: Team, wish: Precision) -> tuple[Chain, str | None]:
     """The fastest mode whose features agree with the trunk's own on a few images.
 
     Args:
-        trunk: on the runtime's device.
+        trunk: on the team's device.
         boundaries: where the chain begins, where it gives something, and where it ends.
         crossing: of a few images, at the first boundary.
-        runtime: where to compute.
+        team: who computes.
         wish: what the user asked for.
 
     Returns:
         The chain in that mode, and what was wrong with a faster one, if anything.
     """
-    tried = modes(runtime, wish)
-    if tried == [PLAIN]:
-        return Chain(trunk, boundaries, PLAIN, runtime), None
+    runtime = team.runtime
     plain = Chain(trunk, boundaries, PLAIN, runtime)
-    wanted = plain.run(crossing)[-1]
-    best, best_s, note = plain, float("inf"), None
-    for mode in tried:
-        chain = plain if mode == PLAIN else Chain(trunk, boundaries, mode, runtime)
+    if wish is Precision.float32:
+        return plain, None
+    pieces = list(zip(*(part.chunk(team.num_threads) for part in crossing), strict=True))
+
+    def run(chain: Chain) -> tuple[Crossing, float]:
         started = time.perf_counter()
-        apart = _apart(chain.run(crossing)[-1], wanted)
-        first_s = time.perf_counter() - started
-        if not apart <= CLOSE[mode.precision]:
-            note = f"{mode} was {apart:.1%} off"
-            continue
-        if first_s < best_s * _HOPELESS and (seconds := _seconds(chain, crossing)) * _CLEARLY < best_s:
+        ends = [found[-1] for found in team.map(chain.run, pieces)]
+        return tuple(torch.cat(parts) for parts in zip(*ends, strict=True)), time.perf_counter() - started
+
+    wanted, plain_s = run(plain)
+    best, best_s, note = plain, float("inf"), None
+    forms: dict[bool, nn.Module] = {}
+    for mode in modes(runtime, wish):
+        chain, first_s = plain, plain_s
+        if mode != PLAIN:
+            chain = Chain(trunk, boundaries, mode, runtime, forms)
+            found, first_s = run(chain)
+            if not (apart := _apart(found, wanted)) <= CLOSE[mode.precision]:
+                note = f"{mode} was {apart:.1%} off"
+                continue
+        if first_s < best_s * _HOPELESS and (seconds := run(chain)[1]) * _CLEARLY < best_s:
             best, best_s = chain, seconds
     return best, note
 
 
-def _seconds(chain: Chain, crossing: Crossing) -> float:
-    started = time.perf_counter()
-    chain.run(crossing)
-    return time.perf_counter() - started
-
-
-def _in_form(trunk: nn.Module, mode: Mode) -> nn.Module:
-    """A copy, since the network's own modules go on to train in a form of their own."""
-    twin = folded(trunk) if mode.is_folded else copy.deepcopy(trunk).eval()
-    layout: Any = torch.channels_last if mode.is_channels_last else torch.contiguous_format
-    return twin.to(memory_format=layout)
+def _in_form(trunk: nn.Module, mode: Mode, forms: dict[bool, nn.Module]) -> nn.Module:
+    """A copy, since the network's own modules go on to train in a form of their own; modes of one form share it."""
+    if mode.is_folded not in forms:
+        twin = folded(trunk) if mode.is_folded else copy.deepcopy(trunk).eval()
+        layout: Any = torch.channels_last if mode.is_channels_last else torch.contiguous_format
+        forms[mode.is_folded] = twin.to(memory_format=layout)
+    return forms[mode.is_folded]
 
 
 def _apart(found: Crossing, wanted: Crossing) -> float:

@@ -4,16 +4,19 @@ The step between the backbone and training. N images are read in batches, so mem
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from harness.config import Precision
+from harness.config import Device, Precision
+from harness.data.transforms import PixelDataset
 from harness.errors import StoreError
 from harness.features.bank import Bank, InMemory
 from harness.features.mode import Chain, choose
@@ -33,8 +36,6 @@ IN_MEMORY_MIB = 1024
 DECODED = "decoded"
 """The mode of rows that are images."""
 
-BATCH_SIZE = 32
-"""Images that go through a trunk together."""
 _MIB = 2**20
 
 
@@ -92,44 +93,55 @@ def fill(bank: Bank, wish: Wish, shelf: Shelf, precision: Precision) -> None:
         _run(bank, trial, source, keep, shelf)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    crossing: Crossing
-    """At the boundary where the pass starts, on the device."""
-    pixels_BE: npt.NDArray[np.uint8] | None
-    """The images themselves, where they were decoded for this pass."""
-    waited_s: float
+_Piece = Callable[[], npt.NDArray[np.uint8] | Crossing]
+"""A few images of a pass: gives what crosses the boundary where the pass starts as it was kept, or, decoded, pixels (B, S, S, 3)."""
 
 
 class _Source:
-    """What a pass reads: kept rows, or images that other processes decode meanwhile."""
+    """What a pass reads: kept rows or images.
+
+    On a processor whoever computes a piece decodes it first, so that no core ever waits. Beside an accelerator other
+    processes decode meanwhile, and where images change at random too, since that takes global generators of its own.
+    """
 
     def __init__(self, bank: Bank, start: int) -> None:
         self.bank = bank
         self.start = start
         self.decodes = start not in bank
         self.num_images = len(bank.view.images)
-        self._batches = self._decoded() if self.decodes else self._kept()
-        self.first = next(self._batches)
+        self._pieces = iter(self._images() if self.decodes else self._kept())
+        self.first = next(self._pieces)
 
-    def __iter__(self) -> Iterator[_Batch]:
+    def __iter__(self) -> Iterator[_Piece]:
         yield self.first
-        yield from self._batches
+        yield from self._pieces
 
-    def _kept(self) -> Iterator[_Batch]:
-        for start in range(0, self.num_images, BATCH_SIZE):
-            yield _Batch(self.bank.read(self.start, slice(start, start + BATCH_SIZE)), None, 0.0)
+    def _kept(self) -> Iterator[_Piece]:
+        size = self.bank.team.piece
+        for start in range(0, self.num_images, size):
+            rows = self.bank.raw(self.start, slice(start, start + size))
+            yield partial(lambda found: found, rows)
 
-    def _decoded(self) -> Iterator[_Batch]:
-        decoded = iter(self.bank.runtime.load(self.bank.view.pixels(), BATCH_SIZE))
-        while True:
-            asked = time.perf_counter()
-            pixels_BHWC = next(decoded, None)
-            if pixels_BHWC is None:
-                return
-            waited_s = time.perf_counter() - asked
-            crossing = self.bank.enter(0, (pixels_BHWC.permute(0, 3, 1, 2),))
-            yield _Batch(crossing, pixels_BHWC.reshape(len(pixels_BHWC), -1).numpy(), waited_s)
+    def _images(self) -> Iterator[_Piece]:
+        size, pixels, runtime = self.bank.team.piece, self.bank.view.pixels(), self.bank.team.runtime
+        if runtime.device is Device.cpu and self.bank.view.number is None:
+            for start in range(0, self.num_images, size):
+                yield partial(_decode, pixels, range(start, min(start + size, self.num_images)))
+        else:
+            for pixels_BHWC in runtime.load(pixels, size):
+                yield partial(lambda found: found, pixels_BHWC.numpy())
+
+    def enter(self, piece: _Piece) -> tuple[Crossing, npt.NDArray[np.uint8] | None]:
+        """The crossing on the device, and the rows of pixels where they are new."""
+        found = piece()
+        if isinstance(found, tuple):
+            return self.bank.enter(self.start, found), None
+        pixels_BHWC = torch.from_numpy(found)
+        return self.bank.enter(0, (pixels_BHWC.permute(0, 3, 1, 2),)), found.reshape(len(found), -1)
+
+
+def _decode(pixels: PixelDataset, indices: range) -> npt.NDArray[np.uint8]:
+    return np.stack([pixels[index] for index in indices])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +160,13 @@ class _Trial:
 def _try(bank: Bank, source: _Source, targets: Sequence[int], precision: Precision) -> _Trial:
     if not targets:
         return _Trial(targets, None, None, [], [])
-    num = min(BATCH_SIZE, max(4, source.num_images // 100))
-    few = tuple(part[:num] for part in source.first.crossing)
-    chain, note = choose(bank.trunk, [source.start, *targets], few, bank.runtime, precision)
-    timed = chain.timed(few)
-    seconds = [taken / len(few[0]) for _, taken in timed]
-    slow = chain.compile_if_it_pays(source.first.crossing, source.num_images, sum(seconds))
+    first, _ = source.enter(source.first)
+    num_images = max(4, source.num_images // 100)
+    crossing = tuple(part[:num_images] for part in first)
+    chain, note = choose(bank.trunk, [source.start, *targets], crossing, bank.team, precision)
+    timed = chain.timed(crossing)
+    seconds = [taken / len(crossing[0]) for _, taken in timed]
+    slow = chain.compile_if_it_pays(first, source.num_images, sum(seconds))
     return _Trial(targets, chain, note or slow, [crossing for crossing, _ in timed], seconds)
 
 
@@ -171,9 +184,7 @@ def _worth_keeping(trial: _Trial, source: _Source, must: AbstractSet[int], store
             layouts[boundary], since_s = layout, 0.0
     if source.decodes:
         side = source.bank.view.preprocess.image_size
-        pixels = Layout.of((source.first.crossing[0].new_empty((1, 3, side, side)).byte(),))
-        assert pixels is not None
-        layouts[0] = pixels
+        layouts[0] = Layout(((3, side, side),), torch.uint8)
     keep: dict[int, Layout] = {}
     for boundary in sorted(layouts, reverse=True):
         total = source.num_images * sum(layout.row.num_bytes for layout in [*keep.values(), layouts[boundary]])
@@ -246,16 +257,26 @@ class _Spent:
 
 
 def _compute(trial: _Trial, source: _Source, keep: Mapping[int, Layout], writers: Mapping[int, EntryWriter | _Collected]) -> _Spent:
-    spent, started = _Spent(segments=dict.fromkeys(trial.targets, 0.0)), time.perf_counter()
-    total = -(-source.num_images // BATCH_SIZE)
-    for batch in track(source, "features", total):
-        spent.waited += batch.waited_s
-        if batch.pixels_BE is not None and 0 in writers:
-            writers[0].append(batch.pixels_BE)
-        timed = trial.chain.timed(batch.crossing) if trial.chain else []
-        for boundary, (crossing, taken_s) in zip(trial.targets, timed, strict=True):
-            spent.segments[boundary] += taken_s
-            if boundary in writers:
-                writers[boundary].append(keep[boundary].pack(crossing))
-    spent.total = source.first.waited_s + time.perf_counter() - started
+    team = source.bank.team
+    spent, started, starved_s = _Spent(segments=dict.fromkeys(trial.targets, 0.0)), time.perf_counter(), team.starved_s
+
+    def compute(piece: _Piece) -> tuple[npt.NDArray[np.uint8] | None, list[tuple[npt.NDArray[Any] | None, float]]]:
+        entering, pixels_BE = source.enter(piece)
+        timed = trial.chain.timed(entering) if trial.chain else []
+        packed = [
+            (keep[boundary].pack(crossing) if boundary in keep else None, taken_s)
+            for boundary, (crossing, taken_s) in zip(trial.targets, timed, strict=True)
+        ]
+        return pixels_BE, packed
+
+    total = -(-source.num_images // team.piece)
+    for pixels_BE, packed in track(team.map(compute, source), "features", total):
+        if pixels_BE is not None and 0 in writers:
+            writers[0].append(pixels_BE)
+        for boundary, (rows_BE, taken_s) in zip(trial.targets, packed, strict=True):
+            spent.segments[boundary] += taken_s / team.num_threads
+            if rows_BE is not None:
+                writers[boundary].append(rows_BE)
+    spent.total = time.perf_counter() - started
+    spent.waited = team.starved_s - starved_s
     return spent

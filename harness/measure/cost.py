@@ -85,7 +85,7 @@ def measure_timing(network: nn.Module, image_size: int, runtime: Runtime, cfg: M
         is_steady = _warm_up(lambda: _timed_ms(network, one, runtime), cfg.warm_up_s)
         latencies_ms = _repeat(lambda: _timed_ms(network, one, runtime), cfg.timing_s, _MIN_CALLS)
         network(many)
-        batches_ms = _repeat(lambda: _timed_ms(network, many, runtime), cfg.timing_s, 3)
+        batches_ms = _repeat(lambda: _timed_ms(network, many, runtime), cfg.timing_s, 1)
     return Timing(
         latency_ms_p50=statistics.median(latencies_ms),
         latency_ms_p95=statistics.quantiles(latencies_ms, n=20, method="inclusive")[-1],

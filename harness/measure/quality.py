@@ -1,4 +1,6 @@
-"""Quality from per-image log-probabilities, through scikit-learn. Both the sweep and the report call this; torch is not needed.
+"""Quality from per-image log-probabilities, under scikit-learn's names and equal to its values (a test compares them).
+
+Both the sweep and the report call this, so it needs neither torch nor scikit-learn, whose import takes seconds.
 
 Shapes: N images, C classes.
 """
@@ -8,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
 
 from harness.config import Metric
 from harness.errors import UndefinedMetricError
@@ -81,8 +82,8 @@ def per_class(log_probs_NC: FloatArray, labels_N: IntArray, num_classes: int) ->
 
 def confusion(log_probs_NC: FloatArray, labels_N: IntArray, num_classes: int) -> IntArray:
     """Images by true class (rows) and predicted class (columns), shape C x C."""
-    matrix = metrics.confusion_matrix(labels_N, log_probs_NC.argmax(axis=1), labels=np.arange(num_classes))
-    return np.asarray(matrix, dtype=np.int64)
+    cells_N = labels_N * num_classes + log_probs_NC.argmax(axis=1)
+    return np.bincount(cells_N, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _ratio(part: int, whole: int) -> float | None:
@@ -90,38 +91,45 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def _accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    return float(metrics.accuracy_score(labels_N, log_probs_NC.argmax(axis=1)))
+    return float(np.mean(log_probs_NC.argmax(axis=1) == labels_N))
 
 
 def _balanced_accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    _require_every_class(log_probs_NC, labels_N)
-    return float(metrics.recall_score(labels_N, log_probs_NC.argmax(axis=1), average="macro", zero_division=0.0))
+    return _mean_over_classes("recall", log_probs_NC, labels_N)
 
 
 def _precision_macro(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
     never = set(range(log_probs_NC.shape[1])) - set(log_probs_NC.argmax(axis=1).tolist())
     if never:
         raise UndefinedMetricError(f"precision does not exist for {len(never)} classes that were never predicted")
-    return float(metrics.precision_score(labels_N, log_probs_NC.argmax(axis=1), average="macro", zero_division=0.0))
+    return float(np.mean([found.precision for found in per_class(log_probs_NC, labels_N, log_probs_NC.shape[1])]))
 
 
-def _f1(average: str) -> Callable[[FloatArray, IntArray], float]:
-    def measure(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-        _require_every_class(log_probs_NC, labels_N)
-        return float(metrics.f1_score(labels_N, log_probs_NC.argmax(axis=1), average=average, zero_division=0.0))
+def _f1_macro(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+    return _mean_over_classes("f1", log_probs_NC, labels_N)
 
-    return measure
+
+def _f1_weighted(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
+    return _mean_over_classes("f1", log_probs_NC, labels_N, np.bincount(labels_N, minlength=log_probs_NC.shape[1]))
+
+
+def _mean_over_classes(name: str, log_probs_NC: FloatArray, labels_N: IntArray, weights_C: IntArray | None = None) -> float:
+    missing = log_probs_NC.shape[1] - len(np.unique(labels_N))
+    if missing:
+        raise UndefinedMetricError(f"{missing} classes have no image in this split")
+    values = [getattr(found, name) for found in per_class(log_probs_NC, labels_N, log_probs_NC.shape[1])]
+    return float(np.average(values, weights=weights_C))
 
 
 def _top5_accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
     num_classes = log_probs_NC.shape[1]
     if num_classes < 6:
         raise UndefinedMetricError(f"with {num_classes} classes every image is right among the five most likely")
-    return float(metrics.top_k_accuracy_score(labels_N, log_probs_NC, k=5, labels=np.arange(num_classes)))
+    best_N5 = np.argsort(log_probs_NC, axis=1, kind="stable")[:, -5:]
+    return float(np.mean((best_N5 == labels_N[:, None]).any(axis=1)))
 
 
 def _log_loss(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    # scikit-learn's log_loss takes probabilities and clips them; the logarithms are at hand and exact.
     return float(-log_probs_NC.astype(np.float64)[np.arange(len(labels_N)), labels_N].mean())
 
 
@@ -134,19 +142,13 @@ def _ece(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
     return float(np.abs(gaps).sum() / len(labels_N))
 
 
-def _require_every_class(log_probs_NC: FloatArray, labels_N: IntArray) -> None:
-    missing = log_probs_NC.shape[1] - len(np.unique(labels_N))
-    if missing:
-        raise UndefinedMetricError(f"{missing} classes have no image in this split")
-
-
 _METRICS: dict[str, Callable[[FloatArray, IntArray], float]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "precision_macro": _precision_macro,
     "recall_macro": _balanced_accuracy,
-    "f1_macro": _f1("macro"),
-    "f1_weighted": _f1("weighted"),
+    "f1_macro": _f1_macro,
+    "f1_weighted": _f1_weighted,
     "top5_accuracy": _top5_accuracy,
     "log_loss": _log_loss,
     "ece": _ece,

@@ -4,15 +4,20 @@ Shapes: B images of a batch, C classes.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
-from harness.config import Optimizer, Schedule, TrainConfig
+from harness.config import Optimizer, Precision, Schedule, TrainConfig
 from harness.errors import DivergedError
+from harness.team import Team
+from harness.transfer.network import Tail
 from harness.transfer.samples import Batch
 
 
@@ -22,7 +27,7 @@ class Learner:
 
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    loss: nn.Module
+    class_weights_C: Tensor | None
 
 
 def new_learner(network: nn.Module, cfg: TrainConfig, *, lr: float, num_steps: int, class_weights_C: Tensor | None) -> Learner:
@@ -34,10 +39,10 @@ def new_learner(network: nn.Module, cfg: TrainConfig, *, lr: float, num_steps: i
     ]
     optimizer = OPTIMIZERS[cfg.optimizer](groups, lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(cfg, num_steps))
-    return Learner(optimizer, schedule, nn.CrossEntropyLoss(weight=class_weights_C))
+    return Learner(optimizer, schedule, class_weights_C)
 
 
-def run_epoch(tail: nn.Module, batches: Iterable[Batch], learner: Learner) -> tuple[float, float]:
+def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, team: Team) -> tuple[float, float]:
     """One pass over the training samples, which are at the boundary that `tail` takes.
 
     Returns:
@@ -47,19 +52,49 @@ def run_epoch(tail: nn.Module, batches: Iterable[Batch], learner: Learner) -> tu
         DivergedError: the loss is not finite.
     """
     total_loss, hits, seen = 0.0, 0, 0
+    # Pieces gain nothing in bfloat16, where each would convert the weights again.
+    in_pieces = tail.network.train_precision is Precision.float32 and is_separable(tail)
     for crossing, labels_B in batches:
-        logits_BC = tail(*crossing)
-        loss = learner.loss(logits_BC, labels_B)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"train loss is {loss.item()}; try a lower train.lr.")
-        learner.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        size = team.piece if in_pieces else len(labels_B)
+        pieces = list(zip(*(torch.split(part, size) for part in (*crossing, labels_B)), strict=True))
+        loss, num_hits = _set_gradients(tail, pieces, learner.class_weights_C, team)
+        if not math.isfinite(loss):
+            raise DivergedError(f"train loss is {loss}; try a lower train.lr.")
         learner.optimizer.step()
         learner.schedule.step()
-        total_loss += loss.item() * len(labels_B)
-        hits += int((logits_BC.argmax(dim=1) == labels_B).sum())
+        total_loss += loss * len(labels_B)
+        hits += num_hits
         seen += len(labels_B)
     return total_loss / seen, hits / seen
+
+
+def is_separable(module: nn.Module) -> bool:
+    """Whether images of a batch do not influence each other and nothing is drawn at random, so that a batch may come in pieces."""
+    for part in module.modules():
+        drop_frac: Any = getattr(part, "p" if isinstance(part, _DropoutNd) else "drop_prob", 0.0)
+        if part.training and (isinstance(part, _BatchNorm) or drop_frac):
+            return False
+    return True
+
+
+def _set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, team: Team) -> tuple[float, int]:
+    """Set the gradients of a batch's mean loss, piece by piece. Returns the loss and the number of images labelled right."""
+    free = [parameter for parameter in tail.parameters() if parameter.requires_grad]
+    labels_B = torch.cat([piece[-1] for piece in pieces])
+    share = 1.0 / (len(labels_B) if class_weights_C is None else class_weights_C[labels_B].sum())
+
+    def compute(piece: Sequence[Tensor]) -> tuple[float, int, Sequence[Tensor | None]]:
+        *entering, labels = piece
+        logits = tail(*entering)
+        loss = share * functional.cross_entropy(logits, labels, weight=class_weights_C, reduction="sum")
+        return loss.item(), int((logits.argmax(dim=1) == labels).sum()), torch.autograd.grad(loss, free, allow_unused=True)
+
+    # One piece is computed here, with all cores on each operation.
+    losses, hits, gradients = zip(*(team.map(compute, pieces) if len(pieces) > 1 else map(compute, pieces)), strict=True)
+    for parameter, *parts in zip(free, *gradients, strict=True):
+        found = [part for part in parts if part is not None]
+        parameter.grad = sum(found[1:], start=found[0]) if found else None
+    return math.fsum(losses), sum(hits)
 
 
 def lr_factor(cfg: TrainConfig, num_steps: int) -> Callable[[int], float]:

@@ -1,28 +1,16 @@
-"""A backbone with a new head, and the head's two ways to start: at random or solved.
+"""A backbone with a new head, and the part of both behind a boundary.
 
-Shapes: B images, N images of a split, C classes, D features, H, W pixels.
+Shapes: B images, C classes, D features, H, W pixels.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.special import log_softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from harness.config import Head, Precision, TrainConfig
 from harness.runtime import Runtime
-
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.int64]
-
-_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Inverse L2 strengths tried for the solved head, weakest fit first; the best is chosen by log loss on val."""
 
 
 class Network(nn.Module):
@@ -85,42 +73,3 @@ def _forked_rng(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def solve_head(
-    head: nn.Linear, train_ND: FloatArray, train_labels_N: IntArray, val_ND: FloatArray, val_labels_N: IntArray, *, class_weights: bool
-) -> None:
-    """Put the head at the multinomial logistic regression on fixed features, its L2 strength chosen by val log loss.
-
-    Features are standardised for the fit, and the scaling is folded into the head's weights afterwards.
-    """
-    mean_D, scale_D = train_ND.mean(axis=0), train_ND.std(axis=0)
-    scale_D = np.where(scale_D > 0, scale_D, 1.0)
-    inputs_ND = (train_ND - mean_D) / scale_D
-    model = LogisticRegression(max_iter=300, warm_start=True, class_weight="balanced" if class_weights else None)
-    fits = []
-    for strength in _STRENGTHS:
-        model.set_params(C=strength)
-        with warnings.catch_warnings():
-            # An unconverged fit is still a start, and its val loss says whether it is a good one.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(inputs_ND, train_labels_N)
-        fits.append(_unscaled(model.coef_, model.intercept_, mean_D, scale_D))
-    weight_CD, bias_C = min(fits, key=lambda found: _log_loss(found[0], found[1], val_ND, val_labels_N))
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(weight_CD))
-        head.bias.copy_(torch.from_numpy(bias_C))
-
-
-def _unscaled(coef_CD: FloatArray, intercept_C: FloatArray, mean_D: FloatArray, scale_D: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weights and bias that act on features as they are; one row per class."""
-    if len(coef_CD) == 1:  # scikit-learn keeps one row for two classes; the softmax of (-z/2, z/2) is its sigmoid
-        halves_C1 = np.asarray([[-0.5], [0.5]])
-        coef_CD, intercept_C = halves_C1 @ coef_CD, halves_C1[:, 0] * intercept_C
-    weight_CD = coef_CD / scale_D
-    return weight_CD, intercept_C - weight_CD @ mean_D
-
-
-def _log_loss(weight_CD: FloatArray, bias_C: FloatArray, features_ND: FloatArray, labels_N: IntArray) -> float:
-    log_probs_NC = log_softmax(features_ND @ weight_CD.T + bias_C, axis=1)
-    return float(-log_probs_NC[np.arange(len(labels_N)), labels_N].mean())

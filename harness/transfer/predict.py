@@ -9,17 +9,20 @@ import torch
 from torch import nn
 
 from harness.progress import track
-from harness.transfer.samples import Samples
+from harness.team import Team
+from harness.transfer.samples import Batch, Samples
 
 FloatArray = npt.NDArray[np.float32]
 
-BATCH_SIZE = 32
 
-
-@torch.inference_mode()
-def log_probabilities(tail: nn.Module, samples: Samples, what: str) -> FloatArray:
+def log_probabilities(tail: nn.Module, samples: Samples, team: Team, what: str) -> FloatArray:
     """Log-probabilities of every sample, shape N x C, computed in float32 from the logits; `tail` takes the samples' boundary."""
     tail.eval()
     num_images = len(samples.labels_N)
-    batches = track(samples.batches(np.arange(num_images), BATCH_SIZE, seed=0), what, -(-num_images // BATCH_SIZE))
-    return np.concatenate([torch.log_softmax(tail(*crossing).float(), dim=1).cpu().numpy() for crossing, _ in batches])
+
+    @torch.inference_mode()  # holds for the thread that computes
+    def compute(batch: Batch) -> FloatArray:
+        return torch.log_softmax(tail(*batch[0]).float(), dim=1).cpu().numpy()
+
+    batches = samples.batches(np.arange(num_images), team.piece, seed=0)
+    return np.concatenate(list(track(team.map(compute, batches), what, -(-num_images // team.piece))))

@@ -47,7 +47,7 @@ class KeptSamples:
     labels_N: IntArray
 
     def batches(self, order_N: IntArray, batch_size: int, seed: int) -> Iterator[Batch]:
-        runtime = self.banks[0].runtime
+        runtime = self.banks[0].team.runtime
         view_N = np.random.default_rng(seed).integers(len(self.banks), size=len(order_N))
         for start in range(0, len(order_N), batch_size):
             chosen_B = order_N[start : start + batch_size]
@@ -73,7 +73,7 @@ class DecodedSamples:
     boundary: int = 0
 
     def batches(self, order_N: IntArray, batch_size: int, seed: int) -> Iterator[Batch]:
-        runtime = self.bank.runtime
+        runtime = self.bank.team.runtime
         pixels = PixelDataset(self.images, train_transform(self.bank.view.preprocess, self.augment))
         decoded = runtime.load(pixels, batch_size, order_N.tolist(), seed)
         for start, pixels_BHWC in zip(range(0, len(order_N), batch_size), decoded, strict=True):

@@ -18,7 +18,7 @@ from harness.features.cut import CutTrunk, cut
 from harness.features.provide import Shelf, Wish, fill
 from harness.features.store import FeatureStore
 from harness.features.view import View
-from harness.runtime import Runtime
+from harness.team import Team
 from harness.transfer.samples import DecodedSamples, KeptSamples, Samples
 
 SPLITS = ("train", "val", "test")
@@ -35,6 +35,10 @@ class Supply:
     """Train, val and test, in this order, without augmentation."""
     views: tuple[Bank, ...]
     """Train, once for each augmented view that is kept."""
+
+    @property
+    def team(self) -> Team:
+        return self.plain.team
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -69,7 +73,7 @@ def supply(
     dataset: Dataset,
     cfg: TrainConfig,
     *,
-    runtime: Runtime,
+    team: Team,
     precision: Precision,
     store: FeatureStore,
     frozen: AbstractSet[int],
@@ -78,10 +82,10 @@ def supply(
     """Find or compute what a job reads.
 
     Args:
-        backbone: with a trunk as it was loaded, on the runtime's device.
+        backbone: with a trunk as it was loaded, on the team's device.
         dataset: whose splits are read.
         cfg: the recipe.
-        runtime: where to compute.
+        team: who computes.
         precision: what the user asked for.
         store: where rows are looked for and kept.
         frozen: how many blocks are fixed, in each phase.
@@ -94,9 +98,9 @@ def supply(
     images = [image for name in SPLITS for image in getattr(dataset, name).images]
 
     def filled(view: View, *, final: bool) -> Bank:
-        bank = Bank(view, trunk, runtime)
+        bank = Bank(view, trunk, team)
         boundaries = {0, *starts, *on_the_way, trunk.last} - {0}
-        addresses = {k: feature_address(view, digests, k, runtime.device, precision) for k in boundaries} | {0: pixel_address(view)}
+        addresses = {k: feature_address(view, digests, k, team.runtime.device, precision) for k in boundaries} | {0: pixel_address(view)}
         fill(bank, Wish(starts - {trunk.last}, final, on_the_way), Shelf(store, addresses), precision)
         return bank
 

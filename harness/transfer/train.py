@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.backbones.backbone import Backbone, Block, WeightsSource
 from harness.config import Augment, BatchNorm, HeadInit, TrainConfig
@@ -26,9 +26,10 @@ from harness.transfer.freeze import FreezePlan, apply_freeze, check_frozen, froz
 from harness.transfer.heads import Arm, HeadData, train_heads
 from harness.transfer.keeper import Keeper
 from harness.transfer.loop import new_learner, run_epoch
-from harness.transfer.network import Network, Tail, new_head, solve_head
+from harness.transfer.network import Network, Tail, new_head
 from harness.transfer.predict import log_probabilities
 from harness.transfer.samples import Samples
+from harness.transfer.solve import solve
 from harness.transfer.supply import Supply
 
 FloatArray = npt.NDArray[np.float32]
@@ -170,13 +171,13 @@ class _Run:
             order_N = rng.permutation(len(train.labels_N))[:num_images]
             batches = train.batches(order_N, cfg.batch_size, seed=int(rng.integers(2**31)))
             what = f"phase {phase.number}, epoch {number} of {phase.epochs}"
-            train_loss, train_accuracy = run_epoch(tail, track(batches, what, num_batches), learner)
+            train_loss, train_accuracy = run_epoch(tail, track(batches, what, num_batches), learner, self.supply.team)
             self.evaluate(val, val_tail, phase=phase.number, lr=phase.lr, train_loss=train_loss, train_accuracy=train_accuracy)
 
     def evaluate(self, val: Samples, tail: Tail, **seen: Any) -> None:
         """Add a point to the curve: val as it is now, beside what the epoch saw of its own training batches."""
         epoch = self.next_epoch
-        log_probs_NC = log_probabilities(tail, val, f"epoch {epoch}: val")
+        log_probs_NC = log_probabilities(tail, val, self.supply.team, f"epoch {epoch}: val")
         values, _ = quality(log_probs_NC, val.labels_N)
         loss, accuracy = values["log_loss"], values["accuracy"]
         assert loss is not None
@@ -209,7 +210,7 @@ class _Run:
             chosen_epoch=self.keeper.chosen_epoch,
             unchanged=unchanged,
             val_log_probs_NC=self.keeper.val_log_probs_NC,
-            train_log_probs_NC=log_probabilities(self.tail(train), train, "predictions on train"),
+            train_log_probs_NC=log_probabilities(self.tail(train), train, self.supply.team, "predictions on train"),
             train_s=shared_s + time.perf_counter() - started,
         )
 
@@ -218,26 +219,25 @@ def predict(fitted: Fitted, supply: Supply, split: str) -> FloatArray:
     """Log-probabilities of a split under a fitted network, from the nearest kept rows that are still the network's own."""
     samples = supply.split(split, fitted.unchanged)
     tail = Tail(fitted.network, supply.trunk.segment(samples.boundary, supply.trunk.last))
-    return log_probabilities(tail, samples, f"predictions on {split}")
+    return log_probabilities(tail, samples, supply.team, f"predictions on {split}")
 
 
 def _start_solved(runs: Sequence[_Run], supply: Supply) -> None:
     """The solution depends on no seed and no learning rate: one for all."""
     task, features_ND = runs[0].task, supply.plain.final()
     num_train, num_val = len(task.dataset.train), len(task.dataset.val)
-    head = runs[0].network.head
-    assert isinstance(head, nn.Linear)
-    solve_head(
-        head,
+    weights_C = class_weights(task)
+    solution = solve(
         features_ND[:num_train],
         task.dataset.train.labels,
         features_ND[num_train : num_train + num_val],
         task.dataset.val.labels,
-        class_weights=task.cfg.class_weights,
+        np.ones(task.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
     )
+    state = {"weight": torch.from_numpy(solution.weight_CD), "bias": torch.from_numpy(solution.bias_C)}
     val = supply.split("val", supply.trunk.last)
     for run in runs:
-        run.network.head.load_state_dict(head.state_dict())
+        run.network.head.load_state_dict(state)
         run.evaluate(val, run.tail(val), phase=1)
 
 

@@ -31,9 +31,6 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that the command line spans. Ends the program with the sweep's exit status."""
-        from harness.isolate import warm_up
-
-        warm_up()
         combinations = self._combinations(arguments)
         composed = [(self.context.config_loader.load_sweep_config(self.config, overrides), overrides) for overrides in combinations]
         # Only now: what is imported here needs seconds, and a wrong key should be told at once.

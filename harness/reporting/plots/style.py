@@ -70,6 +70,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     """Write `name.svg` and `name.png`; return the SVG for a page that holds several."""
     svg, png = io.StringIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # the places are found; finding them again would take as long
     figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
     for suffix, content in (("svg", svg.getvalue().encode()), ("png", png.getvalue())):
         with atomic_write(folder / f"{name}.{suffix}") as temporary:

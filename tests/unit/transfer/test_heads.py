@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from harness.config import Head, HeadInit, Optimizer, Schedule, TrainConfig
 from harness.measure.quality import quality
@@ -56,9 +57,9 @@ def _plain(arm: Arm, data: HeadData, cfg: TrainConfig) -> tuple[list[tuple[float
         total, hits = 0.0, 0
         for batch_B in torch.split(torch.randperm(len(labels_N), generator=order), cfg.batch_size):
             logits_BC = head(features_ND[batch_B])
-            loss = learner.loss(logits_BC, labels_N[batch_B])
+            loss = functional.cross_entropy(logits_BC, labels_N[batch_B], weight=weights_C)
             learner.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             learner.optimizer.step()
             learner.schedule.step()
             total += loss.item() * len(batch_B)

@@ -17,10 +17,10 @@ from harness.errors import DivergedError, FrozenChangedError
 from harness.features.store import FeatureStore
 from harness.measure.quality import quality
 from harness.runtime import Runtime
+from harness.team import Team
 from harness.transfer import loop
 from harness.transfer.depth import parse_freeze
 from harness.transfer.loop import new_learner
-from harness.transfer.network import solve_head
 from harness.transfer.supply import Supply, supply
 from harness.transfer.train import Fitted, Task, fit, phases_of
 
@@ -52,7 +52,7 @@ class Fit:
             task.backbone,
             task.dataset,
             task.cfg,
-            runtime=task.runtime,
+            team=Team(task.runtime),
             precision=Precision.float32,
             store=store,
             frozen={phase.plan.num_frozen_blocks for phase in phases_of(task.backbone, task.depth, task.cfg)},
@@ -201,22 +201,6 @@ def test_the_solved_head_needs_no_step(train: Fit) -> None:
     fitted = train("all", replace(QUICK, epochs=0))
     assert [point.epoch for point in fitted.curve] == [0]
     assert np.mean(fitted.train_log_probs_NC.argmax(axis=1) == train.dataset.train.labels) >= 0.9
-
-
-def test_a_solved_head_of_two_classes_gives_the_sigmoid() -> None:
-    """scikit-learn keeps one row of weights for two classes; the head has two, with the same probabilities."""
-    from sklearn.linear_model import LogisticRegression
-
-    generator = np.random.default_rng(0)
-    features = generator.normal(size=(60, 5)).astype(np.float32) * 3 + 1
-    labels = (features[:, 0] + generator.normal(size=60) > 1).astype(np.int64)
-    head = torch.nn.Linear(5, 2)
-    solve_head(head, features, labels, features, labels, class_weights=False)
-    with torch.no_grad():
-        ours = torch.softmax(head(torch.from_numpy(features)), dim=1).numpy()
-    scaled = (features - features.mean(axis=0)) / features.std(axis=0)
-    oracle = LogisticRegression(C=1.0, max_iter=300).fit(scaled, labels).predict_proba(scaled)
-    np.testing.assert_allclose(ours, oracle, atol=2e-3)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
