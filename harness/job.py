@@ -127,12 +127,18 @@ def _provided(supplied: Supply, fitted: Fitted) -> dict[str, Any]:
     return {
         "trained_from": "images" if train.boundary == 0 else blocks[train.boundary - 1].name,
         "prefix_mode": next((about["mode"] for about in used if about["mode"] != DECODED), None),
-        "prefix_note": next((effort.note for effort in efforts if effort.note), None),
+        "prefix_note": next((effort.note for effort in efforts if effort.note), None) or _uncut(supplied, fitted),
         "num_prefix_images": sum(effort.num_passed for effort in efforts),
         "input_wait_frac": max(waits, default=None),
         "kept_mib": sum(effort.predicted_mib for effort in efforts),
         "features_s": max((about["seconds"] for about in used), default=0.0),
     }
+
+
+def _uncut(supplied: Supply, fitted: Fitted) -> str | None:
+    if fitted.plan.num_frozen_blocks in {0, supplied.trunk.last, supplied.trunk.nearest(fitted.plan.num_frozen_blocks)}:
+        return None
+    return "no clean cut at this depth: the frozen part ran again for every epoch"
 
 
 def _quality(fitted: Fitted, dataset: Dataset) -> tuple[dict[str, Any], dict[str, str]]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -89,7 +89,9 @@ def fill(bank: Bank, wish: Wish, shelf: Shelf, precision: Precision) -> None:
     targets = sorted(k for k in wish.starts | wish.passing | must if k > source.start and k not in bank)
     trial = _try(bank, source, targets, precision)
     keep = _worth_keeping(trial, source, must, shelf.store)
-    if missing & keep.keys():
+    if not any(keep.keys() - {0}):
+        trial = replace(trial, targets=[], chain=None)  # only images, if anything
+    if missing & keep.keys() or (wish.starts and 0 in keep):
         _run(bank, trial, source, keep, shelf)
 
 
@@ -166,7 +168,7 @@ def _try(bank: Bank, source: _Source, targets: Sequence[int], precision: Precisi
     chain, note = choose(bank.trunk, [source.start, *targets], crossing, bank.team, precision)
     timed = chain.timed(crossing)
     seconds = [taken / len(crossing[0]) for _, taken in timed]
-    slow = chain.compile_if_it_pays(first, source.num_images, sum(seconds))
+    slow = None if precision is Precision.float32 else chain.compile_if_it_pays(first, source.num_images, sum(seconds))
     return _Trial(targets, chain, note or slow, [crossing for crossing, _ in timed], seconds)
 
 
@@ -210,10 +212,11 @@ class _Collected:
 
 def _run(bank: Bank, trial: _Trial, source: _Source, keep: Mapping[int, Layout], shelf: Shelf) -> None:
     num_images, effort = source.num_images, bank.effort
-    effort.predicted_mib = sum(num_images * layout.row.num_bytes for layout in keep.values()) / _MIB
     effort.note, effort.num_passed = trial.note, num_images if trial.targets else 0
     with ExitStack() as publishing:
         writers = {k: _writer(publishing, shelf, k, layout, num_images) for k, layout in keep.items()}
+        stored = [keep[k] for k, writer in writers.items() if isinstance(writer, EntryWriter)]
+        effort.predicted_mib = sum(num_images * layout.row.num_bytes for layout in stored) / _MIB
         spent_s = _compute(trial, source, keep, writers)
         before_s = 0.0 if source.decodes else bank.about(source.start)["seconds"]
         for boundary, layout in keep.items():

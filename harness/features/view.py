@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harness.backbones.backbone import Preprocess
 from harness.config import Augment
 from harness.data.dataset import ImageRef
-from harness.data.transforms import PixelDataset, Transform, eval_transform, train_transform
+from harness.data.transforms import PixelDataset, Transform, train_transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class View:
     preprocess: Preprocess
     augment: Augment = Augment.none
     number: int | None = None
-    """Which of several looks at the same images, where `augment` changes them at random; it decides the changes."""
+    """Which of several kept looks at images that `augment` changes at random; it decides the changes. None: they are drawn anew."""
 
     @property
     def transform(self) -> Transform:
-        return eval_transform(self.preprocess) if self.number is None else train_transform(self.preprocess, self.augment)
+        return train_transform(self.preprocess, self.augment)
 
     def pixels(self) -> PixelDataset:
         """The images as the backbone sees them, before normalisation."""

@@ -64,7 +64,7 @@ class Candidate:
     true_log_prob_SN: FloatArray
     """Log-probability (nats) that each seed gave to the true class of each val image."""
     timed: tuple[Row, ...]
-    """Rows of every candidate that is the same network at inference."""
+    """Rows of every candidate that is the same network at inference, one for each time that it was timed."""
 
     @property
     def row(self) -> Row:
@@ -159,10 +159,10 @@ def _candidates(study: Study, rows: Sequence[Row]) -> tuple[tuple[Candidate, ...
     ordered = [sorted(group, key=lambda row: row.seed) for group in groups.values()]
     names = labels([group[0] for group in ordered])
     first = (ordered[0][0], study.val_predictions(ordered[0][0].job_id))
-    by_network: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    by_network: dict[tuple[object, ...], dict[str, Row]] = defaultdict(dict)
     for row in rows:
-        by_network[_network(row)].append(row)
-    timed = {network: tuple(same) for network, same in by_network.items()}
+        by_network[_network(row)].setdefault(row.timed_by or row.job_id, row)  # jobs of a sweep share one timing, which counts once
+    timed = {network: tuple(same.values()) for network, same in by_network.items()}
     candidates = [_candidate(study, name, group, first, timed[_network(group[0])]) for name, group in zip(names, ordered, strict=True)]
     return tuple(candidates), first[1].labels_N
 

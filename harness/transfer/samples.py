@@ -5,18 +5,19 @@ Between the banks and the loop. Shapes: N samples, B samples of a batch.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 
-from harness.config import Augment
-from harness.data.dataset import ImageRef
-from harness.data.transforms import PixelDataset, train_transform
+from harness.data.transforms import normalise
 from harness.features.bank import Bank
 from harness.features.rows import Crossing
+from harness.features.view import View
+from harness.team import Team
 
 IntArray = npt.NDArray[np.int64]
 
@@ -64,18 +65,20 @@ class KeptSamples:
 
 @dataclass(frozen=True, slots=True)
 class DecodedSamples:
-    """Images that other processes decode, and change at random, anew in every epoch."""
+    """Images that other processes decode meanwhile. With several views of the same images, one is drawn per sample."""
 
-    bank: Bank
-    images: Sequence[ImageRef]
+    team: Team
+    views: Sequence[View]
+    rows_N: IntArray
     labels_N: IntArray
-    augment: Augment = Augment.none
     boundary: int = 0
 
     def batches(self, order_N: IntArray, batch_size: int, seed: int) -> Iterator[Batch]:
-        runtime = self.bank.team.runtime
-        pixels = PixelDataset(self.images, train_transform(self.bank.view.preprocess, self.augment))
-        decoded = runtime.load(pixels, batch_size, order_N.tolist(), seed)
+        runtime, num_images = self.team.runtime, len(self.views[0].images)
+        view_N = np.random.default_rng(seed).integers(len(self.views), size=len(order_N))
+        looks: ConcatDataset[Any] = ConcatDataset([view.pixels() for view in self.views])
+        decoded = runtime.load(looks, batch_size, (view_N * num_images + self.rows_N[order_N]).tolist(), seed)
         for start, pixels_BHWC in zip(range(0, len(order_N), batch_size), decoded, strict=True):
             labels_B = torch.from_numpy(self.labels_N[order_N[start : start + batch_size]])
-            yield self.bank.enter(0, (pixels_BHWC.permute(0, 3, 1, 2),)), runtime.send(labels_B)
+            images_BCHW = normalise(runtime.send(pixels_BHWC), self.views[0].preprocess)
+            yield (images_BCHW,), runtime.send(labels_B)

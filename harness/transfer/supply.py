@@ -48,24 +48,22 @@ class Supply:
         """What an epoch trains on: rows from the nearest kept boundary not behind `boundary`, or images."""
         if self.augment is Augment.none:
             return self.split("train", boundary)
-        return _samples(self.views, boundary, self.dataset.train, 0) or _decoded(self.plain, self.dataset.train, self.augment)
+        if self.views:
+            return _samples(self.views, boundary, self.dataset.train, first=0)
+        anew = View(self.dataset.train.images, self.plain.view.preprocess, self.augment)
+        return DecodedSamples(self.team, [anew], np.arange(len(self.dataset.train)), self.dataset.train.labels)
 
     def split(self, name: str, boundary: int) -> Samples:
         """A split as it is: rows from the nearest kept boundary not behind `boundary`, or images."""
-        split: Split = getattr(self.dataset, name)
         first = sum(len(getattr(self.dataset, before)) for before in SPLITS[: SPLITS.index(name)])
-        return _samples((self.plain,), boundary, split, first) or _decoded(self.plain, split, Augment.none)
+        return _samples((self.plain,), boundary, getattr(self.dataset, name), first)
 
 
-def _samples(banks: Sequence[Bank], boundary: int, split: Split, first: int) -> Samples | None:
-    nearest = min((bank.nearest(boundary) for bank in banks), default=None)
-    if nearest is None or any(nearest not in bank for bank in banks):
-        return None
-    return KeptSamples(banks, nearest, first + np.arange(len(split)), split.labels)
-
-
-def _decoded(bank: Bank, split: Split, augment: Augment) -> Samples:
-    return DecodedSamples(bank, split.images, split.labels, augment)
+def _samples(banks: Sequence[Bank], boundary: int, split: Split, first: int) -> Samples:
+    nearest, rows_N = min(bank.nearest(boundary) for bank in banks), first + np.arange(len(split))
+    if all(nearest in bank for bank in banks):
+        return KeptSamples(banks, nearest, rows_N, split.labels)
+    return DecodedSamples(banks[0].team, [bank.view for bank in banks], rows_N, split.labels)
 
 
 def supply(

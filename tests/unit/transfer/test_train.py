@@ -114,7 +114,7 @@ def test_training_on_kept_rows_equals_running_the_frozen_part_again(train: Fit, 
 def test_the_frozen_part_runs_again_for_every_epoch_where_nothing_is_kept(train: Fit) -> None:
     """Images that change at random in every epoch go through the whole network; a flip that never happens changes nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.transfer.samples.train_transform", lambda preprocess, _augment: eval_transform(preprocess))
+        patch.setattr("harness.features.view.train_transform", lambda preprocess, _augment: eval_transform(preprocess))
         streamed = train("all", replace(QUICK, augment=Augment.flip))
     kept = train("all")
     assert streamed.curve[0].val_loss == kept.curve[0].val_loss
@@ -132,6 +132,13 @@ def test_views_are_kept_and_drawn_from(train: Fit, tmp_path: Path) -> None:
     looks = [bank.final() for bank in first.views]
     assert not np.allclose(looks[0], looks[1])
     assert np.array_equal(looks[0], again.views[0].final())
+    start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
+    kept = train("0.5", cfg)
+    train.backbone.trunk.load_state_dict(start)
+    decoded = train("0.5", cfg, NO_STORE)
+    for point, same in zip(kept.curve, decoded.curve, strict=True):
+        assert point.val_loss == pytest.approx(same.val_loss, rel=1e-3, abs=1e-6), "the same two looks, kept or decoded again"
+    train.backbone.trunk.load_state_dict(start)
     one, other = train.several("all", [(0, cfg), (1, cfg)])
     assert isinstance(one, Fitted)
     assert isinstance(other, Fitted)

@@ -1,0 +1,168 @@
+"""Parts of the harness on their own, in this process: images at hand, a cut backbone, the rate of a pass and of a training step.
+
+Used by the benchmarks that look inside a job. Shapes: N images, B images of a batch.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.backbones.backbone import Backbone
+from harness.backbones.catalog import resolve
+from harness.backbones.load import load_backbone
+from harness.backbones.weights import find_weights
+from harness.config import Device, ElpvConfig, Features, Precision, TrainConfig
+from harness.data.dataset import Dataset, ImageRef
+from harness.features.bank import Bank
+from harness.features.cut import CutTrunk, cut
+from harness.features.mode import PLAIN, Chain, Mode
+from harness.features.rows import Crossing
+from harness.features.view import View
+from harness.runtime import Runtime, resolve_runtime
+from harness.team import Team
+from harness.transfer.depth import FreezeDepth
+from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
+from harness.transfer.loop import _set_gradients, is_separable, new_learner
+from harness.transfer.network import Network, Tail, new_head
+
+BATCH_SIZE = 32
+"""Of training, and of the plain forward pass."""
+
+NUM_CLASSES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A backbone on the processor, cut, with decoded and normalised images at hand."""
+
+    backbone: Backbone
+    trunk: CutTrunk
+    team: Team
+    images_NCHW: torch.Tensor
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.team.runtime
+
+    def chain(self, mode: Mode, start: int = 0) -> Chain:
+        """The trunk from a boundary to what the head sees."""
+        return Chain(self.trunk, [start, self.trunk.last], mode, self.runtime)
+
+    def crossing(self, boundary: int) -> Crossing:
+        """What crosses a boundary for all images, computed in the runtime's precision; float32, and fit for training on."""
+        if boundary == 0:
+            return (self.images_NCHW,)
+        chain = Chain(self.trunk, [0, boundary], Mode(self.runtime.precision, is_channels_last=True), self.runtime)
+        found = [crossings[-1] for crossings in self.team.map(chain.run, _split((self.images_NCHW,), self.team.piece))]
+        # What inference mode made cannot be trained on; a copy can.
+        return tuple(torch.cat(parts).to(torch.float32, copy=True) for parts in zip(*found, strict=True))
+
+
+def load_elpv(num_images: int) -> Dataset:
+    """The images and the split of `data=elpv data.max_images=num_images`."""
+    from harness.data.load import load_dataset
+
+    with tempfile.TemporaryDirectory() as folder:
+        return load_dataset(ElpvConfig(name="elpv", source="elpv", max_images=num_images), Path(folder))
+
+
+def images_of(dataset: Dataset) -> list[ImageRef]:
+    """Train, val and test, in the order of a pass."""
+    return [*dataset.train.images, *dataset.val.images, *dataset.test.images]
+
+
+def load(name: str, weights: str, runtime: Runtime) -> Backbone:
+    """A backbone as a job loads it, placed on the device. `weights` is `pretrained` or `random`."""
+    spec = resolve(name)
+    backbone = load_backbone(spec, find_weights(spec, weights), image_size=None, features=Features.pooled, seed=0)
+    runtime.place(backbone.trunk)
+    return backbone
+
+
+def subject(name: str, weights: str, dataset: Dataset, num_images: int) -> Subject:
+    """Load a backbone and decode the first images of a data set as it sees them."""
+    runtime = resolve_runtime(Device.cpu, Precision.auto)
+    backbone, team = load(name, weights, runtime), Team(runtime)
+    trunk = cut(backbone)
+    view = View(images_of(dataset)[:num_images], backbone.preprocess)
+    pixels_NHWC = np.stack(list(team.map(view.pixels().__getitem__, range(len(view.images)))))
+    (images_NCHW,) = Bank(view, trunk, team).enter(0, (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2),))
+    return Subject(backbone, trunk, team, images_NCHW)
+
+
+def run_in_pieces(chain: Chain, crossing: Crossing, team: Team) -> None:
+    """One pass as the harness makes it: each core takes whole pieces."""
+    for _ in team.map(chain.run, _split(crossing, team.piece)):
+        pass
+
+
+def run_plainly(chain: Chain, images_NCHW: torch.Tensor) -> None:
+    """One pass as people write it: batch after batch, all cores on each operation."""
+    for batch in _split((images_NCHW,), BATCH_SIZE):
+        chain.run(batch)
+
+
+def plain_pass(found: Subject) -> Callable[[], None]:
+    """The network as it was built, in float32, ready to run over the subject's images."""
+    return partial(run_plainly, found.chain(PLAIN), found.images_NCHW)
+
+
+def training_step(
+    found: Subject, depth: FreezeDepth, crossing: Crossing, precision: Precision, *, in_pieces: bool
+) -> Callable[[], None] | None:
+    """One training step on the first batch behind the boundary of a depth, ready to run.
+
+    Batch-norm keeps its running statistics, as with pretrained weights. The learning rate is zero: the same work, and the
+    weights stay as they are.
+
+    Args:
+        found: the backbone; its parameters are frozen as the depth says until the next call.
+        depth: of freezing.
+        crossing: of the images at that boundary.
+        precision: arithmetic of the trunk.
+        in_pieces: each core takes whole pieces, instead of all cores sharing every operation of the batch.
+
+    Returns:
+        None where the network cannot be trained in pieces.
+    """
+    trunk, plan, cfg = found.backbone.trunk, plan_freeze(found.backbone.blocks, depth), TrainConfig()
+    network = Network(trunk, new_head(found.backbone.num_features, NUM_CLASSES, cfg, seed=0), found.runtime)
+    network.train_precision = precision
+    apply_freeze(trunk, plan)
+    set_train_mode(trunk, plan, fix_batch_norm=True)
+    tail = Tail(network, found.trunk.segment(found.trunk.nearest(plan.num_frozen_blocks), found.trunk.last))
+    if in_pieces and not is_separable(tail):
+        return None
+    batch = tuple(part[:BATCH_SIZE] for part in crossing)
+    labels_B = torch.arange(len(batch[0])) % NUM_CLASSES
+    pieces = _split((*batch, labels_B), found.team.piece if in_pieces else BATCH_SIZE)
+    learner = new_learner(network, cfg, lr=0.0, num_steps=1, class_weights_C=None)
+
+    def step() -> None:
+        _set_gradients(tail, pieces, None, found.team)
+        learner.optimizer.step()
+
+    return step
+
+
+def best_s(calls: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Shortest wall time of each call after one that is not timed; they take turns, so that a machine that slows down slows down all."""
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - started)
+    return {name: min(taken) for name, taken in times.items()}
+
+
+def _split(crossing: Crossing, size: int) -> list[Crossing]:
+    return list(zip(*(torch.split(part, size) for part in crossing), strict=True))

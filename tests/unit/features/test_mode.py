@@ -1,0 +1,232 @@
+"""Modes: the fastest is taken only where it gives the trunk's answers, and every refusal says why."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.backbones.backbone import Backbone
+from harness.config import Device, Precision
+from harness.features import mode as modes_module
+from harness.features.cut import CutTrunk, cut, difference
+from harness.features.fold import folded
+from harness.features.mode import PLAIN, Chain, Mode, choose, modes
+from harness.features.rows import Crossing
+from harness.runtime import Runtime
+from harness.team import Team
+from tests.unit.tiny import PLAIN_CPU, images_of
+
+LOW = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)
+FOLDED = Mode(Precision.float32, is_channels_last=True, is_folded=True)
+
+
+@pytest.fixture
+def trunk(resnet: Backbone) -> CutTrunk:
+    """Of the tiny network."""
+    return cut(resnet)
+
+
+@pytest.fixture
+def images(resnet: Backbone) -> Tensor:
+    """Eight of them."""
+    return images_of(resnet, 8)
+
+
+def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
+    with torch.no_grad():
+        wanted: Tensor = trunk.trunk(images_BCHW)
+    return wanted
+
+
+@pytest.mark.parametrize(
+    ("device", "resolved", "wish", "expected"),
+    [
+        (Device.cpu, Precision.float32, Precision.float32, [PLAIN]),
+        (Device.cuda, Precision.float32, Precision.float32, [PLAIN]),
+        (Device.mps, Precision.float32, Precision.float32, [PLAIN]),
+        (Device.cpu, Precision.bfloat16, Precision.bfloat16, [LOW]),
+        (Device.cuda, Precision.bfloat16, Precision.bfloat16, [LOW]),
+        (Device.cpu, Precision.float32, Precision.auto, [FOLDED, PLAIN]),
+        (Device.cpu, Precision.bfloat16, Precision.auto, [LOW, FOLDED, PLAIN]),
+        (Device.cuda, Precision.bfloat16, Precision.auto, [LOW, FOLDED, PLAIN]),
+        (Device.mps, Precision.float32, Precision.auto, [FOLDED, PLAIN]),
+    ],
+)
+def test_the_wish_decides_what_is_tried(device: Device, resolved: Precision, wish: Precision, expected: list[Mode]) -> None:
+    """float32 is the network as it is, bfloat16 nothing else, and auto tries low precision only where it is native."""
+    assert modes(Runtime(device, resolved), wish) == expected
+
+
+def test_a_mode_says_what_it_is() -> None:
+    """In the words that rows carry."""
+    assert [str(mode) for mode in (PLAIN, LOW)] == ["float32", "bfloat16 channels-last folded"]
+
+
+@pytest.mark.parametrize("mode", [PLAIN, FOLDED])
+def test_a_chain_gives_what_the_segments_give(trunk: CutTrunk, images: Tensor, mode: Mode) -> None:
+    """At each of its boundaries, in any float32 mode, from the image or from inside."""
+    with torch.no_grad():
+        second = trunk.segment(0, 2)(images)
+    found = Chain(trunk, [0, 2, trunk.last], mode, PLAIN_CPU).run((images,))
+    assert [len(crossing) for crossing in found] == [1, 1]
+    assert difference(found[0][0], second[0]) <= 1e-4
+    assert difference(found[1][0], _wanted(trunk, images)) <= 1e-4
+    (later,) = Chain(trunk, [2, trunk.last], mode, PLAIN_CPU).run(second)
+    assert difference(later[0], _wanted(trunk, images)) <= 1e-4
+
+
+def test_a_chain_leaves_the_network_alone(trunk: CutTrunk, images: Tensor) -> None:
+    """The trunk's own modules go on to train: no gradient, no memory format, no tensor of theirs changes."""
+    before = {name: (tensor.clone(), tensor.stride()) for name, tensor in trunk.trunk.state_dict().items()}
+    Chain(trunk, [0, trunk.last], FOLDED, PLAIN_CPU).run((images,))
+    after = trunk.trunk.state_dict()
+    assert all(torch.equal(after[name], tensor) and after[name].stride() == stride for name, (tensor, stride) in before.items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in trunk.trunk.parameters())
+
+
+def test_plain_is_what_float32_asks_for(trunk: CutTrunk, images: Tensor, team: Team) -> None:
+    """Bit by bit what the trunk gives; nothing is tried."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modes_module, "folded", lambda _: pytest.fail("tried"))
+        chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.float32)
+    assert (chain.mode, note) == (PLAIN, None)
+    assert torch.equal(chain.run((images,))[-1][0], _wanted(trunk, images))
+
+
+def test_a_chosen_mode_agrees_at_every_boundary(trunk: CutTrunk, images: Tensor, team: Team) -> None:
+    """Whichever is the fastest here, its features are the trunk's."""
+    chain, note = choose(trunk, [0, 2, trunk.last], (images,), team, Precision.auto)
+    assert chain.mode in {FOLDED, PLAIN}
+    assert note is None
+    assert difference(chain.run((images,))[-1][0], _wanted(trunk, images)) <= 1e-4
+
+
+def test_a_chosen_mode_is_faster(trunk: CutTrunk, images: Tensor, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folded network is taken when plain takes longer, and not when it takes longer itself."""
+    honest = Chain.run
+    for slow in (PLAIN, FOLDED):
+
+        def run(self: Chain, crossing: Crossing, slow: Mode = slow) -> list[Crossing]:
+            if self.mode == slow:
+                time.sleep(0.2)
+            return honest(self, crossing)
+
+        monkeypatch.setattr(Chain, "run", run)
+        chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.auto)
+        assert chain.mode == (FOLDED if slow == PLAIN else PLAIN)
+        assert note is None
+
+
+def _scaled(factor: float) -> Callable[[nn.Module], nn.Module]:
+    """A fold that gets one weight wrong."""
+
+    def broken(trunk: nn.Module) -> nn.Module:
+        twin = folded(trunk)
+        with torch.no_grad():
+            next(parameter for parameter in twin.parameters() if parameter.ndim == 4).mul_(factor)
+        return twin
+
+    return broken
+
+
+@pytest.mark.parametrize("factor", [1.5, 1.01, float("nan")])
+def test_a_mode_that_is_off_is_never_taken(
+    trunk: CutTrunk, images: Tensor, team: Team, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast it is: another mode is taken, and the note names the one that was off."""
+    honest = Chain.run
+
+    def slow_plain(self: Chain, crossing: Crossing) -> list[Crossing]:
+        if self.mode == PLAIN:
+            time.sleep(0.05)
+        return honest(self, crossing)
+
+    monkeypatch.setattr(Chain, "run", slow_plain)
+    monkeypatch.setattr(modes_module, "folded", _scaled(factor))
+    chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.auto)
+    assert chain.mode == PLAIN
+    assert note is not None
+    assert note.startswith("float32 channels-last folded was ")
+    assert note.endswith("% off")
+    assert torch.equal(honest(chain, (images,))[-1][0], _wanted(trunk, images))
+
+
+def test_bfloat16_that_loses_values_gives_way(trunk: CutTrunk, images: Tensor, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for by the user, it is still not taken when it gives other features; the trunk runs as it is, and the note says so."""
+    monkeypatch.setattr(modes_module, "folded", _scaled(1.5))
+    chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.bfloat16)
+    assert chain.mode == PLAIN
+    assert note is not None
+    assert note.startswith("bfloat16 channels-last folded was ")
+
+
+def test_few_images_are_not_worth_compiling(trunk: CutTrunk, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the whole pass takes less than compiling, the compiler is not even asked."""
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
+    chain = Chain(trunk, [0, trunk.last], PLAIN, PLAIN_CPU)
+    assert chain.compile_if_it_pays((images,), num_images=100, seconds_per_image=0.001) is None
+    assert chain.mode == PLAIN
+
+
+class _Fake:
+    """Stands in for the compiler; counts the batch sizes that its code was run with."""
+
+    def __init__(self, *, factor: float = 1.0, delay_s: float = 0.0, error: Exception | None = None) -> None:
+        self.factor, self.delay_s, self.error = factor, delay_s, error
+        self.sizes: list[int] = []
+
+    def __call__(self, segment: nn.Module, **_: Any) -> Callable[..., Crossing]:
+        if self.error is not None:
+            raise self.error
+
+        def compiled(*crossing: Tensor) -> Crossing:
+            self.sizes.append(len(crossing[0]))
+            time.sleep(self.delay_s)
+            return tuple(part * self.factor for part in segment(*crossing))
+
+        return compiled
+
+
+def _compile(chain: Chain, images_BCHW: Tensor, seconds_per_image: float = 1.0) -> str | None:
+    return chain.compile_if_it_pays((images_BCHW,), num_images=10**9, seconds_per_image=seconds_per_image)
+
+
+@pytest.mark.parametrize(
+    ("fake", "seconds_per_image", "reason"),
+    [
+        (_Fake(error=RuntimeError("no compiler")), 1.0, "compiling failed (RuntimeError)"),
+        (_Fake(factor=1.01), 1.0, "compiled code gave other features"),
+        (_Fake(delay_s=0.05), 1e-4, "compiled code was slower"),
+    ],
+    ids=["raises", "wrong", "slow"],
+)
+def test_compiled_code_that_is_no_good_gives_way(
+    trunk: CutTrunk, images: Tensor, fake: _Fake, seconds_per_image: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chain goes on as it was, for any number of images, and the reason is handed back."""
+    monkeypatch.setattr(torch, "compile", fake)
+    chain = Chain(trunk, [0, 2, trunk.last], PLAIN, PLAIN_CPU)
+    found = _compile(chain, images, seconds_per_image)
+    assert found == reason
+    assert chain.mode == PLAIN
+    fake.sizes.clear()
+    assert torch.equal(chain.run((images[:3],))[-1][0], _wanted(trunk, images[:3]))
+    assert fake.sizes == []
+
+
+def test_compiled_code_that_agrees_is_kept(trunk: CutTrunk, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is run with one batch size only: a short last batch is padded, and its rows are those of the same images in a full one."""
+    fake = _Fake()
+    monkeypatch.setattr(torch, "compile", fake)
+    chain = Chain(trunk, [0, 2, trunk.last], PLAIN, PLAIN_CPU)
+    assert _compile(chain, images) is None
+    assert str(chain.mode) == "float32 compiled"
+    full, short = (chain.run((batch,)) for batch in (images, images[:3]))
+    for whole, part in zip(full, short, strict=True):
+        assert [len(tensor) for tensor in part] == [3]
+        assert torch.equal(part[0], whole[0][:3])
+    assert set(fake.sizes) == {8}
+    assert difference(short[-1][0], _wanted(trunk, images[:3])) <= 1e-6

@@ -1,0 +1,407 @@
+"""One pass provides rows: computed once, from as deep as possible, kept while it pays and fits, and found again only by their equals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from harness.backbones.backbone import Backbone
+from harness.config import Augment, Precision
+from harness.data.dataset import ImageRef
+from harness.data.transforms import eval_transform
+from harness.errors import StoreError
+from harness.features import provide
+from harness.features.address import block_digests, feature_address, pixel_address
+from harness.features.bank import Bank, InMemory
+from harness.features.cut import CutTrunk, cut, difference
+from harness.features.provide import DECODED, Shelf, Wish, fill
+from harness.features.rows import Layout
+from harness.features.store import FeatureStore
+from harness.features.view import View
+from harness.team import Team
+from tests.unit.tiny import Pixels, split
+
+NUM_IMAGES = 19
+"""Two pieces and a short one."""
+
+LAST = 5
+"""Boundary of the tiny network's head."""
+
+
+@dataclass
+class Provider:
+    """Fills banks for one backbone and one list of images, each bank with a store object of its own on the same folder."""
+
+    backbone: Backbone
+    team: Team
+    root: Path
+    images: Sequence[ImageRef] = field(default_factory=lambda: split(0, NUM_IMAGES).images)
+    augment: Augment = Augment.none
+    number: int | None = None
+    max_gib: float = 1.0
+    precision: Precision = Precision.float32
+
+    def __call__(self, *starts: int, final: bool = False, passing: Sequence[int] = ()) -> Bank:
+        trunk, view = cut(self.backbone), View(self.images, self.backbone.preprocess, self.augment, self.number)
+        digests, device = block_digests(self.backbone), self.team.runtime.device
+        addresses = {k: feature_address(view, digests, k, device, self.precision) for k in range(1, LAST + 1)} | {0: pixel_address(view)}
+        bank = Bank(view, trunk, self.team)
+        shelf = Shelf(FeatureStore(self.root, self.max_gib), addresses)
+        fill(bank, Wish(set(starts), final, frozenset(passing)), shelf, self.precision)
+        return bank
+
+    def kept(self) -> list[Path]:
+        """Every file of rows on disk."""
+        return sorted(self.root.rglob("rows.bin"))
+
+
+@pytest.fixture
+def provider(resnet: Backbone, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Provider:
+    """In plain float32. All rows are worth keeping, however fast this machine computes them."""
+    monkeypatch.setattr(provide, "READ_MIB_S", 1e12)
+    return Provider(resnet, team, tmp_path / "features")
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the images that this process has decoded."""
+    seen: list[str] = []
+    honest = Pixels.open
+
+    def opened(self: Pixels) -> Image.Image:
+        seen.append(self.id)
+        return honest(self)
+
+    monkeypatch.setattr(Pixels, "open", opened)
+    return seen
+
+
+@pytest.fixture
+def segments(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The segments that passes have asked for; those of `cut` itself are not among them, since it gives no root."""
+    seen: list[tuple[int, int]] = []
+    honest = CutTrunk.segment
+
+    def segment(self: CutTrunk, start: int, end: int, root: nn.Module | None = None) -> nn.Module:
+        if root is not None:
+            seen.append((start, end))
+        return honest(self, start, end, root)
+
+    monkeypatch.setattr(CutTrunk, "segment", segment)
+    return seen
+
+
+def _seen(provider: Provider) -> torch.Tensor:
+    """The images as the trunk sees them, by the transform that decoding is defined by."""
+    transform = eval_transform(provider.backbone.preprocess)
+    return torch.stack([transform(image.open()) for image in provider.images])
+
+
+def _mib(paths: Sequence[Path]) -> float:
+    return sum(path.stat().st_size for path in paths) / 2**20
+
+
+def test_rows_at_each_boundary_are_what_the_segments_give(provider: Provider) -> None:
+    """Of each image on its own, in the images' order: a pass of pieces, through disk, changes nothing."""
+    bank = provider(*range(LAST), final=True)
+    images_NCHW = _seen(provider)
+    assert torch.equal(bank.read(0, slice(None))[0], images_NCHW)
+    for boundary in range(1, LAST + 1):
+        kept = bank.read(boundary, slice(None))
+        for image in (0, 7, 8, NUM_IMAGES - 1):
+            with torch.no_grad():
+                wanted = bank.trunk.segment(0, boundary)(images_NCHW[image : image + 1])
+            for part, own in zip(kept, wanted, strict=True):
+                assert difference(part[image : image + 1], own) <= 1e-5
+    with torch.no_grad():
+        assert difference(torch.from_numpy(bank.final()), provider.backbone.trunk(images_NCHW)) <= 1e-5
+
+
+def test_rows_are_read_in_the_asked_order(provider: Provider) -> None:
+    """Any rows, some twice."""
+    bank = provider(2)
+    rows = np.array([18, 0, 7, 7])
+    (everything,), (some,) = bank.read(2, slice(None)), bank.read(2, rows)
+    assert torch.equal(some, everything[torch.from_numpy(rows)])
+
+
+def test_a_second_fill_passes_no_image(provider: Provider, decoded: list[str], segments: list[tuple[int, int]]) -> None:
+    """Nothing is decoded and nothing computed, and the rows are the same bits."""
+    first = provider(0, 2, final=True)
+    assert (first.effort.num_passed, sorted(set(decoded))) == (NUM_IMAGES, sorted(image.id for image in provider.images))
+    assert len(decoded) <= NUM_IMAGES + provider.team.piece  # the first piece is decoded for the trial too
+    decoded.clear()
+    segments.clear()
+    again = provider(0, 2, final=True)
+    assert (decoded, segments) == ([], [])
+    assert (again.effort.num_passed, again.effort.wait_frac, again.effort.predicted_mib) == (0, None, 0.0)
+    for boundary in (0, 2, LAST):
+        assert torch.equal(first.raw(boundary, slice(None))[0], again.raw(boundary, slice(None))[0])
+
+
+def test_a_deeper_boundary_is_computed_from_the_nearest_kept_one(
+    provider: Provider, decoded: list[str], segments: list[tuple[int, int]]
+) -> None:
+    """No image is decoded again and no block before it runs again; what comes out is what the whole way gives."""
+    provider(1, 3)
+    decoded.clear()
+    segments.clear()
+    bank = provider(4, final=True)
+    assert decoded == []
+    assert set(segments) == {(3, 4), (4, LAST)}
+    assert (bank.effort.num_passed, bank.effort.wait_frac) == (NUM_IMAGES, None)
+    with torch.no_grad():
+        assert difference(torch.from_numpy(bank.final()), provider.backbone.trunk(_seen(provider))) <= 1e-5
+
+
+def test_an_earlier_boundary_needs_the_images(provider: Provider, segments: list[tuple[int, int]]) -> None:
+    """Rows at 4 do not help to fill 2; kept pixels do, and 4 is not computed again."""
+    provider(4)
+    segments.clear()
+    bank = provider(2)
+    assert set(segments) == {(0, 2)}
+    assert bank.nearest(3) == 2
+    assert 4 in bank
+
+
+def test_kept_pixels_are_not_decoded_again(provider: Provider, decoded: list[str]) -> None:
+    """A pass that decodes keeps what it decoded; the next one, with another start, reads it."""
+    provider(4)
+    decoded.clear()
+    assert provider(1).effort.num_passed == NUM_IMAGES
+    assert decoded == []
+
+
+def test_a_pass_keeps_rows_for_other_jobs_on_its_way(provider: Provider, segments: list[tuple[int, int]]) -> None:
+    """Their boundaries are filled by a pass that happens anyway, and are no reason for one."""
+    assert provider(passing=[1, 2]).effort.num_passed == 0
+    assert segments == []
+    bank = provider(3, passing=[1])
+    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [0, 1, 3]
+    segments.clear()
+    assert provider(1).effort.num_passed == 0
+
+
+def test_a_wish_for_images_alone_computes_nothing(provider: Provider, segments: list[tuple[int, int]]) -> None:
+    """Images are decoded and kept as they are, before normalisation; no layer ran, which the row says."""
+    bank = provider(0)
+    assert segments == []
+    assert (bank.effort.num_passed, bank.about(0)["mode"]) == (0, DECODED)
+    assert bank.raw(0, slice(None))[0].dtype is torch.uint8
+
+
+def test_rows_that_are_read_no_faster_than_computed_are_not_kept(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where reading takes long, a job starts from the nearest kept rows before; what the head sees is there in any case."""
+    provider(1)
+    monkeypatch.setattr(provide, "READ_MIB_S", 1e-6)
+    num_kept = len(provider.kept())
+    bank = provider(3)
+    assert 3 not in bank
+    assert bank.nearest(3) == 1
+    assert (bank.effort.num_passed, len(provider.kept())) == (0, num_kept)
+    bank = provider(3, final=True)
+    assert 3 not in bank
+    assert bank.nearest(3) == 1
+    assert LAST in bank
+
+
+def test_where_no_features_are_worth_it_images_are_kept(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training then starts from decoded images, and no layer runs before it does."""
+    monkeypatch.setattr(provide, "READ_MIB_S", 1e-6)
+    bank = provider(3)
+    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [0]
+    assert bank.nearest(3) == 0
+    assert (bank.effort.num_passed, len(provider.kept())) == (0, 1)
+    assert provider(3).effort.predicted_mib == 0.0
+
+
+def test_rows_are_worth_what_lies_between_them_and_the_kept_ones_before(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two boundaries that each save too little: the earlier is not kept, the later one saves the work of both and is."""
+    bank = Provider(provider.backbone, provider.team, provider.root / "other")(1, 2)
+    row_mib = [Layout.from_json(bank.about(k)["layout"]).row.num_bytes / 2**20 for k in (1, 2)]
+    assert row_mib[0] >= row_mib[1]
+    # Each segment takes 1 s per image; reading a row at 1 takes 0.75 s or more, one at 2 takes 0.75 s, and it must be worth twice that.
+    monkeypatch.setattr(provide, "READ_MIB_S", row_mib[1] / 0.75)
+    monkeypatch.setattr(provide.Chain, "timed", _each_takes_a_second(provide.Chain.timed))
+    bank = provider(1, 2)
+    assert [boundary for boundary in (1, 2) if boundary in bank] == [2]
+
+
+def _each_takes_a_second(honest: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(self: Any, crossing: Any) -> Any:
+        return [(found, 1.0 * len(crossing[0])) for found, _ in honest(self, crossing)]
+
+    return timed
+
+
+def test_with_the_store_off_the_head_s_features_are_in_memory(provider: Provider) -> None:
+    """Nothing touches the disk, nothing else is kept, and the features are the same bits as with a store."""
+    provider.max_gib = 0
+    bank = provider(2, final=True)
+    assert not provider.root.exists()
+    assert bank.effort.predicted_mib == 0.0
+    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [LAST]
+    assert isinstance(bank._rows[LAST][1], InMemory)
+    provider.max_gib = 1
+    assert np.array_equal(bank.final(), provider(2, final=True).final())
+    picked = bank.read(LAST, np.array([3, 1]))[0]
+    picked += 1  # a reader may change what it was given
+    assert not torch.equal(bank.read(LAST, np.array([3, 1]))[0], picked)
+
+
+def test_with_the_store_off_and_nothing_wanted_at_the_head_nothing_is_passed(provider: Provider, decoded: list[str]) -> None:
+    """Rows that could not be kept are not computed; the trial alone looks at images."""
+    provider.max_gib = 0
+    bank = provider(2)
+    assert (bank.effort.num_passed, bank.nearest(2)) == (0, 0)
+    assert len(decoded) <= provider.team.piece
+
+
+def test_features_that_fit_nowhere_are_an_error(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says how large they are and what to change."""
+    provider.max_gib = 0
+    monkeypatch.setattr(provide, "IN_MEMORY_MIB", 0)
+    with pytest.raises(StoreError, match=r"^store\.max_gib: 0\.0 GiB of features fit neither .*larger store\.max_gib.*data\.max_images\.$"):
+        provider(final=True)
+    assert not provider.root.exists()
+
+
+def test_when_room_is_short_the_deepest_rows_are_kept(provider: Provider) -> None:
+    """They are the smallest and save the most: with room for two of them, the last two are there and no other."""
+    whole = provider(1, 2, 3, 4, final=True)
+    sizes = {k: NUM_IMAGES * Layout.from_json(whole.about(k)["layout"]).row.num_bytes for k in range(LAST + 1)}
+    small = replace(provider, root=provider.root / "small", max_gib=(sizes[LAST] + sizes[4] + 1) / 2**30)
+    bank = small(1, 2, 3, 4, final=True)
+    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [4, LAST]
+    assert _mib(small.kept()) * 2**20 == sizes[LAST] + sizes[4]
+
+
+def test_a_damaged_entry_is_computed_again(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
+    """With equal rows; the others stay as they were."""
+    honest = provider(3, final=True)
+    wanted = {boundary: honest.raw(boundary, slice(None))[0].clone() for boundary in (3, LAST)}
+    for path in provider.kept():
+        if path.stat().st_size == wanted[LAST].numel() * 4:
+            path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    bank = provider(3, final=True)
+    assert "damaged and removed" in caplog.text
+    assert bank.effort.num_passed == NUM_IMAGES
+    for boundary, rows in wanted.items():
+        assert difference(bank.raw(boundary, slice(None))[0], rows) <= 1e-6
+    assert provider(3, final=True).effort.num_passed == 0
+
+
+def test_what_a_pass_adds_is_known_before(provider: Provider) -> None:
+    """The rows on disk are as large as predicted, within 5 %."""
+    first = provider(2, final=True)
+    before = _mib(provider.kept())
+    assert first.effort.predicted_mib == pytest.approx(before, rel=0.05)
+    second = provider(1, 4)
+    assert second.effort.predicted_mib == pytest.approx(_mib(provider.kept()) - before, rel=0.05)
+
+
+def test_rows_say_how_they_came_to_be(provider: Provider) -> None:
+    """The arithmetic, and the seconds from image files to them: more for deeper ones, also when they were computed from kept rows."""
+    provider(2)
+    bank = provider(4, final=True)
+    abouts = [bank.about(boundary) for boundary in (0, 2, 4, LAST)]
+    assert [about["mode"] for about in abouts] == [DECODED, "float32", "float32", "float32"]
+    seconds = [about["seconds"] for about in abouts]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+
+
+@pytest.mark.parametrize(("number", "augment"), [(None, Augment.none), (0, Augment.light)])
+def test_the_share_of_waiting_is_a_fraction(provider: Provider, number: int | None, augment: Augment) -> None:
+    """Of a pass that decodes; also one whose images other processes decode."""
+    provider.number, provider.augment = number, augment
+    bank = provider(2)
+    assert bank.effort.wait_frac is not None
+    assert 0 <= bank.effort.wait_frac <= 1
+
+
+def test_a_view_s_number_decides_what_it_looks_like(provider: Provider) -> None:
+    """Two numbers look at the same images in two ways; the same number, in a store of its own, sees the same again."""
+
+    def look(number: int, root: str) -> torch.Tensor:
+        bank = replace(provider, number=number, augment=Augment.light, root=provider.root / root)(0)
+        return bank.raw(0, slice(None))[0]
+
+    first = look(0, "a")
+    assert not torch.equal(first, look(1, "a"))
+    assert torch.equal(first, look(0, "b"))
+
+
+def _one_weight(provider: Provider, block: int) -> None:
+    name = next(name for name in provider.backbone.blocks[block].tensors if name.endswith("weight"))
+    with torch.no_grad():
+        dict(provider.backbone.trunk.named_parameters())[name].view(-1)[0] += 1e-3
+
+
+def _statistics(provider: Provider) -> None:
+    name = next(name for name in provider.backbone.blocks[0].tensors if name.endswith("running_mean"))
+    with torch.no_grad():
+        dict(provider.backbone.trunk.named_buffers())[name].view(-1)[0] += 1e-3
+
+
+def _preprocess(provider: Provider, **changes: Any) -> None:
+    provider.backbone = replace(provider.backbone, preprocess=replace(provider.backbone.preprocess, **changes))
+
+
+def _images(provider: Provider, images: Sequence[ImageRef]) -> None:
+    provider.images = images
+
+
+def _view(provider: Provider, number: int) -> None:
+    provider.number, provider.augment = number, Augment.flip
+
+
+CHANGES: dict[str, tuple[Callable[[Provider], None], list[int]]] = {
+    "nothing": (lambda _: None, [0, 2, LAST]),
+    "first block": (lambda provider: _one_weight(provider, 0), [0]),
+    "block behind 2": (lambda provider: _one_weight(provider, 2), [0, 2]),
+    "running mean": (_statistics, [0]),
+    "order": (lambda provider: _images(provider, provider.images[::-1]), []),
+    "one image less": (lambda provider: _images(provider, provider.images[:-1]), []),
+    "other content": (lambda provider: _images(provider, [*provider.images[:-1], Pixels("18", "other", 99, 0)]), []),
+    "other names": (lambda provider: _images(provider, [replace(image, id="x") for image in provider.images]), [0, 2, LAST]),  # type: ignore[type-var]
+    "crop": (lambda provider: _preprocess(provider, crop_frac=0.5), []),
+    "interpolation": (lambda provider: _preprocess(provider, interpolation="nearest"), []),
+    "mean": (lambda provider: _preprocess(provider, mean=(0.1, 0.1, 0.1)), [0]),
+    "std": (lambda provider: _preprocess(provider, std=(0.1, 0.1, 0.1)), [0]),
+    "view": (lambda provider: _view(provider, 0), []),
+    "precision": (lambda provider: setattr(provider, "precision", Precision.auto), [0]),
+}
+"""What is changed -> the boundaries whose rows are still found."""
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_rows_are_found_only_by_their_equals(provider: Provider, change: str) -> None:
+    """Whatever decides rows is in their address, and nothing else is: earlier boundaries outlive a change behind them, pixels one of normalising."""
+    provider(2, final=True)
+    alter, expected = CHANGES[change]
+    alter(provider)
+    bank = provider()
+    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == expected
+
+
+def test_a_pass_that_fails_leaves_nothing(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an entry is no entry: when an image cannot be read, its error comes out and the store is as empty as before."""
+
+    def unreadable(self: Pixels) -> Image.Image:
+        if self.id == "17":
+            raise OSError("gone")
+        return Image.new("RGB", (32, 32))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pixels, "open", unreadable)
+        with pytest.raises(OSError, match="gone"):
+            provider(2, final=True)
+    assert list(provider.root.iterdir()) == []
+    assert provider(2, final=True).effort.num_passed == NUM_IMAGES
