@@ -17,11 +17,10 @@ class Benchmark:
 
     name: str
     needs: str | None = None
-    arguments: tuple[str, ...] = ("--short",)
 
 
 BENCHMARKS = (
-    Benchmark("commands", arguments=()),  # it has one form only
+    Benchmark("commands"),
     Benchmark("table"),
     Benchmark("tutorial_loop"),
     Benchmark("fastai", needs="fastai"),
@@ -35,7 +34,7 @@ BENCHMARKS = (
 
 def run(benchmark: Benchmark) -> bool:
     """Run one benchmark, its output passed on. Returns whether it ended well; one that cannot run here is skipped with a line."""
-    command = ["-m", f"benchmarks.{benchmark.name}", *benchmark.arguments]
+    command = ["-m", f"benchmarks.{benchmark.name}", "--short"]
     print(f"\n$ python {' '.join(command)}", flush=True)
     if benchmark.needs is not None and find_spec(benchmark.needs) is None:
         print(f"skipped: {benchmark.needs} is not installed; run: pip install 'model-selection-harness[bench]'", flush=True)

@@ -28,7 +28,7 @@ from harness.runtime import Runtime, resolve_runtime
 from harness.team import Team
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
-from harness.transfer.loop import _set_gradients, is_separable, new_learner
+from harness.transfer.loop import is_separable, new_learner, set_gradients
 from harness.transfer.network import Network, Tail, new_head
 
 BATCH_SIZE = 32
@@ -145,7 +145,7 @@ def training_step(
     learner = new_learner(network, cfg, lr=0.0, num_steps=1, class_weights_C=None)
 
     def step() -> None:
-        _set_gradients(tail, pieces, None, found.team)
+        set_gradients(tail, pieces, None, found.team)
         learner.optimizer.step()
 
     return step

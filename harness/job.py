@@ -62,7 +62,8 @@ def run_jobs(jobs: Sequence[JobSpec], known: Timing | None = None, *, load: Back
     fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
     shared = _shared(first, backbone, supplied, fitted, known) if fitted else {}
     shared["total_s"] = (time.perf_counter() - started) / len(jobs)
-    return [_row(one, rows.get(one.job.job_id), shared, started_at) for one in done]
+    later = shared | {"num_prefix_images": 0, "kept_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
+    return [_row(one, rows.get(one.job.job_id), shared if one is done[0] else later, started_at) for one in done]
 
 
 @dataclass(frozen=True, slots=True)

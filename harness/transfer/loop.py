@@ -57,7 +57,7 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, team: Team
     for crossing, labels_B in batches:
         size = team.piece if in_pieces else len(labels_B)
         pieces = list(zip(*(torch.split(part, size) for part in (*crossing, labels_B)), strict=True))
-        loss, num_hits = _set_gradients(tail, pieces, learner.class_weights_C, team)
+        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, team)
         if not math.isfinite(loss):
             raise DivergedError(f"train loss is {loss}; try a lower train.lr.")
         learner.optimizer.step()
@@ -77,7 +77,7 @@ def is_separable(module: nn.Module) -> bool:
     return True
 
 
-def _set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, team: Team) -> tuple[float, int]:
+def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, team: Team) -> tuple[float, int]:
     """Set the gradients of a batch's mean loss, piece by piece. Returns the loss and the number of images labelled right."""
     free = [parameter for parameter in tail.parameters() if parameter.requires_grad]
     labels_B = torch.cat([piece[-1] for piece in pieces])
