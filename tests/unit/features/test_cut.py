@@ -1,6 +1,7 @@
 """Cut trunks: any part and the rest behind it are the trunk, for every family, or the trunk is not cut there."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -156,16 +157,17 @@ class _Pair(nn.Module):
         self.second = nn.Conv2d(4, 4, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.between(x).mean((2, 3))
+        features: Tensor = self.between(x).mean((2, 3))
+        return features
 
-    def between(self, x: Tensor) -> Tensor:
+    def between(self, x: Tensor) -> Any:
         raise NotImplementedError
 
 
 class _Depends(_Pair):
     """Asks the images what to do."""
 
-    def between(self, x: Tensor) -> Tensor:
+    def between(self, x: Tensor) -> Any:
         x = self.first(x)
         return self.second(x) if x.sum() > 0 else self.second(-x)
 
@@ -173,7 +175,7 @@ class _Depends(_Pair):
 class _OtherInTraining(_Pair):
     """Calls other things in train mode, which a recording of one mode cannot know."""
 
-    def between(self, x: Tensor) -> Tensor:
+    def between(self, x: Tensor) -> Any:
         x = self.first(x)
         return self.second(x) if self.training else self.second(torch.relu(x))
 
@@ -181,9 +183,27 @@ class _OtherInTraining(_Pair):
 class _CountsOthers(_Pair):
     """Mixes the images of a batch, so that no row inside belongs to one image."""
 
-    def between(self, x: Tensor) -> Tensor:
+    def between(self, x: Tensor) -> Any:
         folded = self.first(x).flatten(0, 1)
         return self.second(folded.unflatten(0, (-1, 4)))
+
+
+class _Counts(_Pair):
+    """Uses the number of images behind the second block, and takes it before."""
+
+    def between(self, x: Tensor) -> Any:
+        x = self.first(x)
+        num_images = x.shape[0]
+        return self.second(x).reshape(num_images, 4, 16, 16)
+
+
+class _Reshapes(_Pair):
+    """Uses a whole shape behind the second block, and takes it before."""
+
+    def between(self, x: Tensor) -> Any:
+        x = self.first(x)
+        shape = x.size()
+        return self.second(x).reshape(shape)
 
 
 class _Returns(_Pair):
@@ -195,7 +215,7 @@ class _Returns(_Pair):
         self.second = nn.Conv2d(3, 3, 3, padding=1)
         self.third = nn.Conv2d(3, 3, 3, padding=1)
 
-    def between(self, x: Tensor) -> Tensor:
+    def between(self, x: Tensor) -> Any:
         return self.third(self.first(self.second(self.first(x))))
 
 
@@ -230,12 +250,24 @@ def test_rows_that_belong_to_no_image_do_not_cross() -> None:
     assert difference(found_BD, backbone.trunk(images_BCHW)) <= EXACT
 
 
+@pytest.mark.parametrize("kind", [_Counts, _Reshapes])
+def test_what_counts_the_images_does_not_cross_as_it_was(kind: Callable[[], _Pair]) -> None:
+    """The number of images at the cut is not the number that a segment will see."""
+    backbone = own_backbone(kind(), ["first", "second"])
+    trunk = cut(backbone)
+    assert trunk.boundaries == [0, 1, 2]
+    for num_images in (1, 2, 5):
+        images_BCHW = images_of(backbone, num_images)
+        *_, (found_BD,) = _through(trunk, images_BCHW, 1, 2)
+        assert difference(found_BD, backbone.trunk(images_BCHW)) <= EXACT
+
+
 def test_a_block_that_is_used_again_is_not_cut_off() -> None:
     """Weights that run on both sides of a boundary would be fixed on one side and free on the other; the boundary behind both uses is clean."""
     backbone = own_backbone(_Returns(), ["first", "second", "third"])
     trunk, images_BCHW = cut(backbone), images_of(backbone, 3)
     assert trunk.boundaries == [0, 2, 3]
-    crossing, (found_BD,) = _through(trunk, images_BCHW, 2, 3)
+    *_, (found_BD,) = _through(trunk, images_BCHW, 2, 3)
     assert difference(found_BD, backbone.trunk(images_BCHW)) <= EXACT
 
 

@@ -2,16 +2,19 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import timm.layers
 import torch
-from timm.layers import BatchNormAct2d, ScaledStdConv2d, StdConv2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.features.cut import difference
 from harness.features.fold import folded
 from tests.unit.tiny import images_of, own_backbone, random_backbone, settle
+
+_timm: Any = timm.layers
 
 
 def _num_norms(module: nn.Module) -> int:
@@ -76,7 +79,7 @@ def test_module_names_stay() -> None:
 
 def test_what_a_batch_norm_carries_stays() -> None:
     """The activation inside timm's batch-norm runs after the fold too."""
-    trunk = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4, act_layer=nn.SiLU))
+    trunk = nn.Sequential(nn.Conv2d(3, 4, 3), _timm.BatchNormAct2d(4, act_layer=nn.SiLU))
     settle(trunk, torch.randn(4, 3, 16, 16))
     assert _num_norms(folded(trunk)) == 0
     _same(trunk, torch.randn(2, 3, 16, 16))
@@ -91,26 +94,30 @@ class _Chain(nn.Module):
         self.norm = norm or nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x)).flatten(1)
+        features: Tensor = self.joined(x).flatten(1)
+        return features
+
+    def joined(self, x: Tensor) -> Any:
+        return self.norm(self.conv(x))
 
 
 class _TwoReaders(_Chain):
-    def forward(self, x: Tensor) -> Tensor:
+    def joined(self, x: Tensor) -> Any:
         x = self.conv(x)
-        return (self.norm(x) + x).flatten(1)
+        return self.norm(x) + x
 
 
 class _Before(_Chain):
     def __init__(self) -> None:
         super().__init__(norm=nn.BatchNorm2d(3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.norm(x)).flatten(1)
+    def joined(self, x: Tensor) -> Any:
+        return self.conv(self.norm(x))
 
 
 class _Between(_Chain):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(torch.relu(self.conv(x))).flatten(1)
+    def joined(self, x: Tensor) -> Any:
+        return self.norm(torch.relu(self.conv(x)))
 
 
 class _ConvTwice(_Chain):
@@ -119,30 +126,30 @@ class _ConvTwice(_Chain):
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(torch.relu(self.conv(x)))).flatten(1)
+    def joined(self, x: Tensor) -> Any:
+        return self.norm(self.conv(torch.relu(self.conv(x))))
 
 
 class _NormTwice(_Chain):
     """The same batch-norm runs again behind something else."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(torch.relu(self.norm(self.conv(x)))).flatten(1)
+    def joined(self, x: Tensor) -> Any:
+        return self.norm(torch.relu(self.norm(self.conv(x))))
 
 
 class _Depends(_Chain):
     """Asks the images what to do, so that its calls cannot be recorded."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def joined(self, x: Tensor) -> Any:
         x = self.conv(x)
-        return (self.norm(x) if x.sum() > 0 else x).flatten(1)
+        return self.norm(x) if x.sum() > 0 else x
 
 
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: _Chain(ScaledStdConv2d(3, 4, 3, padding=1)),
-        lambda: _Chain(StdConv2d(3, 4, 3, padding=1)),
+        lambda: _Chain(_timm.ScaledStdConv2d(3, 4, 3, padding=1)),
+        lambda: _Chain(_timm.StdConv2d(3, 4, 3, padding=1)),
         lambda: _Chain(nn.ConvTranspose2d(3, 4, 3, padding=1)),
         _TwoReaders,
         _Before,

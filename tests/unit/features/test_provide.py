@@ -20,8 +20,9 @@ from harness.features import provide
 from harness.features.address import block_digests, feature_address, pixel_address
 from harness.features.bank import Bank, InMemory
 from harness.features.cut import CutTrunk, cut, difference
+from harness.features.mode import Chain
 from harness.features.provide import DECODED, Shelf, Wish, fill
-from harness.features.rows import Layout
+from harness.features.rows import Crossing, Layout
 from harness.features.store import FeatureStore
 from harness.features.view import View
 from harness.team import Team
@@ -161,13 +162,13 @@ def test_a_deeper_boundary_is_computed_from_the_nearest_kept_one(
 
 
 def test_an_earlier_boundary_needs_the_images(provider: Provider, segments: list[tuple[int, int]]) -> None:
-    """Rows at 4 do not help to fill 2; kept pixels do, and 4 is not computed again."""
+    """Rows at 4 do not help to fill 2; one pass from the pixels fills 2 and what else is missing, and does not keep 4 twice."""
     provider(4)
     segments.clear()
-    bank = provider(2)
-    assert set(segments) == {(0, 2)}
-    assert bank.nearest(3) == 2
-    assert 4 in bank
+    bank = provider(2, final=True)
+    assert set(segments) == {(0, 2), (2, LAST)}
+    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [0, 2, 4, LAST]
+    assert len(provider.kept()) == 4
 
 
 def test_kept_pixels_are_not_decoded_again(provider: Provider, decoded: list[str]) -> None:
@@ -184,6 +185,7 @@ def test_a_pass_keeps_rows_for_other_jobs_on_its_way(provider: Provider, segment
     assert segments == []
     bank = provider(3, passing=[1])
     assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [0, 1, 3]
+    assert [bank.nearest(boundary) for boundary in range(LAST + 1)] == [0, 1, 1, 3, 3, 3]
     segments.clear()
     assert provider(1).effort.num_passed == 0
 
@@ -221,23 +223,25 @@ def test_where_no_features_are_worth_it_images_are_kept(provider: Provider, monk
     assert provider(3).effort.predicted_mib == 0.0
 
 
-def test_rows_are_worth_what_lies_between_them_and_the_kept_ones_before(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two boundaries that each save too little: the earlier is not kept, the later one saves the work of both and is."""
-    bank = Provider(provider.backbone, provider.team, provider.root / "other")(1, 2)
-    row_mib = [Layout.from_json(bank.about(k)["layout"]).row.num_bytes / 2**20 for k in (1, 2)]
-    assert row_mib[0] >= row_mib[1]
-    # Each segment takes 1 s per image; reading a row at 1 takes 0.75 s or more, one at 2 takes 0.75 s, and it must be worth twice that.
-    monkeypatch.setattr(provide, "READ_MIB_S", row_mib[1] / 0.75)
-    monkeypatch.setattr(provide.Chain, "timed", _each_takes_a_second(provide.Chain.timed))
+@pytest.mark.parametrize(("seconds", "expected"), [((1.0, 1.0), [2]), ((9.0, 0.1), [1]), ((9.0, 9.0), [1, 2]), ((0.1, 0.1), [])])
+def test_rows_are_worth_what_lies_between_them_and_the_kept_ones_before(
+    provider: Provider, seconds: tuple[float, float], expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work since the last kept rows counts: two segments that each save too little save enough together, and nothing is saved twice."""
+    probe = replace(provider, root=provider.root / "probe")(1, 2)
+    at_1, at_2 = (Layout.from_json(probe.about(k)["layout"]).row.num_bytes / 2**20 for k in (1, 2))
+    assert at_2 <= at_1 < 1.5 * at_2
+    # Reading a row at 2 takes 0.75 s, and one at 1 at least that: they are worth 1.5 s and more.
+    monkeypatch.setattr(provide, "READ_MIB_S", at_2 / 0.75)
+    honest = Chain.timed
+
+    def timed(self: Chain, crossing: Crossing) -> list[tuple[Crossing, float]]:
+        found = honest(self, crossing)
+        return [(part, taken_s * len(crossing[0])) for (part, _), taken_s in zip(found, seconds, strict=True)]
+
+    monkeypatch.setattr(Chain, "timed", timed)
     bank = provider(1, 2)
-    assert [boundary for boundary in (1, 2) if boundary in bank] == [2]
-
-
-def _each_takes_a_second(honest: Callable[..., Any]) -> Callable[..., Any]:
-    def timed(self: Any, crossing: Any) -> Any:
-        return [(found, 1.0 * len(crossing[0])) for found, _ in honest(self, crossing)]
-
-    return timed
+    assert [boundary for boundary in (1, 2) if boundary in bank] == expected
 
 
 def test_with_the_store_off_the_head_s_features_are_in_memory(provider: Provider) -> None:
@@ -250,9 +254,9 @@ def test_with_the_store_off_the_head_s_features_are_in_memory(provider: Provider
     assert isinstance(bank._rows[LAST][1], InMemory)
     provider.max_gib = 1
     assert np.array_equal(bank.final(), provider(2, final=True).final())
-    picked = bank.read(LAST, np.array([3, 1]))[0]
-    picked += 1  # a reader may change what it was given
-    assert not torch.equal(bank.read(LAST, np.array([3, 1]))[0], picked)
+    before = bank.final().copy()
+    bank.raw(LAST, slice(None))[0].zero_()  # a reader may change what it was given
+    assert np.array_equal(bank.final(), before)
 
 
 def test_with_the_store_off_and_nothing_wanted_at_the_head_nothing_is_passed(provider: Provider, decoded: list[str]) -> None:

@@ -2,11 +2,11 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-import timm
+import timm.layers
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +23,8 @@ from harness.transfer.loop import is_separable, new_learner, run_epoch
 from harness.transfer.network import Network, Tail
 from harness.transfer.samples import Batch
 from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle
+
+_timm: Any = timm
 
 PLAIN_SGD = TrainConfig(optimizer=Optimizer.sgd, schedule=Schedule.constant, warmup_frac=0.0, weight_decay=0.0)
 
@@ -67,7 +69,7 @@ def _whole(tail: Tail, batch: Batch, weights_C: Tensor | None) -> tuple[float, d
     tail = copy.deepcopy(tail)
     crossing, labels_B = batch
     loss = functional.cross_entropy(tail(*crossing), labels_B, weight=weights_C)
-    loss.backward()
+    torch.autograd.backward(loss)
     return loss.item(), _gradients(tail)
 
 
@@ -166,7 +168,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch(team: Team) -> None:
     backbone = random_backbone("test_resnet", 32)
     tail = _tail(backbone).eval()
     with torch.no_grad():
-        tail.network.head.bias.fill_(float("nan"))
+        tail.network.head.get_parameter("bias").fill_(float("nan"))
     before = {name: parameter.clone() for name, parameter in backbone.trunk.named_parameters()}
     learner = new_learner(tail, PLAIN_SGD, lr=0.1, num_steps=1, class_weights_C=None)
     with pytest.raises(DivergedError, match=r"lower train\.lr"):
@@ -175,7 +177,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch(team: Team) -> None:
 
 
 def _vit(**options: float) -> Callable[[], nn.Module]:
-    return lambda: timm.create_model("test_vit", num_classes=0, **options)
+    return lambda: _timm.create_model("test_vit", num_classes=0, **options)
 
 
 JOINED: dict[str, Callable[[], nn.Module]] = {
@@ -183,12 +185,12 @@ JOINED: dict[str, Callable[[], nn.Module]] = {
     "batch-norm-1d": lambda: nn.BatchNorm1d(3),
     "dropout": lambda: nn.Dropout(0.1),
     "dropout-2d": lambda: nn.Dropout2d(0.1),
-    "drop-path": lambda: DropPath(0.1),
+    "drop-path": lambda: _timm.layers.DropPath(0.1),
     "vit-drop-path": _vit(drop_path_rate=0.1),
     "vit-projection": _vit(proj_drop_rate=0.1),
     "vit-attention": _vit(attn_drop_rate=0.1),
     "alexnet": lambda: nn.Sequential(nn.Linear(3, 3), nn.Dropout()),
-    "resnet": lambda: timm.create_model("test_resnet", num_classes=0),
+    "resnet": lambda: _timm.create_model("test_resnet", num_classes=0),
 }
 
 SEPARATE: dict[str, Callable[[], nn.Module]] = {
@@ -196,7 +198,7 @@ SEPARATE: dict[str, Callable[[], nn.Module]] = {
     "layer-norm": lambda: nn.LayerNorm(3),
     "group-norm": lambda: nn.GroupNorm(1, 3),
     "no-dropout": lambda: nn.Dropout(0.0),
-    "no-drop-path": lambda: DropPath(0.0),
+    "no-drop-path": lambda: _timm.layers.DropPath(0.0),
     "vit": _vit(),
 }
 

@@ -105,7 +105,6 @@ def test_decoded_images_are_those_of_the_transform(bank: Bank, dataset: Dataset)
     assert torch.equal(images_NCHW, torch.stack(wanted))
     assert labels_N.tolist() == dataset.train.labels[rows_N[order_N]].tolist()
     assert images_NCHW.dtype is torch.float32
-    assert batches[0][0][0].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_decoded_views_are_drawn_as_kept_ones_are(bank: Bank, dataset: Dataset) -> None:
