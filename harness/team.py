@@ -37,11 +37,12 @@ class Team:
 
     def map(self, function: Callable[[P], R], pieces: Iterable[P]) -> Iterator[R]:
         """`function` of every piece, in their order. Pieces are taken from their source a few at a time, by the calling thread."""
-        if self._is_alone:
-            yield from map(function, pieces)
-            return
         pending: deque[Future[R]] = deque()
         source = iter(pieces)
+        if self._is_alone:
+            while (piece := self._next(source, pending)) is not None:
+                yield function(piece)
+            return
         try:
             while (piece := self._next(source, pending)) is not None:
                 pending.append(self._pool.submit(function, piece))

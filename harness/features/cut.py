@@ -9,8 +9,10 @@ Shapes: B images of a batch.
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from types import NoneType
 from typing import Any
 
 import torch
@@ -85,12 +87,16 @@ def cut(backbone: Backbone) -> CutTrunk:
     if graph is not None:
         generator = torch.Generator().manual_seed(0)
         one, two = (torch.rand(num, 3, size, size, generator=generator) for num in (1, 2))
-        with torch.no_grad():
+        with torch.no_grad(), suppress(*_MISRECORDED):
             seen = _Observer(trunk, graph).pair(one, two)
             found = CutTrunk(trunk, last, list(graph.nodes), _places(graph, block_of, seen, last))
             if _adds_up(found, two):
                 return found
     return CutTrunk(trunk, last, [], {})
+
+
+_MISRECORDED = (RuntimeError, NotImplementedError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+"""What a recording that is not what the trunk does raises when it runs."""
 
 
 def _trace_same_in_both_modes(trunk: nn.Module, block_of: Mapping[str, int]) -> fx.Graph | None:
@@ -125,9 +131,15 @@ class _Value:
     @property
     def is_same(self) -> bool:
         """Whether it does not depend on the images at all."""
-        if isinstance(self.one, Tensor):
-            return isinstance(self.two, Tensor) and self.one.shape == self.two.shape and bool(torch.equal(self.one, self.two))
-        return type(self.one) is type(self.two) and bool(self.one == self.two)
+        return _are_equal(self.one, self.two)
+
+
+def _are_equal(one: Any, two: Any) -> bool:
+    if isinstance(one, Tensor) or isinstance(two, Tensor):
+        return isinstance(one, Tensor) and isinstance(two, Tensor) and torch.equal(one, two)
+    if isinstance(one, (tuple, list)):
+        return type(one) is type(two) and len(one) == len(two) and all(map(_are_equal, one, two))
+    return type(one) is type(two) and isinstance(one, (int, float, str, NoneType, torch.dtype, torch.device)) and one == two
 
 
 class _Observer(fx.Interpreter):

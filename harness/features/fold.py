@@ -21,7 +21,7 @@ def folded(trunk: nn.Module) -> nn.Module:
     graph = trace(twin, lambda module, _: isinstance(module, (_BatchNorm, *PLAIN_CONVS)))
     for conv, norm in [] if graph is None else _pairs(twin, graph):
         _fold(twin, conv, norm)
-    return twin
+    return twin.eval()
 
 
 def _pairs(trunk: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
@@ -34,10 +34,14 @@ def _pairs(trunk: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
         if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
             continue
         conv, norm = str(before.target), str(node.target)
-        is_pair = type(trunk.get_submodule(conv)) in PLAIN_CONVS and isinstance(trunk.get_submodule(norm), _BatchNorm)
+        is_pair = type(trunk.get_submodule(conv)) in PLAIN_CONVS and _has_statistics(trunk.get_submodule(norm))
         if is_pair and num_calls[conv] == num_calls[norm] == 1:
             pairs.append((conv, norm))
     return pairs
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) and module.running_mean is not None
 
 
 def _fold(trunk: nn.Module, conv_name: str, norm_name: str) -> None:

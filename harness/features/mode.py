@@ -115,7 +115,7 @@ class Chain:
             self.run(crossing)
             compiled_s = time.perf_counter() - started
             reason = None if compiled_s < seconds_per_image * len(crossing[0]) else "compiled code was slower"
-            if _apart(found, wanted) > CLOSE[self.mode.precision]:
+            if not _apart(found, wanted) <= CLOSE[self.mode.precision]:  # also when it is no number
                 reason = "compiled code gave other features"
         except Exception as error:  # noqa: BLE001  compilers fail in any way; the trunk runs without
             reason = f"compiling failed ({type(error).__name__})"

@@ -80,5 +80,6 @@ class DecodedSamples:
         decoded = runtime.load(looks, batch_size, (view_N * num_images + self.rows_N[order_N]).tolist(), seed)
         for start, pixels_BHWC in zip(range(0, len(order_N), batch_size), decoded, strict=True):
             labels_B = torch.from_numpy(self.labels_N[order_N[start : start + batch_size]])
-            images_BCHW = normalise(runtime.send(pixels_BHWC), self.views[0].preprocess)
+            sent_BCHW = runtime.send(pixels_BHWC.permute(0, 3, 1, 2))
+            images_BCHW = normalise(sent_BCHW.permute(0, 2, 3, 1), self.views[0].preprocess)
             yield (images_BCHW,), runtime.send(labels_B)

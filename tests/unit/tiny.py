@@ -17,10 +17,20 @@ from harness.config import Device, Features, Precision
 from harness.data.dataset import Dataset, Split
 from harness.data.profile import Profile
 from harness.runtime import Runtime
+from harness.team import Team
 
 RANDOM = Weights(WeightsSource.random, None, "random", None, None, None)
 
 PLAIN_CPU = Runtime(Device.cpu, Precision.float32)
+
+
+def team_of(num_threads: int) -> Team:
+    """A team in plain float32 of so many threads, however many cores there are; the caller's own operations keep theirs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    team = Team(PLAIN_CPU)
+    torch.set_num_threads(before)
+    return team
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,16 @@
 """The tiny networks of `tests/unit/tiny.py`, cut, and a team that computes them."""
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 from harness.backbones.backbone import Backbone
 from harness.team import Team
-from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle
+from tests.unit.tiny import images_of, random_backbone, settle, team_of
 
 
 @pytest.fixture
-def team() -> Iterator[Team]:
-    """Two threads in plain float32, however many cores there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield Team(PLAIN_CPU)
-    torch.set_num_threads(before)
+def team() -> Team:
+    """Two threads in plain float32."""
+    return team_of(2)
 
 
 @pytest.fixture

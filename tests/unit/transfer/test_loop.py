@@ -1,7 +1,7 @@
 """The loop: a batch in pieces is the batch, and is in pieces only where nothing joins its images."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from harness.transfer.freeze import apply_freeze, plan_freeze
 from harness.transfer.loop import is_separable, new_learner, run_epoch
 from harness.transfer.network import Network, Tail
 from harness.transfer.samples import Batch
-from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle
+from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle, team_of
 
 _timm: Any = timm
 
@@ -32,12 +32,9 @@ WEIGHTS_C = torch.tensor([0.5, 1.0, 3.0])
 
 
 @pytest.fixture
-def team() -> Iterator[Team]:
+def team() -> Team:
     """Two threads that take pieces of eight."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield Team(PLAIN_CPU)
-    torch.set_num_threads(before)
+    return team_of(2)
 
 
 @pytest.fixture(params=["test_resnet", "test_vit"])
