@@ -85,8 +85,8 @@ def cut(backbone: Backbone) -> CutTrunk:
     block_of = {name: i for i, block in enumerate(backbone.blocks) for name in block.tensors}
     graph = _trace_same_in_both_modes(trunk, block_of)
     if graph is not None:
-        generator = torch.Generator().manual_seed(0)
-        one, two = (torch.rand(num, 3, size, size, generator=generator) for num in (1, 2))
+        generator, device = torch.Generator().manual_seed(0), next(trunk.parameters()).device
+        one, two = (torch.rand(num, 3, size, size, generator=generator).to(device) for num in (1, 2))
         with torch.no_grad(), suppress(*_MISRECORDED):
             seen = _Observer(trunk, graph).pair(one, two)
             found = CutTrunk(trunk, last, list(graph.nodes), _places(graph, block_of, seen, last))

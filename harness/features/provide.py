@@ -93,6 +93,10 @@ def fill(bank: Bank, wish: Wish, shelf: Shelf, precision: Precision) -> None:
         trial = replace(trial, targets=[], chain=None)  # only images, if anything
     if missing & keep.keys() or (wish.starts and 0 in keep):
         _run(bank, trial, source, keep, shelf)
+    if any(boundary not in bank for boundary in must):
+        raise StoreError(
+            "store.max_gib: features were removed while this job kept them; run again, with a larger store.max_gib if it persists."
+        )
 
 
 _Piece = Callable[[], npt.NDArray[np.uint8] | Crossing]

@@ -8,10 +8,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+from torch import nn
 
 from harness.backbones.backbone import Backbone
 from harness.config import Augment, HeadInit, Precision, TrainConfig
 from harness.data.dataset import Dataset, Split
+from harness.data.splits import SPLITS
 from harness.features.address import block_digests, feature_address, pixel_address
 from harness.features.bank import Bank
 from harness.features.cut import CutTrunk, cut
@@ -21,7 +24,7 @@ from harness.features.view import View
 from harness.team import Team
 from harness.transfer.samples import DecodedSamples, KeptSamples, Samples
 
-SPLITS = ("train", "val", "test")
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,19 @@ class Supply:
 
     def split(self, name: str, boundary: int) -> Samples:
         """A split as it is: rows from the nearest kept boundary not behind `boundary`, or images."""
-        first = sum(len(getattr(self.dataset, before)) for before in SPLITS[: SPLITS.index(name)])
-        return _samples((self.plain,), boundary, getattr(self.dataset, name), first)
+        return _samples((self.plain,), boundary, getattr(self.dataset, name), self._first_row(name))
+
+    def features(self, name: str) -> FloatArray:
+        """What the head sees of a split under the trunk as it was loaded, shape N x D."""
+        first = self._first_row(name)
+        return self.plain.final()[first : first + len(getattr(self.dataset, name))]
+
+    def behind(self, samples: Samples) -> nn.Module:
+        """The part of the trunk that samples have not been through."""
+        return self.trunk.segment(samples.boundary, self.trunk.last)
+
+    def _first_row(self, name: str) -> int:
+        return sum(len(getattr(self.dataset, before)) for before in SPLITS[: SPLITS.index(name)])
 
 
 def _samples(banks: Sequence[Bank], boundary: int, split: Split, first: int) -> Samples:

@@ -85,17 +85,12 @@ def phases_of(backbone: Backbone, depth: FreezeDepth, cfg: TrainConfig) -> list[
     return phases
 
 
-def trains_together(task: Task) -> bool:
-    """Whether tasks that differ from this one in seed, learning rate or weight decay only share everything but the head."""
-    phases = phases_of(task.backbone, task.depth, task.cfg)
-    return len(phases) == 1 and phases[0].plan.is_whole_trunk and (task.cfg.augment is Augment.none or task.cfg.views > 1)
-
-
 def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
     """Train a new head, and what the freeze depth leaves free, on train; choose the epoch on val; never touch test.
 
     Args:
-        tasks: one, or several that `trains_together` allows; what comes of each does not depend on the others.
+        tasks: one, or several that differ in seed, learning rate and weight decay only and train nothing but a head on kept
+            features (`JobSpec.group`); what comes of each does not depend on the others.
         supply: rows and images of the data set under the backbone as it was loaded.
 
     Raises:
@@ -109,7 +104,9 @@ def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
     for phase in phases:
         before = frozen_digests(first.backbone.trunk, phase.plan)
         apply_freeze(first.backbone.trunk, phase.plan)
-        if _unchanged(phases[: phase.number]) == len(first.backbone.blocks) and (first.cfg.augment is Augment.none or supply.views):
+        if _unchanged(first.backbone, phases[: phase.number]) == len(first.backbone.blocks) and (
+            first.cfg.augment is Augment.none or supply.views
+        ):
             _run_heads(runs, supply, phase)
         else:
             (run,) = runs
@@ -119,9 +116,9 @@ def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
     return [run.finish(shared_s) for run in runs]
 
 
-def _unchanged(phases: Sequence[Phase]) -> int | None:
-    """Blocks that no phase has changed; None: no phase has run, all of them are as they were loaded."""
-    return min((phase.plan.num_frozen_blocks for phase in phases), default=None)
+def _unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:
+    """Blocks that these phases leave as they were loaded, counted from the input: kept rows up to this boundary stay true."""
+    return min((phase.plan.num_frozen_blocks for phase in phases), default=len(backbone.blocks))
 
 
 class _Run:
@@ -138,15 +135,6 @@ class _Run:
         self.keeper = Keeper(self.network, {f"trunk.{name}" for name in fixed})
         self.error: DivergedError | None = None
 
-    def tail(self, samples: Samples) -> Tail:
-        """The part of the network behind the samples' boundary."""
-        return Tail(self.network, self.supply.trunk.segment(samples.boundary, self.supply.trunk.last))
-
-    def boundary(self, phases: Sequence[Phase]) -> int:
-        """The last boundary whose kept rows are still those of the network after these phases."""
-        unchanged = _unchanged(phases)
-        return self.supply.trunk.last if unchanged is None else unchanged
-
     def train(self, phase: Phase) -> None:
         """Run one phase through the layers that are free."""
         try:
@@ -155,10 +143,10 @@ class _Run:
             self.error = error
 
     def _train(self, phase: Phase) -> None:
-        task, cfg, boundary = self.task, self.task.cfg, self.boundary(self.phases[: phase.number])
+        task, cfg, boundary = self.task, self.task.cfg, _unchanged(self.task.backbone, self.phases[: phase.number])
         self.network.choose_train_precision()
         train, val = self.supply.train(boundary), self.supply.split("val", boundary)
-        tail, val_tail = self.tail(train), self.tail(val)
+        tail = Tail(self.network, self.supply.behind(train))
         num_images = len(train.labels_N)
         if num_images > 1 and num_images % cfg.batch_size == 1:
             num_images -= 1  # one image alone has no batch statistics
@@ -172,12 +160,12 @@ class _Run:
             batches = train.batches(order_N, cfg.batch_size, seed=int(rng.integers(2**31)))
             what = f"phase {phase.number}, epoch {number} of {phase.epochs}"
             train_loss, train_accuracy = run_epoch(tail, track(batches, what, num_batches), learner, self.supply.team)
-            self.evaluate(val, val_tail, phase=phase.number, lr=phase.lr, train_loss=train_loss, train_accuracy=train_accuracy)
+            self.evaluate(val, phase=phase.number, lr=phase.lr, train_loss=train_loss, train_accuracy=train_accuracy)
 
-    def evaluate(self, val: Samples, tail: Tail, **seen: Any) -> None:
+    def evaluate(self, val: Samples, **seen: Any) -> None:
         """Add a point to the curve: val as it is now, beside what the epoch saw of its own training batches."""
         epoch = self.next_epoch
-        log_probs_NC = log_probabilities(tail, val, self.supply.team, f"epoch {epoch}: val")
+        log_probs_NC = _log_probabilities(self.network, self.supply, val, f"epoch {epoch}: val")
         values, _ = quality(log_probs_NC, val.labels_N)
         loss, accuracy = values["log_loss"], values["accuracy"]
         assert loss is not None
@@ -200,7 +188,7 @@ class _Run:
         self.keeper.restore()
         assert self.keeper.val_log_probs_NC is not None
         chosen = next(point for point in self.keeper.curve if point.epoch == self.keeper.chosen_epoch)
-        unchanged = self.boundary(self.phases[: chosen.phase] if chosen.epoch else [])
+        unchanged = _unchanged(self.task.backbone, self.phases[: chosen.phase] if chosen.epoch else [])
         train = self.supply.split("train", unchanged)
         return Fitted(
             network=self.network,
@@ -210,27 +198,27 @@ class _Run:
             chosen_epoch=self.keeper.chosen_epoch,
             unchanged=unchanged,
             val_log_probs_NC=self.keeper.val_log_probs_NC,
-            train_log_probs_NC=log_probabilities(self.tail(train), train, self.supply.team, "predictions on train"),
+            train_log_probs_NC=_log_probabilities(self.network, self.supply, train, "predictions on train"),
             train_s=shared_s + time.perf_counter() - started,
         )
 
 
 def predict(fitted: Fitted, supply: Supply, split: str) -> FloatArray:
     """Log-probabilities of a split under a fitted network, from the nearest kept rows that are still the network's own."""
-    samples = supply.split(split, fitted.unchanged)
-    tail = Tail(fitted.network, supply.trunk.segment(samples.boundary, supply.trunk.last))
-    return log_probabilities(tail, samples, supply.team, f"predictions on {split}")
+    return _log_probabilities(fitted.network, supply, supply.split(split, fitted.unchanged), f"predictions on {split}")
+
+
+def _log_probabilities(network: Network, supply: Supply, samples: Samples, what: str) -> FloatArray:
+    return log_probabilities(Tail(network, supply.behind(samples)), samples, supply.team, what)
 
 
 def _start_solved(runs: Sequence[_Run], supply: Supply) -> None:
     """The solution depends on no seed and no learning rate: one for all."""
-    task, features_ND = runs[0].task, supply.plain.final()
-    num_train, num_val = len(task.dataset.train), len(task.dataset.val)
-    weights_C = class_weights(task)
+    task, weights_C = runs[0].task, class_weights(runs[0].task)
     solution = solve(
-        features_ND[:num_train],
+        supply.features("train"),
         task.dataset.train.labels,
-        features_ND[num_train : num_train + num_val],
+        supply.features("val"),
         task.dataset.val.labels,
         np.ones(task.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
     )
@@ -238,17 +226,16 @@ def _start_solved(runs: Sequence[_Run], supply: Supply) -> None:
     val = supply.split("val", supply.trunk.last)
     for run in runs:
         run.network.head.load_state_dict(state)
-        run.evaluate(val, run.tail(val), phase=1)
+        run.evaluate(val, phase=1)
 
 
 def _run_heads(runs: Sequence[_Run], supply: Supply, phase: Phase) -> None:
     """One phase in which nothing but heads learns: all of them at once, on kept features."""
     task = runs[0].task
-    num_train, num_val, features_ND = len(task.dataset.train), len(task.dataset.val), supply.plain.final()
     data = HeadData(
-        train_VND=np.stack([bank.final() for bank in supply.views]) if supply.views else features_ND[None, :num_train],
+        train_VND=np.stack([bank.final() for bank in supply.views]) if supply.views else supply.features("train")[None],
         train_labels_N=task.dataset.train.labels,
-        val_MD=features_ND[num_train : num_train + num_val],
+        val_MD=supply.features("val"),
         val_labels_M=task.dataset.val.labels,
         num_classes=task.dataset.num_classes,
         class_weights_C=class_weights(task),
