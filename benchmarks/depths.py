@@ -116,7 +116,7 @@ class Sides:
 def run_sides(setting: Setting) -> Sides:
     """Every side with folders of its own."""
     grid = [f"backbone={BACKBONE}", f"freeze={','.join(DEPTHS)}", "data=elpv", f"data.max_images={setting.num_images}"]
-    grid.append(f"train.epochs={setting.epochs}")
+    grid += [f"train.epochs={setting.epochs}", "train.lr_search=[1]"]
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         harness = sweep(Path(first), *grid)
         _say(harness.wall_s, "harness")

@@ -104,7 +104,7 @@ def rate_figures(name: str, weights: str, dataset: Dataset, setting: Setting) ->
 def agreement_figures(setting: Setting) -> tuple[list[Figure], list[dict[str, Any]]]:
     """How far jobs in the chosen mode are from the same jobs in float32, and all their scores."""
     grid = [f"backbone={','.join(setting.pretrained)}", f"freeze={DEPTHS}", "data=elpv", f"data.max_images={setting.num_images}"]
-    grid.append(f"train.epochs={setting.epochs}")
+    grid += [f"train.epochs={setting.epochs}", "train.lr_search=[1]"]
     with tempfile.TemporaryDirectory() as folder:
         fast, exact = (
             sweep(Path(folder), *grid, f"precision={precision}", study=precision) for precision in (Precision.auto.value, "float32")

@@ -142,7 +142,7 @@ def training_step(
     batch = tuple(part[:BATCH_SIZE] for part in crossing)
     labels_B = torch.arange(len(batch[0])) % NUM_CLASSES
     pieces = _split((*batch, labels_B), found.team.piece if in_pieces else BATCH_SIZE)
-    learner = new_learner(network, cfg, lr=0.0, num_steps=1, class_weights_C=None)
+    learner = new_learner(network, cfg, lr=0.0, epochs=1, epoch_steps=1, class_weights_C=None)
 
     def step() -> None:
         set_gradients(tail, pieces, None, found.team)

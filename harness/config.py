@@ -51,6 +51,7 @@ class Optimizer(Enum):
 class Schedule(Enum):
     """Learning rate after warm-up."""
 
+    held = "held"  # constant for the first third of the epochs, then falls to zero at the last step
     cosine = "cosine"  # falls to zero at the last step
     constant = "constant"
 
@@ -67,6 +68,13 @@ class HeadInit(Enum):
 
     solved = "solved"  # multinomial logistic regression on the fixed backbone's features
     random = "random"
+
+
+class Search(Enum):
+    """Which of the jobs that the command line spans are run to the end."""
+
+    grid = "grid"  # all
+    staged = "staged"  # every backbone is probed; the most promising are trained, in rungs, within a budget
 
 
 class Features(Enum):
@@ -170,8 +178,10 @@ class TrainConfig:
     batch_size: int = 32
     optimizer: Optimizer = Optimizer.adamw
     lr: float = 1e-4
+    lr_search: list[float] = field(default_factory=lambda: [0.3, 1.0, 3.0])
+    """Every candidate tries `lr` times each of these for the first epochs and goes on with the best on val; one value: no search."""
     weight_decay: float = 0.01
-    schedule: Schedule = Schedule.cosine
+    schedule: Schedule = Schedule.held
     warmup_frac: float = 0.1
     """Share of all steps over which the learning rate rises from zero."""
     head: Head = Head.linear
@@ -194,6 +204,12 @@ class TrainConfig:
         _require(self.epochs > 0 or self.head_init is HeadInit.solved, "train.epochs", self.epochs, "1 or more, or train.head_init=solved")
         _require(self.batch_size >= 2, "train.batch_size", self.batch_size, "2 or more")
         _require(self.lr > 0, "train.lr", self.lr, "a positive number")
+        _require(
+            len(set(self.lr_search)) == len(self.lr_search) > 0 and min(self.lr_search) > 0,
+            "train.lr_search",
+            self.lr_search,
+            "one or more different positive factors, such as [0.3,1,3]",
+        )
         _require(self.release_lr > 0, "train.release_lr", self.release_lr, "a positive number")
         _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.warmup_frac < 1, "train.warmup_frac", self.warmup_frac, "a fraction from 0 to below 1")
@@ -236,6 +252,8 @@ class RankConfig:
     """Confidence of intervals and of the tied set."""
     num_resamples: int = 2000
     """Bootstrap resamples."""
+    equivalence_frac: float = 0.01
+    """Scores that differ by less than this are as good as equal to the user."""
 
     def __post_init__(self) -> None:
         for name in ("max_latency_ms", "max_params_m", "max_gmacs", "max_peak_mem_mib", "max_weights_mib", "max_train_min"):
@@ -243,6 +261,7 @@ class RankConfig:
             _require(limit is None or limit > 0, f"rank.{name}", limit, "a positive number, or null for no limit")
         _require(0.5 <= self.confidence < 1, "rank.confidence", self.confidence, "a fraction from 0.5 to below 1")
         _require(self.num_resamples >= 200, "rank.num_resamples", self.num_resamples, "200 or more")
+        _require(0 < self.equivalence_frac < 1, "rank.equivalence_frac", self.equivalence_frac, "a fraction between 0 and 1")
 
 
 @dataclass
@@ -271,10 +290,25 @@ class StoreConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """How much time a staged search may take, probes included."""
+
+    minutes: float | None = None
+    """From the start of the command to the report; None: `share` alone decides."""
+    share: float = 0.4
+    """Of the predicted time of the whole grid."""
+
+    def __post_init__(self) -> None:
+        _require(self.minutes is None or self.minutes > 0, "budget.minutes", self.minutes, "a positive number, or null")
+        _require(0 < self.share <= 1, "budget.share", self.share, "a fraction above 0, at most 1")
+
+
+@dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
 
     backbone: str = MISSING
+    """What to build; `name@random` and `name@checkpoint.pth` set `weights` for this one alone."""
     freeze: str = "all"
     seed: int = 0
     weights: str = "pretrained"
@@ -284,6 +318,8 @@ class SweepConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    search: Search = Search.grid
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     study: str = "${data.name}"
     results_dir: str = "results"
     cache_dir: str = "~/.cache/model-selection-harness"
@@ -296,6 +332,8 @@ class SweepConfig:
         _require(
             self.job_timeout_min is None or self.job_timeout_min > 0, "job_timeout_min", self.job_timeout_min, "a positive number, or null"
         )
+        self.backbone, _, own_weights = self.backbone.partition("@")
+        self.weights = own_weights or self.weights
         _require(is_study_name(self.study), "study", repr(self.study), "one folder name: letters, digits, '.', '_', '-'")
 
     @property

@@ -9,9 +9,10 @@ from harness.jobspec import JobSpec
 from harness.study.row import Details, Row, Status
 
 
-def failed_row(job: JobSpec, status: Status, error: str) -> Row:
-    """The row of a job that did not end well: what it was and why it failed; its metric cells are empty."""
-    return Row(**identity(job, now()), status=status.value, error=error, details=Details(command=list(job.command), protocol=job.protocol))
+def failed_row(job: JobSpec, status: Status, error: str, *, rung: int | None = None) -> Row:
+    """The row of a job that did not end well, or was not begun: what it was and why; its metric cells are empty."""
+    details = Details(command=list(job.command), protocol=job.protocol)
+    return Row(**identity(job, now()), status=status.value, error=error, rung=rung, details=details)
 
 
 def now() -> str:

@@ -4,6 +4,7 @@ Jobs that share everything but the head's seed, learning rate or weight decay go
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,24 +26,32 @@ from harness.isolate import one_line
 from harness.jobspec import JobSpec
 from harness.measure import cost
 from harness.measure.quality import quality
+from harness.measure.transferability import evidence
 from harness.runtime import Runtime
 from harness.seeding import seed_everything
-from harness.study.row import Details, Row, Status
+from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Details, Row, Status
 from harness.study.store import FloatArray, Predictions, Study
 from harness.team import Team
+from harness.transfer.freeze import plan_freeze
+from harness.transfer.rungs import rungs
 from harness.transfer.supply import Supply, supply
-from harness.transfer.train import Fitted, Task, fit, fixes_batch_norm, phases_of, predict
+from harness.transfer.task import Fitted, Stop, Task, fixes_batch_norm, phases_of
+from harness.transfer.train import fit, predict
 
-Timing = dict[str, Any]
-"""The columns that say how fast a network is."""
+Columns = dict[str, Any]
 
 
-def run_jobs(jobs: Sequence[JobSpec], known: Timing | None = None, *, load: BackboneLoader = load_backbone) -> list[Row]:
+def run_jobs(
+    jobs: Sequence[JobSpec], known: Columns | None = None, stop_epochs: int | None = None, *, load: BackboneLoader = load_backbone
+) -> list[Row]:
     """Do one job, or several of one group, and keep their predictions; the caller writes the rows.
 
     Args:
         jobs: with equal `group`s.
-        known: timing of the same network in this sweep; None: it is measured here.
+        known: what this sweep has measured before, `TIMING_COLUMNS` of the same network and `EVIDENCE_COLUMNS` of the same trunk;
+            what is missing is measured here.
+        stop_epochs: pause after so many epochs, as a staged search asks; the same call with more of them goes on.
+            Heads on kept features are trained to the end all the same. None: no search, train to the end.
         load: the seam to model libraries.
 
     Returns:
@@ -56,11 +65,12 @@ def run_jobs(jobs: Sequence[JobSpec], known: Timing | None = None, *, load: Back
     backbone = load(first.backbone, first.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
     runtime.place(backbone.trunk)
     supplied = _supply(jobs, backbone, runtime)
-    tasks = [Task(backbone, job.dataset, job.depth, job.config.train, runtime, job.config.seed) for job in jobs]
+    tasks = [Task(backbone, job.dataset, job.depth, job.config.train, runtime, job.config.seed, _stop(job, stop_epochs)) for job in jobs]
+    evidence = _evidence(backbone, supplied, known or {})  # of the trunk as it was loaded
     done = [_Done(job, task, fitted) for job, task, fitted in zip(jobs, tasks, fit(tasks, supplied), strict=True)]
-    rows = {one.job.job_id: _columns(one, supplied) for one in done if isinstance(one.fitted, Fitted)}
+    rows = {one.job.job_id: _columns(one, supplied, stop_epochs) for one in done if isinstance(one.fitted, Fitted)}
     fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
-    shared = _shared(first, backbone, supplied, fitted, known) if fitted else {}
+    shared = _shared(first, backbone, supplied, fitted, known) | evidence if fitted else {}
     shared["total_s"] = (time.perf_counter() - started) / len(jobs)
     later = shared | {"num_prefix_images": 0, "kept_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
     return [_row(one, rows.get(one.job.job_id), shared if one is done[0] else later, started_at) for one in done]
@@ -90,26 +100,62 @@ def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Su
     )
 
 
-def _row(one: _Done, own: dict[str, Any] | None, shared: dict[str, Any], started_at: str) -> Row:
+def _stop(job: JobSpec, stop_epochs: int | None) -> Stop | None:
+    return None if stop_epochs is None else Stop(stop_epochs, Study(job.config.study_dir).snapshot_path(job.job_id))
+
+
+def _evidence(backbone: Backbone, supplied: Supply, known: Columns) -> Columns:
+    """What the features of the trunk say without any fine-tuning; empty where the job has no such features."""
+    if known.get("evidence_s") is not None:
+        return {name: known[name] for name in EVIDENCE_COLUMNS}
+    if not supplied.has_features:
+        return {}
+    train_ND, dataset = supplied.features("train"), supplied.dataset
+    source_probs_NS = backbone.source_head.probabilities(train_ND) if backbone.source_head else None
+    found = evidence(train_ND, dataset.train.labels, supplied.features("val"), dataset.val.labels, source_probs_NS)
+    return dict(found.columns)
+
+
+def _row(one: _Done, own: Columns | None, shared: Columns, started_at: str) -> Row:
     if isinstance(one.fitted, DivergedError):
         return failed_row(one.job, Status.diverged, one_line(one.fitted))
     assert own is not None
-    return Row(**identity(one.job, started_at), status=Status.ok.value, **own, **shared)
+    return Row(**(identity(one.job, started_at) | own | shared))
 
 
-def _columns(one: _Done, supplied: Supply) -> dict[str, Any]:
+def _columns(one: _Done, supplied: Supply, stop_epochs: int | None) -> Columns:
     """What is a job's own, its predictions kept."""
     job, task, fitted, dataset = one.job, one.task, one.fitted, one.job.dataset
     assert isinstance(fitted, Fitted)
     val = _predictions(fitted.val_log_probs_NC, dataset.val)
     # The only look at the test images; nobody sees the outcome before the ranking recommends this job.
-    sealed = _predictions(predict(fitted, supplied, "test"), dataset.test) if len(dataset.test) else None
+    is_sealed = fitted.is_complete and len(dataset.test) > 0
+    sealed = _predictions(predict(fitted, supplied, "test"), dataset.test) if is_sealed else None
     Study(job.config.study_dir).write_predictions(job.job_id, val, sealed)
     quality_columns, undefined = _quality(fitted, dataset)
-    return _training(task, fitted) | quality_columns | {"details": _details(job, task.backbone, fitted, undefined)}
+    return (
+        _ending(task, fitted, stop_epochs)
+        | _training(task, fitted)
+        | quality_columns
+        | {"details": _details(job, task.backbone, fitted, undefined, is_searched=stop_epochs is not None)}
+    )
 
 
-def _shared(first: JobSpec, backbone: Backbone, supplied: Supply, fitted: Fitted, known: Timing | None) -> dict[str, Any]:
+def _ending(task: Task, fitted: Fitted, stop_epochs: int | None) -> Columns:
+    """How far the job came."""
+    epochs, trained = task.cfg.epochs + task.cfg.release_epochs, fitted.curve[-1].epoch
+    if fitted.is_complete:
+        trained = epochs
+    rung = 0 if fitted.plan.is_whole_trunk else 1 + bisect_left(rungs(epochs), trained)
+    return {
+        "status": (Status.ok if fitted.is_complete else Status.pruned).value,
+        "error": None if fitted.is_complete else f"stopped by the staged search after {trained} of {epochs} epochs.",
+        "rung": None if stop_epochs is None else rung,
+        "epochs_trained": trained,
+    }
+
+
+def _shared(first: JobSpec, backbone: Backbone, supplied: Supply, fitted: Fitted, known: Columns | None) -> Columns:
     """What jobs of a group have in common."""
     return _provided(supplied, fitted) | _cost(fitted, backbone, first.config.measure, known or {}, timed_by=first.job_id)
 
@@ -118,7 +164,7 @@ def _predictions(log_probs_NC: FloatArray, split: Split) -> Predictions:
     return Predictions(log_probs_NC, split.labels, [image.id for image in split.images])
 
 
-def _provided(supplied: Supply, fitted: Fitted) -> dict[str, Any]:
+def _provided(supplied: Supply, fitted: Fitted) -> Columns:
     """What came out of the store, and what a pass had to compute."""
     efforts = [bank.effort for bank in supplied.banks]
     train = supplied.train(fitted.plan.num_frozen_blocks)
@@ -142,11 +188,11 @@ def _uncut(supplied: Supply, fitted: Fitted) -> str | None:
     return "no clean cut at this depth: the frozen part ran again for every epoch"
 
 
-def _quality(fitted: Fitted, dataset: Dataset) -> tuple[dict[str, Any], dict[str, str]]:
+def _quality(fitted: Fitted, dataset: Dataset) -> tuple[Columns, dict[str, str]]:
     values, undefined = quality(fitted.val_log_probs_NC, dataset.val.labels)
     train_values, _ = quality(fitted.train_log_probs_NC, dataset.train.labels)
     last = fitted.curve[-1]
-    columns: dict[str, Any] = {f"val_{name}": value for name, value in values.items()} | {
+    columns: Columns = {f"val_{name}": value for name, value in values.items()} | {
         "train_accuracy": train_values["accuracy"],
         "train_log_loss": train_values["log_loss"],
         "last_val_accuracy": last.val_accuracy,
@@ -155,7 +201,7 @@ def _quality(fitted: Fitted, dataset: Dataset) -> tuple[dict[str, Any], dict[str
     return columns, {f"val_{name}": reason for name, reason in undefined.items()}
 
 
-def _training(task: Task, fitted: Fitted) -> dict[str, Any]:
+def _training(task: Task, fitted: Fitted) -> Columns:
     return {
         "batch_norm": "fixed" if fixes_batch_norm(task) else "batch",
         "train_precision": fitted.network.train_precision.value,
@@ -164,15 +210,19 @@ def _training(task: Task, fitted: Fitted) -> dict[str, Any]:
         "num_blocks": fitted.plan.num_blocks,
         "frozen_ok": True,  # `fit` raises when a frozen tensor has moved
         "chosen_epoch": fitted.chosen_epoch,
+        "lr": fitted.lr,
+        "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_losses) or None,
+        "lr_on_edge": fitted.lr in {min(fitted.lr_losses), max(fitted.lr_losses)} if fitted.lr_losses else None,
         "train_s": fitted.train_s,
     }
 
 
-def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Timing, *, timed_by: str) -> dict[str, Any]:
+def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Columns, *, timed_by: str) -> Columns:
     network, image_size, runtime = fitted.network, backbone.preprocess.image_size, fitted.network.runtime
     peak_mem_mib = cost.peak_memory_mib(runtime)  # before the timing below adds its own
     macs = cost.count_macs(network, fitted.plan, image_size, runtime)
-    timing = known or asdict(cost.measure_timing(network, image_size, runtime, cfg)) | {"timed_by": timed_by}
+    timed = {name: known[name] for name in TIMING_COLUMNS} if known.get("timed_by") else None
+    timing = timed or asdict(cost.measure_timing(network, image_size, runtime, cfg)) | {"timed_by": timed_by}
     return {
         "image_size": image_size,
         "params_m": cost.params_m(network),
@@ -186,7 +236,7 @@ def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Timing,
     }
 
 
-def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[str, str]) -> Details:
+def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[str, str], *, is_searched: bool) -> Details:
     preprocess, augment = backbone.preprocess, job.config.train.augment
     return Details(
         class_names=list(job.dataset.class_names),
@@ -197,5 +247,14 @@ def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[s
         recipe=job.recipe,
         transforms={"train": describe(train_transform(preprocess, augment)), "eval": describe(eval_transform(preprocess))},
         undefined=undefined,
+        frozen_macs_frac=_frozen_macs_frac(job, backbone, fitted) if is_searched and fitted.plan.is_whole_trunk else {},
         command=list(job.command),
+        lr_losses={f"{lr:g}": loss for lr, loss in fitted.lr_losses.items()},
     )
+
+
+def _frozen_macs_frac(job: JobSpec, backbone: Backbone, fitted: Fitted) -> dict[str, float]:
+    """What a search needs to tell how long the other depths will take."""
+    network, size, num_blocks = fitted.network, backbone.preprocess.image_size, len(backbone.blocks)
+    plans = {str(depth): plan_freeze(backbone.blocks, depth) for depth in job.passing if (depth.num_free or 0) <= num_blocks}
+    return {depth: cost.count_macs(network, plan, size, network.runtime).frozen_frac for depth, plan in plans.items()}

@@ -28,7 +28,7 @@ def main() -> None:
 
 def run_job(cfg: "DictConfig") -> str:
     """Hydra's task function: one job from configuration to row, in a process of its own. Returns the job's id."""
-    from harness.grid import run_composed
+    from harness.runner import run_composed
 
     return run_composed(cfg)
 

@@ -6,10 +6,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from harness.config import Features
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+FloatArray = npt.NDArray[np.floating]
 
 
 class WeightsSource(StrEnum):
@@ -74,6 +80,20 @@ class Block:
     """Names of its parameters and buffers in the trunk."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceHead:
+    """A linear classifier of S source classes on the D features of a trunk."""
+
+    weight_SD: FloatArray
+    bias_S: FloatArray
+
+    def probabilities(self, features_ND: FloatArray) -> FloatArray:
+        """What the classifier makes of features, shape N x S, rows summing to one."""
+        logits_NS = features_ND @ self.weight_SD.T + self.bias_S
+        found_NS: FloatArray = np.exp(logits_NS - logits_NS.max(axis=1, keepdims=True))
+        return np.asarray(found_NS / found_NS.sum(axis=1, keepdims=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """A network without classifier: `trunk(images_BCHW) -> features_BD`."""
@@ -85,6 +105,8 @@ class Backbone:
     blocks: Sequence[Block]
     """From the input to the output; together they own every parameter and buffer of the trunk."""
     preprocess: Preprocess
+    source_head: SourceHead | None = None
+    """The classifier that the weights came with; None: they came without, or what it saw is not what the trunk yields."""
 
 
 class BackboneLoader(Protocol):

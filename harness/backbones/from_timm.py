@@ -17,7 +17,7 @@ from harness.backbones.backbone import BackboneSpec, Preprocess, Weights, Weight
 from harness.backbones.blocks import Matcher, matcher_of
 from harness.backbones.catalog import timm_config
 from harness.backbones.checkpoint import read_state_dict, rename_by_position, require_fit
-from harness.backbones.trunk import Trunk
+from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
 from harness.errors import BackboneError
 
@@ -46,20 +46,20 @@ def build_timm(spec: BackboneSpec, weights: Weights, *, image_size: int | None, 
     options: dict[str, Any] = {"num_classes": 0}
     if image_size and config.fixed_input_size:
         options["img_size"] = image_size
-    model = _create(spec, weights, options)
+    state = _read(spec, weights) if weights.path else {}
+    model = _create(spec, weights, options, state)
     matcher: Matcher = matcher_of(model, spec.family)
     preprocess = _preprocess(spec, config, image_size)
     if features is Features.map:
         return Trunk(_feature_map(model, preprocess.image_size), preprocess, matcher, FeatureMap.prefix)
-    return Trunk(model, preprocess, matcher)
+    return Trunk(model, preprocess, matcher, source_head=find_source_head(state, config.classifier))
 
 
-def _create(spec: BackboneSpec, weights: Weights, options: dict[str, Any]) -> nn.Module:
+def _create(spec: BackboneSpec, weights: Weights, options: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
     name = f"{spec.model}.{spec.tag}" if spec.tag else spec.model
     if weights.path is None:
         model: nn.Module = timm.create_model(name, pretrained=False, **options)
         return model
-    state = _read(spec, weights)
     with _recorded_loading() as loading:
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
     assert loading.happened, f"timm built {name} without loading the given tensors"

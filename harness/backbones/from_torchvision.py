@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import get_model
 
 from harness.backbones.backbone import BackboneSpec, Preprocess, Weights
 from harness.backbones.blocks import matcher_of
 from harness.backbones.catalog import torchvision_weights
 from harness.backbones.checkpoint import read_state_dict, require_fit
-from harness.backbones.trunk import Trunk
+from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
 
 Parts = Mapping[str, nn.Module]
@@ -36,15 +36,19 @@ _NECKS: Mapping[str, Callable[[Any], Parts]] = {
 """Family -> what leads from the last feature map to the vector that the classifier's last linear layer sees."""
 
 
+_CLASSIFIERS = {"alexnet": "classifier.6", "googlenet": "fc", "shufflenet": "fc"}
+"""Family -> the linear layer behind the neck."""
+
+
 def build_torchvision(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features) -> Trunk:
     """Build and fill; see `load_backbone`."""
     model = whole_network(spec)
     neck = _NECKS[spec.family](model) if features is Features.pooled else {"flatten": nn.Flatten()}
     body = takewhile(lambda child: child[0] not in _BEHIND_THE_MAP, model.named_children())
     network = nn.Sequential(OrderedDict([*body, *neck.items()]))
-    if weights.path is not None:
-        _fill(network, model, weights)
-    return Trunk(network, _preprocess(spec, image_size), matcher_of(network, spec.family))
+    state = {} if weights.path is None else _fill(network, model, weights)
+    head = find_source_head(state, _CLASSIFIERS.get(spec.family)) if features is Features.pooled else None
+    return Trunk(network, _preprocess(spec, image_size), matcher_of(network, spec.family), source_head=head)
 
 
 def whole_network(spec: BackboneSpec) -> nn.Module:
@@ -54,7 +58,8 @@ def whole_network(spec: BackboneSpec) -> nn.Module:
     return model
 
 
-def _fill(network: nn.Module, whole: nn.Module, weights: Weights) -> None:
+def _fill(network: nn.Module, whole: nn.Module, weights: Weights) -> dict[str, Tensor]:
+    """Fill the network from the file; returns all that the file holds."""
     assert weights.path is not None
     state, own, classifier = read_state_dict(weights.path), network.state_dict(), whole.state_dict()
     mismatched = [name for name, tensor in own.items() if name in state and state[name].shape != tensor.shape]
@@ -65,6 +70,7 @@ def _fill(network: nn.Module, whole: nn.Module, weights: Weights) -> None:
         unexpected=[name for name in state if name not in classifier and not name.startswith(_TRAINING_HEADS)],
     )
     network.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
+    return state
 
 
 def _preprocess(spec: BackboneSpec, image_size: int | None) -> Preprocess:

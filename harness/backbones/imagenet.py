@@ -16,6 +16,12 @@ def published_top1(model: str, tag: str | None) -> float | None:
 
 
 @cache
+def published_top1s(model: str) -> tuple[float, ...]:
+    """Top-1 accuracy (fraction) of all published weights of one architecture."""
+    return tuple(top1 for weights, top1 in _table().items() if weights.partition(".")[0] == model)
+
+
+@cache
 def _table() -> dict[str, float]:
     text = files("harness.backbones").joinpath("imagenet_top1.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))

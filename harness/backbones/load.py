@@ -55,6 +55,7 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         num_features=num_features,
         blocks=find_blocks(built.network, built.matcher, prefix=built.prefix),
         preprocess=built.preprocess,
+        source_head=built.source_head if built.source_head and built.source_head.weight_SD.shape[1] == num_features else None,
     )
 
 

@@ -1,10 +1,11 @@
 """What the builders for the two model libraries hand to `load`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
-from harness.backbones.backbone import Preprocess
+from harness.backbones.backbone import Preprocess, SourceHead
 from harness.backbones.blocks import Matcher
 
 
@@ -17,3 +18,12 @@ class Trunk:
     matcher: Matcher
     prefix: str = ""
     """Stands before the tensor names that `matcher` knows."""
+    source_head: SourceHead | None = None
+
+
+def find_source_head(state: Mapping[str, Tensor], name: object) -> SourceHead | None:
+    """The linear classifier of this name in a checkpoint; None when there is none, or it is more than one linear layer."""
+    weight, bias = state.get(f"{name}.weight"), state.get(f"{name}.bias")
+    if weight is None or bias is None or weight.shape[0] < 2 or weight[0].numel() != weight.shape[1]:
+        return None
+    return SourceHead(weight.flatten(1).float().numpy(), bias.float().numpy())

@@ -4,13 +4,16 @@ Latency and throughput are those of float32 inference in eval mode, whatever pre
 they compare across jobs and do not depend on how well this machine computes bfloat16.
 """
 
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.special import ndtri, stdtrit
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,6 +29,7 @@ _BLOCK_S = 0.25
 """Warm-up is watched in blocks of about this length."""
 _MIN_CALLS = 20
 _STEADY_FRAC = 0.02
+_DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,9 @@ class Timing:
     """Inference times of this machine, under the names of their columns; p50 and p95 at batch 1."""
 
     latency_ms_p50: float
+    latency_ms_low: float
+    """Lower end of the 95 % interval of the median."""
+    latency_ms_high: float
     latency_ms_p95: float
     latency_steady: bool
     """False: the warm-up's last three blocks still differed by more than 2 % when its time was up."""
@@ -86,12 +93,31 @@ def measure_timing(network: nn.Module, image_size: int, runtime: Runtime, cfg: M
         latencies_ms = _repeat(lambda: _timed_ms(network, one, runtime), cfg.timing_s, _MIN_CALLS)
         network(many)
         batches_ms = _repeat(lambda: _timed_ms(network, many, runtime), cfg.timing_s, 1)
+    low_ms, high_ms = median_interval(latencies_ms)
     return Timing(
         latency_ms_p50=statistics.median(latencies_ms),
+        latency_ms_low=low_ms,
+        latency_ms_high=high_ms,
         latency_ms_p95=statistics.quantiles(latencies_ms, n=20, method="inclusive")[-1],
         latency_steady=is_steady,
         throughput_ips=THROUGHPUT_BATCH_SIZE / statistics.median(batches_ms) * 1000,
     )
+
+
+def median_interval(times: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the median of correlated times, by bootstrap: resampled are blocks of consecutive calls, around the end too.
+
+    Blocks are as long as the square root of the number of calls, so that there are as many of them; for their small number the
+    interval is widened as Student's distribution is.
+    """
+    times_N = np.array(times)
+    num_calls, length = len(times_N), math.isqrt(len(times_N))
+    num_blocks = -(-num_calls // length)
+    firsts = np.random.default_rng(0).integers(num_calls, size=(_DRAWS, num_blocks, 1))
+    drawn = times_N[(firsts + np.arange(length)) % num_calls].reshape(_DRAWS, -1)[:, :num_calls]
+    median, ends = np.median(times_N), np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
+    low, high = median + (ends - median) * stdtrit(num_blocks - 1, 0.975) / ndtri(0.975)
+    return float(low), float(high)
 
 
 def _timed_ms(network: nn.Module, images_BCHW: torch.Tensor, runtime: Runtime) -> float:

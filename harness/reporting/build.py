@@ -7,6 +7,9 @@ import pandas as pd
 from harness.config import RankConfig
 from harness.reporting.compose import compose, draw
 from harness.reporting.render import to_html, to_markdown
+from harness.reporting.sections.facts import ranked_rows
+from harness.select.audit import audit
+from harness.select.prior import own_ranks
 from harness.select.ranking import Ranking, rank
 from harness.select.ranking_csv import ranking_frame
 from harness.study.store import Study, atomic_write
@@ -21,7 +24,9 @@ def build_report(study: Study, cfg: RankConfig) -> Ranking:
     """
     ranking = rank(study, cfg)
     write_table(study)
-    document = compose(ranking, draw(ranking, study.report_dir / "plots"))
+    own = own_ranks(study)
+    audited = audit([*ranked_rows(ranking), *ranking.pruned], ranking.metric, own)
+    document = compose(ranking, draw(ranking, study.report_dir / "plots"), own, audited)
     _write_csv(study.report_dir / "ranking.csv", ranking_frame(ranking))
     _write(study.report_dir / "report.md", to_markdown(document))
     _write(study.report_dir / "index.html", to_html(document))

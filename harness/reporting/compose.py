@@ -7,19 +7,28 @@ from matplotlib.figure import Figure
 
 from harness.config import Metric
 from harness.reporting import formats
-from harness.reporting.document import Bar, Block, Code, Column, Document, Fact, Paragraph, Picture, Table, Tone
+from harness.reporting.answer import headline, how_sure, test_score, verdict, why
+from harness.reporting.document import Bar, Block, Code, Column, Document, Fact, Paragraph, Picture, Table
+from harness.reporting.plots.candidates import intervals
 from harness.reporting.plots.classes import class_f1, confusion_matrix
 from harness.reporting.plots.quality import freeze_depth, quality_latency
 from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
-from harness.reporting.wording import METRIC_NAMES, command, cost, gives_up, headline, how_sure, test_score, verdict, why
+from harness.reporting.sections.facts import leading, marked, standing
+from harness.reporting.wording import METRIC_NAMES, command, cost, gives_up
+from harness.select.audit import Audit
+from harness.select.prior import OwnRanks
 from harness.select.ranking import Entry, Ranking
 
 TOP = 10
 """Lines of the leaderboard on the first screen."""
 
 _PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
+    "candidates": (
+        intervals,
+        "Scores with their intervals. Shaded candidates cannot be told apart from the best; diamonds are the finalists on the sealed test images.",
+    ),
     "quality-latency": (
         quality_latency,
         "Quality against latency. Up and to the left is better; whiskers are intervals; hollow points are outside the limits; grey points belong to backbones with lower scores.",
@@ -49,13 +58,13 @@ def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
     return pictures
 
 
-def compose(ranking: Ranking, pictures: dict[str, Picture]) -> Document:
-    """The whole report as plain data."""
+def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit: Audit) -> Document:
+    """The whole report as plain data: the ranking, what other data sets say of its networks, and the audit of the cheap scores."""
     chosen = ranking.recommended
     return Document(
         title=f"Which network to use for {formats.one_line(ranking.study)}",
         verdict=verdict(ranking),
-        tone=_tone(ranking),
+        tone=decision.tone(ranking),
         headline=headline(ranking),
         facts=_facts(ranking),
         command=Code(command(chosen.candidate.row)) if chosen else None,
@@ -63,9 +72,9 @@ def compose(ranking: Ranking, pictures: dict[str, Picture]) -> Document:
         sections=[
             task.build(ranking),
             resources.build(ranking),
-            candidates.build(ranking),
+            candidates.build(ranking, own),
             strategy.build(ranking),
-            results.build(ranking, pictures),
+            results.build(ranking, pictures, audit),
             decision.build(ranking, pictures),
         ],
     )
@@ -79,23 +88,29 @@ def _caption(ranking: Ranking, name: str, caption: str) -> str:
     return f"{caption} Split: {ranking.final_scores.split}{together}."
 
 
-def _tone(ranking: Ranking) -> Tone:
-    if ranking.recommended is None:
-        return Tone.warning
-    return Tone.plain if verdict(ranking) == "sure" else Tone.note
-
-
 def _facts(ranking: Ranking) -> list[Fact]:
     chosen = ranking.recommended
     if chosen is None:
-        return [Fact("Why", why(ranking)), Fact("Next step", _next_step(ranking))]
+        return [Fact("Why", why(ranking)), Fact("Next step", _next_step(ranking)), *_not_compared(ranking)]
     return [
         Fact("Why", why(ranking)),
         Fact("How sure", how_sure(ranking)),
         Fact("What it may give up", gives_up(ranking)),
         Fact("What it costs", cost(chosen)),
         Fact("On new images", test_score(ranking)),
+        *_not_compared(ranking),
     ]
+
+
+def _not_compared(ranking: Ranking) -> list[Fact]:
+    """Rows of another protocol, and how it differs: somebody who looks for them should not have to search."""
+    others = [left for left in ranking.left_out if left.row.protocol != ranking.protocol]
+    if not others:
+        return []
+    reasons = list(dict.fromkeys(formats.one_line(left.reason) for left in others))
+    named = ". Or: ".join(reasons[:3]) + (f". And {len(reasons) - 3} more kinds" if len(reasons) > 3 else "")
+    rows = "1 job was" if len(others) == 1 else f"{formats.count(len(others))} jobs were"
+    return [Fact("Not compared", f"{rows} measured under other terms, which cannot be ranked together with these: {named}.")]
 
 
 def _next_step(ranking: Ranking) -> str:
@@ -107,9 +122,9 @@ def _next_step(ranking: Ranking) -> str:
 def _leaderboard(ranking: Ranking) -> list[Block]:
     if not ranking.entries:
         return []
-    shown = results.leading(ranking, TOP)
+    shown = leading(ranking, TOP)
     columns = [
-        Column("rank", is_number=True),
+        Column("open places", is_number=True),
         Column("candidate"),
         Column("standing"),
         Column(f"val {METRIC_NAMES[ranking.metric]}", is_number=True),
@@ -117,9 +132,8 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
         Column("", is_bar=True),
         *(Column(name, is_number=True) for name in ("latency", "parameters", "training")),
     ]
-    marked = frozenset(place for place, entry in enumerate(shown) if entry is ranking.recommended)
     rows = [_line(ranking, entry, _scale(shown, ranking.metric)) for entry in shown]
-    blocks: list[Block] = [Table("Leaderboard", columns, rows, marked)]
+    blocks: list[Block] = [Table("Leaderboard", columns, rows, marked(ranking, shown))]
     hidden = len(ranking.entries) - len(shown)
     return [*blocks, Paragraph(f"{hidden} more candidates are in step 5.")] if hidden > 0 else blocks
 
@@ -128,9 +142,9 @@ def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> li
     low, high = sorted((scale(entry.interval.low), scale(entry.interval.high)))
     minutes = entry.cost.train_min
     return [
-        formats.count(entry.rank),
+        formats.places(entry.rank_interval),
         entry.label,
-        results.standing(ranking, entry),
+        standing(ranking, entry),
         formats.score(ranking.metric, entry.score),
         formats.score_range(ranking.metric, entry.interval),
         Bar(low, scale(entry.score), high),

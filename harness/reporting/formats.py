@@ -1,9 +1,11 @@
 """How numbers and untrusted words become text. Percent and points exist only from here on; everything before holds fractions."""
 
 import unicodedata
+from collections.abc import Iterable
 
 from harness.config import Metric
 from harness.select.comparison import Interval
+from harness.select.ranks import RankInterval
 
 EMPTY = "–"
 """A cell without a value."""
@@ -79,6 +81,13 @@ def ms(value: float | None) -> str:
     return f"{value:.2f}\N{NO-BREAK SPACE}ms" if value < 10 else f"{value:.1f}\N{NO-BREAK SPACE}ms"
 
 
+def ms_range(low: float | None, high: float | None) -> str:
+    """Both ends of a latency's interval: `9.61 to 9.82 ms`."""
+    if low is None or high is None:
+        return EMPTY
+    return f"{low:.2f} to {high:.2f}\N{NO-BREAK SPACE}ms" if high < 10 else f"{low:.1f} to {high:.1f}\N{NO-BREAK SPACE}ms"
+
+
 def mib(value: float | None) -> str:
     """Mebibytes; whole ones from a hundred on."""
     if value is None:
@@ -125,6 +134,51 @@ def count(value: int | None) -> str:
 def ratio(value: float) -> str:
     """One decimal."""
     return f"{value:.1f}"
+
+
+def about(value: int) -> str:
+    """A whole number that is only roughly known, rounded up to two digits: 10,846 -> `11,000`."""
+    unit = 10 ** max(len(str(value)) - 2, 0)
+    return count(-(-value // unit) * unit)
+
+
+def places(found: RankInterval | None) -> str:
+    """Places that chance leaves open: `1 to 4`, or one number; never a bare rank that is not sure."""
+    if found is None:
+        return EMPTY
+    return str(found.low) if found.low == found.high else f"{found.low} to {found.high}"
+
+
+def chance(frac: float | None) -> str:
+    """A probability in whole percent; what is neither never nor always is not rounded to that."""
+    if frac is None:
+        return EMPTY
+    shown = f"{100 * frac:.0f}"
+    bound = {"0": "below 1", "100": "above 99"}.get(shown, shown) if 0 < frac < 1 else shown
+    return f"{bound}\N{NO-BREAK SPACE}%"
+
+
+def p_value(value: float) -> str:
+    """Three decimals."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def decimals(value: float | None) -> str:
+    """Any other score, three decimals."""
+    return EMPTY if value is None else f"{value:.3f}"
+
+
+def correlation(value: float | None) -> str:
+    """Signed, two decimals; what rounds to zero has no sign."""
+    if value is None:
+        return EMPTY
+    rounded = round(value, 2)
+    return f"{rounded:+.2f}" if rounded else "0.00"
+
+
+def rates(values: Iterable[float]) -> str:
+    """Learning rates, each once."""
+    return ", ".join(dict.fromkeys(f"{value:.3g}" for value in values)) or EMPTY
 
 
 def plain(value: object) -> str:

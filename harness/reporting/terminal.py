@@ -1,5 +1,6 @@
 """The ranking on the terminal: a short leaderboard, the recommendation, and where the report is."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -8,20 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.reporting import formats
-from harness.reporting.sections.results import leading, standing
-from harness.reporting.wording import METRIC_NAMES, cost, headline, how_sure, test_score, why
+from harness.reporting.answer import headline, how_sure, test_score, why
+from harness.reporting.sections.facts import leading, standing
+from harness.reporting.wording import METRIC_NAMES, cost
 from harness.select.ranking import Entry, Ranking
 
 _TOP = 10
-_WIDE = 100
-"""From this many columns on, costs are shown beside the scores."""
+_MORE = {"interval": 60, "latency": 60, "parameters": 100, "training": 100}
+"""Columns that are shown beside the score, and how wide the terminal must be for them."""
 
 
 def print_summary(ranking: Ranking, report_path: Path, console: Console | None = None) -> None:
     """Print the leaderboard and the recommendation; without colour where the output is not a terminal."""
     console = console or Console()
     if ranking.entries:
-        console.print(_leaderboard(ranking, is_wide=console.width >= _WIDE, is_plain=not console.is_terminal))
+        console.print(_leaderboard(ranking, console.width, is_plain=not console.is_terminal))
     console.print(Text(headline(ranking), style="bold"))
     sentences = [why(ranking)]
     if ranking.recommended is not None:
@@ -33,27 +35,31 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     console.print(Text("Report: "), Text(str(report_path)), sep="", soft_wrap=True)
 
 
-def _leaderboard(ranking: Ranking, *, is_wide: bool, is_plain: bool) -> Table:
+def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
-    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("place", justify="right", no_wrap=True)
     table.add_column("candidate", overflow="fold")
     table.add_column(f"val {METRIC_NAMES[ranking.metric]}", justify="right", max_width=9)  # the header wraps, names need not
-    table.add_column("interval", justify="right", no_wrap=True)
-    for name in ("latency", "parameters", "training") if is_wide else ("latency",):
+    more = [name for name, least in _MORE.items() if width >= least]
+    for name in more:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("standing")
     for entry in leading(ranking, _TOP):
-        cells = [Text(cell) for cell in _cells(ranking, entry, is_wide=is_wide)]
+        cells = [Text(cell) for cell in _cells(ranking, entry, more)]
         table.add_row(*cells, style="bold green" if entry is ranking.recommended else "")
     return table
 
 
-def _cells(ranking: Ranking, entry: Entry, *, is_wide: bool) -> list[str]:
+def _cells(ranking: Ranking, entry: Entry, more: Iterable[str]) -> list[str]:
     found = entry.cost
-    scored = [formats.score(ranking.metric, entry.score), formats.score_range(ranking.metric, entry.interval)]
-    sizes = [formats.millions(found.params_m), formats.duration(None if found.train_min is None else 60 * found.train_min)]
-    costs = [formats.ms(found.latency_ms_p50), *(sizes if is_wide else [])]
-    return [formats.count(entry.rank), entry.label, *scored, *costs, standing(ranking, entry)]
+    known = {
+        "interval": formats.score_range(ranking.metric, entry.interval),
+        "latency": formats.ms(found.latency_ms_p50),
+        "parameters": formats.millions(found.params_m),
+        "training": formats.duration(None if found.train_min is None else 60 * found.train_min),
+    }
+    first = [formats.places(entry.rank_interval), entry.label, formats.score(ranking.metric, entry.score)]
+    return [*first, *(known[name] for name in more), standing(ranking, entry)]
 
 
 def _failures(ranking: Ranking) -> str:

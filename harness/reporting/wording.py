@@ -1,4 +1,4 @@
-"""What the report says in words: metrics, depths, how sure, what may be given up. Shared by the page and the terminal."""
+"""Words for the things of a study: metrics, depths, costs, differences, commands. Shared by the page and the terminal."""
 
 import shlex
 
@@ -35,51 +35,6 @@ def depth(row: Row) -> str:
     )
 
 
-def verdict(ranking: Ranking) -> str:
-    """How sure the answer is, in a few words."""
-    if ranking.recommended is None:
-        return "no answer"
-    if len(ranking.eligible) == 1:
-        return "not compared"
-    return "sure" if len(ranking.tied) == 1 else f"one of {len(ranking.tied)} that cannot be told apart"
-
-
-def headline(ranking: Ranking) -> str:
-    """The recommendation in one sentence."""
-    if not ranking.entries:
-        return "No recommendation: no job has ended well."
-    if ranking.recommended is None:
-        return f"No recommendation: none of {len(ranking.entries)} candidates meets the limits."
-    row = ranking.recommended.candidate.row
-    weights = "random weights" if row.weights == "random" else f"weights {formats.plain(row.weights)}"
-    return f"Use {formats.one_line(row.backbone)} ({weights}), {depth(row)}."
-
-
-def why(ranking: Ranking) -> str:
-    """Why this candidate."""
-    chosen = ranking.recommended
-    if chosen is None:
-        return _why_none(ranking)
-    metric, images = METRIC_NAMES[ranking.metric], f"{formats.count(len(ranking.labels_N))} val images"
-    scored = f"{formats.score(ranking.metric, chosen.score)} {metric} on {images} ({METRIC_MEANINGS[ranking.metric]})"
-    if len(ranking.tied) > 1:
-        return f"It is the cheapest of {len(ranking.tied)} candidates that cannot be told apart. It has {scored}."
-    if len(ranking.eligible) > 1:
-        return f"It is the best: {scored}."
-    return f"It is the only candidate {'measured' if len(ranking.entries) == 1 else 'within the limits'}. It has {scored}."
-
-
-def how_sure(ranking: Ranking) -> str:
-    """How far the answer can be trusted, without statistics."""
-    chosen = ranking.recommended
-    if chosen is None:
-        return "There is nothing to be sure of yet."
-    sentences = [_comparison(ranking), _seeds(chosen)]
-    if chosen.interval.low == chosen.interval.high:
-        sentences.append("Its score is the same in every resample, so its interval has no width and hides the doubt that remains.")
-    return " ".join(sentences)
-
-
 def cost(entry: Entry) -> str:
     """What it costs to use and to make."""
     found = entry.cost
@@ -90,20 +45,6 @@ def cost(entry: Entry) -> str:
     if any(row.latency_steady is False for row in entry.candidate.timed):
         text += " The machine ran unevenly while this network was timed: take its latency as rough."
     return text
-
-
-def test_score(ranking: Ranking) -> str:
-    """The sealed test score, or why there is none."""
-    test = ranking.test
-    if test is None:
-        return "There is no test split, so the score on new images is unknown; the val score is somewhat too good, as winners were chosen on it."
-    if test.score is None or test.interval is None:
-        return f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on the {formats.count(test.num_images)} test images: {test.undefined}."
-    confidence = formats.confidence(ranking.rank.confidence)
-    return (
-        f"{formats.score(ranking.metric, test.score)} {METRIC_NAMES[ranking.metric]} on {formats.count(test.num_images)} test images "
-        f"that nothing was chosen on; likely from {formats.score_range(ranking.metric, test.interval)} ({confidence} interval)."
-    )
 
 
 def gives_up(ranking: Ranking) -> str:
@@ -132,34 +73,3 @@ def _part(row: Row) -> str:
     if row.num_frozen_blocks is None or row.num_blocks is None:
         return f"freeze={row.freeze}"
     return f"the first {row.num_frozen_blocks} of its {row.num_blocks} blocks frozen"
-
-
-def _why_none(ranking: Ranking) -> str:
-    if not ranking.entries:
-        return f"{len(ranking.failed)} failed; their reasons are listed in step 5."
-    missing = [f"{entry.label} misses {' and '.join(breach.miss for breach in entry.breaches)}" for entry in ranking.nearest]
-    return f"Nearest: {'; '.join(missing)}."
-
-
-def _comparison(ranking: Ranking) -> str:
-    if len(ranking.entries) == 1:
-        return "Nothing was compared: only one candidate was measured."
-    if len(ranking.eligible) == 1:
-        return f"Nothing was compared: the limits leave one of {len(ranking.entries)} candidates."
-    images = f"{formats.count(len(ranking.labels_N))} val images"
-    if len(ranking.tied) > 1:
-        return f"These {len(ranking.tied)} cannot be told apart on {images}: {', '.join(entry.label for entry in ranking.tied[:6])}{_more(ranking)}."
-    others = len(ranking.eligible) - 1
-    return f"Sure: {images} separate it from the other {others} at {formats.confidence(ranking.rank.confidence)} confidence."
-
-
-def _more(ranking: Ranking) -> str:
-    hidden = len(ranking.tied) - 6
-    return f" and {hidden} more" if hidden > 0 else ""
-
-
-def _seeds(entry: Entry) -> str:
-    num_seeds = len(entry.candidate.rows)
-    if num_seeds == 1:
-        return "This is conditional on this run (one seed): training again would move the scores somewhat."
-    return f"Scores are means over {num_seeds} seeds."

@@ -26,6 +26,9 @@ CANDIDATE = ("backbone", "weights", "weights_sha256", "freeze", "release", "reci
 NETWORK = ("model", "params_m", "image_size", "device", "num_threads", "host")
 """Columns that inference times depend on."""
 
+TIMINGS = ("latency_ms_p50", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "throughput_ips")
+"""Inference times: columns of a row and fields of `Cost`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
@@ -36,6 +39,9 @@ class Cost:
     """
 
     latency_ms_p50: float | None
+    latency_ms_low: float | None
+    """Ends of the 95 % interval of that median."""
+    latency_ms_high: float | None
     latency_ms_p95: float | None
     throughput_ips: float | None
     params_m: float | None
@@ -71,6 +77,16 @@ class Candidate:
         """The row of the lowest seed, for everything that seeds share."""
         return self.rows[0]
 
+    @property
+    def answers(self) -> tuple[IntArray, FloatArray]:
+        """What it said about the val images, for resampling."""
+        return self.predicted_SN, self.true_log_prob_SN
+
+    @property
+    def network(self) -> tuple[object, ...]:
+        """What inference times depend on; equal for candidates that are one network, however they were trained."""
+        return _network(self.row)
+
     @cached_property
     def cost(self) -> Cost:
         return _cost(self.rows, self.timed)
@@ -82,7 +98,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A good row that this ranking does not use."""
+    """A good or pruned row that this ranking does not use."""
 
     row: Row
     reason: str
@@ -98,6 +114,8 @@ class Pool:
     class_names: tuple[str, ...]
     failed: tuple[Row, ...]
     left_out: tuple[LeftOut, ...]
+    pruned: tuple[Row, ...] = ()
+    """Of this protocol: a staged search gave them up for better ones, so their scores are of a shorter training."""
 
 
 def load_pool(study: Study, protocol: str | None = None) -> Pool:
@@ -113,20 +131,28 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     rows = study.rows()
     if not rows:
         raise TableError(f"{study.root}: holds no rows; run `python -m harness.sweep study={study.name}` first.")
-    good = [row for row in rows if row.status == Status.ok.value]
-    failed = tuple(row for row in rows if row.status != Status.ok.value)
+    good, pruned, failed = _by_status(rows)
     if not good:
-        return Pool(None, (), np.empty(0, dtype=np.int64), tuple(rows[-1].details.class_names), failed, ())
+        return Pool(None, (), np.empty(0, dtype=np.int64), tuple(rows[-1].details.class_names), failed, (), pruned)
     chosen = protocol or good[-1].protocol
     ranked = [row for row in good if row.protocol == chosen]
     if not ranked:
         known = ", ".join(sorted({row.protocol for row in good}))
         raise TableError(f"{study.root}: no good row has protocol {chosen}; there are {known}.")
     newest, older = _newest_per_seed(ranked)
-    left_out = [LeftOut(row, _difference(row, ranked[-1])) for row in good if row.protocol != chosen]
+    left_out = [LeftOut(row, _difference(row, ranked[-1])) for row in (*good, *pruned) if row.protocol != chosen]
     left_out += [LeftOut(row, "a newer job has the same candidate and seed") for row in older]
     candidates, labels_N = _candidates(study, newest)
-    return Pool(chosen, candidates, labels_N, tuple(ranked[-1].details.class_names), failed, tuple(left_out))
+    same = tuple(row for row in pruned if row.protocol == chosen)
+    return Pool(chosen, candidates, labels_N, tuple(ranked[-1].details.class_names), failed, tuple(left_out), same)
+
+
+def _by_status(rows: Iterable[Row]) -> tuple[list[Row], tuple[Row, ...], tuple[Row, ...]]:
+    """Good, pruned and failed rows, each in their order."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.status if row.status in (Status.ok.value, Status.pruned.value) else ""].append(row)
+    return groups[Status.ok.value], tuple(groups[Status.pruned.value]), tuple(groups[""])
 
 
 def _key(row: Row) -> tuple[object, ...]:
@@ -251,7 +277,7 @@ def _cost(rows: Sequence[Row], timed: Sequence[Row]) -> Cost:
     memory = [row.peak_mem_mib for row in rows if row.peak_mem_mib is not None]
     total = [row.total_s for row in rows if row.total_s is not None]
     return Cost(
-        **{name: _median(timed, name) for name in ("latency_ms_p50", "latency_ms_p95", "throughput_ips")},
+        **{name: _median(timed, name) for name in TIMINGS},
         **{name: _mean(rows, name) for name in ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib")},
         peak_mem_mib=max(memory, default=None),
         train_min=None if train_s is None else (train_s + (features_s or 0.0)) / 60,

@@ -30,7 +30,7 @@ MIN_STRATUM = 10
 _SEED = 20_240_229
 _CHUNK_VALUES = 8_000_000
 """Values of the largest array held at once (8 bytes each)."""
-_SAME = 1e-9
+SAME = 1e-9
 """Scores and spreads below this are rounding, far below what one image among a million changes."""
 _ROUNDING = 1e-5
 """Relative error of single precision, with room to spare."""
@@ -86,13 +86,16 @@ def tied_set(scores_K: FloatArray, draws_RK: FloatArray, confidence: float) -> B
 
     Source: Hsu, Multiple Comparisons: Theory and Methods, 1996; bootstrap max-t of Romano and Wolf, Econometrica 2005.
     """
-    centred_KR = np.ascontiguousarray((draws_RK - draws_RK.mean(axis=0)).T)
-    spread_KK = _spread(centred_KR)
-    chance = _Chance(
-        centred_KR.astype(np.float32), centred_KR.min(axis=1), centred_KR.max(axis=1), math.ceil((1 - confidence) * len(draws_RK) - _SAME)
-    )
-    tied = [chance.explains(i, scores_K - scores_K[i], spread_KK[i]) for i in range(len(scores_K))]
-    return np.array(tied, dtype=np.bool_)
+    chance = Chance.of(draws_RK, confidence)
+    return np.array([chance.explains(i, scores_K) for i in range(len(scores_K))], dtype=np.bool_)
+
+
+def pair_spread(draws_RK: FloatArray) -> FloatArray:
+    """Standard deviation over resamples of every pair's difference, shape K x K."""
+    centred_RK = draws_RK - draws_RK.mean(axis=0)
+    cross_KK = centred_RK.T @ centred_RK / len(centred_RK)
+    own_K = np.diag(cross_KK)
+    return np.asarray(np.sqrt(np.maximum(own_K[:, None] + own_K[None, :] - 2 * cross_KK, 0.0)))
 
 
 def interval(draws_R: FloatArray, confidence: float) -> Interval:
@@ -108,20 +111,38 @@ def score_interval(draws_R: FloatArray, metric: Metric, confidence: float) -> In
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Chance:
+class Chance:
     """What chance alone shows: one candidate against all others at a time, only as far as it takes to decide."""
 
     centred_KR: npt.NDArray[np.float32]
+    """Draws less their mean: resamples of no difference."""
     lowest_K: FloatArray
     highest_K: FloatArray
-    """Least and largest draw of each candidate."""
+    """Least and largest of them for each candidate."""
+    spread_KK: FloatArray
+    """Standard deviation of every pair's difference."""
     enough: int
     """Resamples in which a lead must turn up before chance explains it."""
 
-    def explains(self, i: int, ahead_K: FloatArray, spread_K: FloatArray) -> bool:
-        """Whether the largest lead over candidate i, in units of its spread, turns up in enough resamples of no difference."""
-        is_fixed_K = spread_K <= _SAME
-        if bool((is_fixed_K & (ahead_K > _SAME)).any()):
+    @classmethod
+    def of(cls, draws_RK: FloatArray, confidence: float) -> "Chance":
+        """Of K candidates drawn together in R resamples."""
+        centred_KR = np.ascontiguousarray((draws_RK - draws_RK.mean(axis=0)).T)
+        enough = math.ceil((1 - confidence) * len(draws_RK) - SAME)
+        return cls(centred_KR.astype(np.float32), centred_KR.min(axis=1), centred_KR.max(axis=1), pair_spread(draws_RK), enough)
+
+    def explains(self, i: int, scores_K: FloatArray, within_K: BoolArray | None = None) -> bool:
+        """Whether the largest lead over candidate i, in units of its spread, turns up in enough resamples of no difference.
+
+        Args:
+            i: the candidate.
+            scores_K: of all candidates; higher is better.
+            within_K: the rivals that count; None: all.
+        """
+        ahead_K = scores_K - scores_K[i]
+        spread_K = self.spread_KK[i] if within_K is None else np.where(within_K, self.spread_KK[i], np.inf)
+        is_fixed_K = spread_K <= SAME
+        if bool((is_fixed_K & (ahead_K > SAME)).any()):
             return False
         inverse_K = np.where(is_fixed_K, 0.0, 1.0 / np.where(is_fixed_K, 1.0, spread_K))
         lead = float((ahead_K * inverse_K).max())
@@ -140,13 +161,6 @@ class _Chance:
             if np.count_nonzero(turned_up_R) >= self.enough:
                 return True
         return False
-
-
-def _spread(centred_KR: FloatArray) -> FloatArray:
-    """Standard deviation over resamples of every pair's difference, shape K x K."""
-    cross_KK = centred_KR @ centred_KR.T / centred_KR.shape[1]
-    own_K = np.diag(cross_KK)
-    return np.asarray(np.sqrt(np.maximum(own_K[:, None] + own_K[None, :] - 2 * cross_KK, 0.0)))
 
 
 def _weights(runs: Runs, num_resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:

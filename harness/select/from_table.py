@@ -15,21 +15,21 @@ from scipy import stats
 
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
-from harness.select.candidates import CANDIDATE, NETWORK, Cost, labels
+from harness.select.candidates import CANDIDATE, NETWORK, TIMINGS, Cost, labels
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE, BoolArray, FloatArray, IntArray, Interval, tied_set
 from harness.select.limits import Breach, breaches
+from harness.select.metric import is_higher_better
 from harness.select.pareto import pareto_front
-from harness.select.ranking import cheapest, is_higher_better
 from harness.select.ranking_csv import METRICS
+from harness.select.rule import cheapest
 from harness.study.row import COLUMNS, Row, Status
 
-_TIMINGS = ("latency_ms_p50", "latency_ms_p95", "throughput_ips")
 _MEANS = ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib", "train_s", "features_s")
 _WHOLE = ("seed", "image_size", "num_threads")
 _NAMES = ("protocol", "job_id", "status", "dataset", "recipe", "primary_metric", "started_at", "seed")
 
 TABLE_COLUMNS: tuple[str, ...] = tuple(
-    name for name in COLUMNS if name in {*_NAMES, *CANDIDATE, *NETWORK, *METRICS, *_TIMINGS, *_MEANS, "timed_by", "peak_mem_mib", "total_s"}
+    name for name in COLUMNS if name in {*_NAMES, *CANDIDATE, *NETWORK, *METRICS, *TIMINGS, *_MEANS, "timed_by", "peak_mem_mib", "total_s"}
 )
 """What `rank_table` needs of a table."""
 
@@ -225,14 +225,14 @@ def _costs(rows: pd.DataFrame) -> Iterator[Cost]:
     by_candidate = rows.groupby("candidate", sort=True)
     is_own = rows["timed_by"].isna()  # tables of before had no such column: every job timed its own network
     once = rows[is_own | ~rows.duplicated(["network", "timed_by"])]
-    timings = once.groupby("network")[list(_TIMINGS)].median().loc[by_candidate["network"].first()]
+    timings = once.groupby("network")[list(TIMINGS)].median().loc[by_candidate["network"].first()]
     found = (
         by_candidate[list(_MEANS)]
         .mean()
         .assign(peak_mem_mib=by_candidate["peak_mem_mib"].max(), total_s=by_candidate["total_s"].sum(min_count=1))
     )
     found["train_min"] = (found["train_s"] + found["features_s"].fillna(0.0)) / 60
-    found[list(_TIMINGS)] = timings.to_numpy()
+    found[list(TIMINGS)] = timings.to_numpy()
     for record in found[[field.name for field in fields(Cost)]].to_dict("records"):
         yield Cost(**{str(name): _known(value) for name, value in record.items()})
 

@@ -64,6 +64,11 @@ def set_limits(rank: RankConfig) -> dict[str, float]:
     return {key: limit for key in _LIMITS if (limit := getattr(rank, key)) is not None}
 
 
+def column_of(key: str) -> str:
+    """Which field of `Cost` a limit is about."""
+    return _LIMITS[key][1]
+
+
 def number(value: float) -> str:
     """Two decimals at most from one on, three significant digits below."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) >= 1 else f"{value:.3g}"

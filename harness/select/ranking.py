@@ -1,36 +1,28 @@
-"""The ranking: everything that the report prints about who is best, who is tied, and what to use. Opens the seal of one candidate.
+"""The ranking: everything that the report prints about who is best, who is tied, and what to use. Opens the seals of the finalists.
 
-Last step of selection: pool -> scores and resamples -> limits -> tied set -> recommendation -> its sealed test score.
+Last step of selection: pool -> scores and resamples -> limits -> tied set -> the choice of val -> finalists on test -> recommendation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.config import Metric, RankConfig
-from harness.errors import TableError
-from harness.measure.quality import PerClass, confusion, imbalance_ratio, per_class, primary_metric, quality
+from harness.measure.quality import PerClass, confusion, per_class, quality
 from harness.select.candidates import Candidate, Cost, LeftOut, Pool, load_pool
-from harness.select.comparison import FloatArray, IntArray, Interval, Runs, bootstrap, interval, score_interval, scores, tied_set
-from harness.select.limits import Breach, breaches
-from harness.select.pareto import pareto_front
+from harness.select.comparison import IntArray, Interval
+from harness.select.contest import Contest
+from harness.select.finalists import Confirmation, Finalist, OpenedTest, Opening, open_finalists
+from harness.select.limits import Breach
+from harness.select.metric import choose_metric
+from harness.select.pairs import Pair
+from harness.select.ranks import RankInterval
+from harness.select.resamples import Difference
+from harness.select.sample_size import Separation
+from harness.select.sensitivity import Sensitivity
 from harness.study.row import Row
 from harness.study.store import Predictions, Study
-
-MIN_IMAGES_FOR_F1 = 5
-"""Val images that every class needs before candidates are compared by F1."""
-
-LATENCY_TIE_FRAC = 0.05
-"""Latencies this close to the lowest count as equal: repeated timings differ by as much."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How much better one candidate scores than another on the same images; negative: worse. In the metric's unit."""
-
-    value: float
-    interval: Interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,12 +32,18 @@ class Entry:
     candidate: Candidate
     rank: int | None
     """1 is the best score; None when a limit excludes the candidate."""
+    rank_interval: RankInterval | None
+    """Places that chance leaves open, for all candidates at once; None when a limit excludes the candidate."""
     score: float
     interval: Interval
     tied: bool
     """In the tied set of the candidates within the limits."""
     on_front: bool
     """On the Pareto front of score and latency of the candidates within the limits."""
+    front_prob: float | None
+    """Share of joint draws of score and latency in which it is on that front; None when it is excluded or its latency unknown."""
+    dominated_by: str | None
+    """Label of a candidate that is better on both in nearly all draws (`rank.confidence`); None when there is none."""
     breaches: tuple[Breach, ...]
     behind: Difference | None
     """How much better the recommended candidate scores; None without a recommendation and for the recommended itself."""
@@ -73,19 +71,6 @@ class ClassScores:
     confusion_CC: IntArray
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedTest:
-    """The recommended candidate on the images that nothing was chosen on. Means over its seeds."""
-
-    num_images: int
-    score: float | None
-    interval: Interval | None
-    undefined: str | None
-    """Why the ranking's metric has no value on test."""
-    quality: dict[str, float]
-    """Every metric that is defined on test."""
-
-
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Ranking:
     """What one study says under one `RankConfig`."""
@@ -98,11 +83,25 @@ class Ranking:
     entries: tuple[Entry, ...]
     """Best score first; those that a limit excludes come after all others."""
     recommended: Entry | None
+    """In the end, after the finalists' test predictions were opened. `confirmed` says whom val chose."""
     best: Entry | None
     """Best score of those within the limits, or of all when none is."""
     runner_up: Entry | None
     """Best score of the others within the limits."""
+    pairs: tuple[Pair, ...]
+    """On val: the recommended, or else the best, against every other within the limits; then all other pairs if they are few."""
+    separation: Separation | None
+    """Of val's choice and the best other one that is tied with it: what it takes to tell them apart; None when nobody else is tied."""
+    sensitivity: Sensitivity | None
+    """What would flip val's choice; None when there is none."""
+    corrected: float | None
+    """Val score of the recommended less what it owes to being picked among many. The headline where there is no test split."""
+    finalists: tuple[Finalist, ...]
+    """Val's choice first; empty without a test split."""
+    confirmed: Confirmation | None
+    """What the test split said about val's choice; None when nothing is recommended."""
     test: OpenedTest | None
+    """The recommended on test."""
     num_opened: int
     """Jobs of this study whose test predictions were ever opened."""
     class_scores: tuple[ClassScores, ...]
@@ -115,6 +114,17 @@ class Ranking:
     class_names: tuple[str, ...]
     failed: tuple[Row, ...]
     left_out: tuple[LeftOut, ...]
+    pruned: tuple[Row, ...]
+    """Jobs of this protocol that a staged search stopped early. They are not ranked."""
+
+    def entry(self, label: str) -> Entry:
+        """The candidate of that label."""
+        return next(entry for entry in self.entries if entry.label == label)
+
+    @property
+    def val_choice(self) -> Entry | None:
+        """What val alone recommends."""
+        return None if self.confirmed is None else self.entry(self.confirmed.val_choice)
 
     @property
     def tied(self) -> list[Entry]:
@@ -133,19 +143,20 @@ class Ranking:
 
 
 def rank(study: Study, cfg: RankConfig) -> Ranking:
-    """Rank the candidates of the newest protocol, recommend one and open its test predictions.
+    """Rank the candidates of the newest protocol, choose one on val, and let the finalists' test predictions confirm or overturn it.
 
     Raises:
         TableError: the study cannot be read, or the metric is undefined on its val split.
     """
     pool = load_pool(study)
-    metric, reason = _metric(pool, cfg)
-    first, entries = _entries(pool, metric, cfg) if pool.candidates else (None, ())
+    metric, reason = choose_metric(pool, cfg)
+    contest = Contest.of(pool, metric, cfg) if pool.candidates else None
+    opening = _open(study, contest) if contest else None
+    entries = _entries(contest, opening) if contest else ()
     eligible = [entry for entry in entries if not entry.breaches]
-    chosen = next((entry for entry in entries if entry.candidate is first), None)
     best = next(iter(eligible or entries), None)
+    chosen = None if opening is None else next(entry for entry in entries if entry.label == opening.confirmation.recommended)
     runner_up = next((entry for entry in eligible if entry is not chosen), None)
-    test, final = _open(study, pool, metric, cfg, chosen)
     shown = [entry for entry in (chosen or best, runner_up) if entry is not None]
     return Ranking(
         study=study.name,
@@ -157,111 +168,65 @@ def rank(study: Study, cfg: RankConfig) -> Ranking:
         recommended=chosen,
         best=best,
         runner_up=runner_up,
-        test=test,
+        pairs=_pairs(contest, opening) if contest else (),
+        separation=contest.separation() if contest else None,
+        sensitivity=contest.sensitivity() if contest else None,
+        corrected=contest.corrected(opening.recommended) if contest and opening else None,
+        finalists=opening.finalists if opening else (),
+        confirmed=opening.confirmation if opening else None,
+        test=opening.test if opening else None,
         num_opened=len(study.opened()),
         class_scores=tuple(_class_scores(entry.label, "val", _val(study, entry)) for entry in shown),
-        final_scores=final,
+        final_scores=_final_scores(study, chosen, opening) if chosen and opening else None,
         baseline=_baseline(pool),
         labels_N=pool.labels_N,
         class_names=pool.class_names,
         failed=pool.failed,
         left_out=pool.left_out,
+        pruned=pool.pruned,
     )
 
 
-def is_higher_better(metric: Metric) -> bool:
-    """Log loss is the only metric here that is better when lower."""
-    return metric is not Metric.log_loss
+def _open(study: Study, contest: Contest) -> Opening | None:
+    """The finalists' sealed predictions; None when no candidate is within the limits, and then nothing is opened."""
+    return None if contest.first is None else open_finalists(study, contest, contest.first)
 
 
-def _metric(pool: Pool, cfg: RankConfig) -> tuple[Metric, str]:
-    if cfg.metric is not Metric.auto:
-        _require_every_class(pool, cfg.metric)
-        return cfg.metric, f"chosen with rank.metric={cfg.metric.value}"
-    if not pool.candidates:
-        return Metric.auto, "no job has ended well"
-    counts = list(pool.candidates[0].row.details.profile["class_counts"]["train"].values())
-    metric = primary_metric(counts)
-    _require_every_class(pool, metric)
-    how_often = f"the largest class of train has {imbalance_ratio(counts):.1f} times the images of the smallest"
-    return metric, f"by rule, because {how_often}"
-
-
-def _require_every_class(pool: Pool, metric: Metric) -> None:
-    if not pool.candidates or metric in (Metric.accuracy, Metric.log_loss):
-        return
-    counts_C = np.bincount(pool.labels_N, minlength=len(pool.class_names))
-    if missing := int((counts_C == 0).sum()):
-        raise TableError(
-            f"rank.metric={metric.value}: undefined, as {missing} of {len(pool.class_names)} classes have no val image; "
-            "give rank.metric=accuracy or rank.metric=log_loss."
-        )
-    if metric is not Metric.balanced_accuracy and counts_C.min() < MIN_IMAGES_FOR_F1:
-        raise TableError(
-            f"rank.metric={metric.value}: a class has {counts_C.min()} val images, and below {MIN_IMAGES_FOR_F1} the F1 of a class jumps "
-            "between 0 and 1 so that no resampling can say how sure it is; give rank.metric=balanced_accuracy or accuracy."
-        )
-
-
-def _entries(pool: Pool, metric: Metric, cfg: RankConfig) -> tuple[Candidate | None, tuple[Entry, ...]]:
-    """The candidate to recommend, if any is within the limits, and all entries in their order."""
-    runs, seeds = _runs(pool), [len(candidate.rows) for candidate in pool.candidates]
-    scores_K = np.array([part.mean() for part in np.split(scores(runs, metric), np.cumsum(seeds)[:-1])])
-    draws_RK = bootstrap(runs, metric, cfg.num_resamples, seeds)
-    missed = [tuple(breaches(candidate, cfg)) for candidate in pool.candidates]
-    within = np.array([not breach for breach in missed])
-    latency_ms_K = np.array([_or_infinite(candidate.cost.latency_ms_p50) for candidate in pool.candidates])
-    tied_K, front_K = np.zeros(len(within), dtype=np.bool_), np.zeros(len(within), dtype=np.bool_)
-    if within.any():
-        tied_K[within] = tied_set(scores_K[within], draws_RK[:, within], cfg.confidence)
-        front_K[within] = pareto_front(scores_K[within], latency_ms_K[within])
-    first = cheapest([candidate.cost for candidate in pool.candidates], scores_K, np.flatnonzero(tied_K))
-    by_score = sorted(range(len(within)), key=lambda k: (not within[k], -scores_K[k], pool.candidates[k].label))
-    places = {k: place for place, k in enumerate([k for k in by_score if within[k]], start=1)}
-    sign = 1.0 if is_higher_better(metric) else -1.0
-    entries = tuple(
+def _entries(contest: Contest, opening: Opening | None) -> tuple[Entry, ...]:
+    """All candidates in their order."""
+    first = opening.recommended if opening else None
+    places = {k: place for place, k in enumerate(contest.order)}
+    open_ranks, on_front, front, confidence = contest.rank_intervals(), contest.point_front(), contest.front(), contest.cfg.confidence
+    return tuple(
         Entry(
-            candidate=pool.candidates[k],
-            rank=places.get(k),
-            score=float(sign * scores_K[k]),
-            interval=_natural(score_interval(draws_RK[:, k], metric, cfg.confidence), sign),
-            tied=bool(tied_K[k]),
-            on_front=bool(front_K[k]),
-            breaches=missed[k],
-            behind=_difference(scores_K, draws_RK, first, k, cfg.confidence) if first is not None and first != k else None,
+            candidate=contest.pool.candidates[k],
+            rank=places[k] + 1 if k in places else None,
+            rank_interval=open_ranks.get(k),
+            score=contest.val.score(k),
+            interval=contest.val.interval(k, confidence),
+            tied=bool(contest.tied_K[k]),
+            on_front=on_front.get(k, False),
+            front_prob=front.prob(places[k]) if k in places else None,
+            dominated_by=_label(contest, front.dominated_by(places[k])) if k in places else None,
+            breaches=contest.missed[k],
+            behind=contest.val.difference(first, k, confidence) if first is not None and first != k else None,
         )
-        for k in by_score
-    )
-    return None if first is None else pool.candidates[first], entries
-
-
-def _runs(pool: Pool) -> Runs:
-    return Runs(
-        predicted_JN=np.concatenate([candidate.predicted_SN for candidate in pool.candidates]),
-        true_log_prob_JN=np.concatenate([candidate.true_log_prob_SN for candidate in pool.candidates]),
-        labels_N=pool.labels_N,
-        num_classes=len(pool.class_names),
+        for k in (*contest.order, *contest.excluded)
     )
 
 
-def _natural(found: Interval, sign: float) -> Interval:
-    return found if sign > 0 else Interval(-found.high, -found.low)
+def _label(contest: Contest, place: int | None) -> str | None:
+    return None if place is None else contest.label(contest.order[place])
 
 
-def _difference(scores_K: FloatArray, draws_RK: FloatArray, first: int, second: int, confidence: float) -> Difference:
-    return Difference(float(scores_K[first] - scores_K[second]), interval(draws_RK[:, first] - draws_RK[:, second], confidence))
+def _pairs(contest: Contest, opening: Opening | None) -> tuple[Pair, ...]:
+    return contest.pairs(opening.recommended if opening else contest.order[0]) if contest.order else ()
 
 
-def cheapest(costs: Sequence[Cost], scores_K: FloatArray, tied: Iterable[int] | IntArray) -> int | None:
-    """Which of the tied (positions in `costs`) costs least: latencies within a tie of the lowest count as equal, then fewer parameters, then the higher score."""
-    latency_ms = {int(k): _or_infinite(costs[k].latency_ms_p50) for k in tied}
-    bound = min(latency_ms.values(), default=0.0) * (1 + LATENCY_TIE_FRAC)
-    fast = [k for k, value in latency_ms.items() if value <= bound]
-    return min(fast, key=lambda k: (_or_infinite(costs[k].params_m), -scores_K[k]), default=None)
-
-
-def _or_infinite(value: float | None) -> float:
-    return float("inf") if value is None else value
+def _final_scores(study: Study, chosen: Entry, opening: Opening) -> ClassScores:
+    if opening.tests:
+        return _class_scores(chosen.label, "test", list(opening.tests.values()))
+    return _class_scores(chosen.label, "val", _val(study, chosen))
 
 
 def _baseline(pool: Pool) -> dict[str, float]:
@@ -281,34 +246,3 @@ def _class_scores(label: str, split: str, seeds: Sequence[Predictions]) -> Class
     labels_N = np.concatenate([found.labels_N for found in seeds])
     num_classes = log_probs_NC.shape[1]
     return ClassScores(label, split, per_class(log_probs_NC, labels_N, num_classes), confusion(log_probs_NC, labels_N, num_classes))
-
-
-def _open(study: Study, pool: Pool, metric: Metric, cfg: RankConfig, chosen: Entry | None) -> tuple[OpenedTest | None, ClassScores | None]:
-    """Break the seal of the recommended candidate, each of its seeds, and of no other."""
-    if chosen is None:
-        return None, None
-    reason = f"recommended by val {metric.value}"
-    opened = [found for row in chosen.candidate.rows if (found := study.open_test(row.job_id, reason)) is not None]
-    if not opened:
-        return None, _class_scores(chosen.label, "val", _val(study, chosen))
-    return _opened_test(opened, len(pool.class_names), metric, cfg), _class_scores(chosen.label, "test", opened)
-
-
-def _opened_test(seeds: Sequence[Predictions], num_classes: int, metric: Metric, cfg: RankConfig) -> OpenedTest:
-    found = [quality(predictions.log_probs_NC, predictions.labels_N) for predictions in seeds]
-    names = [name for name, value in found[0][0].items() if value is not None]
-    means = {name: float(np.mean([values[name] for values, _ in found])) for name in names if all(v[name] is not None for v, _ in found)}
-    labels_N = seeds[0].labels_N
-    undefined = next((reasons[metric.value] for _, reasons in found if metric.value in reasons), None)
-    if undefined is not None:
-        return OpenedTest(len(labels_N), None, None, undefined, means)
-    each_N = np.arange(len(labels_N))
-    runs = Runs(
-        predicted_JN=np.stack([p.log_probs_NC.argmax(axis=1) for p in seeds]),
-        true_log_prob_JN=np.stack([p.log_probs_NC[each_N, p.labels_N] for p in seeds]),
-        labels_N=labels_N,
-        num_classes=num_classes,
-    )
-    draws_R = bootstrap(runs, metric, cfg.num_resamples, [len(seeds)])[:, 0]
-    sign = 1.0 if is_higher_better(metric) else -1.0
-    return OpenedTest(len(labels_N), means[metric.value], _natural(score_interval(draws_R, metric, cfg.confidence), sign), None, means)

@@ -20,7 +20,10 @@ METRICS = (
 )
 
 COLUMNS: tuple[str, ...] = (
-    *("rank", "label", "metric", "score", "interval_low", "interval_high", "tied", "recommended", "on_front", "excluded", "num_seeds"),
+    *("rank", "rank_low", "rank_high", "label", "metric", "score", "interval_low", "interval_high", "tied", "recommended"),
+    *("on_front", "front_prob", "dominated_by", "excluded", "num_seeds"),
+    *("behind", "behind_low", "behind_high", "verdict", "mcnemar_p", "mcnemar_p_holm"),
+    *("finalist", "test_score", "test_low", "test_high", "test_drop", "test_drop_low", "test_drop_high"),
     *("backbone", "weights", "freeze", "image_size", "recipe"),
     *METRICS,
     *(field.name for field in fields(Cost)),
@@ -29,15 +32,21 @@ COLUMNS: tuple[str, ...] = (
 
 
 def ranking_frame(ranking: Ranking) -> pd.DataFrame:
-    """Columns in the order of `COLUMNS`; fractions, not percent; the rank of an excluded candidate is empty."""
-    records = [_record(ranking, entry) for entry in ranking.entries]
+    """Columns in the order of `COLUMNS`; fractions, not percent; the rank of an excluded candidate is empty.
+
+    `behind`, `verdict` and the p-values compare the recommended with the line's candidate, where nothing is recommended the
+    best. `test_*` are filled for finalists.
+    """
+    records = [_record(ranking, entry) | _against(ranking, entry) | _on_test(ranking, entry) for entry in ranking.entries]
     return pd.DataFrame(records, columns=list(COLUMNS)).convert_dtypes(dtype_backend="numpy_nullable")
 
 
 def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:
-    row = entry.candidate.row
+    row, places = entry.candidate.row, entry.rank_interval
     return {
         "rank": entry.rank,
+        "rank_low": places.low if places else None,
+        "rank_high": places.high if places else None,
         "label": entry.label,
         "metric": ranking.metric.value,
         "score": entry.score,
@@ -46,10 +55,40 @@ def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:
         "tied": entry.tied,
         "recommended": entry is ranking.recommended,
         "on_front": entry.on_front,
+        "front_prob": entry.front_prob,
+        "dominated_by": entry.dominated_by,
         "excluded": "; ".join(entry.excluded),
         "num_seeds": len(entry.candidate.rows),
         **{name: getattr(row, name) for name in ("backbone", "weights", "freeze", "image_size", "recipe")},
         **{name: entry.candidate.mean(name) for name in METRICS},
         **asdict(entry.cost),
         "job_ids": " ".join(row.job_id for row in entry.candidate.rows),
+    }
+
+
+def _against(ranking: Ranking, entry: Entry) -> dict[str, object]:
+    reference = ranking.recommended or ranking.best
+    pair = next((pair for pair in ranking.pairs if reference and (pair.first, pair.second) == (reference.label, entry.label)), None)
+    found = entry.behind or (pair.difference if pair else None)
+    return {
+        "behind": found.value if found else None,
+        "behind_low": found.interval.low if found else None,
+        "behind_high": found.interval.high if found else None,
+        "verdict": pair.verdict.value if pair else None,
+        "mcnemar_p": pair.mcnemar.p if pair else None,
+        "mcnemar_p_holm": pair.mcnemar.p_holm if pair else None,
+    }
+
+
+def _on_test(ranking: Ranking, entry: Entry) -> dict[str, object]:
+    finalist = next((finalist for finalist in ranking.finalists if finalist.label == entry.label), None)
+    spread, drop = (finalist.test.interval, finalist.drop) if finalist else (None, None)
+    return {
+        "finalist": finalist is not None,
+        "test_score": finalist.test.score if finalist else None,
+        "test_low": spread.low if spread else None,
+        "test_high": spread.high if spread else None,
+        "test_drop": drop.value if drop else None,
+        "test_drop_low": drop.interval.low if drop else None,
+        "test_drop_high": drop.interval.high if drop else None,
     }

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-ROW_SCHEMA = 2
+ROW_SCHEMA = 3
 """Part of every job id: rows written under another schema are other jobs."""
 
 
@@ -21,6 +21,7 @@ class Status(StrEnum):
     timeout = "timeout"
     diverged = "diverged"  # the loss stopped being finite
     killed = "killed"  # the process died without a word
+    pruned = "pruned"  # a staged search stopped it after a rung; its metrics are those of that rung
 
 
 def _column(doc: str) -> Any:
@@ -59,10 +60,14 @@ class Details:
     """Every field of `TrainConfig` as it was used."""
     transforms: dict[str, str] = field(default_factory=dict)
     """`train` and `eval`: the image transforms in words."""
+    frozen_macs_frac: dict[str, float] = field(default_factory=dict)
+    """Depths of other jobs of a staged search -> share of the multiply-adds in the frozen blocks."""
     undefined: dict[str, str] = field(default_factory=dict)
     """Column -> why it is empty, for jobs that are `ok`."""
     command: list[str] = field(default_factory=list)
     """The overrides that `python -m harness.sweep` needs to run this one job again."""
+    lr_losses: dict[str, float | None] = field(default_factory=dict)
+    """Learning rates that were tried -> lowest val log loss in the epochs that they were compared by; None: it diverged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +75,7 @@ class Row:
     """One job. Fractions are in [0, 1]; units end the names."""
 
     job_id: str = _column("hash of everything that decides the outcome; same id = same job")
-    status: str = _column("ok, failed, oom, timeout, diverged or killed")
+    status: str = _column("ok, failed, oom, timeout, diverged, killed or pruned")
     error: str | None = _column("one line: why the job is not ok")
     study: str = _column("name of the study folder")
     protocol: str = _column("hash of what must be equal for rows to be compared: data, split, metric, training budget")
@@ -99,8 +104,12 @@ class Row:
     num_classes: int | None = _column("classes")
     image_size: int | None = _column("side of the square input (pixels)")
     epochs: int | None = _column("epochs asked for, both phases together")
+    rung: int | None = _column("last rung of the staged search that the job went through, from 0; empty: it was not searched in stages")
+    epochs_trained: int | None = _column("epochs trained; below `epochs` when the job was pruned")
     chosen_epoch: int | None = _column("epoch whose weights were kept: lowest val log loss; 0 is the solved head before any step")
-    lr: float | None = _column("peak learning rate of the first phase")
+    lr: float | None = _column("peak learning rate of the first phase; where several were tried, the one that was kept")
+    lrs_tried: str | None = _column("peak learning rates that were tried for the first epochs, in ascending order, separated by spaces")
+    lr_on_edge: bool | None = _column("true: the kept learning rate is the lowest or the highest of several that were tried")
     weight_decay: float | None = _column("weight decay")
     batch_size: int | None = _column("images per step")
     augment: str | None = _column("random changes to training images")
@@ -136,7 +145,19 @@ class Row:
     train_log_loss: float | None = _column("log loss on train of the kept weights (nats)")
     last_val_accuracy: float | None = _column("val accuracy after the last epoch: what a tutorial would have reported")
     last_val_log_loss: float | None = _column("val log loss after the last epoch (nats)")
+    probe_accuracy: float | None = _column("val accuracy of a linear probe on the fixed backbone, its strength cross-validated on train")
+    probe_log_loss: float | None = _column("val log loss of the same probe (nats)")
+    knn_accuracy: float | None = _column("leave-one-out accuracy of the nearest neighbour among the train features, by cosine")
+    logme: float | None = _column("log maximum evidence of the train features, per image and class (nats)")
+    gbc: float | None = _column("minus the overlap of the classes as Gaussians in the train features")
+    leep: float | None = _column(
+        "log expected empirical prediction from the backbone's own classes (nats); empty without such a classifier"
+    )
+    h_score: float | None = _column("H-score of the train features, with shrunk covariance")
+    evidence_s: float | None = _column("time that these scores took, the features at hand (seconds)")
     latency_ms_p50: float | None = _column("median time of one image through the model (milliseconds)")
+    latency_ms_low: float | None = _column("lower end of the 95 % interval of that median, blocks of calls resampled (milliseconds)")
+    latency_ms_high: float | None = _column("upper end of the same (milliseconds)")
     latency_ms_p95: float | None = _column("95th percentile of the same (milliseconds)")
     latency_steady: bool | None = _column("false: warm-up ended at its time limit before the timings agreed within 2 %")
     throughput_ips: float | None = _column("images per second at a batch of 32, inference")
@@ -158,8 +179,10 @@ class Row:
 
 
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row) if f.name != "details")
-TIMING_COLUMNS = ("latency_ms_p50", "latency_ms_p95", "latency_steady", "throughput_ips", "timed_by")
+TIMING_COLUMNS = ("latency_ms_p50", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "latency_steady", "throughput_ips", "timed_by")
 """What jobs of one sweep that end in the same network share."""
+EVIDENCE_COLUMNS = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
+"""What jobs of one sweep that start from the same trunk and images share."""
 COLUMN_DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Row) if f.name != "details"}
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,10 @@ class Study:
     def predictions_path(self, job_id: str) -> Path:
         return self.root / "predictions" / f"{job_id}.npz"
 
+    def snapshot_path(self, job_id: str) -> Path:
+        """Where a staged search keeps a job that it may go on with."""
+        return self.root / "snapshots" / f"{job_id}.pt"
+
     def write_row(self, row: Row) -> None:
         with atomic_write(self.row_path(row.job_id)) as temporary:
             temporary.write_text(json.dumps(to_json(row), indent=1, allow_nan=False), encoding="utf-8")
@@ -115,6 +120,17 @@ class Study:
         if not log.exists():
             return set()
         return {json.loads(line)["job_id"] for line in log.read_text(encoding="utf-8").splitlines() if line}
+
+    def note_search(self, record: dict[str, Any]) -> None:
+        """Keep what a staged search predicted and what it took."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "searches.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+
+    def searches(self) -> list[dict[str, Any]]:
+        """What staged searches predicted and took (seconds), oldest first."""
+        log = self.root / "searches.jsonl"
+        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line] if log.exists() else []
 
     def _load(self, job_id: str, split: str) -> Predictions | None:
         path = self.predictions_path(job_id)

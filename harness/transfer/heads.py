@@ -137,7 +137,7 @@ class _Group:
         self._phase = phase
         self._batch_size = cfg.batch_size
         self._layers = _stack(arms, OPTIMIZERS[cfg.optimizer])
-        self._factor = lr_factor(cfg, epochs * math.ceil(len(data.train_labels_N) / cfg.batch_size))
+        self._factor = lr_factor(cfg, epochs=epochs, epoch_steps=math.ceil(len(data.train_labels_N) / cfg.batch_size))
         self._num_steps = 0
         self._lr_J = torch.tensor([arm.lr for arm in arms], dtype=torch.float64)
         self._orders = [torch.Generator().manual_seed(arm.seed * 1000 + phase) for arm in arms]

@@ -1,7 +1,10 @@
 """The learning curves of a job, and a copy of the weights of its best epoch so far."""
 
 import math
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +39,7 @@ class Keeper:
         self.curve.append(point)
         if point.val_loss < self._best_loss:
             self._best_loss, self.chosen_epoch, self.val_log_probs_NC = point.val_loss, point.epoch, val_log_probs_NC
-            self._best = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
+            self._best = self._copies()
 
     def adopt(self, head: HeadFit) -> None:
         """Take the points of a head that was trained on kept features, and its weights where they are the best so far.
@@ -50,15 +53,41 @@ class Keeper:
         found = min(head.curve, key=lambda point: point.val_loss, default=None)
         if found is not None and found.val_loss < self._best_loss:
             self._best_loss, self.chosen_epoch, self.val_log_probs_NC = found.val_loss, found.epoch, head.best_val_log_probs_MC
-            self._best = {name: tensor.detach().clone() for name, tensor in self._changing().items()}
+            self._best = self._copies()
             self._best |= {f"head.{name}": tensor for name, tensor in head.best.items()}
 
-    def restore(self) -> None:
-        """Put the weights of the chosen epoch back."""
+    def put_back(self) -> None:
+        """Give the network the weights of the chosen epoch again."""
+        self._fill(self._best)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The network as it is now and what is kept so far: copies, nothing but tensors, numbers and text."""
+        log_probs_NC = self.val_log_probs_NC
+        return {
+            "now": self._copies(),
+            "curve": [asdict(point) for point in self.curve],
+            "chosen_epoch": self.chosen_epoch,
+            "best_loss": self._best_loss,
+            "best": self._best,  # only ever replaced as a whole
+            "val_log_probs": None if log_probs_NC is None else torch.from_numpy(log_probs_NC),
+        }
+
+    def go_back(self, snapshot: dict[str, Any]) -> None:
+        """Make the network and what is kept what they were when the snapshot was taken."""
+        log_probs_NC = snapshot["val_log_probs"]
+        self.curve = [Epoch(**point) for point in snapshot["curve"]]
+        self.chosen_epoch, self._best_loss, self._best = snapshot["chosen_epoch"], snapshot["best_loss"], snapshot["best"]
+        self.val_log_probs_NC = None if log_probs_NC is None else log_probs_NC.numpy()
+        self._fill(snapshot["now"])
+
+    def _fill(self, tensors: Mapping[str, Tensor]) -> None:
         changing = self._changing()
         with torch.no_grad():
-            for name, tensor in self._best.items():
+            for name, tensor in tensors.items():
                 changing[name].copy_(tensor)
+
+    def _copies(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self._changing().items()}
 
     def _changing(self) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in tensors_of(self._network).items() if name not in self._fixed}

@@ -18,6 +18,7 @@ from harness.config import Optimizer, Precision, Schedule, TrainConfig
 from harness.errors import DivergedError
 from harness.team import Team
 from harness.transfer.network import Tail
+from harness.transfer.rungs import held_epochs
 from harness.transfer.samples import Batch
 
 
@@ -30,7 +31,9 @@ class Learner:
     class_weights_C: Tensor | None
 
 
-def new_learner(network: nn.Module, cfg: TrainConfig, *, lr: float, num_steps: int, class_weights_C: Tensor | None) -> Learner:
+def new_learner(
+    network: nn.Module, cfg: TrainConfig, *, lr: float, epochs: int, epoch_steps: int, class_weights_C: Tensor | None
+) -> Learner:
     """An optimiser over what is trainable; weight decay spares norms and biases, as is usual for fine-tuning."""
     free = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
@@ -38,7 +41,7 @@ def new_learner(network: nn.Module, cfg: TrainConfig, *, lr: float, num_steps: i
         {"params": [parameter for parameter in free if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = OPTIMIZERS[cfg.optimizer](groups, lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(cfg, num_steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(cfg, epochs=epochs, epoch_steps=epoch_steps))
     return Learner(optimizer, schedule, class_weights_C)
 
 
@@ -97,14 +100,19 @@ def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_
     return math.fsum(losses), sum(hits)
 
 
-def lr_factor(cfg: TrainConfig, num_steps: int) -> Callable[[int], float]:
-    """The learning rate's factor at each step: a linear rise, then the chosen course."""
+def lr_factor(cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> Callable[[int], float]:
+    """The learning rate's factor at each step: a linear rise, then held for as long as the schedule says, then half a cosine to zero."""
+    num_steps = epochs * epoch_steps
     warmup = math.ceil(cfg.warmup_frac * num_steps)
+    held = {Schedule.constant: num_steps, Schedule.held: held_epochs(epochs) * epoch_steps, Schedule.cosine: 0}[cfg.schedule]
+    falls_from = max(warmup, held)
 
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
-        return SCHEDULES[cfg.schedule]((step - warmup) / max(1, num_steps - warmup))
+        if step < falls_from:
+            return 1.0
+        return (1 + math.cos(math.pi * min(1.0, (step - falls_from) / max(1, num_steps - falls_from)))) / 2
 
     return factor
 
@@ -113,9 +121,4 @@ OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]], float], torch.opt
     Optimizer.adamw: lambda groups, lr: torch.optim.AdamW(groups, lr=lr),
     Optimizer.adam: lambda groups, lr: torch.optim.Adam(groups, lr=lr),
     Optimizer.sgd: lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9),
-}
-
-SCHEDULES: Mapping[Schedule, Callable[[float], float]] = {
-    Schedule.constant: lambda _done_frac: 1.0,
-    Schedule.cosine: lambda done_frac: (1 + math.cos(math.pi * min(1.0, done_frac))) / 2,
 }

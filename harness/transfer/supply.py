@@ -60,6 +60,11 @@ class Supply:
         """A split as it is: rows from the nearest kept boundary not behind `boundary`, or images."""
         return _samples((self.plain,), boundary, getattr(self.dataset, name), self._first_row(name))
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the rows behind the whole trunk are kept: no job asks for them that neither solves its head nor trains it alone."""
+        return self.trunk.last in self.plain
+
     def features(self, name: str) -> FloatArray:
         """What the head sees of a split under the trunk as it was loaded, shape N x D."""
         first = self._first_row(name)

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,9 +25,10 @@ class GridSweeper(Sweeper):
         self.context: HydraContext
         self.config: DictConfig
         self.launcher: Launcher
+        self.started = time.perf_counter()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.config = hydra_context, config
+        self.context, self.config, self.started = hydra_context, config, time.perf_counter()
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -34,24 +36,50 @@ class GridSweeper(Sweeper):
         combinations = self._combinations(arguments)
         composed = [(self.context.config_loader.load_sweep_config(self.config, overrides), overrides) for overrides in combinations]
         # Only now: what is imported here needs seconds, and a wrong key should be told at once.
-        from harness.grid import run_grid, to_config
+        from harness.runner import to_config
 
-        sys.exit(run_grid([(to_config(config), overrides) for config, overrides in composed], self._launch, self._jobs_at_once()))
+        configs = [(to_config(config), overrides) for config, overrides in composed]
+        sys.exit(self._run_search(configs) if self._is_staged else self._run_grid(configs))
+
+    @property
+    def _is_staged(self) -> bool:
+        return bool(self.config.search.name == "staged")
+
+    def _run_grid(self, configs: Sequence[tuple[Any, list[str]]]) -> int:
+        from harness.grid import run_grid
+
+        return run_grid(configs, self._launch, self._jobs_at_once())
+
+    def _run_search(self, configs: Sequence[tuple[Any, list[str]]]) -> int:
+        from harness.errors import ConfigError
+        from harness.search import run_search
+
+        if not self._is_local:
+            raise ConfigError(
+                "search=staged: runs its jobs one by one on this machine; leave hydra/launcher as it is, or give search=grid."
+            )
+        return run_search(configs, self.started)
 
     def _combinations(self, arguments: list[str]) -> list[list[str]]:
         defaults = [f"{key}={value}" for key, value in self.params.items()]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         choices = {override.get_key_element(): _values(override) for override in parser.parse_overrides(defaults + arguments)}
         if "backbone" in choices:
-            from harness.grid import expand_backbones
+            from harness.runner import expand_backbones
 
             # Outermost, so that the depths of one backbone follow each other and the time left is told by like jobs.
             choices = {"backbone": expand_backbones(choices.pop("backbone")), **choices}
+        if self._is_staged and "all" not in choices["freeze"]:
+            choices["freeze"] = ["all", *choices["freeze"]]  # what every backbone is probed at
         return [list(parts) for parts in itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
 
     def _jobs_at_once(self) -> int | None:
         """One by one on this machine, so that each job is reported as it ends and no job's timing disturbs another's."""
-        return 1 if type(self.launcher).__name__ == "BasicLauncher" else self.max_batch_size
+        return 1 if self._is_local else self.max_batch_size
+
+    @property
+    def _is_local(self) -> bool:
+        return type(self.launcher).__name__ == "BasicLauncher"
 
     def _launch(self, batch: Sequence[list[str]]) -> list[str | None]:
         """What went wrong with each job outside of its own process; None for those that have a row."""

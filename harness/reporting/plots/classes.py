@@ -31,7 +31,7 @@ def class_f1(ranking: Ranking) -> Figure | None:
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     axes.set_xlabel("F1 (%) on val; number of images in brackets")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
+    figure.legend(loc="outside upper right", ncols=2)
     return figure
 
 
@@ -65,7 +65,7 @@ def _dots(axes: Axes, scores: ClassScores, shown: Sequence[int], *, marker: str,
     known = [(place, 100 * f1) for place, c in enumerate(shown) if (f1 := scores.classes[c].f1) is not None]
     style = {"marker": marker, "color": color, "markerfacecolor": markerfacecolor}
     places, heights = [place for place, _ in known], [f1 for _, f1 in known]
-    axes.plot(heights, places, linestyle="none", markersize=6.5, label=label(scores.label, 44), **style)  # type: ignore[arg-type]
+    axes.plot(heights, places, linestyle="none", markersize=6.5, label=label(scores.label), **style)  # type: ignore[arg-type]
 
 
 def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.reporting.document import Column, Picture, Table
 from harness.reporting.formats import plain
-from harness.select.ranking import Ranking
+from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
 
 Pictures = dict[str, Picture]
@@ -42,3 +42,25 @@ def pairs(title: str, names: tuple[str, str], values: Iterable[tuple[str, object
 def picture(pictures: Pictures, *names: str) -> list[Picture]:
     """Those of the named pictures that could be drawn."""
     return [pictures[name] for name in names if name in pictures]
+
+
+def standing(ranking: Ranking, entry: Entry) -> str:
+    """Where one candidate stands, in a word or two."""
+    if entry is ranking.recommended:
+        return "recommended"
+    if entry.breaches:
+        return "excluded"
+    return "tied" if entry.tied else "behind"
+
+
+def leading(ranking: Ranking, number: int) -> list[Entry]:
+    """The first lines of the ranking; the recommended takes the last one when it stands further down."""
+    shown = list(ranking.entries[:number])
+    if ranking.recommended is not None and ranking.recommended not in shown:
+        shown[-1] = ranking.recommended
+    return shown
+
+
+def marked(ranking: Ranking, shown: Sequence[Entry]) -> frozenset[int]:
+    """Where the recommended stands among the entries shown."""
+    return frozenset(place for place, entry in enumerate(shown) if entry is ranking.recommended)

@@ -43,12 +43,13 @@ def _limits(ranking: Ranking) -> str:
 
 
 def _time(ranking: Ranking) -> str:
-    rows = [*ranked_rows(ranking), *ranking.failed]
+    rows = [*ranked_rows(ranking), *ranking.failed, *ranking.pruned]
     known = [row.total_s for row in rows if row.total_s is not None]
     used = formats.duration(sum(known)) if known else "an unknown time"
     longest = f", the longest {formats.duration(max(known))}" if len(known) > 1 else ""
-    failed = f" ({len(ranking.failed)} of them failed)" if ranking.failed else ""
-    return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{failed} took {used} in all{longest}."
+    ended = [f"{len(group)} {word}" for group, word in ((ranking.failed, "failed"), (ranking.pruned, "stopped early")) if group]
+    among = f" ({', '.join(ended)})" if ended else ""
+    return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{among} took {used} in all{longest}."
 
 
 def _rates(ranking: Ranking) -> list[tuple[float, str]]:

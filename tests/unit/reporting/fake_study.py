@@ -85,8 +85,11 @@ def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed:
         data_fingerprint="f1",
         image_size=224,
         epochs=3,
+        epochs_trained=3,
         chosen_epoch=2,
         lr=3e-4,
+        lrs_tried=None if freeze == "all" else "0.0001 0.0003 0.0009",
+        lr_on_edge=None if freeze == "all" else False,
         batch_size=32,
         augment="none",
         precision="float32",
@@ -96,7 +99,10 @@ def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed:
         trainable_params_m=0.01 if freeze == "all" else net.params_m * (1.2 - frozen_frac) / 1.2,
         gmacs=net.gmacs,
         frozen_macs_frac=0.99 * frozen_frac,
+        **_evidence(net),
         latency_ms_p50=net.latency_ms,
+        latency_ms_low=0.98 * net.latency_ms,
+        latency_ms_high=1.03 * net.latency_ms,
         latency_ms_p95=1.2 * net.latency_ms,
         latency_steady=True,
         throughput_ips=1500 / net.latency_ms,
@@ -113,6 +119,21 @@ def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed:
         details=Details(command=[f"backbone={backbone}", f"freeze={freeze}", f"seed={seed}", "data=folder", "data.root=/data/my images"]),
     )
     return replace(row, **changes)
+
+
+def _evidence(net: Net) -> dict[str, Any]:
+    """Cheap scores that follow the skill, each with an error of its own."""
+    wobble = (net.params_m % 1) - 0.5
+    return {
+        "probe_accuracy": net.skill - 0.03 * wobble,
+        "probe_log_loss": 1.3 - net.skill + 0.1 * wobble,
+        "knn_accuracy": net.skill - 0.11 + 0.05 * wobble,
+        "logme": -0.2 + 0.1 * net.skill,
+        "gbc": -3 + net.skill,
+        "leep": -2.2 + net.skill - 0.4 * wobble,
+        "h_score": 3 * net.skill,
+        "evidence_s": 0.4 + 0.05 * net.gmacs,
+    }
 
 
 def write_study(
@@ -148,6 +169,11 @@ def write_job(study: Study, row: Row, val: Predictions, test: Predictions | None
     details = replace(row.details, undefined={f"val_{name}": reason for name, reason in undefined.items()})
     study.write_row(replace(row, **columns, n_val=len(val.labels_N), n_test=0 if test is None else len(test.labels_N), details=details))
     study.write_predictions(row.job_id, val, test)
+
+
+def prune(study: Study, row: Row, rung: int, epochs_trained: int) -> None:
+    """Turn a good row into one that a staged search stopped."""
+    study.write_row(replace(row, status=Status.pruned.value, rung=rung, epochs_trained=epochs_trained))
 
 
 def _job_id(*parts: object) -> str:

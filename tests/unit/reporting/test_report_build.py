@@ -27,7 +27,7 @@ STEPS = [
     "Test and compare",
     "Decide and validate",
 ]
-PICTURES = {"quality-latency", "freeze-depth", "class-f1", "confusion", "learning-curves", "cost"}
+PICTURES = {"candidates", "quality-latency", "freeze-depth", "class-f1", "confusion", "learning-curves", "cost"}
 
 
 class Page(HTMLParser):
@@ -146,7 +146,8 @@ def test_first_screen_answers(markdown: str) -> None:
     """Before the leaderboard: what, why, how sure, cost, score on unseen images and the command."""
     first = markdown[: markdown.index("**Leaderboard**")]
     assert first.count("\n- **") == 5
-    assert "**Use " in first
+    assert "**No clear winner: of " in first
+    assert "more labelled val images would separate" in first
     assert "```sh\npython -m harness.sweep backbone=" in first
     assert "'data.root=/data/my images'" in first
     assert "conditional on this run (one seed)" in first

@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.config import RankConfig, ReportConfig
 from harness.errors import TableError
 from harness.report import run
-from harness.reporting.sections.results import leading
+from harness.reporting.sections.facts import leading
 from harness.reporting.terminal import print_summary
 from harness.select.ranking import rank
 from harness.study.store import Study
@@ -69,7 +69,7 @@ def test_summary_fits_the_width(tmp_path: Path, width: int) -> None:
     assert all(len(line) <= width for line in lines[:-1])
     assert lines[-1].endswith("index.html")
     assert "\x1b" not in output.getvalue()
-    assert "Use " in output.getvalue()
+    assert "use the cheapest" in " ".join(output.getvalue().split())
     assert "2 failed" in output.getvalue()
 
 

@@ -1,60 +1,69 @@
 """Every number in report.md, found again from the files of the study: nothing on the page is made up or stale.
 
-The oracle reads JSON and arrays itself and computes with scikit-learn; only the resamples come from the harness.
+The oracle reads JSON and arrays itself and computes with scikit-learn and by the letter of the definitions; only the resamples and
+the test of ties come from the harness.
 """
 
-import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from harness.config import Metric, RankConfig
+from harness.config import RankConfig
 from harness.reporting.build import build_report
-from harness.select.comparison import FloatArray, Runs, bootstrap, tied_set
+from harness.select.comparison import tied_set
 from harness.study.row import from_json, to_json
 from harness.study.store import Study
-from tests.unit.reporting.fake_study import write_study
+from tests.unit.reporting import expected_statistics as expected
+from tests.unit.reporting.facts import (
+    NUM_RESAMPLES,
+    Facts,
+    Job,
+    Lines,
+    behind,
+    draws,
+    ends,
+    measured,
+    millions,
+    ms,
+    own_ranks,
+    pct,
+    prior,
+    published,
+    read_jobs,
+    read_rows,
+    seconds,
+    training,
+)
+from tests.unit.reporting.fake_study import prune, write_study
 
-CFG = RankConfig(num_resamples=400, max_params_m=22.0)
+CFG = RankConfig(num_resamples=NUM_RESAMPLES, max_params_m=22.0)
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 
-Lines = list[list[str]]
 
+@pytest.fixture(scope="module", params=[(300, 200), (400, 300)], ids=["overturned", "confirmed"])
+def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Every kind of number in one study, its report built.
 
-@dataclass
-class Job:
-    """One good job as its files have it."""
-
-    row: dict[str, Any]
-    val: FloatArray
-    val_labels: Any
-    test: FloatArray
-    test_labels: Any
-    score: float = 0.0
-    draws: Any = None
-    tied: bool = False
-    numbers: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        return f"{self.row['backbone']} · {self.row['freeze']}"
-
-    @property
-    def fits(self) -> bool:
-        return bool(self.row["params_m"] <= 22.0)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Nine candidates, three of them outside the limit, two failures, one row of an older protocol; the report is built."""
-    study = write_study(
-        tmp_path_factory.mktemp("numbers") / "fake", backbones=("resnet50", "densenet121", "mobilenetv3"), num_val=300, num_test=200
-    )
+    Ten candidates within the limit and three outside, two jobs stopped early, one learning rate on the edge, two failures, one
+    row of an older protocol, one network known by its architecture only, and a study of other data beside it.
+    """
+    folder, (num_val, num_test) = tmp_path_factory.mktemp("numbers"), request.param
+    study = write_study(folder / "fake", num_val=num_val, num_test=num_test)
+    other = write_study(folder / "other", num_val=80, failed=False)
+    for row in other.rows():
+        other.write_row(replace(row, dataset="other", data_fingerprint="f2"))
+    for row in study.rows():
+        if row.backbone == "squeezenet" and row.freeze != "all":
+            prune(study, row, rung=1, epochs_trained=1)
+        if row.backbone == "resnet50" and row.freeze == "none":
+            study.write_row(replace(row, lr=9e-4, lr_on_edge=True))
+        if row.backbone == "densenet121":
+            study.write_row(replace(row, imagenet_top1_frac=None))
     first = next(row for row in study.rows() if row.status == "ok")
     old = replace(first, job_id="0" * 16, protocol="p0", started_at="2024-01-01T00:00:00+00:00")
     old_details = replace(old.details, protocol={"data_fingerprint": "f1", "epochs": 7})
@@ -64,15 +73,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="module")
-def jobs(study: Study) -> list[Job]:
-    """Good jobs of the ranked protocol, those within the limit first, best balanced accuracy first, with draws and tied set."""
-    found = []
-    for path in sorted((study.root / "rows").glob("*.json")):
-        row = json.loads(path.read_text(encoding="utf-8"))
-        if row["status"] == "ok" and row["protocol"] == "p1":
-            with np.load(study.root / "predictions" / f"{row['job_id']}.npz") as arrays:
-                found.append(Job(row, *(arrays[name] for name in ("val_log_probs", "val_labels", "test_log_probs", "test_labels"))))
-    found.sort(key=lambda job: (job.row["started_at"], job.row["job_id"]))
+def facts(study: Study) -> Facts:
+    """The files of the study, with scores, draws, the tied set and what should be recommended."""
+    found = read_jobs(study)
     draws_RK = draws([job.val for job in found], found[0].val_labels)
     for k, job in enumerate(found):
         job.numbers = measured(job.val, job.val_labels)
@@ -81,69 +84,10 @@ def jobs(study: Study) -> list[Job]:
     kept = tied_set(np.array([job.score for job in inside]), np.stack([job.draws for job in inside], axis=1), 0.95)
     for job, is_tied in zip(inside, kept.tolist(), strict=True):
         job.tied = is_tied
-    return sorted(found, key=lambda job: (not job.fits, -job.score, job.label))
-
-
-@pytest.fixture(scope="module")
-def best(jobs: list[Job]) -> Job:
-    """What should be recommended: the fastest of the tied, then the smallest, then the best."""
-    tied = [job for job in jobs if job.tied]
-    fastest = min(job.row["latency_ms_p50"] for job in tied)
-    near = [job for job in tied if job.row["latency_ms_p50"] <= 1.05 * fastest]
-    return min(near, key=lambda job: (job.row["params_m"], -job.score))
-
-
-def draws(log_probs: list[FloatArray], labels: Any) -> FloatArray:
-    """Resampled balanced accuracies, R x K."""
-    predicted = np.stack([each.argmax(axis=1) for each in log_probs])
-    runs = Runs(predicted, np.zeros(predicted.shape), labels, log_probs[0].shape[1])
-    return bootstrap(runs, Metric.balanced_accuracy, CFG.num_resamples, [1] * len(log_probs))
-
-
-def measured(log_probs: FloatArray, labels: Any) -> dict[str, float]:
-    """Metrics by scikit-learn."""
-    predicted, probabilities = log_probs.argmax(axis=1), np.exp(log_probs.astype(np.float64))
-    confidence, right = probabilities.max(axis=1), predicted == labels
-    bins = np.minimum((confidence * 15).astype(int), 14)
-    return {
-        "accuracy": float(sk.accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(sk.balanced_accuracy_score(labels, predicted)),
-        "f1_macro": float(sk.f1_score(labels, predicted, average="macro")),
-        "f1_weighted": float(sk.f1_score(labels, predicted, average="weighted")),
-        "log_loss": float(sk.log_loss(labels, probabilities / probabilities.sum(axis=1, keepdims=True))),
-        "ece": float(sum(abs(np.sum(confidence[bins == b] - right[bins == b])) for b in range(15)) / len(labels)),
-    }
-
-
-def pct(value: float) -> str:
-    """Percent with one decimal."""
-    return f"{100 * value:.1f} %"
-
-
-def ends(sample: Any, unit: str, sign: str = "") -> str:
-    """Both ends of the central 95 % of a sample."""
-    low, high = np.quantile(sample, [0.025, 0.975])
-    return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}{unit}"
-
-
-def ms(value: float) -> str:
-    """Milliseconds."""
-    return f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms"
-
-
-def millions(value: float) -> str:
-    """Parameters."""
-    return f"{value:.2f} M" if value >= 0.1 else f"{1000 * value:.1f} k"
-
-
-def seconds(value: float) -> str:
-    """A duration."""
-    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
-
-
-def training(job: Job) -> str:
-    """How long training took."""
-    return seconds(job.row["train_s"] + job.row["features_s"])
+    ordered = sorted(found, key=lambda job: (not job.fits, -job.score, job.label))
+    choice = expected.cheapest([job for job in ordered if job.tied])
+    elsewhere = read_rows(Study(study.root.parent / "other"))
+    return expected.settle(Facts(study, ordered, choice, choice, read_rows(study), elsewhere))
 
 
 def standing(job: Job, best: Job) -> str:
@@ -171,9 +115,21 @@ def tables(markdown: str) -> dict[str, Lines]:
     return found
 
 
-def expected_tables(jobs: list[Job], best: Job) -> dict[str, Lines]:
+def leading(jobs: list[Job], best: Job) -> list[Job]:
+    """The first ten, the recommended among them."""
+    return jobs[:10] if best in jobs[:10] else [*jobs[:9], best]
+
+
+def published_text(row: dict[str, Any]) -> str:
+    """The prior of a network, and whether it is only its architecture's."""
+    found = prior(row)
+    return "–" if found is None else pct(found) + ("" if row["imagenet_top1_frac"] is not None else " (architecture)")
+
+
+def expected_tables(facts: Facts) -> dict[str, Lines]:
     """Every table of the report, recomputed."""
-    row, places = best.row, {id(job): str(place) for place, job in enumerate((job for job in jobs if job.fits), start=1)}
+    jobs, best, places, own = facts.jobs, facts.best, expected.places(facts), own_ranks(facts.elsewhere)
+    row = best.row
     profile, recipe, machine = row["details"]["profile"], row["details"]["recipe"], row["details"]["machine"]
     names = [name.replace("\n", "\\n") for name in row["details"]["class_names"]]
     counts = profile["class_counts"]
@@ -183,8 +139,8 @@ def expected_tables(jobs: list[Job], best: Job) -> dict[str, Lines]:
     precision, recall, f1, support = sk.precision_recall_fscore_support(best.val_labels, best.val.argmax(axis=1))
     test = measured(best.test, best.test_labels)
     shares = {"accuracy": "accuracy", "balanced accuracy": "balanced_accuracy", "macro F1": "f1_macro", "weighted F1": "f1_weighted"}
-    score = {id(job): (places.get(id(job), "–"), job.label, pct(job.score), ends(job.draws, " %")) for job in jobs}
-    return {
+    score = {id(job): (places.get(job.label, "–"), job.label, pct(job.score), ends(job.draws, " %")) for job in jobs}
+    return expected.statistics_tables(facts) | {
         "Leaderboard": [
             [
                 score[id(j)][0],
@@ -195,7 +151,7 @@ def expected_tables(jobs: list[Job], best: Job) -> dict[str, Lines]:
                 millions(j.row["params_m"]),
                 training(j),
             ]
-            for j in jobs
+            for j in leading(jobs, best)
         ],
         "Images per class and split": [
             *([name, *(f"{counts[s][raw]:,}" for s in counts)] for name, raw in zip(names, row["details"]["class_names"], strict=True)),
@@ -232,7 +188,8 @@ def expected_tables(jobs: list[Job], best: Job) -> dict[str, Lines]:
                 r["weights"],
                 r["weights_source"],
                 r["licence"],
-                pct(r["imagenet_top1_frac"]),
+                published_text(r),
+                f"{own[r['backbone']]:.2f} (1)",
             ]
             for r in by_backbone
         ],
@@ -255,7 +212,7 @@ def expected_tables(jobs: list[Job], best: Job) -> dict[str, Lines]:
             ]
             for j in by_depth
         ],
-        "Scores on val": [[*score[id(j)], behind(j, best), standing(j, best)] for j in jobs],
+        "Scores on val": [[*score[id(j)], "–" if j is best else behind(j, best), standing(j, best)] for j in jobs],
         "Every metric on val": [
             [j.label, *(pct(j.numbers[key]) for key in shares.values()), f"{j.numbers['log_loss']:.3f}", pct(j.numbers["ece"]), "1"]
             for j in jobs
@@ -275,12 +232,6 @@ def expected_tables(jobs: list[Job], best: Job) -> dict[str, Lines]:
     }
 
 
-def behind(job: Job, best: Job) -> str:
-    """How much better the recommended is, with both ends."""
-    value = 100 * (best.score - job.score)
-    return "–" if job is best else f"{value:+.1f} ({ends(best.draws - job.draws, '', '+')})"
-
-
 def gap(job: Job) -> list[str]:
     """A line of the over-fitting table."""
     train, val = job.row["train_accuracy"], job.numbers["accuracy"]
@@ -294,47 +245,52 @@ def prose(markdown: str) -> str:
     return unescaped(text)
 
 
-def expected_prose(study: Study, jobs: list[Job], best: Job) -> Counter[str]:
+def expected_prose(facts: Facts) -> Counter[str]:
     """Every number outside the tables, recomputed, as often as it is printed."""
-    inside, tied = [job for job in jobs if job.fits], [job for job in jobs if job.tied]
+    jobs, best, inside, tied = facts.jobs, facts.best, facts.inside, facts.tied
     row, profile = best.row, best.row["details"]["profile"]
     num_val, num_test, labels = len(best.val_labels), len(best.test_labels), best.val_labels
-    images = str(num_val)
+    images, share = str(num_val), pct(best.score)
     other = next(job for job in inside if job is not best)
     apart, both = best.score - other.score, ends(best.draws - other.draws, "", "+").split(" to ")
     test_score = measured(best.test, best.test_labels)["balanced_accuracy"]
     test_ends = ends(draws([best.test], best.test_labels)[:, 0], "").split(" to ")
-    all_rows = [json.loads(path.read_text(encoding="utf-8")) for path in (study.root / "rows").glob("*.json")]
-    took = [r["total_s"] for r in all_rows if r["protocol"] == "p1"]
+    took = [r["total_s"] for r in facts.rows if r["protocol"] == "p1"]
     rates = [job.row["throughput_ips"] for job in jobs]
     sized = f"{row['weights_mib']:.1f}" if row["weights_mib"] < 100 else f"{row['weights_mib']:,.0f}"
-    share = pct(best.score)
-    cheaper = [job for job in jobs if on_front(job, inside) and not job.tied and job.row["latency_ms_p50"] < row["latency_ms_p50"]]
-    excluded_better = [job for job in jobs if not job.fits and job.score > inside[0].score]
+    cheaper = [job for job in jobs if on_front(job, inside) and not job.tied and job.latency < best.latency]
+    blocks = [str(row["num_frozen_blocks"]), str(row["num_blocks"])] if row["num_frozen_blocks"] not in (0, row["num_blocks"]) else []
+    overturned = expected.overturned(facts) if facts.is_overturned else []
+    more, num_pruned = expected.separation(facts), str(len(facts.pruned))
     sentences = [
-        *(
-            [str(row["num_frozen_blocks"]), str(row["num_blocks"])] * 2 if row["num_frozen_blocks"] not in (0, row["num_blocks"]) else []
-        ),  # headline
-        *([str(len(tied))] if len(tied) > 1 else []),  # verdict
-        *([*([str(len(tied))] if len(tied) > 1 else []), share, images] * 2),  # why
-        *([str(len(tied)), images] * 2 if len(tied) > 1 else [images, str(len(inside) - 1), "95"] * 2),  # how sure
+        *([*([] if overturned else [str(len(tied))]), *blocks] * 2),  # headline
+        *([*(overturned or [str(len(tied))]), share, images] * 2),  # why
+        *([str(len(tied)), images, *([str(len(tied) - 6)] if len(tied) > 6 else []), *more, num_pruned] * 2),  # how sure
         *([f"{abs(100 * apart):.1f}", "95", *both, *([f"{-float(both[0]):.1f}"] if float(both[0]) < 0 else [])] * 2),  # what it may give up
         *[ms(row["latency_ms_p50"]), millions(row["params_m"]), sized, training(best)],  # cost
         *([pct(test_score), str(num_test), *test_ends, "95"] * 2),  # on new images
+        *["1", "7", "3"],  # not compared
+        str(len(jobs) - 10),  # more candidates
         *[f"{profile['num_used']:,}", f"{profile['num_found']:,}", str(len(row["details"]["class_names"]))],  # data
         *([f"{profile['imbalance_ratio']:.1f}"] * 2),  # data, metric
         *[pct(np.bincount(labels).max() / num_val), pct(1 / len(row["details"]["class_names"]))],  # baseline
         *[note for text in [*profile["notes"], *profile["unreadable"]] for note in NUMBER.findall(text)],
         *["22", str(len(inside)), str(len(jobs))],  # limits
-        *[str(len(took)), "2", seconds(sum(took)), seconds(max(took))],  # time
+        *[str(len(took)), "2", num_pruned, seconds(sum(took)), seconds(max(took))],  # time
         *[f"{min(rates):,.1f}", f"{max(rates):,.1f}"],
+        *["0", "1"],  # rank on other data sets
+        *[pct(inside[0].score), str(len(tied) - 1), *more],  # outcome
         *[images, "400", "95"],  # how compared
+        *[*more, *expected.separation_basis(facts)],
+        *["1.0", "95", str(len(inside) * (len(inside) - 1) // 2)],  # pairs
+        "95",  # front
         "10.0",  # over-fitting
-        *[text for job in cheaper[:3] for text in faster(job, best)],
-        *[text for job in excluded_better[:3] for text in (pct(job.score), str(job.row["params_m"]), "22")],
-        f"{abs(100 * (best.score - test_score)):.1f}",  # drop
-        str(len((study.root / "opened.jsonl").read_text(encoding="utf-8").splitlines())),
+        *expected.audit_sentences(facts),
         *["7", "3"],  # the other protocol's epochs
+        *(overturned or [str(len(facts.finalists))]),
+        str(len((facts.study.root / "opened.jsonl").read_text(encoding="utf-8").splitlines())),
+        *[text for job in cheaper[:3] for text in faster(job, best)],
+        *expected.changes(facts),
     ]
     return Counter(number for sentence in sentences for number in NUMBER.findall(sentence))
 
@@ -356,11 +312,10 @@ def faster(job: Job, best: Job) -> list[str]:
 
 def numbers_of(text: str, jobs: list[Job]) -> Counter[str]:
     """Numbers as tokens of their own; names of things are taken out first."""
-    names = [job.label for job in jobs] + [job.row["backbone"] for job in jobs] + [job.row["weights"] for job in jobs]
-    names += [*jobs[0].row["details"]["class_names"], "0" * 16, "freeze=all", "freeze=0.5", "freeze=none", "F1", "step 5", "top-1"]
-    for name in sorted(set(names), key=len, reverse=True):
-        text = text.replace(name, "")
-    return Counter(NUMBER.findall(text))
+    names = {name for job in jobs for name in (job.label, job.row["backbone"], job.row["weights"])}
+    names |= {*jobs[0].row["details"]["class_names"], "0" * 16, "freeze=all", "freeze=0.5", "freeze=none", "F1", "step 5", "top-1"}
+    longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return Counter(NUMBER.findall(re.sub(longest_first, "", text)))
 
 
 def unexplained(markdown: str, wanted: dict[str, Lines], due: Counter[str], jobs: list[Job]) -> list[str]:
@@ -370,18 +325,37 @@ def unexplained(markdown: str, wanted: dict[str, Lines], due: Counter[str], jobs
     return wrong + [f"printed {number}" for number in (seen - due).elements()] + [f"missing {number}" for number in (due - seen).elements()]
 
 
-def test_every_number_is_found_again(study: Study, jobs: list[Job], best: Job) -> None:
+def test_every_number_is_found_again(study: Study, facts: Facts) -> None:
     """All tables cell by cell, and all numbers in sentences as often as they are printed."""
-    assert unexplained(read(study), expected_tables(jobs, best), expected_prose(study, jobs, best), jobs) == []
+    assert unexplained(read(study), expected_tables(facts), expected_prose(facts), facts.jobs) == []
 
 
-def test_any_altered_number_is_noticed(study: Study, jobs: list[Job], best: Job) -> None:
+def test_what_the_studies_cover(request: pytest.FixtureRequest, facts: Facts) -> None:
+    """Between them the two studies print every kind of number: ties, finalists, both outcomes, jobs stopped early."""
+    assert len(facts.tied) > 2
+    assert len(facts.finalists) > 1
+    assert facts.is_overturned == ("overturned" in request.node.name)
+    assert facts.pruned
+    assert published("densenet121")
+
+
+def test_other_metrics_are_named_rightly(study: Study, facts: Facts) -> None:
+    """Metrics that lead elsewhere are named with whom they lead to, the others together."""
+    names = {"accuracy": "accuracy", "f1_macro": "macro F1", "f1_weighted": "weighted F1", "log_loss": "log loss"}
+    text, found = prose(read(study)), expected.other_metrics(facts)
+    same = [names[metric.value] for metric, label in found.items() if label == facts.choice.label]
+    for metric, label in found.items():
+        assert (f"Ranked by {names[metric.value]}: {label}." in text) == (label != facts.choice.label)
+    assert all(name in text.partition("It stays the same ranked by ")[2].partition(".")[0] for name in same)
+
+
+def test_any_altered_number_is_noticed(study: Study, facts: Facts) -> None:
     """The check above has teeth: change a digit of any number outside names, code and headings, and it fails."""
-    markdown, wanted, due = read(study), expected_tables(jobs, best), expected_prose(study, jobs, best)
+    markdown, wanted, due = read(study), expected_tables(facts), expected_prose(facts)
     units = r"(?= ?(?:%|points|ms|M|min|s|MiB|images|val images|test images)\b|\s\|| %)"
     places = [match.end() - 1 for match in re.finditer(rf"(?<![\w.=/-]){NUMBER.pattern}{units}", markdown)]
     for place in places:
         digit = str((int(markdown[place]) + 1) % 10)
         altered = markdown[:place] + digit + markdown[place + 1 :]
-        assert unexplained(altered, wanted, due, jobs), markdown[place - 40 : place + 20]
-    assert len(places) > 300
+        assert unexplained(altered, wanted, due, facts.jobs), markdown[place - 40 : place + 20]
+    assert len(places) > 600

@@ -124,3 +124,37 @@ def test_unknown_protocol_lists_those_there(tmp_path: Path) -> None:
     study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), num_val=40, num_test=0)
     with pytest.raises(TableError, match="there are p1"):
         load_pool(study, "p9")
+
+
+def test_pruned_rows_are_a_group_of_their_own(tmp_path: Path) -> None:
+    """What a staged search stopped is neither ranked nor failed; of another protocol it is left out with the difference."""
+    study = Study(tmp_path / "s")
+    add(study, "old", 0, protocol="p0", status="pruned", details=Details(class_names=["a", "b"], protocol={"epochs": 1}))
+    add(study, "good", 1)
+    add(study, "stopped", 2, backbone="vgg16", status="pruned", rung=1)
+    study.write_row(replace(make_row("broken", "alexnet"), status="oom", error="out of memory"))
+    pool = load_pool(study)
+    assert [candidate.row.job_id for candidate in pool.candidates] == ["good"]
+    assert [row.job_id for row in pool.pruned] == ["stopped"]
+    assert [row.job_id for row in pool.failed] == ["broken"]
+    assert [(left.row.job_id, left.reason) for left in pool.left_out] == [("old", "epochs is 1 instead of 3")]
+
+
+def test_only_pruned_rows_rank_nothing(tmp_path: Path) -> None:
+    """A search that finished nothing has pruned rows and no candidates."""
+    study = Study(tmp_path / "s")
+    add(study, "stopped", 0, status="pruned")
+    pool = load_pool(study)
+    assert (pool.candidates, pool.failed, [row.job_id for row in pool.pruned]) == ((), (), ["stopped"])
+
+
+def test_interval_of_the_latency_is_pooled_like_its_median(tmp_path: Path) -> None:
+    """Medians over the timings of one network; candidates that are one network share its name."""
+    study = Study(tmp_path / "s")
+    for when, (freeze, low, high) in enumerate((("all", 9.0, 11.0), ("none", 10.0, 14.0))):
+        add(study, freeze, when, freeze=freeze, latency_ms_low=low, latency_ms_high=high)
+    add(study, "other", 5, backbone="vgg16", model="vgg16", latency_ms_low=None, latency_ms_high=None)
+    first, second, other = load_pool(study).candidates
+    assert (first.cost.latency_ms_low, first.cost.latency_ms_high) == (9.5, 12.5)
+    assert first.network == second.network != other.network
+    assert other.cost.latency_ms_low is None

@@ -247,3 +247,60 @@ def test_csv_has_every_candidate(tmp_path: Path) -> None:
     assert frame["rank"].isna().sum() == 6
     assert ((frame["interval_low"] <= frame["score"]) & (frame["score"] <= frame["interval_high"])).all()
     assert json.loads(frame.to_json(orient="records"))
+
+
+def test_pruned_are_never_tied(tmp_path: Path) -> None:
+    """A pruned job with the best score of all is listed and counts for nothing."""
+    study = Study(tmp_path / "s")
+    add(study, "good", 20, latency_ms_p50=20.0)
+    add(study, "stopped", 0, latency_ms_p50=1.0, status="pruned", rung=0)
+    ranking = rank(study, QUICK)
+    assert [entry.candidate.row.backbone for entry in ranking.tied] == ["good"]
+    assert [row.backbone for row in ranking.pruned] == ["stopped"]
+    assert (len(ranking.entries), ranking.failed) == (1, ())
+
+
+def test_two_protocols_are_not_mixed(tmp_path: Path) -> None:
+    """A better score under another protocol is left out by the name of the difference, and takes part in nothing."""
+    study = Study(tmp_path / "s")
+    profile = {"class_counts": {"train": {"a": 50, "b": 50}}}
+    for name, wrong, epochs, when in (("longer", 1, 9, "2025-01-01"), ("newer", 20, 3, "2026-01-01")):
+        details = Details(class_names=["a", "b"], profile=profile, protocol={"epochs": epochs})
+        row = replace(make_row(name, name), details=details, protocol=f"p{epochs}", started_at=f"{when}T00:00:00+00:00")
+        write_job(study, row, split(answers(wrong)))
+    ranking = rank(study, QUICK)
+    assert [entry.candidate.row.backbone for entry in ranking.entries] == ["newer"]
+    assert [(left.row.backbone, left.reason) for left in ranking.left_out] == [("longer", "epochs is 9 instead of 3")]
+    assert ranking.pairs == ()
+
+
+def test_entries_know_their_places(tmp_path: Path) -> None:
+    """Each candidate within the limits has an interval of places around its rank; the excluded have none."""
+    study = write_study(tmp_path / "s", num_val=200, num_test=0)
+    ranking = rank(study, RankConfig(num_resamples=300, max_params_m=10))
+    for entry in ranking.entries:
+        assert (entry.rank is None) == (entry.rank_interval is None) == bool(entry.breaches)
+        if entry.rank is not None and entry.rank_interval is not None:
+            assert 1 <= entry.rank_interval.low <= entry.rank <= entry.rank_interval.high <= 9
+            assert entry.rank_interval.low == 1 or not entry.tied
+            assert entry.front_prob is not None
+    assert any(entry.rank_interval.low > 1 for entry in ranking.eligible if entry.rank_interval)
+
+
+def test_csv_has_places_pairs_and_test(tmp_path: Path) -> None:
+    """The new columns are the ranking's own numbers; those of test are filled for finalists alone."""
+    study = write_study(tmp_path / "s", num_val=150, num_test=80)
+    ranking = rank(study, RankConfig(num_resamples=200, max_params_m=10))
+    frame = ranking_frame(ranking)
+    within = frame[frame["rank"].notna()]
+    assert ((within["rank_low"] <= within["rank"]) & (within["rank"] <= within["rank_high"])).all()
+    assert frame.loc[frame["rank"].isna(), ["rank_low", "rank_high", "front_prob", "verdict"]].isna().all(axis=None)
+    others = within[~within["recommended"]]
+    assert others["verdict"].tolist() == [pair.verdict.value for pair in ranking.pairs[: len(others)]]
+    assert others["mcnemar_p_holm"].tolist() == [pair.mcnemar.p_holm for pair in ranking.pairs[: len(others)]]
+    assert others["behind"].tolist() == [pair.difference.value for pair in ranking.pairs[: len(others)]]
+    assert frame.loc[frame["finalist"], "label"].tolist() == sorted(
+        (finalist.label for finalist in ranking.finalists), key=lambda label: ranking.entry(label).rank or 0
+    )
+    assert frame["test_score"].notna().tolist() == frame["finalist"].tolist()
+    assert ((frame["test_low"] <= frame["test_score"]) & (frame["test_score"] <= frame["test_high"])).sum() == len(ranking.finalists)

@@ -50,8 +50,10 @@ def _plain(arm: Arm, data: HeadData, cfg: TrainConfig) -> tuple[list[tuple[float
     head = deepcopy(arm.start).double()
     features_ND, labels_N = torch.from_numpy(data.train_VND[0]).double(), torch.from_numpy(data.train_labels_N)
     weights_C = None if data.class_weights_C is None else data.class_weights_C.double()
-    order, num_steps = torch.Generator().manual_seed(arm.seed * 1000 + 1), EPOCHS * -(-len(labels_N) // cfg.batch_size)
-    learner = new_learner(head, replace(cfg, weight_decay=arm.weight_decay), lr=arm.lr, num_steps=num_steps, class_weights_C=weights_C)
+    order, num_steps = torch.Generator().manual_seed(arm.seed * 1000 + 1), -(-len(labels_N) // cfg.batch_size)
+    learner = new_learner(
+        head, replace(cfg, weight_decay=arm.weight_decay), lr=arm.lr, epochs=EPOCHS, epoch_steps=num_steps, class_weights_C=weights_C
+    )
     seen = []
     for _ in range(EPOCHS):
         total, hits = 0.0, 0

@@ -79,7 +79,7 @@ def test_gradients_in_pieces_are_those_of_the_batch(backbone: Backbone, team: Te
     with torch.no_grad():
         wanted_frac = (tail(*batch[0]).argmax(dim=1) == batch[1]).float().mean().item()
     calls = _counted(tail)
-    learner = new_learner(tail, PLAIN_SGD, lr=1e-12, num_steps=1, class_weights_C=weights_C)
+    learner = new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=weights_C)
     loss, hit_frac = run_epoch(tail, [batch], learner, team)
     assert sorted(calls) == sorted([8] * (num_images // 8) + ([num_images % 8] if num_images % 8 else []))
     assert loss == pytest.approx(wanted_loss, rel=1e-5)
@@ -116,7 +116,7 @@ def test_gradients_behind_a_boundary_are_those_of_the_batch(backbone: Backbone, 
         crossing = cut(backbone).segment(0, boundary)(images_BCHW)
     tail = _tail(backbone, boundary).eval()
     _, wanted = _whole(tail, (crossing, labels_B), None)
-    run_epoch(tail, [(crossing, labels_B)], new_learner(tail, PLAIN_SGD, lr=1e-12, num_steps=1, class_weights_C=None), team)
+    run_epoch(tail, [(crossing, labels_B)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=None), team)
     _agree(_gradients(tail), wanted)
     free = {name for block in backbone.blocks[boundary:] for name in block.tensors} & dict(backbone.trunk.named_parameters()).keys()
     assert {name.removeprefix("network.trunk.") for name in wanted} - {"network.head.weight", "network.head.bias"} == free
@@ -128,7 +128,7 @@ def test_an_epoch_in_pieces_is_an_epoch(backbone: Backbone, team: Team, monkeypa
     ends = []
     for in_pieces in (True, False):
         tail = copy.deepcopy(_tail(backbone).eval())
-        learner = new_learner(tail, PLAIN_SGD, lr=1e-3, num_steps=3, class_weights_C=None)
+        learner = new_learner(tail, PLAIN_SGD, lr=1e-3, epochs=1, epoch_steps=3, class_weights_C=None)
         with monkeypatch.context() as patch:
             patch.setattr(loop, "is_separable", lambda _, answer=in_pieces: answer)
             seen = run_epoch(tail, batches, learner, team)
@@ -142,7 +142,7 @@ def test_old_gradients_are_replaced(backbone: Backbone, team: Team) -> None:
     """A second batch does not add to the first one's gradients."""
     tail, batches = _tail(backbone).eval(), [_batch(backbone, 16, seed=1), _batch(backbone, 16, seed=2)]
     _, wanted = _whole(tail, batches[1], None)
-    run_epoch(tail, batches, new_learner(tail, PLAIN_SGD, lr=1e-12, num_steps=2, class_weights_C=None), team)
+    run_epoch(tail, batches, new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=2, class_weights_C=None), team)
     _agree(_gradients(tail), wanted)
 
 
@@ -156,7 +156,7 @@ def test_pieces_only_where_they_are_the_batch(team: Team, precision: Precision, 
     backbone = random_backbone("test_resnet", 32)
     tail = _tail(backbone, runtime=Runtime(Device.cpu, precision)).train(is_training)
     calls = _counted(tail)
-    run_epoch(tail, [_batch(backbone, 24)], new_learner(tail, PLAIN_SGD, lr=1e-12, num_steps=1, class_weights_C=None), team)
+    run_epoch(tail, [_batch(backbone, 24)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=None), team)
     assert len(calls) == num_calls
 
 
@@ -167,7 +167,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch(team: Team) -> None:
     with torch.no_grad():
         tail.network.head.get_parameter("bias").fill_(float("nan"))
     before = {name: parameter.clone() for name, parameter in backbone.trunk.named_parameters()}
-    learner = new_learner(tail, PLAIN_SGD, lr=0.1, num_steps=1, class_weights_C=None)
+    learner = new_learner(tail, PLAIN_SGD, lr=0.1, epochs=1, epoch_steps=1, class_weights_C=None)
     with pytest.raises(DivergedError, match=r"lower train\.lr"):
         run_epoch(tail, [_batch(backbone, 16)], learner, team)
     assert all(torch.equal(parameter, before[name]) for name, parameter in backbone.trunk.named_parameters())

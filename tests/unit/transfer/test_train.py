@@ -13,7 +13,7 @@ from harness.backbones.tensors import tensors_of
 from harness.config import Augment, HeadInit, Optimizer, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset
 from harness.data.transforms import eval_transform
-from harness.errors import DivergedError, FrozenChangedError
+from harness.errors import DivergedError, FrozenChangedError, TableError
 from harness.features.store import FeatureStore
 from harness.measure.quality import quality
 from harness.runtime import Runtime
@@ -22,7 +22,8 @@ from harness.transfer import loop
 from harness.transfer.depth import parse_freeze
 from harness.transfer.loop import new_learner
 from harness.transfer.supply import Supply, supply
-from harness.transfer.train import Fitted, Task, fit, phases_of
+from harness.transfer.task import Fitted, Stop, Task, phases_of
+from harness.transfer.train import fit
 
 QUICK = TrainConfig(epochs=2, batch_size=8)
 
@@ -191,7 +192,7 @@ def test_a_job_notices_when_freezing_is_broken(train: Fit, backbone: Backbone, v
             tensors_of(backbone.trunk)[name].mul_(1.001).add_(1e-3)
         return honest(*arguments)
 
-    monkeypatch.setattr("harness.transfer.train.run_epoch", meddle)
+    monkeypatch.setattr("harness.transfer.run.run_epoch", meddle)
     with pytest.raises(FrozenChangedError, match=name):
         train("0.5")
 
@@ -214,7 +215,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     """Warm-up is linear to the peak, the cosine ends near zero, and norms and biases have no weight decay."""
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     cfg = TrainConfig(schedule=Schedule.cosine, warmup_frac=0.2, weight_decay=0.1)
-    learner = new_learner(network, cfg, lr=1.0, num_steps=10, class_weights_C=None)
+    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=10, class_weights_C=None)
     rates = []
     for _ in range(10):
         rates.append(learner.optimizer.param_groups[0]["lr"])
@@ -225,3 +226,65 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[-1] < 0.05
     decays = {group["weight_decay"]: {p.ndim for p in group["params"]} for group in learner.optimizer.param_groups}
     assert decays == {0.1: {4}, 0.0: {1}}
+
+
+SEARCH = replace(QUICK, epochs=3, lr=1e-2)
+
+
+def test_the_learning_rate_with_the_lowest_val_loss_goes_on(train: Fit) -> None:
+    """Each rate is tried from the same start for the first rung; the best one's curve is that of a run at this rate alone."""
+    start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
+    searched = train("0.5", SEARCH)
+    assert sorted(searched.lr_losses) == [0.003, 0.01, 0.03]
+    assert searched.lr == min(searched.lr_losses, key=lambda lr: searched.lr_losses[lr] or np.inf)
+    assert searched.curve[1].val_loss == searched.lr_losses[searched.lr]
+    train.backbone.trunk.load_state_dict(start)
+    alone = train("0.5", replace(SEARCH, lr=searched.lr, lr_search=[1.0]))
+    assert alone.curve == searched.curve
+    assert alone.lr_losses == {}
+
+
+def test_heads_are_searched_too(train: Fit) -> None:
+    """With the whole backbone fixed the same rates are tried, and the head with the lowest val loss is kept."""
+    searched = train("all", replace(SEARCH, head_init=HeadInit.random))
+    each = [train("all", replace(SEARCH, head_init=HeadInit.random, lr=lr, lr_search=[1.0])) for lr in (0.003, 0.01, 0.03)]
+    best = min(each, key=lambda fitted: min(point.val_loss for point in fitted.curve))
+    assert searched.lr == best.lr
+    assert searched.curve == best.curve
+
+
+def test_a_rate_that_diverges_is_passed_over(train: Fit) -> None:
+    """One rate that ends in infinity costs nothing but itself."""
+    searched = train("0.5", replace(SEARCH, optimizer=Optimizer.sgd, lr_search=[0.1, 1e12]))
+    assert searched.lr == 0.001
+    assert searched.lr_losses[1e10] is None
+
+
+@pytest.mark.parametrize("cfg", [SEARCH, replace(SEARCH, lr_search=[1.0], optimizer=Optimizer.sgd)])
+def test_a_job_that_is_stopped_goes_on_as_if_it_never_had(train: Fit, tmp_path: Path, cfg: TrainConfig) -> None:
+    """Stopped after one epoch, taken up by a new network: the same curve, predictions and choice to the last bit."""
+    start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
+    whole = train("0.5", cfg)
+
+    def leg(epochs: int) -> Fitted:
+        train.backbone.trunk.load_state_dict(start)
+        torch.manual_seed(epochs)
+        task = Task(train.backbone, train.dataset, parse_freeze("0.5"), cfg, train.runtime, 0, Stop(epochs, tmp_path / "job.pt"))
+        (fitted,) = fit([task], train.supply(task, train.store))
+        assert isinstance(fitted, Fitted)
+        return fitted
+
+    first = leg(1)
+    assert (first.is_complete, len(first.curve)) == (False, 2)
+    last = leg(3)
+    assert (last.is_complete, last.curve, last.chosen_epoch, last.lr_losses) == (True, whole.curve, whole.chosen_epoch, whole.lr_losses)
+    assert np.array_equal(last.val_log_probs_NC, whole.val_log_probs_NC)
+
+
+def test_a_snapshot_that_cannot_be_read_is_named(train: Fit, tmp_path: Path) -> None:
+    """Rubbish in place of a snapshot is an error with its path, and nothing in it is run."""
+    path = tmp_path / "job.pt"
+    path.write_bytes(b"rubbish")
+    task = Task(train.backbone, train.dataset, parse_freeze("0.5"), QUICK, train.runtime, 0, Stop(1, path))
+    with pytest.raises(TableError, match=r"job\.pt: cannot be read"):
+        fit([task], train.supply(task, train.store))

@@ -1,0 +1,69 @@
+"""Step 6: what would change the answer: faster candidates, other limits, other metrics, fewer images."""
+
+from harness.reporting import formats
+from harness.reporting.answer import is_overturned
+from harness.reporting.document import Block, Bullets, Paragraph
+from harness.reporting.wording import METRIC_NAMES
+from harness.select.limits import number
+from harness.select.ranking import Entry, Ranking
+from harness.select.sensitivity import FewerImages, OtherLimit, OtherMetric
+
+
+def changes(ranking: Ranking) -> list[Block]:
+    """Everything that flips the recommendation, and how firmly it stands otherwise."""
+    found = ranking.sensitivity
+    if len(ranking.entries) == 1 or found is None:
+        return [Paragraph("Nothing else was measured, so nothing is known about what would change the answer.")]
+    whose = f" that val gives ({ranking.val_choice.label})" if is_overturned(ranking) and ranking.val_choice is not None else ""
+    flips = [*_faster(ranking), *(_limit(limit) for limit in found.limits), *_metrics(ranking, found.metrics)]
+    return [Paragraph(f"What would change the answer{whose}:"), Bullets([*flips, _half(found.half)])]
+
+
+def _faster(ranking: Ranking) -> list[str]:
+    """Untied candidates that answer sooner, and what they cost in score."""
+    chosen = ranking.recommended
+    assert chosen is not None
+    bound = chosen.cost.latency_ms_p50
+    faster = [entry for entry in ranking.entries if entry.on_front and not entry.tied and _is_below(entry, bound)]
+    return [
+        f"If {formats.ms(bound)} per image is too slow: {entry.label} takes {formats.ms(entry.cost.latency_ms_p50)} "
+        f"and scores {formats.difference(ranking.metric, entry.behind.value)} worse "
+        f"({formats.confidence(ranking.rank.confidence)} interval {formats.difference_range(ranking.metric, entry.behind.interval)})."
+        for entry in faster[:3]
+        if entry.behind is not None
+    ]
+
+
+def _is_below(entry: Entry, bound: float | None) -> bool:
+    latency_ms = entry.cost.latency_ms_p50
+    return latency_ms is not None and bound is not None and latency_ms < bound
+
+
+def _limit(found: OtherLimit) -> str:
+    asked = f"rank.{found.key}={number(found.limit)}"
+    if found.recommended is None:
+        return f"A limit just below {asked} leaves nobody."
+    return f"A limit {'just below' if found.is_tighter else 'of at least'} {asked} leads to {found.recommended}."
+
+
+def _metrics(ranking: Ranking, found: tuple[OtherMetric, ...]) -> list[str]:
+    """Metrics that lead elsewhere, one sentence each; those that do not, and those that have no value, in one."""
+    choice = ranking.val_choice.label if ranking.val_choice else None
+    other = [f"Ranked by {METRIC_NAMES[each.metric]}: {each.recommended}." for each in found if each.recommended not in (None, choice)]
+    same = [METRIC_NAMES[each.metric] for each in found if each.recommended == choice]
+    undefined = [f"{METRIC_NAMES[each.metric].capitalize()} says nothing: {each.undefined}." for each in found if each.undefined]
+    return [*other, *([f"It stays the same ranked by {_listed(same)}."] if same else []), *undefined]
+
+
+def _half(found: FewerImages) -> str:
+    """How often half the images would have said the same."""
+    others = ", ".join(f"{label} in {formats.chance(share)}" for label, share in found.others)
+    rest = f"; else {others}" if others else ""
+    return (
+        f"With half the val images ({formats.count(found.num_images)}), drawn {formats.count(found.num_draws)} times, it stays the same in "
+        f"{formats.chance(found.same_frac)} of the draws{rest}."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,149 @@
+"""Step 5, for readers with statistics: how it was compared, open places, pairs, and how sure the Pareto front is."""
+
+from harness.config import Metric
+from harness.reporting import formats
+from harness.reporting.answer import separation
+from harness.reporting.document import Block, Cell, Column, Paragraph, Table
+from harness.reporting.sections.facts import MAX_LISTED, marked, standing
+from harness.reporting.wording import METRIC_NAMES
+from harness.select.pairs import Pair
+from harness.select.ranking import Entry, Ranking
+
+
+def compared(ranking: Ranking) -> list[Block]:
+    """How it was compared, the scores with open places, and every metric."""
+    return [Paragraph(_how(ranking)), _scores(ranking), *_long(ranking), *_separation(ranking), _other_metrics(ranking)]
+
+
+def pairs(ranking: Ranking) -> list[Block]:
+    """The pair table and how to read it; nothing where there is no pair."""
+    if not ranking.pairs:
+        return []
+    unit = _unit(ranking)
+    columns = [
+        *(Column(name) for name in ("candidate", "against")),
+        Column(f"better by ({unit})", is_number=True),
+        Column("in practice"),
+        *(Column(name, is_number=True) for name in ("only it is right", "only the other", "mid-p", "Holm")),
+    ]
+    rows = [_pair_line(ranking, pair) for pair in ranking.pairs[:MAX_LISTED]]
+    hidden = len(ranking.pairs) - MAX_LISTED
+    more = [Paragraph(f"{hidden} more pairs are left out.")] if hidden > 0 else []
+    return [Table("Pairs on val", columns, rows), *more, Paragraph(_how_pairs(ranking))]
+
+
+def front(ranking: Ranking) -> list[Block]:
+    """How likely each candidate is on the Pareto front of score and latency; nothing where no latency is known."""
+    known = [entry for entry in ranking.entries if entry.front_prob is not None][:MAX_LISTED]
+    if not known:
+        return []
+    names = (METRIC_NAMES[ranking.metric], "latency", "interval of the latency", "chance to be on the front")
+    columns = [Column("candidate"), *(Column(name, is_number=True) for name in names), Column("beaten on both by")]
+    rows = [
+        [
+            entry.label,
+            formats.score(ranking.metric, entry.score),
+            formats.ms(entry.cost.latency_ms_p50),
+            formats.ms_range(entry.cost.latency_ms_low, entry.cost.latency_ms_high),
+            formats.chance(entry.front_prob),
+            entry.dominated_by or "nobody",
+        ]
+        for entry in known
+    ]
+    confidence = formats.confidence(ranking.rank.confidence)
+    text = (
+        "The front is drawn anew with every resample of the images and of the timings; the probability is the share of these fronts. A "
+        f"candidate is beaten only if the other one is better on both in at least {confidence} of them."
+    )
+    return [Table("Score against latency: who is on the front", columns, rows, marked(ranking, known)), Paragraph(text)]
+
+
+def _how(ranking: Ranking) -> str:
+    return (
+        f"All candidates labelled the same {formats.count(len(ranking.labels_N))} val images. The images were drawn again "
+        f"{formats.count(ranking.rank.num_resamples)} times, class by class and the same for every candidate; intervals hold "
+        f"{formats.confidence(ranking.rank.confidence)} of the outcomes. Candidates marked as tied cannot be told apart from the best. Open "
+        "places are those that chance leaves to a candidate; they hold for all candidates at once, and so are more cautious than the ties."
+    )
+
+
+def _scores(ranking: Ranking) -> Table:
+    names = (METRIC_NAMES[ranking.metric], "interval", f"recommended is better by ({_unit(ranking)})")
+    columns = [
+        Column("open places", is_number=True),
+        Column("candidate"),
+        *(Column(name, is_number=True) for name in names),
+        Column("standing"),
+    ]
+    shown = ranking.entries[:MAX_LISTED]
+    return Table("Scores on val", columns, [_score_line(ranking, entry) for entry in shown], marked(ranking, shown))
+
+
+def _score_line(ranking: Ranking, entry: Entry) -> list[Cell]:
+    metric, behind = ranking.metric, entry.behind
+    return [
+        formats.places(entry.rank_interval),
+        entry.label,
+        formats.score(metric, entry.score),
+        formats.score_range(metric, entry.interval),
+        formats.difference_with_range(metric, behind.value, behind.interval) if behind else formats.EMPTY,
+        standing(ranking, entry),
+    ]
+
+
+def _long(ranking: Ranking) -> list[Block]:
+    hidden = len(ranking.entries) - MAX_LISTED
+    return [Paragraph(f"{hidden} more candidates are in ranking.csv.")] if hidden > 0 else []
+
+
+def _separation(ranking: Ranking) -> list[Block]:
+    """The same sentence as on the first screen, with the difference it rests on."""
+    found = ranking.separation
+    if found is None:
+        return []
+    size = formats.difference(ranking.metric, found.difference.value)
+    ends = formats.difference_range(ranking.metric, found.difference.interval)
+    confidence = formats.confidence(ranking.rank.confidence)
+    basis = f"They differ by {size} ({confidence} interval {ends}) on {formats.count(found.num_images)} images."
+    return [Paragraph(f"{separation(ranking)} {basis}")]
+
+
+def _other_metrics(ranking: Ranking) -> Table:
+    names = ("accuracy", "balanced accuracy", "macro F1", "weighted F1", "log loss (nats)", "calibration error", "seeds")
+    columns = [Column("candidate"), *(Column(name, is_number=True) for name in names)]
+    shown = ranking.entries[:MAX_LISTED]
+    rows: list[list[Cell]] = []
+    for entry in shown:
+        mean = entry.candidate.mean
+        shares = [formats.percent(mean(f"val_{name}")) for name in ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")]
+        doubts = [formats.nats(mean("val_log_loss")), formats.percent(mean("val_ece"))]
+        rows.append([entry.label, *shares, *doubts, formats.count(len(entry.candidate.rows))])
+    return Table("Every metric on val", columns, rows, marked(ranking, shown))
+
+
+def _pair_line(ranking: Ranking, pair: Pair) -> list[Cell]:
+    test = pair.mcnemar
+    return [
+        pair.first,
+        pair.second,
+        formats.difference_with_range(ranking.metric, pair.difference.value, pair.difference.interval),
+        pair.verdict.value,
+        formats.count(test.first_only),
+        formats.count(test.second_only),
+        formats.p_value(test.p),
+        formats.p_value(test.p_holm),
+    ]
+
+
+def _how_pairs(ranking: Ranking) -> str:
+    margin, number = formats.difference(ranking.metric, ranking.rank.equivalence_frac), len(ranking.pairs)
+    return (
+        f"In practice, scores within {margin} of each other count as equal (rank.equivalence_frac): better, equivalent or worse if the whole "
+        f"{formats.confidence(ranking.rank.confidence)} interval says so, else unclear. The counts are of images that just one of the two "
+        "labels right, one seed each; mid-p is the exact McNemar test of whether they are split evenly, and Holm's value is the same "
+        f"adjusted for {number} {'pair' if number == 1 else 'pairs'}."
+    )
+
+
+def _unit(ranking: Ranking) -> str:
+    return "nats" if ranking.metric is Metric.log_loss else "points"

@@ -1,0 +1,222 @@
+"""Jobs made exact and run in processes of their own, whatever decided that they should run: a grid or a search.
+
+Torch-free: what computes is imported where it computes.
+"""
+
+import copy
+import importlib
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from rich.console import Console
+
+from harness.cli import BAD_JOBS
+from harness.config import SweepConfig
+from harness.errors import ConfigError
+from harness.identity import failed_row
+from harness.isolate import Outcome, run_isolated
+from harness.jobspec import JobSpec
+from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Row, Status
+from harness.study.store import Study
+
+Overrides = list[str]
+
+
+def run_composed(cfg: DictConfig) -> str:
+    """Run the job that Hydra composed, together with those of its group; its row is on disk when this returns.
+
+    Returns:
+        The job's id.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    job = _prepared.get(tuple(overrides)) or prepare_jobs([(to_config(cfg), overrides)])[0]
+    study = Study(job.config.study_dir)
+    if not study.is_done(job.job_id):
+        together = {other.job_id: other for other in (job, *_prepared.values()) if other.group == job.group}
+        run_group([other for other in together.values() if not study.is_done(other.job_id)])
+    return job.job_id
+
+
+def run_group(jobs: Sequence[JobSpec], *, stop_epochs: int | None = None, timeout_s: float | None = None) -> None:
+    """Run jobs of one group in one process and write their rows.
+
+    When that does not end well, each runs in a process of its own, so that the good ones are not lost.
+
+    Args:
+        jobs: with equal `group`s.
+        stop_epochs: pause after so many epochs, for a staged search; None: train to the end.
+        timeout_s: time for each job; None: what `job_timeout_min` allows.
+    """
+    first = jobs[0]
+    limits_s = [limit for limit in (timeout_s, _timeout_s(first.config)) if limit is not None]
+    total_s = min(limits_s) * len(jobs) if limits_s else None
+    outcome = run_isolated("harness.job:run_jobs", jobs, _known(first, stop_epochs), stop_epochs, timeout_s=total_s)
+    if outcome.status is not Status.ok and len(jobs) > 1:
+        for job in jobs:
+            run_group([job], stop_epochs=stop_epochs, timeout_s=timeout_s)
+        return
+    rows = outcome.value or [failed_row(first, outcome.status, outcome.error or "no reason given")]
+    for row in rows:
+        Study(first.config.study_dir).write_row(row)
+    _remember(first, rows[0])
+
+
+def _timeout_s(cfg: SweepConfig) -> float | None:
+    return None if cfg.job_timeout_min is None else cfg.job_timeout_min * 60
+
+
+def _known(job: JobSpec, stop_epochs: int | None) -> dict[str, Any]:
+    """What need not be measured again. A job that a search may stop does with times that were not steady."""
+    timing = _timings.get(job.network, {})
+    return (timing if timing.get("latency_steady") or stop_epochs else {}) | _evidence.get(job.trunk, {})
+
+
+def _remember(job: JobSpec, row: Row) -> None:
+    if row.timed_by is not None and not _timings.get(job.network, {}).get("latency_steady"):
+        _timings[job.network] = {name: getattr(row, name) for name in TIMING_COLUMNS}
+    if row.evidence_s is not None:
+        _evidence[job.trunk] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS}
+
+
+_timings: dict[str, dict[str, Any]] = {}
+"""Inference times by network, of jobs that this process ran."""
+
+_evidence: dict[str, dict[str, Any]] = {}
+"""Scores of features by trunk, of jobs that this process ran."""
+
+_prepared: dict[tuple[str, ...], JobSpec] = {}
+"""Jobs of the sweep that runs in this process; a launcher that uses other processes prepares there again."""
+
+
+def to_config(cfg: DictConfig) -> SweepConfig:
+    """The dataclass behind a composed configuration, validated. Raises ConfigError when a required key has no value."""
+    cfg = _without_hydra(cfg)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=... (several, separated by commas, are swept).")
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, SweepConfig)
+    return config
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    cfg = copy.deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        cfg.pop("hydra", None)
+    return cfg
+
+
+def expand_backbones(values: Sequence[str]) -> list[str]:
+    """Globs replaced by the names they match, each name once, in the order given."""
+    expanded = (_matching(value) if set(value) & set("*?[") else [value] for value in values)
+    return list(dict.fromkeys(itertools.chain.from_iterable(expanded)))
+
+
+def _matching(value: str) -> list[str]:
+    pattern, *weights = value.split("@")
+    return ["@".join((name, *weights)) for name in _value(run_isolated("harness.backbones.catalog:expand", pattern))]
+
+
+def prepare_jobs(wanted: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
+    """Make every job exact, before the first one runs.
+
+    Raises:
+        ConfigError: all that is wrong with any of them, one problem a line.
+    """
+    jobs, problems = _value(run_isolated("harness.prepare:prepare_all", wanted))
+    if problems:
+        raise ConfigError("\nerror: ".join(problems))
+    _prepared.update({tuple(job.command): job for job in jobs})
+    return list(jobs)
+
+
+def _value(outcome: Outcome[Any]) -> Any:
+    if outcome.status is not Status.ok:
+        raise ConfigError(outcome.error or outcome.status.value)
+    return outcome.value
+
+
+@dataclass
+class Progress:
+    """One line per job while a sweep runs, with the time left."""
+
+    jobs: Sequence[JobSpec]
+    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    started: float = field(default_factory=time.perf_counter)
+    num_run: int = 0
+
+    def announce(self, num_done: int) -> None:
+        """Say what is about to happen."""
+        for job in _one_per_study(self.jobs):
+            data = job.dataset
+            sizes = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images, {data.num_classes} classes"
+            self.console.print(f"{data.name}: {sizes}; study {job.config.study_dir}", markup=False)
+        first = self.jobs[0]
+        self.console.print(f"{len(self.jobs)} jobs, {num_done} already done, on {first.device.value} in {first.precision.value}")
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, markup=False)
+
+    def finished(self, row: Row, num_left: int | None = None) -> None:
+        """Say how one job ended: its score or its error, and, when it is known how many are left, how long they may take."""
+        self.num_run += 1
+        position = "" if num_left is None else f"[{len(self.jobs) - num_left}/{len(self.jobs)}] "
+        elapsed_s = time.perf_counter() - self.started
+        left = f" · about {duration(elapsed_s / self.num_run * num_left)} left" if num_left else ""
+        style = None if row.status in (Status.ok, Status.pruned) else "red"
+        self.console.print(
+            f"{position}{row.backbone} freeze={row.freeze} seed={row.seed}: {_outcome(row)}{left}", markup=False, style=style
+        )
+
+
+def _outcome(row: Row) -> str:
+    if row.status not in (Status.ok, Status.pruned) or row.total_s is None:
+        return f"{row.status.upper()}: {row.error}"
+    score = getattr(row, f"val_{row.primary_metric}")
+    shown = "no score" if score is None else f"{row.primary_metric} {score:.3f} on val"
+    if row.status == Status.pruned:
+        return f"{shown} after epoch {row.epochs_trained}, took {row.total_s:.0f} s"
+    return f"{shown}, {row.latency_ms_p50:.1f} ms, took {row.total_s:.0f} s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: `45 s`, `3 min 20 s`, `1 h 4 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def begin(configs: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
+    """Make the jobs of a sweep exact and say what is about to happen."""
+    # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
+    threading.Thread(target=importlib.import_module, args=("harness.reporting.build",)).start()
+    return prepare_jobs(configs)
+
+
+def finish(jobs: Sequence[JobSpec]) -> int:
+    """Write the report of every study that has rows. Returns the exit status: 0 when every job has a row and none has failed."""
+    rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
+    for job in _one_per_study([job for job in jobs if job.job_id in rows]):
+        _report(job)
+    is_good = all(row.status in (Status.ok.value, Status.pruned.value) for row in rows.values())
+    return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
+
+
+def _report(job: JobSpec) -> None:
+    from harness.reporting.build import build_report
+    from harness.reporting.terminal import print_summary
+
+    study = Study(job.config.study_dir)
+    print_summary(build_report(study, job.config.rank), study.report_dir / "index.html")
+
+
+def _one_per_study(jobs: Sequence[JobSpec]) -> list[JobSpec]:
+    """A sweep over data sets fills several studies; any job of one knows its folder and its limits."""
+    return list({job.config.study: job for job in jobs}.values())

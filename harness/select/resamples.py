@@ -1,0 +1,94 @@
+"""Scores of K candidates on one split under one metric, and the same in R resamples of its images (and seeds).
+
+The one thing that intervals, differences, ties, ranks and fronts are read from; higher is better throughout, and `natural` turns back.
+Shapes: S seeds, N images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.config import Metric
+from harness.select.comparison import (
+    MIN_SEEDS_TO_RESAMPLE,
+    FloatArray,
+    IntArray,
+    Interval,
+    Runs,
+    bootstrap,
+    interval,
+    score_interval,
+    scores,
+)
+from harness.select.metric import is_higher_better
+
+Answers = tuple[IntArray, npt.NDArray[np.floating]]
+"""What one candidate said about the images: predicted class (S x N), log-probability of the true class (S x N)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much better one candidate scores than another on the same images; negative: worse. In the metric's unit."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resamples:
+    """Scores and draws; log loss carries a minus sign here."""
+
+    metric: Metric
+    scores_K: FloatArray
+    """Means over seeds."""
+    draws_RK: FloatArray
+    """Images drawn anew and, where a candidate has three or more, its seeds."""
+    image_draws_RK: FloatArray
+    """Images alone drawn anew, the same ones, seeds averaged: what more images would change."""
+
+    @classmethod
+    def of(cls, answers: Sequence[Answers], labels_N: IntArray, num_classes: int, metric: Metric, num_resamples: int) -> "Resamples":
+        """Resample candidates together, the same images for all. Every class needs an image unless the metric is a mean over images."""
+        seeds = [len(predicted_SN) for predicted_SN, _ in answers]
+        runs = Runs(
+            predicted_JN=np.concatenate([predicted_SN for predicted_SN, _ in answers]),
+            true_log_prob_JN=np.concatenate([true_log_prob_SN for _, true_log_prob_SN in answers]),
+            labels_N=labels_N,
+            num_classes=num_classes,
+        )
+        starts = np.cumsum([0, *seeds[:-1]])
+        draws_RK = bootstrap(runs, metric, num_resamples, seeds)
+        image_draws_RK = draws_RK
+        if max(seeds) >= MIN_SEEDS_TO_RESAMPLE:
+            draws_RJ = bootstrap(runs, metric, num_resamples, [1] * sum(seeds))
+            image_draws_RK = np.add.reduceat(draws_RJ, starts, axis=1) / np.array(seeds)
+        return cls(metric, np.add.reduceat(scores(runs, metric), starts) / np.array(seeds), draws_RK, image_draws_RK)
+
+    def take(self, positions: Sequence[int]) -> "Resamples":
+        """Some of the candidates, in the order given."""
+        kept = list(positions)
+        return Resamples(self.metric, self.scores_K[kept], self.draws_RK[:, kept], self.image_draws_RK[:, kept])
+
+    def natural(self, found: Interval) -> Interval:
+        """An interval of scores in the metric's own unit and order."""
+        return found if is_higher_better(self.metric) else Interval(-found.high, -found.low)
+
+    def score(self, k: int) -> float:
+        """In the metric's own unit."""
+        return float(self.scores_K[k] if is_higher_better(self.metric) else -self.scores_K[k])
+
+    def interval(self, k: int, confidence: float) -> Interval:
+        """Of one candidate's score, in the metric's own unit."""
+        return self.natural(score_interval(self.draws_RK[:, k], self.metric, confidence))
+
+    def difference(self, first: int, second: int, confidence: float) -> Difference:
+        """How much better the first is, paired in every draw."""
+        draws_R = self.draws_RK[:, first] - self.draws_RK[:, second]
+        return Difference(float(self.scores_K[first] - self.scores_K[second]), interval(draws_R, confidence))
+
+    def standard_errors(self, first: int, second: int) -> tuple[float, float]:
+        """Of their difference: from the images alone, and from images and seeds."""
+        image_se, total_se = ((draws_RK[:, first] - draws_RK[:, second]).std() for draws_RK in (self.image_draws_RK, self.draws_RK))
+        return float(image_se), float(total_se)

@@ -1,0 +1,393 @@
+"""The staged search as a procedure: what trains next, how far, and when to stop. Nothing is trained, read or written here.
+
+Between the sweep, whose executor is a `Trainer`, and the ranking of what was trained; the replay of recorded tables runs the very same
+code. A contender is one backbone at one freeze depth, all its seeds together.
+
+1. Rung 0 runs the probe (`freeze=all`, which is complete then) of every backbone, the best prior first. It prunes backbones, never
+   depths (`promotion.keep_backbones`).
+2. Later rungs bring fewer contenders to a ninth, a third and all of the epochs (`promotion.promote`).
+3. Before each rung the whole rest is predicted and trimmed to the budget. First go backbones kept for their family, then those kept
+   for a tie, then those ranked lowest, the protected last. Where every backbone is a family of its own, the rule of families keeps
+   all of them, and this trimming is what prunes.
+
+A leg starts when its time at worst, and what finishing the promoted of all trained so far would take, fit into what is left. So one
+mispredicted leg is the most that the budget is overrun by; and as probes are complete from the start, there is always an answer.
+
+Source of the halving: Jamieson and Talwalkar, Non-stochastic best arm identification and hyperparameter optimization, AISTATS 2016.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from harness.select.forecast import Forecast
+from harness.select.predicted_cost import NOTHING, Prediction, total
+from harness.select.promotion import (
+    NUM_PROTECTED_PROBES,
+    Backbone,
+    Entrant,
+    Scored,
+    Why,
+    keep_backbones,
+    promote,
+    protected,
+)
+from harness.transfer.rungs import rungs
+
+DEFAULT_SHARE = 0.4
+"""Of the predicted time of the full grid, when no budget is given."""
+
+QUICK_S, FEW_CONTENDERS = 30.0, 4
+"""Without a budget of the user's, a grid that takes less, or has fewer contenders besides probes, is searched whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """What the search chooses among."""
+
+    name: str
+    """Unique."""
+    backbone: str
+    family: str | None
+    prior: float | None
+    """What is known of the backbone from other data, higher is better; equal for all its depths."""
+    is_probe: bool
+    """Its backbone is fixed and only a head is trained; at most one per backbone."""
+
+
+class Trainer(Protocol):
+    """What the search needs of the world."""
+
+    def train(self, name: str, epochs: int) -> float | None:
+        """Bring a contender to so many epochs in all, going on from where it is. Its score, higher is better; None: it failed."""
+
+    def tied(self, name: str, others: Sequence[str]) -> set[str]:
+        """Those of `others` that cannot be told apart from `name` by what each scored last; all are at the same rung."""
+
+    def predict_s(self, name: str, start: int, stop: int) -> Prediction:
+        """Time from one number of epochs to another, by all that was measured so far."""
+
+    def spent_s(self) -> float:
+        """Seconds since the search began."""
+
+
+class Stop(StrEnum):
+    """Why a contender was trained no further."""
+
+    complete = "complete"
+    failed = "failed"
+    backbone = "backbone"  # pruned with its backbone, by the probes
+    rung = "rung"  # pruned by its score at a rung
+    budget = "budget"  # there was no time for more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the search is about to do; told before every rung."""
+
+    rung: int
+    epochs: int
+    """That this rung brings its contenders to."""
+    names: tuple[str, ...]
+    """In the order they run."""
+    dropped: tuple[str, ...]
+    """Would run with more budget."""
+    rung_s: Prediction
+    rest_s: Prediction
+    """This rung and all later ones; who gets to the later ones is a guess."""
+    spent_s: float
+    budget_s: float | None
+    """What the whole search may take, as known now; None: no limit."""
+    grid_s: Prediction
+    """Every contender with all its epochs."""
+    is_whole: bool
+    """Every contender gets all its epochs: time allows it, or nobody set a limit and stages would save next to nothing."""
+
+    @property
+    def share_frac(self) -> float:
+        """Of the full grid's time, what the whole search is going to take."""
+        return (self.spent_s + self.rest_s.value_s) / self.grid_s.value_s if self.grid_s.value_s > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a contender ended."""
+
+    contender: Contender
+    rung: int | None
+    """The last that it was trained at; None: it never was."""
+    epochs: int
+    score: float | None
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungRecord:
+    """What a rung was going to be, and what it was."""
+
+    plan: Plan
+    ran: tuple[str, ...]
+    failed: tuple[str, ...]
+    spent_s: float
+    """By this rung alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """A search from its end."""
+
+    standings: tuple[Standing, ...]
+    """In the order of recommendation: by score among those with all epochs, then by epochs and score, then those without a score."""
+    rungs: tuple[RungRecord, ...]
+    spent_s: float
+
+    @property
+    def recommended(self) -> Standing | None:
+        """None: nothing has a score."""
+        return next((standing for standing in self.standings if standing.score is not None), None)
+
+
+def search(
+    contenders: Sequence[Contender],
+    trainer: Trainer,
+    *,
+    epochs: int,
+    budget_s: float | None = None,
+    share: float | None = None,
+    tell: Callable[[Plan], None] = lambda _: None,
+) -> History:
+    """Search in stages.
+
+    Args:
+        contenders: everything that the full grid would train. A backbone without a probe ranks behind those with one.
+        trainer: trains, compares and predicts.
+        epochs: that a contender is complete with; at least 1.
+        budget_s: seconds that the search may take.
+        share: of the predicted time of the full grid, what the search may take, in (0, 1]. With both, the smaller counts; with neither
+            `DEFAULT_SHARE`, unless stages would save next to nothing.
+        tell: is given the plan before every rung.
+
+    Returns:
+        Where everyone ended; deterministic when the trainer is.
+    """
+    state = _Search(contenders, trainer, epochs, budget_s, share, tell)
+    state.probe()
+    entrants = state.kept()
+    while entrants:
+        entrants = state.train(entrants)
+    return state.history()
+
+
+@dataclass(slots=True)
+class _Arm:
+    """What is known of one contender; changes as the search goes on."""
+
+    contender: Contender
+    epochs: int = 0
+    rung: int | None = None
+    score: float | None = None
+    stop: Stop = Stop.budget
+
+
+@dataclass(slots=True)
+class _Search:
+    contenders: Sequence[Contender]
+    trainer: Trainer
+    epochs: int
+    budget_s: float | None
+    share: float | None
+    tell: Callable[[Plan], None]
+    arms: dict[str, _Arm] = field(init=False)
+    time: Forecast = field(init=False)
+    rung: int = field(init=False, default=0)
+    is_whole: bool = field(init=False, default=False)
+    records: list[RungRecord] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.arms = {contender.name: _Arm(contender) for contender in self.contenders}
+        assert len(self.arms) == len(self.contenders), "names of contenders are unique"
+        self.time = Forecast(self.trainer.predict_s, (self.epochs, *rungs(self.epochs)))
+
+    # The line: probes, the backbones that are kept, the rungs, the history.
+
+    def probe(self) -> None:
+        """Rung 0. What comes after it is guessed from the priors alone."""
+        probes = sorted((c for c in self.contenders if c.is_probe), key=lambda c: -math.inf if c.prior is None else c.prior, reverse=True)
+        if not probes:
+            return
+        self.is_whole = self._is_worth_all(self.contenders)
+        entrants = [Entrant(c.name, c.backbone, Why.ranked) for c in probes]
+        ordered = keep_backbones(self._backbones(), lambda *_: ())
+        self.time.safe = {b.name for b, _ in ordered[: NUM_PROTECTED_PROBES + 1]}
+        probes_s = self.time.this(0, entrants)
+        expected, _ = self._trimmed(1, self._entrants(ordered), probes_s.value_s)
+        staged_s = probes_s + self.time.this(1, expected) + self.time.later(1, expected)
+        self._run(entrants, [], self._grid_s() if self.is_whole else staged_s)
+
+    def kept(self) -> list[Entrant]:
+        """Who may enter the first rung that trains, best first."""
+        self.rung, backbones = 1, self._backbones()
+        self.time.safe = protected(backbones)
+        ordered = keep_backbones(backbones, self.trainer.tied)
+        everyone, entrants = self._entrants([(b, why or Why.family) for b, why in ordered]), self._entrants(ordered)
+        self.is_whole = self._is_worth_all([contender for contender in self.contenders if not contender.is_probe])
+        if self.is_whole:
+            self.time.stops = (self.epochs, self.epochs)
+            return everyone
+        for name in {entrant.name for entrant in everyone} - {entrant.name for entrant in entrants}:
+            self.arms[name].stop = Stop.backbone
+        return entrants
+
+    def train(self, entrants: list[Entrant]) -> list[Entrant]:
+        """One rung. Returns who may enter the next one, best first."""
+        kept, dropped = self._trimmed(self.rung, entrants)
+        scored = self._run(kept, dropped, self.time.this(self.rung, kept) + self.time.later(self.rung, kept))
+        self.rung += 1
+        if self.rung == len(self.time.stops) or not scored:
+            return []
+        promoted = promote(scored, self.time.safe, self.trainer.tied)
+        for name in {one.name for one in scored} - {entrant.name for entrant in promoted}:
+            self.arms[name].stop = Stop.rung
+        return promoted
+
+    def history(self) -> History:
+        """Where everyone ended."""
+        standings = [Standing(contender=a.contender, rung=a.rung, epochs=a.epochs, score=a.score, stop=a.stop) for a in self.arms.values()]
+        return History(standings=tuple(sorted(standings, key=_place)), rungs=tuple(self.records), spent_s=self.trainer.spent_s())
+
+    # One rung.
+
+    def _trimmed(self, rung: int, entrants: Sequence[Entrant], before_s: float = 0.0) -> tuple[list[Entrant], list[Entrant]]:
+        """Those that time allows for, in the order they run, and those that are given up.
+
+        Args:
+            rung: that they would enter.
+            entrants: best first.
+            before_s: what will have been spent until then, beyond what is spent now.
+        """
+        limit_s = self._left_s()
+        if limit_s is None:
+            return _flat(_units(entrants, rung)), []
+        left_s = limit_s - before_s
+        possible = [entrant for entrant in entrants if self.time.needed_s(rung, [entrant]) <= left_s]
+        units = _units(possible, rung)
+        while len(units) > 1 and self.time.needed_s(rung, _flat(units)) > left_s:
+            units.pop()
+        kept = _flat(units)
+        return kept, [entrant for entrant in entrants if entrant not in kept]
+
+    def _run(self, entrants: Sequence[Entrant], dropped: Sequence[Entrant], rest_s: Prediction) -> list[Scored]:
+        """Tell the plan, train those there is time for, keep the record. Returns those with a score, in the order they ran."""
+        plan = self._plan(entrants, dropped, rest_s)
+        self.tell(plan)
+        ran: list[str] = []
+        trained: list[Entrant] = []
+        scored: list[Scored] = []
+        for entrant in entrants:
+            if self._fits(entrant, trained):
+                ran.append(entrant.name)
+                if (score := self._train(entrant.name)) is not None:
+                    trained.append(entrant)
+                    scored.append(Scored(entrant.name, entrant.backbone, score))
+        failed = tuple(name for name in ran if self.arms[name].stop is Stop.failed)
+        self.records.append(RungRecord(plan=plan, ran=tuple(ran), failed=failed, spent_s=self.trainer.spent_s() - plan.spent_s))
+        return scored
+
+    def _plan(self, entrants: Sequence[Entrant], dropped: Sequence[Entrant], rest_s: Prediction) -> Plan:
+        return Plan(
+            rung=self.rung,
+            epochs=self.time.stops[self.rung],
+            names=tuple(entrant.name for entrant in entrants),
+            dropped=tuple(entrant.name for entrant in dropped),
+            rung_s=self.time.this(self.rung, entrants),
+            rest_s=rest_s,
+            spent_s=self.trainer.spent_s(),
+            budget_s=self._limit_s(),
+            grid_s=self._grid_s(),
+            is_whole=self.is_whole,
+        )
+
+    def _fits(self, entrant: Entrant, trained: Sequence[Entrant]) -> bool:
+        """Whether the leg at its worst, and finishing the promoted of all trained by then, would end in time.
+
+        Probes need no finishing. Without a limit in seconds all of them run, and with one the first that scores runs while any time is
+        left, whatever was predicted: they are the answer when nothing else fits.
+        """
+        left_s = self._left_s()
+        if left_s is None or (self.rung == 0 and (self.budget_s is None or (not trained and left_s > 0))):
+            return True
+        later = self.time.later(self.rung, [*trained, entrant]) if self.rung else NOTHING
+        return self.time.leg(entrant, self.rung).high_s + later.value_s <= left_s
+
+    def _train(self, name: str) -> float | None:
+        arm, epochs = self.arms[name], self.time.stops[self.rung]
+        score = self.trainer.train(name, epochs)
+        self.time.forget()
+        if score is None or math.isnan(score):
+            arm.stop = Stop.failed
+            return None
+        arm.rung, arm.epochs, arm.score = self.rung, epochs, score
+        arm.stop = Stop.complete if epochs == self.epochs else Stop.budget
+        return score
+
+    # The budget.
+
+    def _grid_s(self) -> Prediction:
+        return total(self.time.whole(contender.name) for contender in self.contenders)
+
+    def _limit_s(self) -> float | None:
+        """What the whole search may take; a share follows what is known of the grid by now."""
+        is_default = self.budget_s is None and self.share is None
+        if is_default and self.is_whole:
+            return None
+        limits = [] if self.budget_s is None else [self.budget_s]
+        share = DEFAULT_SHARE if is_default else self.share
+        return min([*limits, share * self._grid_s().value_s] if share is not None else limits)
+
+    def _left_s(self) -> float | None:
+        limit_s = self._limit_s()
+        return None if limit_s is None else limit_s - self.trainer.spent_s()
+
+    def _is_worth_all(self, ahead: Sequence[Contender]) -> bool:
+        """Whether everyone ahead is trained in full: there is time at worst; or nobody set a limit, and stages would save next to nothing."""
+        if self.budget_s is None and self.share is None:
+            num_tuned = sum(not contender.is_probe for contender in self.contenders)
+            return num_tuned < FEW_CONTENDERS or self._grid_s().high_s <= QUICK_S
+        left_s = self._left_s()
+        return left_s is not None and total(self.time.whole(contender.name) for contender in ahead).high_s <= left_s
+
+    # Backbones and their depths.
+
+    def _backbones(self) -> list[Backbone]:
+        """Those with depths to train, and what their probes scored."""
+        probes = {contender.backbone: contender.name for contender in self.contenders if contender.is_probe}
+        tuned = {contender.backbone: contender for contender in self.contenders if not contender.is_probe}
+        return [
+            Backbone(name, one.family, one.prior, probes.get(name), self.arms[probes[name]].score if name in probes else None)
+            for name, one in tuned.items()
+        ]
+
+    def _entrants(self, ordered: Iterable[tuple[Backbone, Why | None]]) -> list[Entrant]:
+        """Every depth of the backbones that are kept."""
+        tuned = [contender for contender in self.contenders if not contender.is_probe]
+        return [Entrant(c.name, b.name, why) for b, why in ordered if why is not None for c in tuned if c.backbone == b.name]
+
+
+def _units(entrants: Sequence[Entrant], rung: int) -> list[list[Entrant]]:
+    """What is given up together, first to go last: all depths of a backbone in the first rung that trains, then one contender."""
+    units: dict[str, list[Entrant]] = {}
+    for entrant in sorted(entrants, key=lambda entrant: entrant.why):
+        units.setdefault(entrant.backbone if rung == 1 else entrant.name, []).append(entrant)
+    return list(units.values())
+
+
+def _flat(units: Sequence[Sequence[Entrant]]) -> list[Entrant]:
+    return [entrant for unit in units for entrant in unit]
+
+
+def _place(standing: Standing) -> tuple[bool, bool, int, float]:
+    """Sorts standings into the order of recommendation."""
+    score = -math.inf if standing.score is None else standing.score
+    return standing.stop is not Stop.complete, standing.stop is Stop.failed, -standing.epochs, -score

@@ -1,0 +1,73 @@
+"""One phase of training under way: epoch after epoch, stopped at any of them and taken up again as if it had never stopped.
+
+Every epoch draws from generators of its own, so that nothing but tensors has to be kept.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.errors import TableError
+from harness.study.store import atomic_write
+from harness.transfer.keeper import Keeper
+from harness.transfer.loop import Learner
+
+Snapshot = dict[str, Any]
+"""Tensors, numbers and text only, so that it can be read back without running anything."""
+
+
+@dataclass(slots=True)
+class Course:
+    """A phase of training at one learning rate, with what it takes to go on."""
+
+    keeper: Keeper
+    learner: Learner
+    lr: float
+    seeds: tuple[int, ...]
+    """What the draws of every epoch depend on."""
+    num_epochs: int = 0
+    """Epochs done."""
+
+    def generator(self) -> np.random.Generator:
+        """What the next epoch draws from; torch's own generator (dropout) is set too."""
+        rng = np.random.default_rng([*self.seeds, self.num_epochs + 1])
+        torch.manual_seed(int(rng.integers(2**63)))
+        return rng
+
+    def snapshot(self) -> Snapshot:
+        """Copies of everything that training changes."""
+        return {
+            "lr": self.lr,
+            "num_epochs": self.num_epochs,
+            "optimizer": copy.deepcopy(self.learner.optimizer.state_dict()),
+            "schedule": self.learner.schedule.state_dict(),
+            "keeper": self.keeper.snapshot(),
+        }
+
+    def go_on_from(self, snapshot: Snapshot) -> None:
+        """Be where another course of the same phase and learning rate was."""
+        self.num_epochs = snapshot["num_epochs"]
+        self.learner.optimizer.load_state_dict(copy.deepcopy(snapshot["optimizer"]))
+        self.learner.schedule.load_state_dict(snapshot["schedule"])
+        self.keeper.go_back(snapshot["keeper"])
+
+
+def save_snapshot(snapshot: Snapshot, path: Path) -> None:
+    """Write a snapshot where `load_snapshot` finds it."""
+    with atomic_write(path) as temporary:
+        torch.save(snapshot, temporary)
+
+
+def load_snapshot(path: Path) -> Snapshot | None:
+    """Read a snapshot without running anything in it; None when there is none. Raises TableError when it cannot be read."""
+    if not path.exists():
+        return None
+    try:
+        found: Snapshot = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TableError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}); delete it and run the search again.") from error
+    return found

@@ -1,0 +1,15 @@
+"""After how many epochs a job may be compared with others and stopped. Torch-free: the search plans with these, training follows them."""
+
+
+def rungs(epochs: int) -> tuple[int, ...]:
+    """Thirds of thirds of a full training, in epochs, ascending, at most three: 9 -> (1, 3, 9), 3 -> (1, 3), 1 -> (1,).
+
+    Learning rates are compared after the first rung. A learning rate that is held falls after the last but one, so that
+    what is compared at a rung is no training cut short in its decay.
+    """
+    return tuple(sorted({-(-epochs // divisor) for divisor in (9, 3, 1)}))
+
+
+def held_epochs(epochs: int) -> int:
+    """Epochs before a held learning rate falls: up to the last but one rung; all of them when there is only one rung."""
+    return rungs(epochs)[-2:][0]

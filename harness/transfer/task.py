@@ -1,0 +1,116 @@
+"""What is to be fitted, in which phases, and what comes of it: the words that fitting and its callers share.
+
+Shapes: N images of a split, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from harness.backbones.backbone import Backbone, Block, WeightsSource
+from harness.config import BatchNorm, TrainConfig
+from harness.data.dataset import Dataset
+from harness.runtime import Runtime
+from harness.study.row import Epoch
+from harness.transfer.depth import FreezeDepth, parse_freeze
+from harness.transfer.freeze import FreezePlan, plan_freeze
+from harness.transfer.network import Network
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be fitted: the same for every phase."""
+
+    backbone: Backbone
+    dataset: Dataset
+    depth: FreezeDepth
+    cfg: TrainConfig
+    runtime: Runtime
+    seed: int
+    stop: "Stop | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where a search wants a job to pause, and where it goes on from."""
+
+    epochs: int
+    """Epochs of the first phase after which to stop; a recipe that is stopped has no second one."""
+    path: Path
+    """Of the snapshot: read if it is there, written when epochs are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training with one freeze depth."""
+
+    number: int
+    plan: FreezePlan
+    epochs: int
+    lr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained network and how it came to be."""
+
+    network: Network
+    blocks: Sequence[Block]
+    plan: FreezePlan
+    """Of the last phase."""
+    curve: tuple[Epoch, ...]
+    chosen_epoch: int
+    lr: float
+    """The learning rate that was kept."""
+    lr_losses: dict[float, float | None]
+    """Learning rates that were tried -> lowest val log loss in the epochs that they were compared by; None: it diverged."""
+    is_complete: bool
+    """Whether no epoch is left to train."""
+    unchanged: int
+    """Blocks that are still as they were loaded, counted from the input: kept rows up to this boundary are those of this network."""
+    val_log_probs_NC: FloatArray
+    """Of the chosen epoch."""
+    train_log_probs_NC: FloatArray
+    """Of the chosen epoch, without augmentation."""
+    train_s: float
+
+
+def phases_of(backbone: Backbone, depth: FreezeDepth, cfg: TrainConfig) -> list[Phase]:
+    """The phases of a recipe. Raises ConfigError when a depth asks for more blocks than the backbone has."""
+    phases = [Phase(1, plan_freeze(backbone.blocks, depth), cfg.epochs, cfg.lr)]
+    if cfg.release is not None:
+        released = plan_freeze(backbone.blocks, parse_freeze(cfg.release, "train.release"))
+        phases.append(Phase(2, released, cfg.release_epochs, cfg.release_lr))
+    return phases
+
+
+def learning_rates(cfg: TrainConfig) -> list[float]:
+    """The peak learning rates that every candidate tries in its first phase, ascending."""
+    return sorted(float(f"{cfg.lr * factor:.6g}") for factor in cfg.lr_search)
+
+
+def num_unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:
+    """Blocks that these phases leave as they were loaded, counted from the input: kept rows up to this boundary stay true."""
+    return min((phase.plan.num_frozen_blocks for phase in phases), default=len(backbone.blocks))
+
+
+def fixes_batch_norm(task: Task) -> bool:
+    """Whether free batch-norm layers keep their running statistics; random weights came with none worth keeping."""
+    if task.cfg.batch_norm is BatchNorm.auto:
+        return task.backbone.weights.source is not WeightsSource.random
+    return task.cfg.batch_norm is BatchNorm.fixed
+
+
+def class_weights(task: Task) -> Tensor | None:
+    """Inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none."""
+    if not task.cfg.class_weights:
+        return None
+    counts_C = torch.bincount(torch.from_numpy(task.dataset.train.labels), minlength=task.dataset.num_classes)
+    return task.runtime.send(len(task.dataset.train) / (task.dataset.num_classes * counts_C.float()))

@@ -1,0 +1,128 @@
+"""Recorded tables: what is read, what is refused and how, and what a simulated one holds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from benchmarks.recorded import World, read_table, simulate
+from harness.errors import TableError
+from harness.select.predicted_cost import FACTOR
+
+PLAIN = "candidate,repeat,score,cost_s\na,1,0.8,10\na,2,0.9,12\nb,1,0.7,30\n"
+EPOCHS = "candidate,repeat,epoch,score,cost_s,prior,probe,family\n" + "".join(
+    f"{name},{repeat},{epoch},{0.5 + epoch / 100 + repeat / 1000},{epoch * 2},{prior},0.6,{family}\n"
+    for name, prior, family in (("a", "0.7", "cnn"), ("b", "", ""))
+    for repeat in (1, 2)
+    for epoch in (1, 3)
+)
+
+
+def write(folder: Path, text: str) -> Path:
+    """A file with this text."""
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_plain_table(tmp_path: Path) -> None:
+    """Repeats may differ in number; what was not recorded is missing, and a probe's time is that of one pass of three epochs."""
+    found = read_table(write(tmp_path, PLAIN))
+    assert (found.names, found.num_repeats, found.epochs) == (("a", "b"), [2, 1], None)
+    assert [scores.tolist() for scores in found.scores] == [[[0.8], [0.9]], [[0.7]]]
+    assert [costs_s.tolist() for costs_s in found.costs_s] == [[[10.0], [12.0]], [[30.0]]]
+    assert np.isnan(found.prior_K).all()
+    assert np.isnan(found.probe_K).all()
+    assert found.probe_s_K.tolist() == pytest.approx([11 / FACTOR / 3, 30 / FACTOR / 3])
+    assert (found.truth_K, found.points) == (None, 100.0)
+    assert found.noise() == pytest.approx(np.std([0.8, 0.9], ddof=1))
+
+
+def test_a_table_with_epochs(tmp_path: Path) -> None:
+    """Epochs are columns of scores and costs; an empty prior is missing for that candidate, an empty family is none."""
+    found = read_table(write(tmp_path, EPOCHS))
+    assert found.epochs == (1, 3)
+    assert found.scores[0].tolist() == [[0.511, 0.531], [0.512, 0.532]]
+    assert found.costs_s[1].tolist() == [[2.0, 6.0]] * 2
+    assert found.prior_K[0] == 0.7
+    assert np.isnan(found.prior_K[1])
+    assert found.families == ("cnn", None)
+
+
+def test_lines_may_come_in_any_order(tmp_path: Path) -> None:
+    """Candidates keep the order that they first come in, epochs are sorted."""
+    header, *lines = EPOCHS.splitlines()
+    mixed = read_table(write(tmp_path, "\n".join([header, *reversed(lines)]) + "\n"))
+    assert mixed.names == ("b", "a")
+    assert mixed.scores[1].tolist() == [[0.512, 0.532], [0.511, 0.531]]
+
+
+def test_percent_is_told_from_fractions(tmp_path: Path) -> None:
+    """One score above 1 makes all of them percent, which are points already."""
+    assert read_table(write(tmp_path, PLAIN.replace("0.", "80."))).points == 1.0
+
+
+def test_some_candidates_of_a_table(tmp_path: Path) -> None:
+    """A part has everything of the candidates that were chosen, in the order they were chosen in."""
+    part = read_table(write(tmp_path, EPOCHS)).part([1, 0])
+    assert (part.names, part.families) == (("b", "a"), (None, "cnn"))
+    assert part.prior_K[1] == 0.7
+    assert len(part.scores) == len(part.costs_s) == len(part.probe_K) == len(part.probe_s_K) == 2
+
+
+WRONG = {
+    "lacks the columns cost_s; it needs candidate, repeat, score, cost_s": "candidate,repeat,score\na,1,0.5\n",
+    "holds no lines below its header": "candidate,repeat,score,cost_s\n",
+    "holds one candidate, so there is nothing to choose": "candidate,repeat,score,cost_s\na,1,0.5,3\n",
+    r"line 3: score='good' is not a number": PLAIN.replace("0.9", "good"),
+    r"line 3: score='' is not a number": PLAIN.replace("0.9", ""),
+    r"line 3: score='nan' is not a number": PLAIN.replace("0.9", "nan"),
+    r"line 4: cost_s=0 is not allowed; give seconds above 0": PLAIN.replace("30", "0"),
+    r"line 4: repeat is empty": PLAIN.replace("b,1", "b,"),
+    r"line 4: candidate is empty": PLAIN.replace("b,1", ",1"),
+    r"line 3: candidate 'a' has repeat 1 twice": PLAIN.replace("a,2", "a,1"),
+    r"line 3: has more cells than the header": PLAIN.replace("0.9", "0,9"),
+    r"has no epoch 3; a search of 9 epochs reads epochs 1, 3, 9": EPOCHS.replace(",3,", ",9,"),
+    r"line 2: epoch=1.5 is not allowed; give a whole number from 1": EPOCHS.replace("a,1,1,", "a,1,1.5,"),
+    r"candidate 'b' lacks epoch 3 in repeat 2": "".join(EPOCHS.splitlines(keepends=True)[:-1]),
+    r"cost_s of candidate 'a' does not rise": EPOCHS.replace("a,1,3,0.531,6", "a,1,3,0.531,1"),
+    r"candidate 'a' has several values of prior \(0.7, 0.8\)": EPOCHS.replace("0.7", "0.8", 1),
+    r"candidate 'a' has several values of family \(cnn, vit\)": EPOCHS.replace("cnn", "vit", 1),
+    r"line 2: probe='x' is not a number": EPOCHS.replace(",0.6,", ",x,"),
+    r"truth is empty for some candidates": EPOCHS.replace("prior", "truth"),
+}
+
+
+@pytest.mark.parametrize(("message", "text"), WRONG.items(), ids=list(WRONG))
+def test_a_wrong_table_is_one_line_that_says_where(tmp_path: Path, message: str, text: str) -> None:
+    """Every refusal names the file, and the line or the candidate."""
+    with pytest.raises(TableError, match=message) as error:
+        read_table(write(tmp_path, text))
+    assert str(error.value).startswith(str(tmp_path / "table.csv"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    """So is one that is no text."""
+    with pytest.raises(TableError, match="cannot be read"):
+        read_table(tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TableError, match="cannot be read"):
+        read_table(tmp_path / "table.csv")
+
+
+def test_a_simulated_table_is_what_was_asked_for(tmp_path: Path) -> None:
+    """Rank correlations, noise and the share of an epoch are those of the world; the same seed gives the same table."""
+    simulate(World(), 400, 3, seed=1).to_csv(tmp_path / "table.csv", index=False)
+    found = read_table(tmp_path / "table.csv")
+    assert found.truth_K is not None
+    assert (len(found.names), set(found.num_repeats), found.epochs) == (400, {3}, (1, 3, 9))
+    for values_K, tau in ((found.prior_K, 0.55), (found.probe_K, 0.80), (np.array([s[:, 0].mean() for s in found.scores]), 0.85)):
+        assert kendalltau(values_K, found.truth_K).statistic == pytest.approx(tau, abs=0.05)
+    assert found.noise() == pytest.approx(0.004, rel=0.1)
+    shares = np.array([costs_s[0] / costs_s[0, -1] for costs_s in found.costs_s])
+    np.testing.assert_allclose(shares, np.tile([3 / 15, 9 / 15, 1], (400, 1)), atol=0.01)
+    assert found.probe_s_K.sum() / sum(costs_s[:, -1].mean() for costs_s in found.costs_s) == pytest.approx(1 / FACTOR / 15, rel=0.05)
+    assert simulate(World(), 5, 2, seed=3).equals(simulate(World(), 5, 2, seed=3))
+    assert not simulate(World(), 5, 2, seed=3).equals(simulate(World(), 5, 2, seed=4))

@@ -1,0 +1,50 @@
+"""The interval of a median time."""
+
+import numpy as np
+import pytest
+
+from harness.measure.cost import Timing, median_interval
+from harness.study.row import TIMING_COLUMNS
+
+
+def _times(num_calls: int, correlation: float, seed: int) -> list[float]:
+    """Milliseconds with median 10, each call like the one before."""
+    shocks = np.random.default_rng(seed).normal(size=num_calls)
+    values = [shocks[0]]
+    for shock in shocks[1:]:
+        values.append(correlation * values[-1] + shock * np.sqrt(1 - correlation**2))
+    return list(10 * np.exp(0.1 * np.array(values)))
+
+
+@pytest.mark.parametrize(("correlation", "at_least"), [(0.0, 88), (0.7, 84)])
+def test_the_interval_holds_the_true_median(correlation: float, at_least: int) -> None:
+    """In about 95 of 100 runs, and not much less often where a call is like the one before it (71, if single calls were resampled)."""
+    intervals = [median_interval(_times(150, correlation, seed)) for seed in range(100)]
+    assert sum(low <= 10 <= high for low, high in intervals) >= at_least
+
+
+def test_correlated_calls_know_less() -> None:
+    """The interval is wider when calls come in streaks than when the same times come in random order."""
+    times = _times(400, 0.9, seed=0)
+    shuffled = list(np.random.default_rng(1).permutation(times))
+    widths = [high - low for low, high in map(median_interval, (times, shuffled))]
+    assert widths[0] > 1.5 * widths[1]
+
+
+def test_more_calls_know_more() -> None:
+    """The interval lies around the median, and gets narrower with the number of calls."""
+    few, many = _times(30, 0.3, seed=0), _times(3000, 0.3, seed=0)
+    (few_low, few_high), (many_low, many_high) = median_interval(few), median_interval(many)
+    assert few_low <= np.median(few) <= few_high
+    assert many_low <= np.median(many) <= many_high
+    assert many_high - many_low < (few_high - few_low) / 4
+
+
+def test_equal_times_leave_nothing_open() -> None:
+    """Without any spread the interval is the median."""
+    assert median_interval([7.0] * 20) == (7.0, 7.0)
+
+
+def test_a_timing_fills_its_columns() -> None:
+    """Every timing column but the name of the job that timed is a field of `Timing`."""
+    assert set(Timing.__dataclass_fields__) == set(TIMING_COLUMNS) - {"timed_by"}

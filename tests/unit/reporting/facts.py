@@ -1,0 +1,207 @@
+"""What the files of a study hold, read without the harness, and how the report prints it: shared by the tests of its numbers."""
+
+import csv
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from harness.config import Metric
+from harness.select.comparison import FloatArray, Runs, bootstrap
+from harness.study.store import Study
+
+Lines = list[list[str]]
+
+NUM_RESAMPLES = 400
+
+
+@dataclass
+class Job:
+    """One good job as its files have it."""
+
+    row: dict[str, Any]
+    val: FloatArray
+    val_labels: Any
+    test: FloatArray
+    test_labels: Any
+    score: float = 0.0
+    draws: Any = None
+    tied: bool = False
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return f"{self.row['backbone']} · {self.row['freeze']}"
+
+    @property
+    def fits(self) -> bool:
+        return bool(self.row["params_m"] <= 22.0)
+
+    @property
+    def latency(self) -> float:
+        return float(self.row["latency_ms_p50"])
+
+
+@dataclass
+class Facts:
+    """Everything that the report of one study may draw on."""
+
+    study: Study
+    jobs: list[Job]
+    """Good jobs of the ranked protocol: those within the limit first, best first."""
+    choice: Job
+    """What val alone recommends."""
+    best: Job
+    """What should be recommended in the end."""
+    rows: list[dict[str, Any]]
+    """Every row of the study."""
+    elsewhere: list[dict[str, Any]]
+    """Every row of the other study."""
+
+    @property
+    def inside(self) -> list[Job]:
+        """Within the limit, best first."""
+        return [job for job in self.jobs if job.fits]
+
+    @property
+    def tied(self) -> list[Job]:
+        return [job for job in self.jobs if job.tied]
+
+    @property
+    def pruned(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["status"] == "pruned"]
+
+    @property
+    def finalists(self) -> list[Job]:
+        """Val's choice, and of the two best scores those that are tied with the best."""
+        return [self.choice, *(job for job in self.inside[:2] if job is not self.choice and job.tied)]
+
+    @property
+    def is_overturned(self) -> bool:
+        return self.best is not self.choice
+
+
+def read_rows(study: Study) -> list[dict[str, Any]]:
+    """Rows as their files have them, oldest first."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in (study.root / "rows").glob("*.json")]
+    return sorted(rows, key=lambda row: (row["started_at"], row["job_id"]))
+
+
+def read_jobs(study: Study) -> list[Job]:
+    """Good jobs of the ranked protocol with their predictions, oldest first."""
+    found = []
+    for row in read_rows(study):
+        if row["status"] == "ok" and row["protocol"] == "p1":
+            with np.load(study.root / "predictions" / f"{row['job_id']}.npz") as arrays:
+                found.append(Job(row, *(arrays[name] for name in ("val_log_probs", "val_labels", "test_log_probs", "test_labels"))))
+    return found
+
+
+def published(model: str) -> list[float]:
+    """Top-1 of every published set of weights of an architecture, each at the smallest size it was validated at."""
+    path = Path(__file__).parents[3] / "harness" / "backbones" / "imagenet_top1.csv"
+    found: dict[str, tuple[int, float]] = {}
+    for line in csv.DictReader(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")):
+        if line["weights"].split(".")[0] == model:
+            this = (int(line["image_size"]), float(line["top1_frac"]))
+            found[line["weights"]] = min(found.get(line["weights"], this), this)
+    return [top1 for _, top1 in found.values()]
+
+
+def prior(row: dict[str, Any]) -> float | None:
+    """Published accuracy of a row's weights, else of their architecture."""
+    if row["imagenet_top1_frac"] is not None:
+        return float(row["imagenet_top1_frac"])
+    known = published(row["model"])
+    return statistics.median(known) if known else None
+
+
+def own_ranks(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Normalised rank of each backbone by its best balanced accuracy, for one other data set without equal scores."""
+    best: dict[str, float] = {}
+    for row in rows:
+        best[row["backbone"]] = max(best.get(row["backbone"], 0.0), row["val_balanced_accuracy"])
+    ordered = sorted(best, key=lambda name: -best[name])
+    return {name: place / (len(ordered) - 1) for place, name in enumerate(ordered)}
+
+
+def draws(log_probs: list[FloatArray], labels: Any, metric: Metric = Metric.balanced_accuracy) -> FloatArray:
+    """Resampled scores, R x K; higher is better."""
+    predicted = np.stack([each.argmax(axis=1) for each in log_probs])
+    true = np.stack([each[np.arange(len(labels)), labels] for each in log_probs])
+    runs = Runs(predicted, true, labels, log_probs[0].shape[1])
+    return bootstrap(runs, metric, NUM_RESAMPLES, [1] * len(log_probs))
+
+
+def measured(log_probs: FloatArray, labels: Any) -> dict[str, float]:
+    """Metrics by scikit-learn."""
+    predicted, probabilities = log_probs.argmax(axis=1), np.exp(log_probs.astype(np.float64))
+    confidence, right = probabilities.max(axis=1), predicted == labels
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    return {
+        "accuracy": float(sk.accuracy_score(labels, predicted)),
+        "balanced_accuracy": float(sk.balanced_accuracy_score(labels, predicted)),
+        "f1_macro": float(sk.f1_score(labels, predicted, average="macro")),
+        "f1_weighted": float(sk.f1_score(labels, predicted, average="weighted")),
+        "log_loss": float(sk.log_loss(labels, probabilities / probabilities.sum(axis=1, keepdims=True))),
+        "ece": float(sum(abs(np.sum(confidence[bins == b] - right[bins == b])) for b in range(15)) / len(labels)),
+    }
+
+
+def pct(value: float) -> str:
+    """Percent with one decimal."""
+    return f"{100 * value:.1f} %"
+
+
+def points(value: float, sign: str = "") -> str:
+    """Points; what rounds to zero has no sign."""
+    return f"{round(100 * value, 1):{sign}.1f}" if round(100 * value, 1) else "0.0"
+
+
+def ends(sample: Any, unit: str, sign: str = "") -> str:
+    """Both ends of the central 95 % of a sample."""
+    low, high = np.quantile(sample, [0.025, 0.975])
+    return f"{points(low, sign)} to {points(high, sign)}{unit}"
+
+
+def ms(value: float) -> str:
+    """Milliseconds."""
+    return f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms"
+
+
+def millions(value: float) -> str:
+    """Parameters."""
+    return f"{value:.2f} M" if value >= 0.1 else f"{1000 * value:.1f} k"
+
+
+def seconds(value: float) -> str:
+    """A duration."""
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def training(job: Job) -> str:
+    """How long training took."""
+    return seconds(job.row["train_s"] + job.row["features_s"])
+
+
+def chance(value: float) -> str:
+    """A probability."""
+    shown = f"{100 * value:.0f}"
+    if 0 < value < 1 and shown in ("0", "100"):
+        return "below 1 %" if shown == "0" else "above 99 %"
+    return f"{shown} %"
+
+
+def p_value(value: float) -> str:
+    """Of a test."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def behind(job: Job, other: Job) -> str:
+    """How much better the second is, with both ends."""
+    return f"{points(other.score - job.score, '+')} ({ends(other.draws - job.draws, '', '+')})"

@@ -1,0 +1,141 @@
+"""Statistics found again from draws, the slow and literal way; only the resamples and the test of ties come from the harness.
+
+Higher scores are better. Shapes: R resamples, K candidates.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, permutations
+from statistics import NormalDist, fmean
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from harness.select.comparison import FloatArray
+
+CONFIDENCE = 0.95
+EQUIVALENCE = 0.01
+LATENCY_TIE = 0.05
+
+
+def spreads(draws_RK: FloatArray) -> FloatArray:
+    """Standard deviation of every pair's difference."""
+    return np.asarray((draws_RK[:, :, None] - draws_RK[:, None, :]).std(axis=0))
+
+
+def chance_leads(draws_RK: FloatArray) -> FloatArray:
+    """In resamples of no difference, how far candidate j is ahead of candidate i, in spreads: R x K x K, never below zero."""
+    centred_RK = draws_RK - draws_RK.mean(axis=0)
+    spread_KK = spreads(draws_RK)
+    lead_RKK = (centred_RK[:, None, :] - centred_RK[:, :, None]) / np.where(spread_KK > 0, spread_KK, np.inf)
+    return np.asarray(np.maximum(lead_RKK, 0.0))
+
+
+def reached(values_R: FloatArray) -> float:
+    """The largest value that 5 % of the resamples reach."""
+    return float(np.sort(values_R)[-math.ceil((1 - CONFIDENCE) * len(values_R) - 1e-9)])
+
+
+def open_places(scores_K: FloatArray, draws_RK: FloatArray) -> list[str]:
+    """Rank intervals that hold together, as the report prints them."""
+    spread_KK, critical = spreads(draws_RK), reached(chance_leads(draws_RK).max(axis=(1, 2)))
+    found = []
+    for i, score in enumerate(scores_K):
+        lead_K = (scores_K - score) / np.where(spread_KK[i] > 0, spread_KK[i], np.inf)
+        low, high = 1 + int((lead_K > critical).sum()), len(scores_K) - int((-lead_K > critical).sum())
+        found.append(str(low) if low == high else f"{low} to {high}")
+    return found
+
+
+def more_images(scores_K: FloatArray, draws_RK: FloatArray, first: int, second: int, num_images: int) -> int:
+    """How many more images would tell two candidates apart with a power of 80 %."""
+    behind = first if scores_K[first] < scores_K[second] else second
+    critical = reached(chance_leads(draws_RK)[:, behind, :].max(axis=1))
+    error = float((draws_RK[:, first] - draws_RK[:, second]).std())
+    wanted = float(scores_K[first] - scores_K[second]) / (critical + NormalDist().inv_cdf(0.8))
+    return math.ceil(num_images * (error * error / (wanted * wanted) - 1))
+
+
+def halves(draws_RK: FloatArray, choose: Callable[[FloatArray, Sequence[int]], int]) -> list[tuple[int, float]]:
+    """Whom half the images recommend in the first 200 draws, and how often, most frequent first."""
+    critical_K, spread_KK = chance_leads(draws_RK).max(axis=2), math.sqrt(2) * spreads(draws_RK)
+    bound_K = [reached(critical_K[:, i]) for i in range(draws_RK.shape[1])]
+    votes: Counter[int] = Counter()
+    for scores_K in draws_RK[:200]:
+        lead_KK = (scores_K[None, :] - scores_K[:, None]) / np.where(spread_KK > 0, spread_KK, np.inf)
+        votes[choose(scores_K, [i for i, lead in enumerate(lead_KK.max(axis=1)) if lead <= bound_K[i] * (1 + 1e-5)])] += 1
+    return [(k, number / 200) for k, number in votes.most_common()]
+
+
+def on_front(quality_RK: FloatArray, latency_RK: FloatArray) -> FloatArray:
+    """Share of draws in which nobody beats a candidate; latencies within 5 % are equal."""
+    kept = np.ones(quality_RK.shape)
+    for i in range(quality_RK.shape[1]):
+        for j in range(quality_RK.shape[1]):
+            not_slower = latency_RK[:, j] <= latency_RK[:, i] * (1 + LATENCY_TIE)
+            faster = latency_RK[:, j] * (1 + LATENCY_TIE) < latency_RK[:, i]
+            better, as_good = quality_RK[:, j] > quality_RK[:, i], quality_RK[:, j] >= quality_RK[:, i]
+            kept[:, i] *= ~((not_slower & better) | (faster & as_good))
+    return np.asarray(kept.mean(axis=0))
+
+
+def beaten_by(quality_RK: FloatArray, latency_RK: FloatArray, i: int) -> int | None:
+    """Who is better on both axes in 95 % of the draws, the one that most often is."""
+    faster_RK = latency_RK * (1 + LATENCY_TIE) < latency_RK[:, [i]]
+    share_K = ((quality_RK > quality_RK[:, [i]]) & faster_RK).mean(axis=0)
+    best = int(share_K.argmax())
+    return best if float(share_K[best]) >= CONFIDENCE else None
+
+
+def mcnemar(first_only: int, second_only: int) -> float:
+    """Exact two-sided mid-p, summed term by term."""
+    number, fewer = first_only + second_only, min(first_only, second_only)
+    terms = [math.ldexp(math.comb(number, k), -number) for k in range(number + 1)]
+    total = math.fsum(terms[: fewer + 1])
+    return 1 - terms[fewer] / 2 if first_only == second_only else 2 * total - terms[fewer]
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Step-down adjustment, by its definition: the largest of the multiplied smaller ones."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    adjusted = [0.0] * len(values)
+    for place, i in enumerate(order):
+        adjusted[i] = min(1.0, max((len(values) - k) * values[order[k]] for k in range(place + 1)))
+    return adjusted
+
+
+def practical(low: float, high: float) -> str:
+    """The verdict on a difference."""
+    if low > EQUIVALENCE or high < -EQUIVALENCE:
+        return "better" if low > EQUIVALENCE else "worse"
+    return "equivalent" if low >= -EQUIVALENCE and high <= EQUIVALENCE else "unclear"
+
+
+def pairs(order: Sequence[int], first: int) -> list[tuple[int, int]]:
+    """All pairs, those of the recommended first."""
+    others = [k for k in order if k != first]
+    return [*((first, k) for k in others), *combinations(others, 2)]
+
+
+def advice(scores: Mapping[str, float], truth: Mapping[str, float], number: int) -> tuple[float, float, dict[str, float]]:
+    """Recall, regret and shares taken, as means over every order that a score leaves open."""
+    orders = [order for order in permutations(scores) if [scores[n] for n in order] == sorted(scores.values(), reverse=True)]
+    enough = sorted((truth[name] for name in scores), reverse=True)[number - 1]
+    best = max(truth[name] for name in scores)
+    taken = {name: fmean(name in order[:number] for order in orders) for name in scores}
+    recall = fmean(sum(truth[name] >= enough for name in order[:number]) / number for order in orders)
+    return recall, fmean(best - max(truth[name] for name in order[:number]) for order in orders), taken
+
+
+def tau(scores: Mapping[str, float], truth: Mapping[str, float]) -> float:
+    """Weighted Kendall tau."""
+    names = sorted(scores)
+    return float(stats.weightedtau([scores[name] for name in names], [truth[name] for name in names]).statistic)
+
+
+def ranks(scores: Mapping[str, float]) -> dict[str, float]:
+    """0 for the lowest, equal ones sharing theirs."""
+    places: Any = stats.rankdata(list(scores.values())) - 1
+    return dict(zip(scores, places.tolist(), strict=True))
