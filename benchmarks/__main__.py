@@ -29,6 +29,9 @@ BENCHMARKS = (
     Benchmark("pipeline"),
     Benchmark("memory"),
     Benchmark("seeds"),
+    Benchmark("replay"),
+    Benchmark("search"),
+    Benchmark("studies"),
 )
 
 

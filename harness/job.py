@@ -26,7 +26,7 @@ from harness.isolate import one_line
 from harness.jobspec import JobSpec
 from harness.measure import cost
 from harness.measure.quality import quality
-from harness.measure.transferability import evidence
+from harness.measure.transferability import Evidence, evidence
 from harness.runtime import Runtime
 from harness.seeding import seed_everything
 from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Details, Row, Status
@@ -66,11 +66,11 @@ def run_jobs(
     runtime.place(backbone.trunk)
     supplied = _supply(jobs, backbone, runtime)
     tasks = [Task(backbone, job.dataset, job.depth, job.config.train, runtime, job.config.seed, _stop(job, stop_epochs)) for job in jobs]
-    evidence = _evidence(backbone, supplied, known or {})  # of the trunk as it was loaded
+    found = _evidence(backbone, supplied, known or {})  # of the trunk as it was loaded
     done = [_Done(job, task, fitted) for job, task, fitted in zip(jobs, tasks, fit(tasks, supplied), strict=True)]
-    rows = {one.job.job_id: _columns(one, supplied, stop_epochs) for one in done if isinstance(one.fitted, Fitted)}
+    rows = {one.job.job_id: _columns(one, supplied, stop_epochs, found.undefined) for one in done if isinstance(one.fitted, Fitted)}
     fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
-    shared = _shared(first, backbone, supplied, fitted, known) | evidence if fitted else {}
+    shared = _shared(first, backbone, supplied, fitted, known) | found.columns if fitted else {}
     shared["total_s"] = (time.perf_counter() - started) / len(jobs)
     later = shared | {"num_prefix_images": 0, "kept_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
     return [_row(one, rows.get(one.job.job_id), shared if one is done[0] else later, started_at) for one in done]
@@ -104,16 +104,15 @@ def _stop(job: JobSpec, stop_epochs: int | None) -> Stop | None:
     return None if stop_epochs is None else Stop(stop_epochs, Study(job.config.study_dir).snapshot_path(job.job_id))
 
 
-def _evidence(backbone: Backbone, supplied: Supply, known: Columns) -> Columns:
+def _evidence(backbone: Backbone, supplied: Supply, known: Columns) -> Evidence:
     """What the features of the trunk say without any fine-tuning; empty where the job has no such features."""
     if known.get("evidence_s") is not None:
-        return {name: known[name] for name in EVIDENCE_COLUMNS}
+        return Evidence({name: known[name] for name in EVIDENCE_COLUMNS}, known["undefined"])
     if not supplied.has_features:
-        return {}
+        return Evidence({}, {})
     train_ND, dataset = supplied.features("train"), supplied.dataset
     source_probs_NS = backbone.source_head.probabilities(train_ND) if backbone.source_head else None
-    found = evidence(train_ND, dataset.train.labels, supplied.features("val"), dataset.val.labels, source_probs_NS)
-    return dict(found.columns)
+    return evidence(train_ND, dataset.train.labels, supplied.features("val"), dataset.val.labels, source_probs_NS)
 
 
 def _row(one: _Done, own: Columns | None, shared: Columns, started_at: str) -> Row:
@@ -123,7 +122,7 @@ def _row(one: _Done, own: Columns | None, shared: Columns, started_at: str) -> R
     return Row(**(identity(one.job, started_at) | own | shared))
 
 
-def _columns(one: _Done, supplied: Supply, stop_epochs: int | None) -> Columns:
+def _columns(one: _Done, supplied: Supply, stop_epochs: int | None, unscored: dict[str, str]) -> Columns:
     """What is a job's own, its predictions kept."""
     job, task, fitted, dataset = one.job, one.task, one.fitted, one.job.dataset
     assert isinstance(fitted, Fitted)
@@ -137,7 +136,7 @@ def _columns(one: _Done, supplied: Supply, stop_epochs: int | None) -> Columns:
         _ending(task, fitted, stop_epochs)
         | _training(task, fitted)
         | quality_columns
-        | {"details": _details(job, task.backbone, fitted, undefined, is_searched=stop_epochs is not None)}
+        | {"details": _details(job, task.backbone, fitted, undefined | unscored, is_searched=stop_epochs is not None)}
     )
 
 

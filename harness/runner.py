@@ -81,14 +81,15 @@ def _remember(job: JobSpec, row: Row) -> None:
     if row.timed_by is not None and not _timings.get(job.network, {}).get("latency_steady"):
         _timings[job.network] = {name: getattr(row, name) for name in TIMING_COLUMNS}
     if row.evidence_s is not None:
-        _evidence[job.trunk] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS}
+        reasons = {name: reason for name, reason in row.details.undefined.items() if name in EVIDENCE_COLUMNS}
+        _evidence[job.trunk] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS} | {"undefined": reasons}
 
 
 _timings: dict[str, dict[str, Any]] = {}
 """Inference times by network, of jobs that this process ran."""
 
 _evidence: dict[str, dict[str, Any]] = {}
-"""Scores of features by trunk, of jobs that this process ran."""
+"""Scores of features by trunk, and why some have none, of jobs that this process ran."""
 
 _prepared: dict[tuple[str, ...], JobSpec] = {}
 """Jobs of the sweep that runs in this process; a launcher that uses other processes prepares there again."""

@@ -31,7 +31,7 @@ def verdict(ranking: Ranking) -> str:
     if len(ranking.eligible) == 1:
         return "not compared"
     if is_overturned(ranking):
-        return "val and test disagree"
+        return "overturned on test"
     if len(ranking.tied) > 1:
         return "no clear winner"
     if _outcome(ranking) is not Outcome.confirmed:
@@ -95,7 +95,7 @@ def checked(ranking: Ranking) -> str:
     if outcome is Outcome.undefined:
         return f"The test images cannot check the choice, as {METRIC_NAMES[ranking.metric]} has no value on them."
     if outcome is Outcome.overturned:
-        return "Val and test disagree, so expect less than either says."
+        return "The test images took part in this choice, so they cannot confirm it as well."
     return f"The test images do not contradict the choice{_fallen(ranking)}."
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from harness.config import RankConfig
 from harness.reporting.compose import compose, draw
+from harness.reporting.document import Document, Picture
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.sections.facts import ranked_rows
 from harness.select.audit import audit
@@ -24,13 +25,17 @@ def build_report(study: Study, cfg: RankConfig) -> Ranking:
     """
     ranking = rank(study, cfg)
     write_table(study)
-    own = own_ranks(study)
-    audited = audit([*ranked_rows(ranking), *ranking.pruned], ranking.metric, own)
-    document = compose(ranking, draw(ranking, study.report_dir / "plots"), own, audited)
+    found = describe(study, ranking, draw(ranking, study.report_dir / "plots"))
     _write_csv(study.report_dir / "ranking.csv", ranking_frame(ranking))
-    _write(study.report_dir / "report.md", to_markdown(document))
-    _write(study.report_dir / "index.html", to_html(document))
+    _write(study.report_dir / "report.md", to_markdown(found))
+    _write(study.report_dir / "index.html", to_html(found))
     return ranking
+
+
+def describe(study: Study, ranking: Ranking, pictures: dict[str, Picture]) -> Document:
+    """The ranking as a document, with what the studies beside this one say, and how well cheap scores would have chosen."""
+    own = own_ranks(study)
+    return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pruned], ranking.metric, own))
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.select.comparison import FloatArray, interval
 
-_CLOSE = 2.0
+_CLOSE = 1.5
 """Candidates this many standard errors of the difference behind the best may well be as good as the best."""
 _CONFIDENCE = 0.95
 """Of the interval whose lower end a corrected score does not fall below."""
@@ -56,14 +56,18 @@ def corrected_score(scores_K: FloatArray, draws_RK: FloatArray, chosen: int) -> 
 
 
 def _centres(scores_K: FloatArray, error_RK: FloatArray) -> FloatArray:
-    """The scores, best first, those close to the best moved towards their mean until they differ as their truths probably do."""
-    spread_K = (error_RK[:, :1] - error_RK).std(axis=0)
-    is_close_K = scores_K[0] - scores_K <= _CLOSE * spread_K
-    close_C, close_RC = scores_K[is_close_K], error_RK[:, is_close_K]
-    num_free = max(len(close_C) - 1, 1)
-    seen = float(((close_C - close_C.mean()) ** 2).sum()) / num_free
-    chance = float(((close_RC - close_RC.mean(axis=1, keepdims=True)) ** 2).mean(axis=0).sum()) / num_free
-    true_share = max(1.0 - chance / seen, 0.0) if seen > 0 else 0.0
+    """Centres of the worlds for scores that come best first: those close to the best and those behind, each with the spread of the truth."""
+    is_close_K = scores_K[0] - scores_K <= _CLOSE * (error_RK[:, :1] - error_RK).std(axis=0)
     centres_K = scores_K.copy()
-    centres_K[is_close_K] = close_C.mean() + np.sqrt(true_share) * (close_C - close_C.mean())
+    for is_member_K in (is_close_K, ~is_close_K):
+        if np.count_nonzero(is_member_K) > 1:
+            centres_K[is_member_K] = _with_true_spread(scores_K[is_member_K], error_RK[:, is_member_K])
     return centres_K
+
+
+def _with_true_spread(scores_K: FloatArray, error_RK: FloatArray) -> FloatArray:
+    """Two scores or more, moved towards their mean until their variance is the one seen less the one that chance alone makes."""
+    mean, seen = scores_K.mean(), scores_K.var(ddof=1)
+    chance = error_RK.var(axis=1, ddof=1).mean()
+    true_share = max(1.0 - chance / seen, 0.0) if seen > 0 else 0.0
+    return np.asarray(mean + np.sqrt(true_share) * (scores_K - mean))

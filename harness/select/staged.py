@@ -11,7 +11,8 @@ code. A contender is one backbone at one freeze depth, all its seeds together.
    all of them, and this trimming is what prunes.
 
 A leg starts when its time at worst, and what finishing the promoted of all trained so far would take, fit into what is left. So one
-mispredicted leg is the most that the budget is overrun by; and as probes are complete from the start, there is always an answer.
+mispredicted leg is the most that a budget in seconds is overrun by; and as probes are complete from the start, there is always an answer.
+A budget that is a share of the grid bounds what comes after the probes, since only they tell what the grid takes.
 
 Source of the halving: Jamieson and Talwalkar, Non-stochastic best arm identification and hyperparameter optimization, AISTATS 2016.
 """
@@ -23,7 +24,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from harness.select.forecast import Forecast
-from harness.select.predicted_cost import NOTHING, Prediction, total
+from harness.select.predicted_cost import Prediction, total
 from harness.select.promotion import (
     NUM_PROTECTED_PROBES,
     Backbone,
@@ -139,7 +140,7 @@ class History:
     """A search from its end."""
 
     standings: tuple[Standing, ...]
-    """In the order of recommendation: by score among those with all epochs, then by epochs and score, then those without a score."""
+    """In the order of recommendation: those with all epochs by score, then the others by epochs and score, those that failed last."""
     rungs: tuple[RungRecord, ...]
     spent_s: float
 
@@ -231,7 +232,7 @@ class _Search:
         self.rung, backbones = 1, self._backbones()
         self.time.safe = protected(backbones)
         ordered = keep_backbones(backbones, self.trainer.tied)
-        everyone, entrants = self._entrants([(b, why or Why.family) for b, why in ordered]), self._entrants(ordered)
+        everyone, entrants = self._entrants([(b, Why.ranked) for b, _ in ordered]), self._entrants(ordered)
         self.is_whole = self._is_worth_all([contender for contender in self.contenders if not contender.is_probe])
         if self.is_whole:
             self.time.stops = (self.epochs, self.epochs)
@@ -310,16 +311,21 @@ class _Search:
         )
 
     def _fits(self, entrant: Entrant, trained: Sequence[Entrant]) -> bool:
-        """Whether the leg at its worst, and finishing the promoted of all trained by then, would end in time.
-
-        Probes need no finishing. Without a limit in seconds all of them run, and with one the first that scores runs while any time is
-        left, whatever was predicted: they are the answer when nothing else fits.
-        """
-        left_s = self._left_s()
-        if left_s is None or (self.rung == 0 and (self.budget_s is None or (not trained and left_s > 0))):
+        """Whether the leg at its worst, and finishing the promoted of all trained by then, would end in time."""
+        left_s, leg = self._left_s(), self.time.leg(entrant, self.rung)
+        if left_s is None:
             return True
-        later = self.time.later(self.rung, [*trained, entrant]) if self.rung else NOTHING
-        return self.time.leg(entrant, self.rung).high_s + later.value_s <= left_s
+        if self.rung == 0:
+            return self._may_probe(left_s, leg, is_first=not trained)
+        return leg.high_s + self.time.later(self.rung, [*trained, entrant]).value_s <= left_s
+
+    def _may_probe(self, left_s: float, leg: Prediction, *, is_first: bool) -> bool:
+        """Probes are the answer when nothing else fits, and need no finishing.
+
+        Without a limit of the user's all run; with one, those that are likely to end in time, and the first that scores whatever is predicted.
+        """
+        has_begun = any(arm.rung is not None or arm.stop is Stop.failed for arm in self.arms.values())
+        return self.budget_s is None or not has_begun or leg.value_s <= left_s or (is_first and left_s > 0)
 
     def _train(self, name: str) -> float | None:
         arm, epochs = self.arms[name], self.time.stops[self.rung]
@@ -387,7 +393,6 @@ def _flat(units: Sequence[Sequence[Entrant]]) -> list[Entrant]:
     return [entrant for unit in units for entrant in unit]
 
 
-def _place(standing: Standing) -> tuple[bool, bool, int, float]:
+def _place(standing: Standing) -> tuple[bool, int, float]:
     """Sorts standings into the order of recommendation."""
-    score = -math.inf if standing.score is None else standing.score
-    return standing.stop is not Stop.complete, standing.stop is Stop.failed, -standing.epochs, -score
+    return standing.stop is Stop.failed, -standing.epochs, math.inf if standing.score is None else -standing.score

@@ -1,5 +1,7 @@
 """Step 6: what would change the answer: faster candidates, other limits, other metrics, fewer images."""
 
+import math
+
 from harness.reporting import formats
 from harness.reporting.answer import is_overturned
 from harness.reporting.document import Block, Bullets, Paragraph
@@ -14,9 +16,11 @@ def changes(ranking: Ranking) -> list[Block]:
     found = ranking.sensitivity
     if len(ranking.entries) == 1 or found is None:
         return [Paragraph("Nothing else was measured, so nothing is known about what would change the answer.")]
-    whose = f" that val gives ({ranking.val_choice.label})" if is_overturned(ranking) and ranking.val_choice is not None else ""
-    flips = [*_faster(ranking), *(_limit(limit) for limit in found.limits), *_metrics(ranking, found.metrics)]
-    return [Paragraph(f"What would change the answer{whose}:"), Bullets([*flips, _half(found.half)])]
+    whose = f"the choice of val ({ranking.val_choice.label})" if is_overturned(ranking) and ranking.val_choice else "the answer"
+    flips = [*(limit_sentence(limit) for limit in found.limits), *_metrics(ranking, found.metrics), _half(found.half)]
+    faster = _faster(ranking)
+    price: list[Block] = [Paragraph("Faster, at a price:"), Bullets(faster)] if faster else []
+    return [Paragraph(f"What would change {whose}:"), Bullets(flips), *price]
 
 
 def _faster(ranking: Ranking) -> list[str]:
@@ -26,7 +30,7 @@ def _faster(ranking: Ranking) -> list[str]:
     bound = chosen.cost.latency_ms_p50
     faster = [entry for entry in ranking.entries if entry.on_front and not entry.tied and _is_below(entry, bound)]
     return [
-        f"If {formats.ms(bound)} per image is too slow: {entry.label} takes {formats.ms(entry.cost.latency_ms_p50)} "
+        f"{entry.label} takes {formats.ms(entry.cost.latency_ms_p50)} instead of {formats.ms(bound)} "
         f"and scores {formats.difference(ranking.metric, entry.behind.value)} worse "
         f"({formats.confidence(ranking.rank.confidence)} interval {formats.difference_range(ranking.metric, entry.behind.interval)})."
         for entry in faster[:3]
@@ -39,8 +43,10 @@ def _is_below(entry: Entry, bound: float | None) -> bool:
     return latency_ms is not None and bound is not None and latency_ms < bound
 
 
-def _limit(found: OtherLimit) -> str:
-    asked = f"rank.{found.key}={number(found.limit)}"
+def limit_sentence(found: OtherLimit) -> str:
+    """The nearest limit that flips the choice, and to whom."""
+    limit = found.limit if found.is_tighter else math.ceil(100 * found.limit) / 100  # rounded down, it would not reach
+    asked = f"rank.{found.key}={number(limit)}"
     if found.recommended is None:
         return f"A limit just below {asked} leaves nobody."
     return f"A limit {'just below' if found.is_tighter else 'of at least'} {asked} leads to {found.recommended}."

@@ -15,9 +15,7 @@ def build(ranking: Ranking) -> Section:
     if origin:
         blocks.append(pairs("Splits", ("split", "where it comes from"), origin.items()))
     blocks.append(
-        Paragraph(
-            "Epochs, settings and winners are chosen on val. Test predictions stay sealed until a candidate is recommended.", Tone.note
-        )
+        Paragraph("Epochs, settings and finalists are chosen on val. Test predictions stay sealed for all but the finalists.", Tone.note)
     )
     if ranking.entries:
         blocks += [_transforms(ranking), *_recipes(ranking), _depths(ranking), *_frozen_doubt(ranking)]

@@ -23,6 +23,12 @@ def test_the_interval_holds_the_true_median(correlation: float, at_least: int) -
     assert sum(low <= 10 <= high for low, high in intervals) >= at_least
 
 
+def test_the_interval_of_many_independent_calls_is_that_of_normal_theory() -> None:
+    """Twice 1.96 standard errors of a median, 1.25 deviations / sqrt(calls) each."""
+    low, high = median_interval(_times(2500, 0.0, seed=0))
+    assert high - low == pytest.approx(2 * 1.96 * 1.2533 / 50, rel=0.25)
+
+
 def test_correlated_calls_know_less() -> None:
     """The interval is wider when calls come in streaks than when the same times come in random order."""
     times = _times(400, 0.9, seed=0)

@@ -21,7 +21,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from harness.errors import ConfigError, DataError, UndefinedMetricError
 from harness.measure import neighbours
-from harness.measure.transferability import evidence, gbc, h_score, knn_accuracy, leep, linear_probe, logme, nce
+from harness.measure.labelled import Labelled
+from harness.measure.logistic import STRENGTHS
+from harness.measure.transferability import _folds, evidence, gbc, h_score, knn_accuracy, leep, linear_probe, logme, nce
 from harness.study.row import COLUMNS
 
 FloatArray = npt.NDArray[np.floating]
@@ -249,6 +251,16 @@ def test_neighbours_of_one_distance_share_their_votes() -> None:
     assert knn_accuracy(same, np.array([0, 0, 0, 1])) == pytest.approx(3 / 4)
     assert knn_accuracy(np.array([[0.0], [1.0], [-1.0]]), np.array([0, 0, 1]), 1, "euclidean") == pytest.approx((0.5 + 1 + 0) / 3)
     assert knn_accuracy(np.array([[0.0], [1.0], [2.0]]), np.array([0, 0, 1]), 2, "euclidean") == pytest.approx((0.5 + 0.5 + 0) / 3)
+    line = np.array([[0.0], [1.0], [-2.0], [2.0]])  # of 0, both images at a distance of 2 share one vote; so do others of 1
+    assert knn_accuracy(line, np.array([0, 0, 1, 1]), 2, "euclidean") == pytest.approx((0.5 + 0.5 + 0 + 0) / 4)
+
+
+def test_distances_that_differ_by_rounding_are_equal() -> None:
+    """In each far group two images of two classes lie left and right of a third, which takes half a hit from them."""
+    generator = np.random.default_rng(0)
+    centres, steps = 100 * generator.normal(size=(20, 6)), generator.normal(size=(20, 6))
+    features = np.concatenate([centres, centres + steps, centres - steps])
+    assert knn_accuracy(features, np.repeat([0, 0, 1], 20), metric="euclidean") == pytest.approx((0.5 + 1 + 0) / 3)
 
 
 def test_angles_keep_their_digits_under_an_offset() -> None:
@@ -275,6 +287,23 @@ def test_the_probe_is_scikit_learns_logistic_regression(num_features: int, num_c
     probabilities = model.predict_proba((others - mean) / scale)
     assert found.log_loss == pytest.approx(log_loss(other_labels, probabilities), abs=5e-3)
     assert found.accuracy == pytest.approx(np.mean(probabilities.argmax(axis=1) == other_labels), abs=1.5 / 120)
+
+
+def test_folds_are_stratified() -> None:
+    """No two folds differ by more than one image of a class, so two images of one class part; a lone image is in no fold."""
+    features, _ = _features(40, 4, 2)
+    data = Labelled.of(features, np.repeat([0, 1, 2, 3, 4], [20, 12, 5, 2, 1]))
+    folds = _folds(data)
+    for label, count in enumerate(data.counts_C):
+        own = np.bincount(folds[data.labels_N == label] + 1, minlength=6)
+        assert own[0] == (count if count == 1 else 0)
+        assert np.ptp(own[1:]) <= 1
+
+
+def test_the_probes_penalty_fits_the_signal() -> None:
+    """Labels without a relation to the features are answered by the strongest penalty, clear ones by a weak one."""
+    noise, signal = (linear_probe(*_features(400, 6, 3, apart=apart) * 2).strength for apart in (0.0, 2.0))
+    assert (noise, signal) == (STRENGTHS[0], STRENGTHS[-1])
 
 
 def test_the_probes_strength_depends_on_train_alone() -> None:
@@ -381,7 +410,7 @@ def test_wrong_shapes_are_one_line(name: str) -> None:
     """One dimension too few, labels that do not fit or are no integers, and no images at all."""
     features, labels = _given(name, 12, 4, 3)
     wrong = [
-        (features[0], labels),
+        (features[0], labels[:4]),
         (features, labels[:5]),
         (features, labels.astype(float)),
         (features[:0], labels[:0]),
@@ -443,6 +472,7 @@ def test_logits_are_no_probabilities() -> None:
             score(np.log(probs), labels)
         with pytest.raises(DataError, match="give a softmax"):
             score(probs * 2, labels)
+        assert score(probs * 1.01, labels) == pytest.approx(score(probs, labels), rel=1e-12)
         assert score(_coarse(probs), labels) == pytest.approx(score(probs, labels), abs=0.01)
 
 

@@ -126,10 +126,11 @@ def test_overturned_is_part_of_the_headline(tmp_path: Path) -> None:
     assert text.startswith(
         "The test images overturned the choice on val: use slow (weights a1_in1k), every layer trained, instead of faster · none"
     )
-    assert (verdict(ranking), tone(ranking), is_clear(ranking)) == ("val and test disagree", Tone.warning, False)
+    assert (verdict(ranking), tone(ranking), is_clear(ranking)) == ("overturned on test", Tone.warning, False)
     assert why(ranking).startswith(
         "Val alone would recommend faster · none. On test images that nothing was chosen on, slow · none scores 15.0"
     )
+    assert "took part in this choice" in how_sure(ranking)
     assert "somewhat too good" in answer.test_score(ranking)
     assert "The test images overturned the choice on val" in summary(ranking)
 

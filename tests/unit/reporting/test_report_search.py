@@ -8,12 +8,15 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from harness.config import Metric, RankConfig
-from harness.reporting.build import build_report
+from harness.reporting.build import describe
 from harness.reporting.plots.candidates import BELOW, MAX_LINES, intervals
 from harness.reporting.plots.style import BLUE, ORANGE, themed
+from harness.reporting.render import to_markdown
+from harness.reporting.sections.changes import limit_sentence
 from harness.reporting.sections.evidence import audit_sentence
 from harness.select.audit import Audit, Choice, Line
 from harness.select.ranking import Ranking, rank
+from harness.select.sensitivity import OtherLimit
 from harness.study.store import Study
 from tests.unit.reporting.fake_study import make_row, prune, write_study
 
@@ -22,9 +25,8 @@ THREE = ("resnet50", "densenet121", "mobilenetv3")
 
 
 def build(study: Study, cfg: RankConfig = QUICK) -> str:
-    """Build a report and return its Markdown."""
-    build_report(study, cfg)
-    return (study.report_dir / "report.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    """The report as Markdown, without pictures."""
+    return to_markdown(describe(study, rank(study, cfg), {})).replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +173,12 @@ def test_the_picture_keeps_those_that_matter(ranking: Ranking) -> None:
     texts = figure.axes[0].get_yticklabels()
     assert len(texts) == MAX_LINES
     assert texts[-1].get_color() == BLUE
+
+
+def test_a_looser_limit_is_never_rounded_down() -> None:
+    """The printed limit reaches the candidate that it is said to lead to."""
+    text = limit_sentence(OtherLimit("max_params_m", 23.5041, is_tighter=False, recommended="resnet50 · all"))
+    assert text == "A limit of at least rank.max_params_m=23.51 leads to resnet50 · all."
+    assert limit_sentence(OtherLimit("max_latency_ms", 9.7, is_tighter=True, recommended=None)) == (
+        "A limit just below rank.max_latency_ms=9.7 leaves nobody."
+    )

@@ -38,20 +38,35 @@ def test_of_two_with_equal_scores() -> None:
 def test_a_lead_that_chance_explains_is_moved_together_first() -> None:
     """Around centres that differ as the truth probably does, one resample swaps the two; around the scores none would.
 
-    The scores differ by variance 0.00405 and chance alone by 0.0016, so the centres are 0.7 +- 0.045 * sqrt(0.605), and the
-    first place holds errors of 0.04, 0.04, 0 and 0.
+    The scores differ by variance 0.00336 and chance alone by 0.0017, so the centres are 0.7 +- 0.041 * sqrt(0.494), and the
+    first place holds errors of 0.04, 0.04, 0.01 and -0.01.
     """
-    scores_K = np.array([0.745, 0.655])
-    draws_RK = scores_K + np.array([[0.04, -0.04], [-0.04, 0.04], [0, 0], [0, 0]])
-    assert corrected_score(scores_K, draws_RK, 0) == pytest.approx(0.725)
-    assert corrected_score(scores_K, draws_RK, 1) == pytest.approx(0.655), "second place is unlucky, and nothing is added"
+    scores_K = np.array([0.741, 0.659])
+    draws_RK = scores_K + np.array([[0.04, -0.04], [-0.04, 0.04], [0.01, -0.01], [-0.01, 0.01]])
+    assert corrected_score(scores_K, draws_RK, 0) == pytest.approx(0.721)
+    assert corrected_score(scores_K, draws_RK, 1) == pytest.approx(0.659), "second place is unlucky, and nothing is added"
+
+
+def test_no_lower_than_the_chosen_may_be() -> None:
+    """Beside a candidate whose score jumps, being first is worth 0.05, more than the resamples of a steady one allow."""
+    draws_RK = np.array([[0.701, 0.5], [0.699, 0.9], [0.701, 0.7], [0.699, 0.7]])
+    assert corrected_score(np.array([0.7, 0.7]), draws_RK, 0) == pytest.approx(0.699)
+    assert corrected_score(np.array([0.7, 0.7]), draws_RK, 1) == pytest.approx(0.7 - (0.001 + 0.2 + 0.001) / 4)
+
+
+def test_equal_best_scores_come_in_one_order() -> None:
+    """Who is close to the best must not depend on which of two equal bests is listed first, though one of them jumps."""
+    scores_K = np.array([0.8, 0.8, 0.77])
+    draws_RK = scores_K + np.random.default_rng(3).normal(size=(300, 3)) * np.array([0.01, 0.05, 0.01])
+    swapped = corrected_score(scores_K[[1, 0, 2]], draws_RK[:, [1, 0, 2]], 0)
+    assert corrected_score(scores_K, draws_RK, 1) == pytest.approx(swapped, abs=1e-12)
 
 
 def test_a_candidate_far_behind_changes_nothing() -> None:
     """Only candidates that may be as good as the best are moved: a bad one must not make the others look truly different."""
-    scores_K = np.array([0.745, 0.655, 0.1])
-    draws_RK = scores_K + np.array([[0.04, -0.04, 0], [-0.04, 0.04, 0], [0, 0, 0], [0, 0, 0]])
-    assert corrected_score(scores_K, draws_RK, 0) == pytest.approx(0.725)
+    scores_K = np.array([0.741, 0.659, 0.1])
+    draws_RK = scores_K + np.array([[0.04, -0.04, 0], [-0.04, 0.04, 0], [0.01, -0.01, 0], [-0.01, 0.01, 0]])
+    assert corrected_score(scores_K, draws_RK, 0) == pytest.approx(0.721)
 
 
 def test_one_candidate_is_not_corrected() -> None:

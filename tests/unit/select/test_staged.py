@@ -176,6 +176,18 @@ def test_a_complete_contender_is_recommended_before_a_better_one_that_is_not() -
     assert max(standing.score for standing in incomplete if standing.score is not None) > (found.recommended.score or 0)
 
 
+def test_what_failed_is_recommended_last() -> None:
+    """A sound contender of the first rung is before one that failed at the second with more epochs behind it."""
+    contenders = [contender for contender in grid(4) if not contender.is_probe]
+    names = [contender.name for contender in contenders]
+    found = run(contenders, Script(falling(contenders), fails_at=dict.fromkeys(names, 9)), share=1.0)
+    assert {standing.epochs for standing in found.standings if standing.stop is Stop.failed} == {3}
+    assert found.recommended is not None
+    assert (found.recommended.stop, found.recommended.epochs) == (Stop.rung, 3)
+    failed = [standing.stop is Stop.failed for standing in found.standings]
+    assert failed == sorted(failed)
+
+
 def test_the_budget_holds_when_jobs_take_longer_than_predicted() -> None:
     """Three times as long as predicted, with no refit: the search stops, overrun by one leg at most, and still has an answer."""
     contenders = grid(12)
@@ -223,10 +235,23 @@ def test_trimming_gives_up_families_then_ties_then_low_ranks_and_the_protected_l
     for budget_s in range(600, 100, -5):
         script = Script(falling(contenders), ties={"b3 all": {"b5 all"}})
         found = run(contenders, script, budget_s=float(budget_s))
-        entered = {name.split()[0] for name in found.rungs[1].plan.names}
+        names = set(found.rungs[1].plan.names)
+        entered = {name.split()[0] for name in names}
+        assert names == {f"{name} {depth}" for name in entered for depth in ("half", "none")}
         lost += [name for name in ("b0", "b1", "b2", "b3", "b5", "b11") if name not in entered and name not in lost]
         assert {f"{name} half" for name in lost} | {f"{name} none" for name in lost} <= set(found.rungs[1].plan.dropped)
     assert lost == ["b11", "b5", "b3", "b2", "b1"]
+
+
+def test_a_protected_backbone_of_low_rank_outlives_better_ranked_ones() -> None:
+    """The best prior, whose probe is the worst, goes after all that are kept by rank alone."""
+    contenders = grid(12, priors={11: 0.9})
+    lost: list[str] = []
+    for budget_s in range(600, 100, -5):
+        found = run(contenders, Script(falling(contenders)), budget_s=float(budget_s))
+        entered = {name.split()[0] for name in found.rungs[1].plan.names}
+        lost += [name for name in ("b0", "b1", "b2", "b3", "b11") if name not in entered and name not in lost]
+    assert lost == ["b3", "b2", "b11", "b1"]
 
 
 def test_who_could_not_be_finished_in_time_gives_way() -> None:
@@ -242,12 +267,13 @@ def test_who_could_not_be_finished_in_time_gives_way() -> None:
 
 
 def test_probes_run_in_order_until_time_is_up() -> None:
-    """Even where rung 0 does not fit, what ran is an answer."""
+    """Even where rung 0 does not fit, what ran is an answer. A third probe is likely to take 1 s; it runs when so much is left, not with less."""
     contenders = grid(12, priors={k: k / 100 for k in range(12)})
-    found = run(contenders, Script(falling(contenders)), budget_s=3.3)
-    assert ran(found)[0] == ["b11 all", "b10 all", "b9 all"]
+    assert ran(run(contenders, Script(falling(contenders)), budget_s=3.05))[0] == ["b11 all", "b10 all", "b9 all"]
+    found = run(contenders, Script(falling(contenders)), budget_s=2.95)
+    assert ran(found)[0] == ["b11 all", "b10 all"]
     assert found.recommended is not None
-    assert found.recommended.contender.name == "b9 all"
+    assert found.recommended.contender.name == "b10 all"
 
 
 def test_the_first_probe_that_scores_runs_whatever_was_predicted() -> None:
@@ -330,6 +356,10 @@ def test_plans_are_told_before_their_rung_and_add_up() -> None:
     for _, _, plan in told:
         assert plan.rung_s.value_s <= plan.rest_s.value_s
     assert [plan.rung_s.value_s for _, _, plan in told[:3]] == pytest.approx([12 * PROBE_S, 8 * 10.0, 3 * 20.0])
+    # After 8: 3 by rank and 2 ties for 20 s each; of those 5, 2 and 1 for 60 s each. At least no ties; at most two protected besides.
+    rest_s = told[1][2].rest_s
+    expected = (80 + 5 * 20 + 3 * 60, (80 + 3 * 20 + 2 * 60) / 1.2, (80 + 7 * 20 + 5 * 60) * 1.2)
+    assert (rest_s.value_s, rest_s.low_s, rest_s.high_s) == pytest.approx(expected)
     assert sum(record.spent_s for record in found.rungs) == pytest.approx(found.spent_s)
     assert told[-1][2].spent_s + told[-1][2].rest_s.value_s == pytest.approx(found.spent_s)
 
