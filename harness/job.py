@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from harness import provenance
 from harness.backbones.backbone import Backbone, BackboneLoader
@@ -111,8 +112,9 @@ def _evidence(backbone: Backbone, supplied: Supply, known: Columns) -> Evidence:
     if not supplied.has_features:
         return Evidence({}, {})
     train_ND, dataset = supplied.features("train"), supplied.dataset
-    source_probs_NS = backbone.source_head.probabilities(train_ND) if backbone.source_head else None
-    return evidence(train_ND, dataset.train.labels, supplied.features("val"), dataset.val.labels, source_probs_NS)
+    with threadpool_limits(1, user_api="blas"):  # products too small to share; on a busy machine threads wait for each other for seconds
+        source_probs_NS = backbone.source_head.probabilities(train_ND) if backbone.source_head else None
+        return evidence(train_ND, dataset.train.labels, supplied.features("val"), dataset.val.labels, source_probs_NS)
 
 
 def _row(one: _Done, own: Columns | None, shared: Columns, started_at: str) -> Row:

@@ -27,7 +27,9 @@ THROUGHPUT_BATCH_SIZE = 32
 _MIB = 2**20
 _BLOCK_S = 0.25
 """Warm-up is watched in blocks of about this length."""
-_MIN_CALLS = 20
+_MIN_CALLS, _FEW_CALLS = 20, 3
+_TOO_LONG_S = 5.0
+"""A machine shared with others may take seconds for what it does in milliseconds alone; more of the same would say no more."""
 _STEADY_FRAC = 0.02
 _DRAWS = 1000
 
@@ -128,9 +130,10 @@ def _timed_ms(network: nn.Module, images_BCHW: torch.Tensor, runtime: Runtime) -
 
 
 def _repeat(call: Callable[[], float], seconds: float, at_least: int) -> list[float]:
+    """Times (milliseconds) of calls for so long, and of `at_least` calls unless they take too long: then of a few."""
     times_ms: list[float] = []
-    ends = time.perf_counter() + seconds
-    while len(times_ms) < at_least or time.perf_counter() < ends:
+    started = time.perf_counter()
+    while (taken_s := time.perf_counter() - started) < seconds or len(times_ms) < (at_least if taken_s < _TOO_LONG_S else _FEW_CALLS):
         times_ms.append(call())
     return times_ms
 

@@ -34,6 +34,8 @@ SAME = 1e-9
 """Scores and spreads below this are rounding, far below what one image among a million changes."""
 _ROUNDING = 1e-5
 """Relative error of single precision, with room to spare."""
+_MIN_FREEDOM = 3.0
+"""Below, a t has no variance."""
 _BLOCK = 64
 """Candidates compared at once, so that what is compared stays in the processor's cache."""
 
@@ -66,15 +68,17 @@ def bootstrap(runs: Runs, metric: Metric, num_resamples: int, seeds_per_candidat
 
     A candidate's runs lie side by side and are averaged; with three or more, which of them are averaged is drawn too.
     A score in a resample is its first-order expansion around the score of all images: exact for means over images, and
-    free of the ceilings that make few images look certain (a class that a resample misses has no recall at all).
+    free of the ceilings that make few images look certain (a class that a resample misses has no recall at all). Errors
+    have the tails of a multivariate t, since how much scores vary is itself known from few images only.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 21 (the infinitesimal jackknife).
     """
     score_J, influence_JN = _SCORES[metric](runs)
     rng = np.random.default_rng(_SEED)
     chunks = _weights(runs, num_resamples, rng)
-    draws_RJ = np.concatenate([score_J + (weights_RN - 1.0) @ influence_JN.T for weights_RN in chunks])
-    return _over_seeds(draws_RJ, seeds_per_candidate, rng)
+    error_RJ = np.concatenate([(weights_RN - 1.0) @ influence_JN.T for weights_RN in chunks])
+    error_RJ *= _few_images(influence_JN, num_resamples, rng)[:, None]
+    return _over_seeds(score_J + error_RJ, seeds_per_candidate, rng)
 
 
 def tied_set(scores_K: FloatArray, draws_RK: FloatArray, confidence: float) -> BoolArray:
@@ -188,6 +192,22 @@ def _counts(num_images: int, num_resamples: int, rng: np.random.Generator) -> In
     drawn = rng.integers(0, num_images, size=(num_resamples, num_images))
     drawn += np.arange(num_resamples)[:, None] * num_images
     return np.bincount(drawn.ravel(), minlength=num_resamples * num_images).reshape(num_resamples, num_images)
+
+
+def _few_images(influence_JN: FloatArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Factors on the errors of each resample, shape R, that turn a normal spread into that of a multivariate t.
+
+    The degrees of freedom are 2 N / (kurtosis + 6), the kurtosis being that of what an image adds to a score (median over
+    runs): few where a rare class or a few bad guesses decide, many with many images. A spread known from N independent values has
+    2 N / (kurtosis - 1); with that, simulated tied sets miss the best too often when candidates are as many as images.
+    """
+    square_J = (influence_JN**2).sum(axis=1)
+    varies_J = square_J > 0
+    if not varies_J.any():
+        return np.ones(num_resamples)
+    kurtosis_per_image = float(np.median((influence_JN[varies_J] ** 4).sum(axis=1) / square_J[varies_J] ** 2))
+    freedom = max(2.0 / (kurtosis_per_image + 6.0 / influence_JN.shape[1]), _MIN_FREEDOM)
+    return np.asarray(np.sqrt(freedom / rng.chisquare(freedom, num_resamples)))
 
 
 def _over_seeds(draws_RJ: FloatArray, seeds_per_candidate: Sequence[int], rng: np.random.Generator) -> FloatArray:

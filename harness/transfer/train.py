@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from harness.config import Augment, HeadInit
 from harness.errors import DivergedError
@@ -58,13 +59,14 @@ def predict(fitted: Fitted, supply: Supply, split: str) -> FloatArray:
 def _start_solved(runs: Sequence[Run], supply: Supply) -> None:
     """The solution depends on no seed and no learning rate: one for all."""
     task, weights_C = runs[0].task, class_weights(runs[0].task)
-    solution = solve(
-        supply.features("train"),
-        task.dataset.train.labels,
-        supply.features("val"),
-        task.dataset.val.labels,
-        np.ones(task.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
-    )
+    with threadpool_limits(1, user_api="blas"):  # as for all small products of numpy beside torch's own threads
+        solution = solve(
+            supply.features("train"),
+            task.dataset.train.labels,
+            supply.features("val"),
+            task.dataset.val.labels,
+            np.ones(task.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
+        )
     state = {"weight": torch.from_numpy(solution.weight_CD), "bias": torch.from_numpy(solution.bias_C)}
     val = supply.split("val", supply.trunk.last)
     for run in runs:
