@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.errors import TableError
-from harness.select.predicted_cost import FACTOR
+from harness.search.predicted_cost import FACTOR
 from harness.transfer.rungs import rungs
 
 FloatArray = npt.NDArray[np.float64]

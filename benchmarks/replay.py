@@ -21,9 +21,9 @@ from benchmarks.recorded import ASSUMED_EPOCHS, FloatArray, Recorded, World, rea
 from benchmarks.strategies import TIE_Z, Choice, Draw, Staged, draw, everything, in_order, one_epoch
 from harness.cli import quit_on_error
 from harness.errors import ConfigError, TableError
+from harness.search.staged import DEFAULT_SHARE
 from harness.select.comparison import tied_set
 from harness.select.optimism import corrected_score
-from harness.select.staged import DEFAULT_SHARE
 
 NUM_RESAMPLES, NUM_DRAWS = 1000, 500
 CONFIDENCE = 0.95

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.recorded import FloatArray, Recorded
-from harness.select.predicted_cost import Prediction
-from harness.select.staged import Contender, search
+from harness.search.predicted_cost import Prediction
+from harness.search.staged import Contender, search
 
 IntArray = npt.NDArray[np.int64]
 

@@ -11,7 +11,7 @@ from harness.study.row import Details, Row, Status
 
 def failed_row(job: JobSpec, status: Status, error: str, *, rung: int | None = None) -> Row:
     """The row of a job that did not end well, or was not begun: what it was and why; its metric cells are empty."""
-    details = Details(command=list(job.command), protocol=job.protocol)
+    details = Details(command=job.alone, protocol=job.protocol)
     return Row(**identity(job, now()), status=status.value, error=error, rung=rung, details=details)
 
 

@@ -249,7 +249,7 @@ def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[s
         transforms={"train": describe(train_transform(preprocess, augment)), "eval": describe(eval_transform(preprocess))},
         undefined=undefined,
         frozen_macs_frac=_frozen_macs_frac(job, backbone, fitted) if is_searched and fitted.plan.is_whole_trunk else {},
-        command=list(job.command),
+        command=job.alone,
         lr_losses={f"{lr:g}": loss for lr, loss in fitted.lr_losses.items()},
     )
 

@@ -32,7 +32,7 @@ class JobSpec:
     """Never auto."""
     protocol: dict[str, Any]
     command: tuple[str, ...]
-    """Overrides that run this job again."""
+    """Overrides that composed this job."""
     passing: tuple[FreezeDepth, ...] = ()
     """Freeze depths at which other jobs of the sweep use the same trunk; a pass keeps rows for them on its way."""
 
@@ -71,6 +71,11 @@ class JobSpec:
                 "precision": [self.config.precision.value, self.precision.value],
             }
         )
+
+    @property
+    def alone(self) -> list[str]:
+        """Overrides that run this job again, and no other: without those of a search that it was found by."""
+        return [part for part in self.command if not part.startswith(("search=", "budget."))]
 
     @property
     def trunk(self) -> str:

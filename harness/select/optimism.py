@@ -20,16 +20,16 @@ def corrected_score(scores_K: FloatArray, draws_RK: FloatArray, chosen: int) -> 
     What is corrected for is the chosen's place by score: each resample is a small world in which centres are known, and
     the mean error of whichever candidate lands in that place is the optimism of the place. For the best by score this is
     the classical correction. The cheapest of the tied set was picked by its cost, which knows nothing of its luck, so
-    that only its place tells of it: correcting it as if it were the maximum would take away 1.2 standard errors too much when
-    20 candidates are equal, and correcting it not at all would leave the whole curse whenever the cheapest is also the best.
+    that only its place tells of it: correcting it as if it were the maximum would take away more than a standard error too
+    much when 20 candidates are equal, and not correcting it would leave the whole curse whenever the cheapest is the best.
 
     Around the scores as they are, the correction is short by a third when candidates are equal, because the scores of the
-    best already differ by luck and the worlds add luck to luck. Those within two standard errors of the best are therefore
-    moved together until they differ as much as their true scores probably do: the variance seen less that of chance.
+    best already differ by luck and the worlds add luck to luck. Those close to the best, and those behind, are therefore
+    each moved together first, until they differ as much as their true scores probably do.
 
-    Limits: in simulation the mean error stays within a quarter of a standard error where that of the naive score is 0 to
-    1.6; a cheapest candidate that is cheap because it is bad is in the tied set by luck that its place does not show, and
-    stays optimistic by up to one standard error.
+    Limits, by `benchmarks.studies`: among equal candidates an eighth to a quarter of the optimism is left. A best that truly
+    leads hundreds by three standard errors loses up to half a standard error too much. A cheapest candidate that is cheap
+    because it is bad is in the tied set by a luck that its place does not show, and stays as optimistic as it was.
 
     Args:
         scores_K: score on all images; at least one candidate.

@@ -52,7 +52,7 @@ class GridSweeper(Sweeper):
 
     def _run_search(self, configs: Sequence[tuple[Any, list[str]]]) -> int:
         from harness.errors import ConfigError
-        from harness.search import run_search
+        from harness.search.sweep import run_search
 
         if not self._is_local:
             raise ConfigError(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.search import JobTrainer
+from harness.search.trainer import JobTrainer
 from tests.integration.commands import TINY, Command
 
 STAGED = (*TINY, "train.epochs=3", "backbone=test_resnet,test_vit,test_convnext", "freeze=all,-1,none", "search=staged", "budget.share=0.9")

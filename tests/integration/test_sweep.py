@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics
 
-from harness.study.row import COLUMNS
+from harness.study.row import COLUMNS, EVIDENCE_COLUMNS
 from tests.integration.commands import QUICK, TINY, Command
 
 QUALITY = [name for name in COLUMNS if name.startswith(("val_", "train_accuracy", "train_log_loss", "last_val"))]
@@ -101,3 +101,41 @@ def test_two_data_sets_are_two_studies_with_a_report_each(run_sweep: Command) ->
     assert ended.status == 0, ended.err
     for name in ("digits", "elpv"):
         assert (ended.study(name).report_dir / "index.html").exists()
+
+
+def test_one_backbone_may_have_weights_of_its_own(run_sweep: Command) -> None:
+    """`name@random` is random though pretrained weights are the default, also behind a glob; the command in its row says so too."""
+    ended = run_sweep(
+        *QUICK, "data=digits", "data.max_images=60", "data.image_size=32", "train.epochs=1", "backbone='test_res*t@random'", "freeze=all"
+    )
+    assert ended.status == 0, ended.err
+    rows = ended.rows()
+    assert {row.weights for row in rows} == {"random"}
+    assert "test_resnet" in {row.backbone for row in rows}
+    assert "backbone=test_resnet@random" in {part for row in rows for part in row.details.command}
+
+
+def test_the_learning_rate_that_was_kept_is_in_the_row(run_sweep: Command) -> None:
+    """Three rates are tried by default; the row names the best and says whether it lies on the edge; one rate is no search."""
+    ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all,-1")
+    for row in ended.rows():
+        assert row.lrs_tried == "3e-05 0.0001 0.0003"
+        best = min(row.details.lr_losses, key=lambda lr: row.details.lr_losses[lr] or np.inf)
+        assert row.lr == float(best)
+        assert row.lr_on_edge == (row.lr != 1e-4)
+        assert row.epochs_trained == 1
+    (single,) = run_sweep(*TINY, "backbone=test_resnet", "freeze=-1", "train.lr_search=[1]", results="single").rows()
+    assert (single.lr, single.lrs_tried, single.lr_on_edge) == (1e-4, None, None)
+
+
+def test_rows_hold_what_features_say_without_fine_tuning(run_sweep: Command) -> None:
+    """Scores of the fixed backbone are the same in every row of it; one that does not exist has a reason."""
+    ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all,none")
+    first, second = ended.rows()
+    for name in EVIDENCE_COLUMNS:
+        assert getattr(first, name) == getattr(second, name)
+    assert first.probe_accuracy is not None
+    assert first.logme is not None
+    assert first.leep is None
+    assert "classifier" in first.details.undefined["leep"]
+    assert first.details.undefined["leep"] == second.details.undefined["leep"]

@@ -192,3 +192,24 @@ def test_weights_must_be_asked_for_by_name() -> None:
     assert find_weights(resolve("resnet18"), "random") == Weights(
         source=WeightsSource.random, path=None, tag="random", sha256=None, licence=None, imagenet_top1_frac=None
     )
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "test_vit", "shufflenet_v2_x0_5"])
+def test_the_classifier_that_came_with_the_weights_is_kept(name: str, tmp_path: Path) -> None:
+    """On the trunk's features it gives the probabilities of the whole published network."""
+    whole = _whole(name)
+    backbone = _load(name, _save(whole.state_dict(), tmp_path / "whole.pth"))
+    images_BCHW = torch.randn(2, 3, backbone.preprocess.image_size, backbone.preprocess.image_size)
+    assert backbone.source_head is not None
+    with torch.no_grad():
+        expected = whole(images_BCHW).softmax(dim=1).numpy()
+        found = backbone.source_head.probabilities(backbone.trunk(images_BCHW).numpy())
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+def test_no_classifier_is_made_up(tmp_path: Path) -> None:
+    """Random weights came with none; SqueezeNet's is no linear layer on what its trunk yields; a feature map is not what it saw."""
+    assert _load("test_vit", "random").source_head is None
+    assert _load("squeezenet1_1", _save(_whole("squeezenet1_1").state_dict(), tmp_path / "s.pth")).source_head is None
+    path = _save(_whole("test_vit").state_dict(), tmp_path / "v.pth")
+    assert _load("test_vit", path, features=Features.map).source_head is None

@@ -8,7 +8,7 @@ from scipy.stats import kendalltau
 
 from benchmarks.recorded import World, read_table, simulate
 from harness.errors import TableError
-from harness.select.predicted_cost import FACTOR
+from harness.search.predicted_cost import FACTOR
 
 PLAIN = "candidate,repeat,score,cost_s\na,1,0.8,10\na,2,0.9,12\nb,1,0.7,30\n"
 EPOCHS = "candidate,repeat,epoch,score,cost_s,prior,probe,family\n" + "".join(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.select.predicted_cost import Prediction
-from harness.select.staged import DEFAULT_SHARE, Contender, History, Plan, Stop, search
+from harness.search.predicted_cost import Prediction
+from harness.search.staged import DEFAULT_SHARE, Contender, History, Plan, Stop, search
 
 EPOCHS = 9
 PROBE_S = 1.0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.select.predicted_cost import (
+from harness.search.predicted_cost import (
     DEFAULT_SPREAD,
     FACTOR,
     MIN_RATIOS,

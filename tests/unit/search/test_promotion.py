@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from harness.select.promotion import Backbone, Entrant, Scored, Why, keep_backbones, promote, protected
+from harness.search.promotion import Backbone, Entrant, Scored, Why, keep_backbones, promote, protected
 
 
 def backbones(

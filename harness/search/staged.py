@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from harness.select.forecast import Forecast
-from harness.select.predicted_cost import Prediction, total
-from harness.select.promotion import (
+from harness.search.forecast import Forecast
+from harness.search.predicted_cost import Prediction, total
+from harness.search.promotion import (
     NUM_PROTECTED_PROBES,
     Backbone,
     Entrant,

@@ -6,8 +6,8 @@ Asked by `staged` before every rung and every leg; stands on the predictions of 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from harness.select.predicted_cost import NOTHING, Prediction, total
-from harness.select.promotion import Entrant, max_tied, num_promoted
+from harness.search.predicted_cost import NOTHING, Prediction, total
+from harness.search.promotion import Entrant, max_tied, num_promoted
 
 PredictSeconds = Callable[[str, int, int], Prediction]
 """Time that a contender takes from one number of epochs to another."""

@@ -1,25 +1,18 @@
-"""A sweep in stages: the procedure of `select.staged` with real jobs behind it. Every backbone is probed, the most promising are trained.
-
-Jobs run one by one on this machine. One that is stopped after a rung keeps a snapshot until the search ends, and its row says so.
-"""
+"""A `staged.Trainer` whose contenders are jobs: run up to a rung, scored, compared on the val images, and predicted from what was measured."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from harness.config import Metric, SweepConfig
-from harness.errors import ConfigError
-from harness.identity import failed_row, now
+from harness.identity import failed_row
 from harness.jobspec import JobSpec
-from harness.runner import Overrides, Progress, begin, duration, finish, run_group
+from harness.runner import Progress, run_group
+from harness.search.predicted_cost import CostModel, Prediction, Work
 from harness.select.comparison import Runs, bootstrap, interval
 from harness.select.metric import is_higher_better
-from harness.select.predicted_cost import CostModel, Prediction, Work
-from harness.select.prior import prior
-from harness.select.staged import Contender, History, Plan, Stop, search
 from harness.study.row import Row, Status
 from harness.study.store import Study
 from harness.transfer.rungs import rungs
@@ -27,87 +20,25 @@ from harness.transfer.rungs import rungs
 PROBE = "all"
 """The freeze depth that every backbone is probed at."""
 
-_REPORT_S = 6.0
-"""Kept back from the user's minutes for the report."""
-_START_S = 1.5
-"""Spent before the sweeper's clock starts: the interpreter and Hydra."""
 _JOB_S = 1.5
 """Of a job, whatever its number of images: process, network, head, predictions."""
 _FIRST_GUESS_S = 0.02
 """One image through a backbone of which nothing is known yet."""
-_IN_TIME = {Stop.backbone: "pruned with its backbone after the probes", Stop.rung: "pruned", Stop.budget: "there was no time left for it"}
 
 
-def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float) -> int:
-    """Search among the jobs of a grid, then write the report. Returns the exit status.
-
-    Args:
-        configs: one configuration per job of the grid, one of every backbone at `PROBE`, with the overrides that composed it.
-        started: `time.perf_counter()` when the command began.
-
-    Raises:
-        ConfigError: a recipe that cannot be stopped and taken up, or jobs that cannot be compared.
-    """
-    jobs = begin(configs)
-    first = jobs[0].config
-    _require_stages(jobs)
-    contenders = _contenders(jobs)
-    progress = Progress(jobs)
-    progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
-    gone_s = time.perf_counter() - started + _START_S
-    limit_s = None if first.budget.minutes is None else first.budget.minutes * 60 - gone_s - _REPORT_S
-    trainer = JobTrainer(contenders, progress, limit_s)
-    status = 0
-    try:
-        found = [
-            Contender(name, _backbone(of[0]), of[0].backbone.family, _prior(of[0]), _is_probe(of[0])) for name, of in contenders.items()
-        ]
-        history = search(
-            found, trainer, epochs=first.train.epochs, budget_s=limit_s, share=None if limit_s else first.budget.share, tell=trainer.tell
-        )
-        _write_pruned(contenders, history)
-        trainer.conclude(history)
-    finally:
-        for job in jobs:
-            Study(job.config.study_dir).snapshot_path(job.job_id).unlink(missing_ok=True)
-        status = finish(jobs)
-    return status
-
-
-def _require_stages(jobs: Sequence[JobSpec]) -> None:
-    recipes = {(job.config.train.epochs, job.config.train.release) for job in jobs}
-    if len(recipes) > 1 or any(release is not None or epochs < 1 for epochs, release in recipes):
-        raise ConfigError(
-            "search=staged: needs one train.epochs of 1 or more for all jobs, and no train.release; give search=grid for these."
-        )
-    if len({(job.config.study, job.protocol_hash) for job in jobs}) > 1:
-        raise ConfigError("search=staged: searches one data set in one study at a time; run one sweep for each, or give search=grid.")
-
-
-def _contenders(jobs: Sequence[JobSpec]) -> dict[str, list[JobSpec]]:
-    """Jobs that differ in their seed only are one contender."""
-    found: dict[str, list[JobSpec]] = {}
-    for job in jobs:
-        found.setdefault(" ".join(part for part in job.command if not part.startswith("seed=")), []).append(job)
-    return found
-
-
-def _backbone(job: JobSpec) -> str:
+def backbone_of(job: JobSpec) -> str:
     """What contenders share that differ in depth only."""
     return " ".join(part for part in job.command if not part.startswith(("seed=", "freeze=")))
 
 
-def _is_probe(job: JobSpec) -> bool:
+def is_probe(job: JobSpec) -> bool:
+    """Whether the job trains nothing but a head."""
     return str(job.depth) == PROBE
-
-
-def _prior(job: JobSpec) -> float | None:
-    return prior(failed_row(job, Status.pruned, "not trained yet"))
 
 
 @dataclass(slots=True)
 class JobTrainer:
-    """A `select.staged.Trainer` whose contenders are jobs."""
+    """A `staged.Trainer` whose contenders are jobs."""
 
     contenders: Mapping[str, Sequence[JobSpec]]
     progress: Progress
@@ -117,7 +48,6 @@ class JobTrainer:
     model: CostModel = field(default_factory=CostModel)
     rows: dict[str, list[Row]] = field(default_factory=dict)
     """Of each contender, at its latest rung."""
-    plans: list[Plan] = field(default_factory=list)
 
     def train(self, name: str, epochs: int) -> float | None:
         """Run the jobs of a contender up to so many epochs."""
@@ -164,30 +94,6 @@ class JobTrainer:
         """Since the first probe."""
         return time.perf_counter() - self.started
 
-    def tell(self, plan: Plan) -> None:
-        """Print what comes next and how long it may take."""
-        self.plans.append(plan)
-        self.progress.say(_plan_words(plan))
-
-    def conclude(self, history: History) -> None:
-        """Compare what was predicted after the probes with what it took."""
-        plan = self.plans[min(1, len(self.plans) - 1)]
-        found: dict[str, Any] = {
-            "ended_at": now(),
-            "spent_s": history.spent_s,
-            "predicted_s": plan.spent_s + plan.rest_s.value_s,
-            "predicted_low_s": plan.spent_s + plan.rest_s.low_s,
-            "predicted_high_s": plan.spent_s + plan.rest_s.high_s,
-            "grid_s": self.plans[-1].grid_s.value_s,
-            "num_candidates": len(self.contenders),
-            "num_finished": sum(standing.stop is Stop.complete for standing in history.standings),
-        }
-        Study(self._config.study_dir).note_search(found)
-        self.progress.say(
-            f"search: took {duration(history.spent_s)}; {duration(found['predicted_s'])} were predicted after the probes; "
-            f"all {len(self.contenders)} candidates in full would take about {duration(found['grid_s'])}"
-        )
-
     @property
     def _config(self) -> SweepConfig:
         return next(iter(self.contenders.values()))[0].config
@@ -224,7 +130,7 @@ class JobTrainer:
         job, probe = jobs[0], self._probe_row(jobs[0])
         num_train, num_val, num_test = (len(split) for split in (job.dataset.train, job.dataset.val, job.dataset.test))
         forward_s = 1 / probe.throughput_ips if probe and probe.throughput_ips else self._typical_forward_s()
-        if _is_probe(job):
+        if is_probe(job):
             timing_s = job.config.measure.warm_up_s + 3 * job.config.measure.timing_s  # of single images, and of batches that take longer
             return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S + timing_s)
         num_rates = len(job.config.train.lr_search)
@@ -239,7 +145,7 @@ class JobTrainer:
             (
                 self.rows[name][0]
                 for name, of in self.contenders.items()
-                if _is_probe(of[0]) and _backbone(of[0]) == _backbone(job) and name in self.rows
+                if is_probe(of[0]) and backbone_of(of[0]) == backbone_of(job) and name in self.rows
             ),
             None,
         )
@@ -273,22 +179,3 @@ def _is_there(job: JobSpec, epochs: int) -> bool:
     if row is None or row.status not in (Status.ok, Status.pruned) or not study.predictions_path(job.job_id).exists():
         return False
     return row.status == Status.ok or (row.epochs_trained or 0) == epochs
-
-
-def _write_pruned(contenders: Mapping[str, Sequence[JobSpec]], history: History) -> None:
-    """A row for every job that the search did not finish; one that went through a rung has what it came to there."""
-    for standing in history.standings:
-        for job in contenders[standing.contender.name] if standing.stop in _IN_TIME else ():
-            study = Study(job.config.study_dir)
-            row = study.read_row(job.job_id)
-            if row is None or row.status not in (Status.ok, Status.pruned):
-                study.write_row(failed_row(job, Status.pruned, f"{_IN_TIME[standing.stop]}.", rung=0))
-
-
-def _plan_words(plan: Plan) -> str:
-    ends_s = plan.spent_s + plan.rest_s.value_s
-    low, high = (duration(plan.spent_s + part) for part in (plan.rest_s.low_s, plan.rest_s.high_s))
-    what = "probes" if plan.rung == 0 else f"candidates up to epoch {plan.epochs}"
-    dropped = f", {len(plan.dropped)} left out for lack of time" if plan.dropped else ""
-    share = "" if plan.is_whole else f", {plan.share_frac:.0%} of the {duration(plan.grid_s.value_s)} of the whole grid"
-    return f"rung {plan.rung}: {len(plan.names)} {what}{dropped}; the search ends after about {duration(ends_s)} ({low} to {high}){share}"
