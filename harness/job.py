@@ -6,7 +6,7 @@ Jobs that share everything but the head's seed, learning rate or weight decay go
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ from harness.seeding import seed_everything
 from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Details, Row, Status
 from harness.study.store import FloatArray, Predictions, Study
 from harness.team import Team
-from harness.transfer.freeze import plan_freeze
+from harness.transfer.depth import FreezeDepth
 from harness.transfer.rungs import rungs
 from harness.transfer.supply import Supply, supply
 from harness.transfer.task import Fitted, Stop, Task, fixes_batch_norm, phases_of
-from harness.transfer.train import fit, predict
+from harness.transfer.train import fit, predict, seconds_per_image
 
 Columns = dict[str, Any]
 
@@ -72,9 +72,12 @@ def run_jobs(
     rows = {one.job.job_id: _columns(one, supplied, stop_epochs, found.undefined) for one in done if isinstance(one.fitted, Fitted)}
     fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
     shared = _shared(first, backbone, supplied, fitted, known) | found.columns if fitted else {}
+    others = _other_depths(first, backbone) if stop_epochs is not None and first.depth.frozen_frac == 1 else []
+    steps_s = seconds_per_image(tasks[0], others, supplied)  # trains the network on: nothing may look at it any more
     shared["total_s"] = (time.perf_counter() - started) / len(jobs)
     later = shared | {"num_prefix_images": 0, "kept_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
-    return [_row(one, rows.get(one.job.job_id), shared if one is done[0] else later, started_at) for one in done]
+    made = [_row(one, rows.get(one.job.job_id), shared if one is done[0] else later, started_at) for one in done]
+    return [replace(row, details=replace(row.details, train_s_per_image=steps_s)) for row in made]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,6 @@ class _Done:
 
 def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Supply:
     cfg = jobs[0].config
-    num_blocks = len(backbone.blocks)
     return supply(
         backbone,
         jobs[0].dataset,
@@ -97,8 +99,13 @@ def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Su
         precision=cfg.precision,
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
         frozen={phase.plan.num_frozen_blocks for phase in phases_of(backbone, jobs[0].depth, cfg.train)},
-        passing={depth.num_frozen(num_blocks) for depth in jobs[0].passing if (depth.num_free or 0) <= num_blocks},
+        passing={depth.num_frozen(len(backbone.blocks)) for depth in _other_depths(jobs[0], backbone)},
     )
+
+
+def _other_depths(job: JobSpec, backbone: Backbone) -> list[FreezeDepth]:
+    """Those of other jobs in the sweep that this backbone has blocks enough for."""
+    return [depth for depth in job.passing if (depth.num_free or 0) <= len(backbone.blocks) and depth != job.depth]
 
 
 def _stop(job: JobSpec, stop_epochs: int | None) -> Stop | None:
@@ -138,7 +145,7 @@ def _columns(one: _Done, supplied: Supply, stop_epochs: int | None, unscored: di
         _ending(task, fitted, stop_epochs)
         | _training(task, fitted)
         | quality_columns
-        | {"details": _details(job, task.backbone, fitted, undefined | unscored, is_searched=stop_epochs is not None)}
+        | {"details": _details(job, task.backbone, fitted, undefined | unscored)}
     )
 
 
@@ -237,7 +244,7 @@ def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Columns
     }
 
 
-def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[str, str], *, is_searched: bool) -> Details:
+def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[str, str]) -> Details:
     preprocess, augment = backbone.preprocess, job.config.train.augment
     return Details(
         class_names=list(job.dataset.class_names),
@@ -248,14 +255,6 @@ def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[s
         recipe=job.recipe,
         transforms={"train": describe(train_transform(preprocess, augment)), "eval": describe(eval_transform(preprocess))},
         undefined=undefined,
-        frozen_macs_frac=_frozen_macs_frac(job, backbone, fitted) if is_searched and fitted.plan.is_whole_trunk else {},
         command=job.alone,
         lr_losses={f"{lr:g}": loss for lr, loss in fitted.lr_losses.items()},
     )
-
-
-def _frozen_macs_frac(job: JobSpec, backbone: Backbone, fitted: Fitted) -> dict[str, float]:
-    """What a search needs to tell how long the other depths will take."""
-    network, size, num_blocks = fitted.network, backbone.preprocess.image_size, len(backbone.blocks)
-    plans = {str(depth): plan_freeze(backbone.blocks, depth) for depth in job.passing if (depth.num_free or 0) <= num_blocks}
-    return {depth: cost.count_macs(network, plan, size, network.runtime).frozen_frac for depth, plan in plans.items()}

@@ -10,7 +10,7 @@ from harness.config import Metric, SweepConfig
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
 from harness.runner import Progress, run_group
-from harness.search.predicted_cost import CostModel, Prediction, Work
+from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work
 from harness.select.comparison import Runs, bootstrap, interval
 from harness.select.metric import is_higher_better
 from harness.study.row import Row, Status
@@ -135,10 +135,12 @@ class JobTrainer:
             return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S + timing_s)
         num_rates = len(job.config.train.lr_search)
         epochs = stop - start + (rungs(job.config.train.epochs)[0] * (num_rates - 1) if start == 0 else 0)
-        free = 1 - self._frozen_frac(job, probe)
-        passed = 1.0 if job.config.train.augment.value != "none" and job.config.train.views == 1 else free
-        num_images = (num_train + num_val // 3) * len(jobs)
-        return _work("train", forward_s, num_images, epochs=epochs, passed=passed, trained=free, constant_s=_JOB_S * len(jobs))
+        num_images, constant_s = (num_train + num_val // 3) * len(jobs), _JOB_S * len(jobs)
+        measured_s = probe.details.train_s_per_image.get(str(job.depth)) if probe else None
+        if measured_s is not None:
+            return _work("train", measured_s / FACTOR, num_images, epochs=epochs, passed=1, trained=1, constant_s=constant_s)
+        free = 1 - (job.depth.frozen_frac or 0.0)
+        return _work("train", forward_s, num_images, epochs=epochs, passed=free, trained=free, constant_s=constant_s)
 
     def _probe_row(self, job: JobSpec) -> Row | None:
         return next(
@@ -153,11 +155,6 @@ class JobTrainer:
     def _typical_forward_s(self) -> float:
         known = [1 / rows[0].throughput_ips for rows in self.rows.values() if rows[0].throughput_ips]
         return float(np.mean(known)) if known else _FIRST_GUESS_S
-
-    def _frozen_frac(self, job: JobSpec, probe: Row | None) -> float:
-        """Share of the multiply-adds that is fixed; before the probe, that of the blocks."""
-        known = probe.details.frozen_macs_frac.get(str(job.depth)) if probe else None
-        return known if known is not None else job.depth.frozen_frac or 0.0
 
 
 def _work(kind: str, forward_s: float, num_images: int, *, epochs: float, passed: float, trained: float, constant_s: float) -> Work:

@@ -27,7 +27,7 @@ def corrected_score(scores_K: FloatArray, draws_RK: FloatArray, chosen: int) -> 
     best already differ by luck and the worlds add luck to luck. Those close to the best, and those behind, are therefore
     each moved together first, until they differ as much as their true scores probably do.
 
-    Limits, by `benchmarks.studies`: among equal candidates an eighth to a quarter of the optimism is left. A best that truly
+    Limits, by `benchmarks.studies`: among equal candidates up to a quarter of the optimism is left. A best that truly
     leads hundreds by three standard errors loses up to half a standard error too much. A cheapest candidate that is cheap
     because it is bad is in the tied set by a luck that its place does not show, and stays as optimistic as it was.
 

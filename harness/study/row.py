@@ -60,8 +60,8 @@ class Details:
     """Every field of `TrainConfig` as it was used."""
     transforms: dict[str, str] = field(default_factory=dict)
     """`train` and `eval`: the image transforms in words."""
-    frozen_macs_frac: dict[str, float] = field(default_factory=dict)
-    """Depths of other jobs of a staged search -> share of the multiply-adds in the frozen blocks."""
+    train_s_per_image: dict[str, float] = field(default_factory=dict)
+    """In a probe of a staged search: freeze depths of other jobs -> seconds that an image takes in an epoch of training."""
     undefined: dict[str, str] = field(default_factory=dict)
     """Column -> why it is empty, for jobs that are `ok`."""
     command: list[str] = field(default_factory=list)

@@ -17,7 +17,7 @@ from harness.measure.quality import quality
 from harness.progress import track
 from harness.study.row import Epoch
 from harness.transfer.course import Course, Snapshot, load_snapshot, save_snapshot
-from harness.transfer.freeze import set_train_mode
+from harness.transfer.freeze import apply_freeze, set_train_mode
 from harness.transfer.heads import HeadFit
 from harness.transfer.keeper import Keeper
 from harness.transfer.loop import new_learner, run_epoch
@@ -29,6 +29,9 @@ from harness.transfer.supply import Supply
 from harness.transfer.task import Fitted, Phase, Task, class_weights, fixes_batch_norm, learning_rates, num_unchanged
 
 FloatArray = npt.NDArray[np.float32]
+
+_TIMED_BATCHES = 4
+"""The first of them is not timed: it makes what the others use again."""
 
 
 class Run:
@@ -142,6 +145,23 @@ class Run:
             seen = run_epoch(tail, track(batches, what, self._epoch_steps), course.learner, self.supply.team)
             self.evaluate(val, phase=phase.number, lr=course.lr, train_loss=seen[0], train_accuracy=seen[1])
             course.num_epochs += 1
+
+    def seconds_per_image(self) -> float:
+        """Of training in the first phase, by a few steps after a first one. The network is not what it was afterwards."""
+        task, phase = self.task, self.phases[0]
+        apply_freeze(self.network.trunk, phase.plan)
+        self.network.choose_train_precision()
+        set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
+        train = self.supply.train(phase.plan.num_frozen_blocks)
+        tail, learner = Tail(self.network, self.supply.behind(train)), self._course(phase, self.rates(phase)[0]).learner
+        order_N = np.arange(min(self._epoch_images, task.cfg.batch_size * _TIMED_BATCHES))
+        batches = train.batches(order_N, task.cfg.batch_size, seed=0)
+        first = next(batches)
+        run_epoch(tail, [first], learner, self.supply.team)
+        rest = list(batches) or [first]
+        started = time.perf_counter()
+        run_epoch(tail, rest, learner, self.supply.team)
+        return (time.perf_counter() - started) / sum(len(labels_B) for _, labels_B in rest)
 
     def evaluate(self, val: Samples, **seen: Any) -> None:
         """Add a point to the curve: val as it is now, beside what the epoch saw of its own training batches."""

@@ -4,7 +4,9 @@ Shapes: N images of a split, C classes.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from harness.config import Augment, HeadInit
 from harness.errors import DivergedError
 from harness.measure.logistic import solve
+from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, check_frozen, frozen_digests
 from harness.transfer.heads import Arm, HeadData, train_heads
 from harness.transfer.run import FloatArray, Run, look
@@ -49,6 +52,19 @@ def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
         check_frozen(first.backbone.trunk, phase.plan, before)
     shared_s = (time.perf_counter() - started) / len(runs)
     return [run.finish(shared_s) for run in runs]
+
+
+def seconds_per_image(task: Task, depths: Iterable[FreezeDepth], supply: Supply) -> dict[str, float]:
+    """How long training takes at other depths: depth -> seconds per image and epoch. The last use of a network, which it trains a little.
+
+    A depth at which the loss is not finite is left out.
+    """
+    found: dict[str, float] = {}
+    for depth in depths:
+        there = replace(task, depth=depth)
+        with suppress(DivergedError):
+            found[str(depth)] = Run(there, supply, phases_of(there.backbone, depth, there.cfg)).seconds_per_image()
+    return found
 
 
 def predict(fitted: Fitted, supply: Supply, split: str) -> FloatArray:

@@ -48,20 +48,20 @@ def test_rows_do_not_depend_on_what_was_kept(run_sweep: Command) -> None:
 
 def test_heads_run_together_and_are_rows_of_their_own(run_sweep: Command) -> None:
     """Three seeds and two learning rates of a head share one process and one timing; each equals the job run alone."""
-    ended = run_sweep(*LITE, "freeze=all", "seed=0,1,2", "train.lr=0.001,0.01", "train.head_init=random")
+    ended = run_sweep(*LITE, "freeze=all", "seed=0,1,2", "train.lr=0.001,0.01", "train.lr_search=[1]", "train.head_init=random")
     rows = ended.rows("elpv")
     assert ended.status == 0, ended.err
     assert len(rows) == 6
     assert len({row.timed_by for row in rows}) == 1
     assert len({row.val_log_loss for row in rows}) == 6
-    alone = run_sweep(*LITE, "freeze=all", "seed=2", "train.lr=0.01", "train.head_init=random", results="alone")
+    alone = run_sweep(*LITE, "freeze=all", "seed=2", "train.lr=0.01", "train.lr_search=[1]", "train.head_init=random", results="alone")
     (row,) = alone.rows("elpv")
     assert _quality(row) == _quality(next(other for other in rows if other.job_id == row.job_id))
 
 
 def test_a_job_that_fails_does_not_take_its_group_along(run_sweep: Command) -> None:
     """Of three learning rates one explodes: its row says so, the others are good, and the status tells."""
-    ended = run_sweep(*LITE, "freeze=all", "train.lr=0.001,1e30,0.01", "train.optimizer=sgd", "train.warmup_frac=0")
+    ended = run_sweep(*LITE, "freeze=all", "train.lr=0.001,1e30,0.01", "train.optimizer=sgd", "train.warmup_frac=0", "train.lr_search=[1]")
     assert ended.status == 3
     assert {row.lr: row.status for row in ended.rows("elpv")} == {0.001: "ok", 1e30: "diverged", 0.01: "ok"}
 

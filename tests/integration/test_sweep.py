@@ -106,7 +106,7 @@ def test_two_data_sets_are_two_studies_with_a_report_each(run_sweep: Command) ->
 def test_one_backbone_may_have_weights_of_its_own(run_sweep: Command) -> None:
     """`name@random` is random though pretrained weights are the default, also behind a glob; the command in its row says so too."""
     ended = run_sweep(
-        *QUICK, "data=digits", "data.max_images=60", "data.image_size=32", "train.epochs=1", "backbone='test_res*t@random'", "freeze=all"
+        *QUICK, "data=digits", "data.max_images=60", "data.image_size=32", "train.epochs=1", "backbone=test_res*t@random", "freeze=all"
     )
     assert ended.status == 0, ended.err
     rows = ended.rows()

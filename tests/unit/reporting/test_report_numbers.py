@@ -254,7 +254,7 @@ def expected_prose(facts: Facts) -> Counter[str]:
     other = next(job for job in inside if job is not best)
     apart, both = best.score - other.score, ends(best.draws - other.draws, "", "+").split(" to ")
     test_score = measured(best.test, best.test_labels)["balanced_accuracy"]
-    test_ends = ends(draws([best.test], best.test_labels)[:, 0], "").split(" to ")
+    test_ends = ends(expected.drawn_on_test(facts, best), "").split(" to ")
     took = [r["total_s"] for r in facts.rows if r["protocol"] == "p1"]
     rates = [job.row["throughput_ips"] for job in jobs]
     sized = f"{row['weights_mib']:.1f}" if row["weights_mib"] < 100 else f"{row['weights_mib']:,.0f}"
