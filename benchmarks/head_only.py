@@ -1,7 +1,7 @@
 """The work that `tutorial_loop` and `fastai` time: train a new head on fixed backbones, with photographs of solar cells.
 
-Both sides get the same files, the same split, the same weights and torch's own number of threads. The harness runs one sweep over
-all backbones, with empty cache and results folders; a baseline runs one process a backbone. Preparing what a baseline takes for
+Both sides get the same files, the same split, the same weights and torch's own number of threads. The harness runs a sweep over each
+backbone, and one over all where there are several, with empty cache and results folders; a baseline runs one process a backbone. Preparing what a baseline takes for
 granted (split.json, and the weights as a file) counts for neither side.
 """
 
@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from benchmarks.side_by_side import (
     describe_machine,
     last_json,
     machine_line,
+    ratios,
     run_module,
     software,
     table,
@@ -62,6 +63,25 @@ class Result:
     scores: dict[str, dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """The same backbones on both sides, once a repeat."""
+
+    backbones: tuple[str, ...]
+    harness: list[Result] = field(default_factory=list)
+    baseline: list[Result] = field(default_factory=list)
+
+    def sides(self, name: str) -> list[Side]:
+        """The harness first."""
+        named = {"harness": self.harness, name: self.baseline}
+        return [Side(side, [result.wall_s for result in results]) for side, results in named.items()]
+
+    def as_record(self, name: str) -> dict[str, Any]:
+        """Raw times (seconds) and the baseline's median over the harness's."""
+        sides = self.sides(name)
+        return {"wall_s": {side.name: list(side.walls_s) for side in sides}, "ratio_to_harness": ratios(sides)[1]}
+
+
 def compare(module_file: str, baseline: str, name: str, packages: Sequence[str]) -> None:
     """Run both sides as the command line asks, print the tables, write the record.
 
@@ -81,14 +101,18 @@ def compare(module_file: str, baseline: str, name: str, packages: Sequence[str])
         prepared = prepare(setting, Path(folder))
         images = f"{prepared.num_train} train and {prepared.num_val} val images of elpv"
         print(f"head only, {images}, {setting.epochs} epochs; medians of {setting.repeats}", flush=True)
-        harness, other = _run_both(setting, prepared, baseline, name)
-    sides = [Side("harness", [result.wall_s for result in harness]), Side(name, [result.wall_s for result in other])]
-    scores = {"harness": harness[-1].scores, name: other[-1].scores}
-    print(f"{table(sides)}\n{score_table(scores)}")
+        contests = _run_all(setting, prepared, baseline, name)
+    for contest in contests:
+        print(f"{', '.join(contest.backbones)}\n{table(contest.sides(name))}")
+    last = contests[-1]
+    scores = {"harness": last.harness[-1].scores, name: last.baseline[-1].scores}
+    print(score_table(scores))
     if not is_short:
         num = {"num_train": prepared.num_train, "num_val": prepared.num_val}
-        record = {"machine": where, **software("torchvision", *packages), "setting": {**asdict(setting), **num}, "scores": scores}
-        write_record(module_file, sides, record)
+        alone = {contest.backbones[0]: contest.as_record(name) for contest in contests if len(contest.backbones) == 1}
+        setting_json = {**asdict(setting), **num}
+        record = {"machine": where, **software("torchvision", *packages), "setting": setting_json, "alone": alone, "scores": scores}
+        write_record(module_file, last.sides(name), record)
 
 
 def _read_arguments(name: str) -> tuple[Setting, bool]:
@@ -108,15 +132,25 @@ def _read_arguments(name: str) -> tuple[Setting, bool]:
     return Setting(tuple(args.backbones.split(",")), num_images, epochs, args.repeats), args.short
 
 
-def _run_both(setting: Setting, prepared: Prepared, baseline: str, name: str) -> tuple[list[Result], list[Result]]:
-    """Alternately, so that a machine that slows down slows down both."""
-    harness, other = [], []
+def _run_all(setting: Setting, prepared: Prepared, baseline: str, name: str) -> list[Contest]:
+    """A contest for each backbone, and where there are several a last one for all; sides alternate, as a machine may slow down."""
+    alone = {backbone: Contest((backbone,)) for backbone in setting.backbones}
+    together = Contest(setting.backbones)
     for _ in range(setting.repeats):
-        harness.append(run_harness(setting, prepared.fingerprint))
-        _say(harness[-1].wall_s, "harness")
-        other.append(run_baseline(setting, prepared, baseline))
-        _say(other[-1].wall_s, name)
-    return harness, other
+        for backbone, contest in alone.items():
+            contest.harness.append(run_harness(setting, (backbone,), prepared.fingerprint))
+            _say(contest.harness[-1].wall_s, f"harness, {backbone}")
+            contest.baseline.append(run_baseline(setting, prepared, backbone, baseline))
+            _say(contest.baseline[-1].wall_s, f"{name}, {backbone}")
+        if len(alone) > 1:
+            together.harness.append(run_harness(setting, setting.backbones, prepared.fingerprint))
+            _say(together.harness[-1].wall_s, "harness, all of them in one sweep")
+            together.baseline.append(_sum([contest.baseline[-1] for contest in alone.values()]))
+    return [*alone.values(), together] if len(alone) > 1 else list(alone.values())
+
+
+def _sum(results: Sequence[Result]) -> Result:
+    return Result(sum(result.wall_s for result in results), {name: row for result in results for name, row in result.scores.items()})
 
 
 def _say(wall_s: float, what: str) -> None:
@@ -158,7 +192,7 @@ def _save_weights(backbone: str, folder: Path) -> Path:
     return path
 
 
-def run_harness(setting: Setting, fingerprint: str) -> Result:
+def run_harness(setting: Setting, backbones: Sequence[str], fingerprint: str) -> Result:
     """One sweep with nothing kept from before; the time is that of the whole command, report included.
 
     Raises:
@@ -167,7 +201,7 @@ def run_harness(setting: Setting, fingerprint: str) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         run = run_module(
             "harness.sweep",
-            f"backbone={','.join(setting.backbones)}",
+            f"backbone={','.join(backbones)}",
             "freeze=all",
             "data=elpv",
             f"data.max_images={setting.num_images}",
@@ -187,16 +221,12 @@ def _scores_of(row: dict[str, str]) -> dict[str, Any]:
     return {**{key: float(row[key]) for key in ("val_accuracy", "val_balanced_accuracy")}, "precision": row["precision"]}
 
 
-def run_baseline(setting: Setting, prepared: Prepared, module: str) -> Result:
-    """One process a backbone; the time is their sum."""
-    wall_s = 0.0
-    scores: dict[str, dict[str, Any]] = {}
-    for backbone, weights in prepared.weights.items():
-        given = ["--backbone", backbone, "--weights", str(weights), "--split", str(prepared.split), "--epochs", str(setting.epochs)]
-        run = run_module(module, *given)
-        wall_s += run.wall_s
-        scores[backbone] = last_json(run.stdout)
-    return Result(wall_s, scores)
+def run_baseline(setting: Setting, prepared: Prepared, backbone: str, module: str) -> Result:
+    """One process for one backbone."""
+    weights = str(prepared.weights[backbone])
+    given = ["--backbone", backbone, "--weights", weights, "--split", str(prepared.split), "--epochs", str(setting.epochs)]
+    run = run_module(module, *given)
+    return Result(run.wall_s, {backbone: last_json(run.stdout)})
 
 
 def score_table(scores: dict[str, dict[str, Any]]) -> str:
