@@ -10,7 +10,7 @@ import csv
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from harness.data.dataset import Split
 from harness.data.images import FileImage
 
 SHORT_IMAGES, SHORT_EPOCHS = 200, 2
+HARNESS_RUNS = 3
+"""For each run of a baseline, which takes minutes: seconds deserve a median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """The same backbones on both sides, once a repeat."""
+    """The same backbones on both sides."""
 
     backbones: tuple[str, ...]
     harness: list[Result] = field(default_factory=list)
@@ -100,7 +102,9 @@ def compare(module_file: str, baseline: str, name: str, packages: Sequence[str])
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(setting, Path(folder))
         images = f"{prepared.num_train} train and {prepared.num_val} val images of elpv"
-        print(f"head only, {images}, {setting.epochs} epochs; medians of {setting.repeats}", flush=True)
+        print(
+            f"head only, {images}, {setting.epochs} epochs; medians of {HARNESS_RUNS * setting.repeats} and {setting.repeats}", flush=True
+        )
         contests = _run_all(setting, prepared, baseline, name)
     for contest in contests:
         print(f"{', '.join(contest.backbones)}\n{table(contest.sides(name))}")
@@ -138,15 +142,20 @@ def _run_all(setting: Setting, prepared: Prepared, baseline: str, name: str) -> 
     together = Contest(setting.backbones)
     for _ in range(setting.repeats):
         for backbone, contest in alone.items():
-            contest.harness.append(run_harness(setting, (backbone,), prepared.fingerprint))
-            _say(contest.harness[-1].wall_s, f"harness, {backbone}")
+            contest.harness.extend(_run_harness(setting, (backbone,), prepared.fingerprint))
             contest.baseline.append(run_baseline(setting, prepared, backbone, baseline))
             _say(contest.baseline[-1].wall_s, f"{name}, {backbone}")
         if len(alone) > 1:
-            together.harness.append(run_harness(setting, setting.backbones, prepared.fingerprint))
-            _say(together.harness[-1].wall_s, "harness, all of them in one sweep")
+            together.harness.extend(_run_harness(setting, setting.backbones, prepared.fingerprint))
             together.baseline.append(_sum([contest.baseline[-1] for contest in alone.values()]))
     return [*alone.values(), together] if len(alone) > 1 else list(alone.values())
+
+
+def _run_harness(setting: Setting, backbones: tuple[str, ...], fingerprint: str) -> Iterator[Result]:
+    for _ in range(HARNESS_RUNS):
+        result = run_harness(setting, backbones, fingerprint)
+        _say(result.wall_s, f"harness, {', '.join(backbones)}")
+        yield result
 
 
 def _sum(results: Sequence[Result]) -> Result:
