@@ -4,8 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.installed
+AUDIT := build/audit
 
-.PHONY: help setup demo test lint types sweep report bench lock clean
+.PHONY: help setup demo test lint types sweep report verify bench lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,12 +39,20 @@ sweep: $(SETUP) ## run a sweep: make sweep ARGS="backbone=resnet50 data=folder d
 report: $(SETUP) ## rank the newest study again: make report ARGS="study=demo rank.max_latency_ms=30"
 	$(BIN)/python -m harness.report $(ARGS)
 
+verify: $(SETUP) ## check a study bit by bit: make verify ARGS="study=demo"
+	$(BIN)/python -m harness.verify $(ARGS)
+
 bench: $(SETUP) ## time the harness against other ways (benchmarks/)
 	$(BIN)/python -m benchmarks
 
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra demo --extra dev --no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
 	sed -i '1i # Exact versions for `make setup`; written by `make lock` from pyproject.toml with the extras demo and dev.' requirements.lock
+
+audit: ## look up known vulnerabilities of the locked packages (needs the package index)
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(AUDIT)/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict $(ARGS)
 
 clean: ## delete caches and build output; never touches results/
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

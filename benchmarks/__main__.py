@@ -29,6 +29,7 @@ BENCHMARKS = (
     Benchmark("pipeline"),
     Benchmark("memory"),
     Benchmark("seeds"),
+    Benchmark("equality"),
     Benchmark("replay"),
     Benchmark("search"),
     Benchmark("studies"),

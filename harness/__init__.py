@@ -1,6 +1,19 @@
 """Which pretrained backbone to start from, how deep to freeze it, and whether to trust the answer."""
 
-from importlib.metadata import PackageNotFoundError, version
+import os
+import sys
+
+_called = sys.argv[0] if sys.argv else ""
+if _called == "-m" or os.path.basename(_called).startswith("harness-"):  # noqa: PTH119  a command of the harness; nothing else is imported yet
+    # `python -m` looks for every module in the current folder first, and so do the processes that are started later. That may be a folder
+    # of images from anywhere, and a file in it called like a module would run. Only a checkout of the harness needs to be found there.
+    _home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if os.getcwd() != _home:  # noqa: PTH109
+        os.environ["PYTHONSAFEPATH"] = "1"
+        if sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109
+            del sys.path[0]
+
+from importlib.metadata import PackageNotFoundError, version  # noqa: E402
 
 try:
     __version__ = version("model-selection-harness")

@@ -9,6 +9,8 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
       fine-tune each backbone at several freeze depths on your images; ends with a recommendation
   python -m harness.report study=folder rank.max_latency_ms=30
       rank a finished study again, with other limits or another metric; trains nothing
+  python -m harness.verify study=folder
+      check a study bit by bit: rows, predictions, table, weights and kept features against what was written
   python -m harness.backbones 'mobilenet*'
       names, sizes, licences and published accuracies of backbones, and whose weights are here now
 

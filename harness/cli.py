@@ -1,17 +1,18 @@
 """The border to Hydra: where `conf/` is, and how an error becomes one line and an exit status.
 
-Exit status: 0 all good, 2 a configuration error (nothing has run), 3 some job is not ok, 130 interrupted.
+Exit status: 0 all good, 2 a configuration error (nothing has run), 3 some job is not ok, 130 interrupted, 141 output closed.
 """
 
 import difflib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
@@ -21,10 +22,14 @@ from omegaconf.errors import OmegaConfBaseException
 from harness import config
 from harness.debug import is_debugging
 from harness.errors import HarnessError
+from harness.untrusted import one_line, visible
 
 BAD_CONFIG = 2
 BAD_JOBS = 3
 INTERRUPTED = 130
+NEXT = "\nerror: "
+"""Between the problems of a sweep that are told together."""
+UNREAD = 141
 
 
 def conf_dir() -> Path:
@@ -56,17 +61,35 @@ def quit_on_error(schema: type | None = None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except (HarnessError, HydraException, OmegaConfBaseException) as error:
+    except BrokenPipeError:  # nobody reads the output any more; what is written stays
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(UNREAD)
+    except (HarnessError, HydraException, OmegaConfBaseException, OSError) as error:
         if is_debugging():
             raise
-        print(f"error: {explain(error, schema)}", file=sys.stderr)
-        sys.exit(BAD_CONFIG)
+        _refuse(explain(error, schema))
+    except Exception as error:
+        if is_debugging() or not _is_about_what_was_typed(error):
+            raise
+        _refuse(f"the command line cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); check its keys and values.")
+
+
+def _refuse(text: str) -> NoReturn:
+    print(visible(f"error: {text}"), file=sys.stderr)
+    sys.exit(BAD_CONFIG)
+
+
+def _is_about_what_was_typed(error: Exception) -> bool:
+    """Whether Hydra raised it while it made configurations of the command line, which it does for some values without a type of its own."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [frame for frame in frames if str(frame.f_globals.get("__name__")).startswith(("harness.", "hydra_plugins."))]
+    return bool(own) and own[-1].f_code.co_name in {"launch", "sweep", "_combinations"}
 
 
 def explain(error: BaseException, schema: type | None = None) -> str:
     """What to tell the user about an error: one line a problem; unknown keys and choices come with the nearest known ones."""
     if isinstance(error, HarnessError):
-        return str(error)
+        return NEXT.join(map(one_line, str(error).split(NEXT)))
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         known = choices(group)

@@ -3,6 +3,7 @@
 Torch is not imported here: the report side reads these classes too.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -70,6 +71,13 @@ class HeadInit(Enum):
     random = "random"
 
 
+class Retry(Enum):
+    """Which jobs of an earlier sweep run again although they have a row."""
+
+    none = "none"
+    failed = "failed"  # those that did not end well
+
+
 class Search(Enum):
     """Which of the jobs that the command line spans are run to the end."""
 
@@ -120,7 +128,8 @@ class ElpvCells(Enum):
 
 
 def _require(is_valid: bool, key: str, value: object, allowed: str) -> None:
-    if not is_valid:
+    is_endless = isinstance(value, float) and not math.isfinite(value)  # no clock, no table and no optimiser takes it
+    if is_endless or not is_valid:
         raise ConfigError(f"{key}={value}: not allowed; give {allowed}.")
 
 
@@ -205,7 +214,7 @@ class TrainConfig:
         _require(self.batch_size >= 2, "train.batch_size", self.batch_size, "2 or more")
         _require(self.lr > 0, "train.lr", self.lr, "a positive number")
         _require(
-            len(set(self.lr_search)) == len(self.lr_search) > 0 and min(self.lr_search) > 0,
+            len(set(self.lr_search)) == len(self.lr_search) > 0 and all(0 < rate < math.inf for rate in self.lr_search),
             "train.lr_search",
             self.lr_search,
             "one or more different positive factors, such as [0.3,1,3]",
@@ -269,9 +278,9 @@ class MeasureConfig:
     """How long each job's latency and throughput are timed."""
 
     warm_up_s: float = 1.0
-    """Warm-up ends when times agree within 2 %, or after this long; then the row says that it was unsteady."""
+    """How long to wait at most for times that agree within 2 %; then the row says that they were not steady."""
     timing_s: float = 1.0
-    """Time spent on single images, and again on batches; once a sweep for each network."""
+    """Time of single images that is kept, and again of batches; once a sweep for each network."""
 
     def __post_init__(self) -> None:
         _require(self.warm_up_s >= 0, "measure.warm_up_s", self.warm_up_s, "0 or more seconds")
@@ -287,6 +296,23 @@ class StoreConfig:
 
     def __post_init__(self) -> None:
         _require(self.max_gib >= 0, "store.max_gib", self.max_gib, "0 or more GiB")
+
+
+@dataclass
+class JobConfig:
+    """What one job may take; over a limit it is ended and becomes a row that says so."""
+
+    timeout_minutes: float | None = None
+    """None: as long as it takes."""
+    stall_minutes: float | None = 15.0
+    """Without a sign of life, such as one more batch; None: for ever."""
+    memory_gib: float | None = None
+    """Of its process and its helpers; None: nearly all that the machine has."""
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_minutes", "stall_minutes", "memory_gib"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"job.{name}", value, "a positive number, or null")
 
 
 @dataclass
@@ -325,16 +351,14 @@ class SweepConfig:
     cache_dir: str = "~/.cache/model-selection-harness"
     device: Device = Device.auto
     precision: Precision = Precision.auto
-    job_timeout_min: float | None = None
-    """A job that takes longer is ended and becomes a row with status `timeout`; None: no limit."""
+    job: JobConfig = field(default_factory=JobConfig)
+    retry: Retry = Retry.none
 
     def __post_init__(self) -> None:
-        _require(
-            self.job_timeout_min is None or self.job_timeout_min > 0, "job_timeout_min", self.job_timeout_min, "a positive number, or null"
-        )
         self.backbone, _, own_weights = self.backbone.partition("@")
         self.weights = own_weights or self.weights
-        _require(is_study_name(self.study), "study", repr(self.study), "one folder name: letters, digits, '.', '_', '-'")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, f"a whole number from 0 to {2**32 - 1}")
+        _require(is_study_name(self.study), "study", repr(self.study), "one folder name: letters, digits, '.', '_', '-', at most 200 bytes")
 
     @property
     def study_dir(self) -> Path:
@@ -357,9 +381,24 @@ class ReportConfig:
         _require(self.table is None or self.study is None, "table", self.table, "either study or table, not both")
 
 
+@dataclass
+class VerifyConfig:
+    """What the verify command checks."""
+
+    study: str | None = None
+    """None: the study with the newest row."""
+    results_dir: str = "results"
+    cache_dir: str = "~/.cache/model-selection-harness"
+
+
+MAX_STUDY_NAME_BYTES = 200
+"""File systems take 255 for a name."""
+
+
 def is_study_name(name: str) -> bool:
     """Whether `name` is a plain folder name, so that a study can never lie outside `results_dir`."""
-    return bool(name) and not name.startswith(".") and all(c.isalnum() or c in "._-" for c in name)
+    is_plain = bool(name) and not name.startswith(".") and all(c.isalnum() or c in "._-" for c in name)
+    return is_plain and len(name.encode()) <= MAX_STUDY_NAME_BYTES
 
 
 def register() -> None:
@@ -370,6 +409,7 @@ def register() -> None:
     schemas: list[tuple[str | None, str, Any]] = [
         (None, "sweep_schema", SweepConfig),
         (None, "report_schema", ReportConfig),
+        (None, "verify_schema", VerifyConfig),
         ("data", "data_schema", DataConfig),
         ("data", "elpv_schema", ElpvConfig),
         ("data", "torchvision_schema", TorchvisionConfig),

@@ -30,7 +30,7 @@ class FrozenChangedError(TrainingError):
 
 
 class StoreError(HarnessError):
-    """The feature store has no room, or its folder cannot be read or written."""
+    """A folder has no room, or cannot be read or written."""
 
 
 class UndefinedMetricError(HarnessError):
@@ -39,3 +39,8 @@ class UndefinedMetricError(HarnessError):
 
 class TableError(HarnessError):
     """A study folder holds no rows, or rows that cannot be read or compared."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the machine or the accelerator has no memory left; libraries have no common type for it."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -3,16 +3,19 @@
 The Hydra side (composing configurations, launching) is in `hydra_plugins/`; how one job runs is in `runner`.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
+from harness.claims import is_claimed
 from harness.config import SweepConfig
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
-from harness.runner import Overrides, Progress, begin, finish
+from harness.runner import Overrides, Progress, begin, finish, is_wanted, require_folders
 from harness.study.row import Row, Status
 from harness.study.store import Study
 
 Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
+Wanted = tuple[JobSpec, Overrides]
 
 
 def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, at_once: int | None) -> int:
@@ -24,22 +27,31 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, a
         at_once: jobs per batch; None: all.
     """
     jobs = begin(configs)
-    todo = [
-        (job, overrides) for job, (_, overrides) in zip(jobs, configs, strict=True) if not Study(job.config.study_dir).is_done(job.job_id)
-    ]
+    require_folders(jobs)
+    todo = [(job, overrides) for job, (_, overrides) in zip(jobs, configs, strict=True) if is_wanted(job)]
+    num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs)
     progress = Progress(jobs)
-    progress.announce(num_done=len(jobs) - len(todo))
-    size = at_once or max(1, len(todo))
-    status = 0
+    progress.announce(num_done, num_failed=len(jobs) - len(todo) - num_done)
     try:
-        for start in range(0, len(todo), size):
-            batch = todo[start : start + size]
+        while todo:
+            batch = _next(todo, at_once or len(todo))
+            chosen = {job.job_id for job, _ in batch}
+            todo = [(job, overrides) for job, overrides in todo if job.job_id not in chosen]
             errors = launch([overrides for _, overrides in batch])
             for offset, ((job, _), error) in enumerate(zip(batch, errors, strict=True), 1):
-                progress.finished(_row_of(job, error), num_left=len(todo) - start - offset)
-    finally:
-        status = finish(jobs)
-    return status
+                progress.finished(_row_of(job, error), num_left=len(todo) + len(batch) - offset)
+    except KeyboardInterrupt:
+        progress.interrupted()
+        raise
+    return finish(jobs)
+
+
+def _next(todo: Sequence[Wanted], num: int) -> Sequence[Wanted]:
+    """The next jobs, first those that no other sweep is at."""
+    if num >= len(todo):
+        return todo
+    free = (pair for pair in todo if not is_claimed(pair[0].config.study_dir, pair[0].group))
+    return list(itertools.islice(free, num)) or todo[:num]
 
 
 def _row_of(job: JobSpec, error: str | None) -> Row:

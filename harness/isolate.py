@@ -1,4 +1,7 @@
-"""Run a function in a process of its own, so that its death, its hanging or its memory is a value and not the end of the sweep."""
+"""Run a function in a process of its own, so that its death, its hanging or its memory is a value and not the end of the sweep.
+
+While it waits, the caller looks after the process: for how long it runs, when it last gave a sign of life, how much memory it holds.
+"""
 
 import importlib
 import multiprocessing
@@ -6,19 +9,27 @@ import multiprocessing.context
 import os
 import signal
 import threading
+import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import psutil
+
+from harness import heartbeat, untrusted
 from harness.debug import is_debugging
-from harness.errors import DivergedError, HarnessError
+from harness.errors import DivergedError, HarnessError, is_out_of_memory
 from harness.study.row import Status
 
 T = TypeVar("T")
 
 _PRELOAD = ["harness.preload"]
+_LOOK_S = 0.2
+_MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +42,27 @@ class Outcome(Generic[T]):
     """One line."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a call may take; None: no limit."""
+
+    timeout_s: float | None = None
+    stall_s: float | None = None
+    """Without a sign of life."""
+    memory_mib: float | None = None
+    """Of its process and those that it starts."""
+
+
+NO_LIMITS = Limits()
+
+
 def warm_up() -> None:
     """Start importing what jobs need, in the background; the first call of `run_isolated` then finds it done."""
     if isinstance(_context(), multiprocessing.context.ForkServerContext):
         forkserver.ensure_running()
 
 
-def run_isolated(target: str, *arguments: Any, timeout_s: float | None = None) -> Outcome[Any]:
+def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS) -> Outcome[Any]:
     """Call a function in a fresh process and wait for its value, its exception or its death.
 
     An interrupt of the caller ends the child and is passed on.
@@ -45,49 +70,107 @@ def run_isolated(target: str, *arguments: Any, timeout_s: float | None = None) -
     Args:
         target: `module:function`; a name and not an object, so that the caller need not import torch.
         arguments: picklable.
-        timeout_s: longer than this becomes an outcome with status `timeout`; None: no limit.
+        limits: going over the first two becomes an outcome with status `timeout`, over the last one with status `oom`.
     """
     context = _context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(sender, target, arguments))
+    num_oom_kills = _num_oom_kills()
     process.start()
     sender.close()
     try:
-        if not receiver.poll(timeout_s):
-            return Outcome(Status.timeout, error=f"took longer than {timeout_s:g} s; raise job_timeout_min or make the job smaller.")
-        return _receive(receiver, process)
+        return _wait(receiver, process, limits, num_oom_kills)
     finally:
         _end(process)
         receiver.close()
 
 
+def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int) -> Outcome[Any]:
+    started = heard = time.monotonic()
+    while True:
+        if receiver.poll(_LOOK_S):
+            try:
+                message = receiver.recv()
+            except EOFError:
+                return _death(process, num_oom_kills)
+            if isinstance(message, Outcome):
+                return message
+            heard = time.monotonic()
+        elif process.exitcode is not None and not receiver.poll():  # helpers that it has forked may hold the pipe open
+            return _death(process, num_oom_kills)
+        if (broken := _broken(limits, time.monotonic() - started, time.monotonic() - heard, process.pid)) is not None:
+            return broken
+
+
+def _broken(limits: Limits, taken_s: float, silent_s: float, pid: int) -> Outcome[Any] | None:
+    """The outcome of a call that went over a limit."""
+    if limits.timeout_s is not None and taken_s > limits.timeout_s:
+        return Outcome(Status.timeout, error=f"took longer than {limits.timeout_s:g} s; raise job.timeout_minutes or make the job smaller.")
+    if limits.stall_s is not None and silent_s > limits.stall_s:
+        return Outcome(Status.timeout, error=f"gave no sign of life for {limits.stall_s:g} s; raise job.stall_minutes if it was only slow.")
+    if limits.memory_mib is not None and (held_mib := _memory_mib(pid)) > limits.memory_mib:
+        allowed = f"{limits.memory_mib / 1024:.1f} GiB are allowed"
+        return Outcome(
+            Status.oom, error=f"held {held_mib / 1024:.1f} GiB of memory and {allowed}; raise job.memory_gib or make the job smaller."
+        )
+    return None
+
+
+def _memory_mib(pid: int) -> float:
+    """Of a process and its children; 0 when it has just ended."""
+    try:
+        process = psutil.Process(pid)
+        return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / _MIB)
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
 def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    # Workers of joblib have a start method of their own, which a child would be told to use and does not know.
+    if multiprocessing.get_start_method(allow_none=True) not in {None, *multiprocessing.get_all_start_methods()}:
+        multiprocessing.set_start_method("forkserver", force=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     return context
 
 
-def _receive(receiver: Connection, process: Any) -> Outcome[Any]:
-    try:
-        outcome: Outcome[Any] = receiver.recv()
-    except EOFError:
-        process.join()
-        return Outcome(Status.killed, error=_cause_of_death(process.exitcode))
-    return outcome
+def _death(process: Any, num_oom_kills: int) -> Outcome[Any]:
+    """The outcome of a process that ended without a word."""
+    process.join()
+    if process.exitcode >= 0:
+        return Outcome(Status.killed, error=f"the job's process ended by itself with exit status {process.exitcode}.")
+    name = signal.Signals(-process.exitcode).name
+    if name == "SIGKILL" and _num_oom_kills() > num_oom_kills:
+        return Outcome(Status.oom, error="the system ran out of memory and killed the job's process; make the job or its batch smaller.")
+    return Outcome(Status.killed, error=f"the job's process was ended by {name}.")
 
 
-def _cause_of_death(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"the job's process ended by itself with exit status {exit_code}."
-    name = signal.Signals(-exit_code).name
-    hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
-    return f"the job's process was ended by {name}{hint}."
+def machine_memory_mib() -> float:
+    """What the machine has, or the container that this runs in."""
+    limits = [float(psutil.virtual_memory().total)]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max": no limit
+            limits.append(float(Path(path).read_text(encoding="ascii")))
+    return min(limits) / _MIB
+
+
+def _num_oom_kills() -> int:
+    """Processes that the system has killed for memory since it started; 0 where it does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def _end(process: Any) -> None:
     process.join(0.2)
+    with suppress(psutil.NoSuchProcess):
+        for helper in psutil.Process(process.pid).children(recursive=True):  # what decodes images for it
+            with suppress(psutil.NoSuchProcess):
+                helper.kill()
     for stop in (process.terminate, process.kill):
         if process.is_alive():
             stop()
@@ -97,7 +180,10 @@ def _end(process: Any) -> None:
 
 def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    with suppress(OSError):  # when memory runs out, this is what may go, and not the sweep
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    heartbeat.listen(lambda: sender.send(None))
     try:
         module, _, function = target.partition(":")
         outcome: Outcome[Any] = Outcome(Status.ok, value=getattr(importlib.import_module(module), function)(*arguments))
@@ -120,13 +206,10 @@ def _die_with_parent() -> None:
 def _status_of(error: Exception) -> Status:
     if isinstance(error, DivergedError):
         return Status.diverged
-    text = str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        return Status.oom
-    return Status.failed
+    return Status.oom if is_out_of_memory(error) else Status.failed
 
 
 def one_line(error: BaseException) -> str:
     """The message of an error without line breaks; foreign exceptions with their type in front."""
-    text = " ".join(str(error).split())
+    text = untrusted.one_line(" ".join(str(error).split()))
     return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}"

@@ -95,7 +95,7 @@ def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Su
         backbone,
         jobs[0].dataset,
         cfg.train,
-        team=Team(runtime),
+        team=Team(runtime, jobs[0].micro_batch),
         precision=cfg.precision,
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
         frozen={phase.plan.num_frozen_blocks for phase in phases_of(backbone, jobs[0].depth, cfg.train)},
@@ -143,7 +143,7 @@ def _columns(one: _Done, supplied: Supply, stop_epochs: int | None, unscored: di
     quality_columns, undefined = _quality(fitted, dataset)
     return (
         _ending(task, fitted, stop_epochs)
-        | _training(task, fitted)
+        | _training(job, task, fitted)
         | quality_columns
         | {"details": _details(job, task.backbone, fitted, undefined | unscored)}
     )
@@ -209,9 +209,10 @@ def _quality(fitted: Fitted, dataset: Dataset) -> tuple[Columns, dict[str, str]]
     return columns, {f"val_{name}": reason for name, reason in undefined.items()}
 
 
-def _training(task: Task, fitted: Fitted) -> Columns:
+def _training(job: JobSpec, task: Task, fitted: Fitted) -> Columns:
     return {
         "batch_norm": "fixed" if fixes_batch_norm(task) else "batch",
+        "micro_batch": min(job.micro_batch or task.cfg.batch_size, task.cfg.batch_size),
         "train_precision": fitted.network.train_precision.value,
         "boundary": fitted.plan.boundary,
         "num_frozen_blocks": fitted.plan.num_frozen_blocks,
@@ -251,6 +252,7 @@ def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[s
         curve=list(fitted.curve),
         profile=asdict(job.dataset.profile),
         machine=provenance.machine(),
+        libraries=provenance.libraries(),
         protocol=job.protocol,
         recipe=job.recipe,
         transforms={"train": describe(train_transform(preprocess, augment)), "eval": describe(eval_transform(preprocess))},

@@ -5,7 +5,7 @@ Torch-free and picklable: the sweep holds these, and they travel into the jobs' 
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from harness.config import Augment, Device, Precision, SweepConfig
 from harness.data.dataset import Dataset
 from harness.study.row import ROW_SCHEMA
 from harness.transfer.depth import FreezeDepth
+
+MIN_MICRO_BATCH = 4
+"""Below, memory is not what keeps a job from running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,17 @@ class JobSpec:
     protocol: dict[str, Any]
     command: tuple[str, ...]
     """Overrides that composed this job."""
+    asked_at: str
+    """When the sweep began: UTC, ISO 8601."""
     passing: tuple[FreezeDepth, ...] = ()
     """Freeze depths at which other jobs of the sweep use the same trunk; a pass keeps rows for them on its way."""
+    micro_batch: int | None = None
+    """Images that are computed at once at most, as memory did not allow for more; None: as many as is quickest."""
+
+    def with_less_memory(self) -> "JobSpec | None":
+        """The same job with half as many images at once; None when that would be fewer than `MIN_MICRO_BATCH`."""
+        smaller = (self.micro_batch or self.config.train.batch_size) // 2
+        return replace(self, micro_batch=smaller) if smaller >= MIN_MICRO_BATCH else None
 
     @property
     def protocol_hash(self) -> str:
@@ -75,7 +87,7 @@ class JobSpec:
     @property
     def alone(self) -> list[str]:
         """Overrides that run this job again, and no other: without those of a search that it was found by."""
-        return [part for part in self.command if not part.startswith(("search=", "budget."))]
+        return [part for part in self.command if not part.startswith(("search=", "budget.", "retry="))]
 
     @property
     def trunk(self) -> str:

@@ -15,6 +15,7 @@ from harness.config import SweepConfig
 from harness.data.dataset import Dataset
 from harness.data.load import load_dataset
 from harness.errors import HarnessError
+from harness.identity import now
 from harness.jobspec import JobSpec
 from harness.measure.quality import primary_metric
 from harness.runtime import Runtime, resolve_runtime
@@ -60,6 +61,7 @@ def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
         precision=runtime.precision,
         protocol=_protocol(cfg, dataset),
         command=tuple(command),
+        asked_at=now(),
     )
 
 

@@ -2,13 +2,12 @@
 
 import os
 import platform
-import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness import __version__
+from harness import __version__, working_tree
 
 _GIB = 2**30
 
@@ -19,20 +18,16 @@ def versions() -> dict[str, str]:
 
 
 @cache
+def libraries() -> dict[str, str]:
+    """Versions of what else decides the numbers."""
+    found = {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "pillow", "torchvision", "safetensors")}
+    return {"python": platform.python_version(), **found}
+
+
+@cache
 def git_commit() -> str | None:
     """Short commit of the working directory, with `+` when files differ from it; None outside a repository."""
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    if not commit:
-        return None
-    return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)  # noqa: S603, S607
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    return working_tree.commit()
 
 
 def machine() -> dict[str, Any]:

@@ -6,8 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness import cli
 from harness.config import ReportConfig
-from harness.errors import TableError
-from harness.study.store import Study
+from harness.study.store import find_study
 
 
 def main() -> None:
@@ -39,26 +38,10 @@ def run(cfg: ReportConfig) -> int:
     from harness.reporting.build import build_report
     from harness.reporting.terminal import print_summary
 
-    study = _study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
     ranking = build_report(study, cfg.rank)
     print_summary(ranking, study.report_dir / "index.html")
     return 0
-
-
-def _study(results_dir: Path, name: str | None) -> Study:
-    """The named study, or the one with the newest row. Names come from the folder, so none can lead out of it."""
-    studies = {path.name: Study(path) for path in sorted(results_dir.glob("[!.]*")) if (path / "rows").is_dir()}
-    if not studies:
-        raise TableError(f"{results_dir}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
-    if name is None:
-        return max(studies.values(), key=_newest_row)
-    if name not in studies:
-        raise TableError(f"study={name}: not in {results_dir}; there are {', '.join(studies)}.")
-    return studies[name]
-
-
-def _newest_row(study: Study) -> str:
-    return max((row.started_at for row in study.rows()), default="")
 
 
 if __name__ == "__main__":

@@ -8,24 +8,31 @@ import importlib
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
+from rich.text import Text
 
-from harness.cli import BAD_JOBS
-from harness.config import SweepConfig
+from harness.claims import claimed
+from harness.cli import BAD_JOBS, NEXT
+from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError
 from harness.identity import failed_row
-from harness.isolate import Outcome, run_isolated
+from harness.isolate import Limits, Outcome, machine_memory_mib, run_isolated
 from harness.jobspec import JobSpec
 from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Row, Status
-from harness.study.store import Study
+from harness.study.store import Study, require_writable
+from harness.untrusted import one_line
 
 Overrides = list[str]
+
+MEMORY_FRAC = 0.95
+"""Of the machine's memory, what one job may hold unless `job.memory_gib` says otherwise."""
 
 
 def run_composed(cfg: DictConfig) -> str:
@@ -36,30 +43,50 @@ def run_composed(cfg: DictConfig) -> str:
     """
     overrides = list(HydraConfig.get().overrides.task)
     job = _prepared.get(tuple(overrides)) or prepare_jobs([(to_config(cfg), overrides)])[0]
-    study = Study(job.config.study_dir)
-    if not study.is_done(job.job_id):
-        together = {other.job_id: other for other in (job, *_prepared.values()) if other.group == job.group}
-        run_group([other for other in together.values() if not study.is_done(other.job_id)])
+    together = {other.job_id: other for other in (job, *_prepared.values()) if other.group == job.group}
+    run_group(list(together.values()), is_wanted)
     return job.job_id
 
 
-def run_group(jobs: Sequence[JobSpec], *, stop_epochs: int | None = None, timeout_s: float | None = None) -> None:
-    """Run jobs of one group in one process and write their rows.
+def is_wanted(job: JobSpec) -> bool:
+    """Whether a sweep has to run a job: no row says what came of it, or one does that is to be tried again."""
+    study = Study(job.config.study_dir)
+    row = study.read_row(job.job_id)
+    if row is None or row.status == Status.pruned:
+        return True
+    if row.status == Status.ok:
+        return not study.is_done(job.job_id)
+    # What failed since the sweep began has had its second try.
+    return job.config.retry is Retry.failed and row.started_at < job.asked_at
 
-    When that does not end well, each runs in a process of its own, so that the good ones are not lost.
+
+def run_group(
+    jobs: Sequence[JobSpec], is_needed: Callable[[JobSpec], bool], *, stop_epochs: int | None = None, timeout_s: float | None = None
+) -> None:
+    """Run jobs of one group in one process and write their rows, unless another sweep does so meanwhile.
 
     Args:
         jobs: with equal `group`s.
+        is_needed: asked of each once nobody else may run it.
         stop_epochs: pause after so many epochs, for a staged search; None: train to the end.
-        timeout_s: time for each job; None: what `job_timeout_min` allows.
+        timeout_s: time for each job, if that is less than what `job.timeout_minutes` allows.
     """
+    with claimed(jobs[0].config.study_dir, jobs[0].group):
+        if needed := [job for job in jobs if is_needed(job)]:
+            _run(needed, stop_epochs, timeout_s)
+
+
+def _run(jobs: Sequence[JobSpec], stop_epochs: int | None, timeout_s: float | None) -> None:
+    """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
     first = jobs[0]
-    limits_s = [limit for limit in (timeout_s, _timeout_s(first.config)) if limit is not None]
-    total_s = min(limits_s) * len(jobs) if limits_s else None
-    outcome = run_isolated("harness.job:run_jobs", jobs, _known(first, stop_epochs), stop_epochs, timeout_s=total_s)
+    limits = _limits(first.config, timeout_s, len(jobs))
+    outcome = run_isolated("harness.job:run_jobs", jobs, _known(first, stop_epochs), stop_epochs, limits=limits)
     if outcome.status is not Status.ok and len(jobs) > 1:
         for job in jobs:
-            run_group([job], stop_epochs=stop_epochs, timeout_s=timeout_s)
+            _run([job], stop_epochs, timeout_s)
+        return
+    if outcome.status is Status.oom and (smaller := first.with_less_memory()) is not None:
+        _run([smaller], stop_epochs, timeout_s)
         return
     rows = outcome.value or [failed_row(first, outcome.status, outcome.error or "no reason given")]
     for row in rows:
@@ -67,8 +94,14 @@ def run_group(jobs: Sequence[JobSpec], *, stop_epochs: int | None = None, timeou
     _remember(first, rows[0])
 
 
-def _timeout_s(cfg: SweepConfig) -> float | None:
-    return None if cfg.job_timeout_min is None else cfg.job_timeout_min * 60
+def _limits(cfg: SweepConfig, timeout_s: float | None, num_jobs: int) -> Limits:
+    allowed_s = [seconds for seconds in (timeout_s, _seconds(cfg.job.timeout_minutes)) if seconds is not None]
+    memory_mib = MEMORY_FRAC * machine_memory_mib() if cfg.job.memory_gib is None else cfg.job.memory_gib * 1024
+    return Limits(min(allowed_s) * num_jobs if allowed_s else None, _seconds(cfg.job.stall_minutes), memory_mib)
+
+
+def _seconds(minutes: float | None) -> float | None:
+    return None if minutes is None else minutes * 60
 
 
 def _known(job: JobSpec, stop_epochs: int | None) -> dict[str, Any]:
@@ -132,7 +165,7 @@ def prepare_jobs(wanted: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpe
     """
     jobs, problems = _value(run_isolated("harness.prepare:prepare_all", wanted))
     if problems:
-        raise ConfigError("\nerror: ".join(problems))
+        raise ConfigError(NEXT.join(map(one_line, problems)))
     _prepared.update({tuple(job.command): job for job in jobs})
     return list(jobs)
 
@@ -152,18 +185,19 @@ class Progress:
     started: float = field(default_factory=time.perf_counter)
     num_run: int = 0
 
-    def announce(self, num_done: int) -> None:
+    def announce(self, num_done: int, num_failed: int = 0) -> None:
         """Say what is about to happen."""
         for job in _one_per_study(self.jobs):
             data = job.dataset
             sizes = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images, {data.num_classes} classes"
-            self.console.print(f"{data.name}: {sizes}; study {job.config.study_dir}", markup=False)
+            self.say(f"{data.name}: {sizes}; study {job.config.study_dir}")
         first = self.jobs[0]
-        self.console.print(f"{len(self.jobs)} jobs, {num_done} already done, on {first.device.value} in {first.precision.value}")
+        failed = f", {num_failed} failed before (retry=failed tries them again)" if num_failed else ""
+        self.say(f"{len(self.jobs)} jobs, {num_done} already done{failed}, on {first.device.value} in {first.precision.value}")
 
-    def say(self, text: str) -> None:
-        """One line."""
-        self.console.print(text, markup=False)
+    def say(self, text: str, style: str = "") -> None:
+        """One line, letter by letter: names may hold anything."""
+        self.console.print(Text(one_line(text), style=style))
 
     def finished(self, row: Row, num_left: int | None = None) -> None:
         """Say how one job ended: its score or its error, and, when it is known how many are left, how long they may take."""
@@ -171,9 +205,16 @@ class Progress:
         position = "" if num_left is None else f"[{len(self.jobs) - num_left}/{len(self.jobs)}] "
         elapsed_s = time.perf_counter() - self.started
         left = f" · about {duration(elapsed_s / self.num_run * num_left)} left" if num_left else ""
-        style = None if row.status in (Status.ok, Status.pruned) else "red"
-        self.console.print(
-            f"{position}{row.backbone} freeze={row.freeze} seed={row.seed}: {_outcome(row)}{left}", markup=False, style=style
+        style = "" if row.status in (Status.ok, Status.pruned) else "red"
+        self.say(f"{position}{row.backbone} freeze={row.freeze} seed={row.seed}: {_outcome(row)}{left}", style)
+
+    def interrupted(self) -> None:
+        """Say what is there and how to go on."""
+        done = sum(Study(job.config.study_dir).read_row(job.job_id) is not None for job in self.jobs)
+        studies = " ".join(f"study={job.config.study}" for job in _one_per_study(self.jobs)[:1])
+        self.say(
+            f"interrupted: {done} of {len(self.jobs)} jobs have a row; run the same command again to go on, or see what is there: "
+            f"python -m harness.report {studies}",
         )
 
 
@@ -199,6 +240,13 @@ def begin(configs: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
     threading.Thread(target=importlib.import_module, args=("harness.reporting.build",)).start()
     return prepare_jobs(configs)
+
+
+def require_folders(jobs: Sequence[JobSpec]) -> None:
+    """See that rows and features can be written, before the first job runs. Raises StoreError."""
+    for cfg in {(job.config.study_dir, job.config.cache_dir): job.config for job in jobs}.values():
+        require_writable(cfg.study_dir)
+        require_writable(Path(cfg.cache_dir).expanduser())
 
 
 def finish(jobs: Sequence[JobSpec]) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from harness.config import Device, Precision
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError
 
 MAX_WORKERS = 8
 """Processes that decode; more are rarely needed to keep one device busy."""
@@ -62,7 +62,7 @@ class Runtime:
             seed: decides the random changes of samples that have some.
         """
         workers = min(MAX_WORKERS, max(1, (os.cpu_count() or 2) - 1))
-        return DataLoader(
+        return _Loader(
             samples,
             batch_size=batch_size,
             sampler=order,
@@ -79,6 +79,17 @@ class Runtime:
             torch.cuda.synchronize()
         elif self.device is Device.mps:
             torch.mps.synchronize()
+
+
+class _Loader(DataLoader[Any]):
+    """A `DataLoader` that passes on what a user can act on as it was raised, without the worker's traceback wrapped around it."""
+
+    def __iter__(self) -> Any:
+        try:
+            yield from super().__iter__()
+        except HarnessError as error:
+            kind = type(error)
+            raise kind(str(error).rstrip().rpartition("\n")[2].removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")) from error
 
 
 def resolve_runtime(device: Device, precision: Precision) -> Runtime:

@@ -25,9 +25,11 @@ PIECE = {Device.cpu: 8, Device.cuda: 128, Device.mps: 32}
 class Team:
     """Threads that compute pieces; one per core on a processor."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, micro_batch: int | None = None) -> None:
+        """Pieces have at most `micro_batch` images, as does what a training step computes at once; None: what is quickest."""
         self.runtime = runtime
-        self.piece = PIECE[runtime.device]
+        self.micro_batch = micro_batch
+        self.piece = min(PIECE[runtime.device], micro_batch or PIECE[runtime.device])
         self.num_threads = torch.get_num_threads() if runtime.device is Device.cpu else 1
         self.starved_s = 0.0
         """Seconds in which a thread had nothing to do because the next piece was not there."""

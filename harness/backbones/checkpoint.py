@@ -4,14 +4,16 @@ Between `weights` (which file) and the trunk that it fills; what makes a file fi
 """
 
 import pickle
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from harness.backbones.integrity import is_safetensors, why_no_checkpoint
 from harness.backbones.quiet import quiet
-from harness.errors import BackboneError
+from harness.backbones.reasons import one_line
+from harness.errors import BackboneError, is_out_of_memory
 
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts put the parameters, the averaged ones first, as timm prefers them."""
@@ -23,14 +25,14 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         BackboneError: the file is damaged, would run code when read, or holds something else.
     """
-    content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
+    content = _read(path)
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
     if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise BackboneError(f"weights={path}: holds no named tensors; give a safetensors file or a saved state_dict.")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return {str(name).removeprefix("module."): tensor.detach() for name, tensor in content.items()}
 
 
 def rename_by_position(state: Mapping[str, Tensor], like: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -44,7 +46,7 @@ def rename_by_position(state: Mapping[str, Tensor], like: Mapping[str, Tensor], 
     for (given, tensor), (name, wanted) in zip(state.items(), like.items(), strict=True):
         if tensor.shape != wanted.shape:
             raise BackboneError(
-                f"weights={path}: {given} has shape {_size(tensor)} where {name} has {_size(wanted)}; the file does not fit."
+                f"weights={path}: {one_line(given)} has shape {_size(tensor)} where {name} has {_size(wanted)}; the file does not fit."
             )
     return dict(zip(like, state.values(), strict=True))
 
@@ -57,24 +59,56 @@ def require_fit(path: Path, *, missing: Collection[str], unexpected: Collection[
     """
     # A counter of training batches; it has no influence once the statistics themselves are there.
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    faults = {"lacks": missing, "has another shape for": list(mismatched), "holds unknown": list(unexpected)}
+    faults = {"lacks": missing, "has another shape or type for": list(mismatched), "holds unknown": list(unexpected)}
     for fault, names in faults.items():
         if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise BackboneError(
-                f"weights={path}: does not fit the backbone: {fault} {', '.join(names[:3])}{more}; "
+                f"weights={path}: does not fit the backbone: {fault} {_shown(names)}; "
                 f"give the file of this very architecture, or weights=pretrained."
             )
 
 
+def fits(tensor: Tensor, place: Tensor) -> bool:
+    """Whether a tensor of a file can fill a place in the network as it is; torch would turn whole or complex numbers into real ones."""
+    is_real = tensor.is_floating_point() or not place.is_floating_point()
+    return tensor.shape == place.shape and is_real and tensor.layout == place.layout
+
+
+def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights with NaN or infinity among them: whatever they touch is lost, and training would only say that it diverged.
+
+    Raises:
+        BackboneError: names up to three of the tensors at fault.
+    """
+    names = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
+    if names:
+        raise BackboneError(f"weights={path}: NaN or infinity in {_shown(names)}; give another file, or weights=pretrained.")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all of it is. A sum is ten times quicker; one that is finite has nothing else in it, and one that is not may only be large."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(one_line, names[:3])) + more
+
+
+def _read(path: Path) -> Any:
+    try:
+        fault = why_no_checkpoint(path)
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise BackboneError(f"weights={path}: cannot be read ({error.strerror}); give the path of a checkpoint.") from error
+    if fault is not None:
+        raise BackboneError(f"weights={path}: no checkpoint: {fault}; give a safetensors file or a saved state_dict.")
+    return _read_safetensors(path) if is_safetensors(start) else _read_pickle(path)
+
+
 def _size(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "scalar"
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Told by content, since hub caches and users rename files: eight bytes of header length, then JSON."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -84,7 +118,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise BackboneError(f"weights={path}: damaged safetensors file ({_first_line(error)}); fetch it again.") from error
+        raise BackboneError(f"weights={path}: damaged safetensors file ({one_line(str(error))}); fetch it again.") from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -98,8 +132,7 @@ def _read_pickle(path: Path) -> Any:
             f"weights={path}: refused: it is damaged, or reading it takes more than tensors (code could run); save the state_dict() alone."
         ) from error
     except Exception as error:
-        raise BackboneError(f"weights={path}: not a checkpoint, or a damaged one ({_first_line(error)}); fetch it again.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        if is_out_of_memory(error):
+            raise
+        words = one_line(str(error)) or type(error).__name__
+        raise BackboneError(f"weights={path}: not a checkpoint, or a damaged one ({words}); fetch it again.") from error

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from harness.backbones.backbone import BackboneSpec, Preprocess, Weights, WeightsSource
 from harness.backbones.blocks import Matcher, matcher_of
 from harness.backbones.catalog import timm_config
-from harness.backbones.checkpoint import read_state_dict, rename_by_position, require_fit
+from harness.backbones.checkpoint import fits, read_state_dict, rename_by_position, require_fit
 from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
 from harness.errors import BackboneError
@@ -109,7 +109,7 @@ def _recorded_loading() -> Iterator[_Loading]:
     def record(model: nn.Module, state: dict[str, Tensor], strict: bool = True, assign: bool = False) -> Any:  # noqa: ARG001 (the signature is torch's)
         own = model.state_dict()
         loading.happened = True
-        loading.mismatched = [name for name, tensor in state.items() if name in own and own[name].shape != tensor.shape]
+        loading.mismatched = [name for name, tensor in state.items() if name in own and not fits(tensor, own[name])]
         fitting = type(state)((name, tensor) for name, tensor in state.items() if name not in loading.mismatched)
         result = load(model, fitting, strict=False, assign=assign)
         loading.missing = [name for name in result.missing_keys if name not in loading.mismatched]

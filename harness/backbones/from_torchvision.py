@@ -14,7 +14,7 @@ from torchvision.models import get_model
 from harness.backbones.backbone import BackboneSpec, Preprocess, Weights
 from harness.backbones.blocks import matcher_of
 from harness.backbones.catalog import torchvision_weights
-from harness.backbones.checkpoint import read_state_dict, require_fit
+from harness.backbones.checkpoint import fits, read_state_dict, require_fit
 from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
 
@@ -62,7 +62,7 @@ def _fill(network: nn.Module, whole: nn.Module, weights: Weights) -> dict[str, T
     """Fill the network from the file; returns all that the file holds."""
     assert weights.path is not None
     state, own, classifier = read_state_dict(weights.path), network.state_dict(), whole.state_dict()
-    mismatched = [name for name, tensor in own.items() if name in state and state[name].shape != tensor.shape]
+    mismatched = [name for name, tensor in own.items() if name in state and not fits(state[name], tensor)]
     require_fit(
         weights.path,
         missing=[name for name in own if name not in state],

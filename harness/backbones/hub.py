@@ -1,30 +1,26 @@
-"""Where weights are published, their local caches, and downloads that neither hang nor leave a broken file behind.
+"""Where weights are published, their local caches, and whether the server that has them answers.
 
 timm's weights live in model repositories on the Hugging Face hub, torchvision's (and a few of timm's) at plain URLs.
-Only `weights` uses this module.
+Only `weights` uses this module; `fetch` gets what an order of its asks for.
 """
 
-import hashlib
 import os
-import tempfile
+import queue
 import threading
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from harness.backbones.backbone import BackboneSpec
 from harness.backbones.catalog import timm_config, torchvision_weights
-from harness.backbones.quiet import quiet
-from harness.errors import BackboneError
+from harness.backbones.download import Order
+from harness.backbones.reasons import root_words, status_of, through_proxy
 
-PROBE_TIMEOUT_S = 3.0
-"""A hub that has not answered by then counts as unreachable."""
-_DOWNLOAD_TIMEOUT_S = 20.0
-"""Longest silence within a download from a plain URL."""
+_PROBE_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,12 @@ class Published:
         """What a person would open to see it."""
         return f"{hub_endpoint()}/{self.repo}" if self.repo else str(self.url)
 
+    @property
+    def order(self) -> Order:
+        """What to fetch."""
+        place = hub_endpoint() if self.repo else str(self.url)
+        return Order(place, self.repo, self.revision, self.filenames, str(self.cache_dir.expanduser().absolute()))
+
 
 def published(spec: BackboneSpec) -> Published | None:
     """Where the weights of `spec` are published; None for an architecture without any."""
@@ -77,9 +79,10 @@ def cached_file(source: Published) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     for filename in source.filenames:
-        found = try_to_load_from_cache(source.repo, filename, revision=source.revision)
-        if isinstance(found, str):
-            return Path(found)
+        with suppress(ValueError):  # a reference that is not text: not what a download leaves
+            found = try_to_load_from_cache(source.repo, filename, cache_dir=source.cache_dir, revision=source.revision)
+            if isinstance(found, str):
+                return Path(found)
     return None
 
 
@@ -87,8 +90,10 @@ def why_unreachable(source: Published) -> str | None:
     """A few words on why no download is possible now; None when the server answers. Probes each server once per process."""
     if is_offline():
         return "HF_HUB_OFFLINE is set"
-    reachable = hub_is_reachable() if source.repo else _url_answers(f"https://{urlsplit(source.url or '').netloc}/")
-    return None if reachable else f"no answer within {PROBE_TIMEOUT_S:g} s"
+    if source.repo:
+        return why_silent(hub_endpoint(), is_hub=True)
+    parts = urlsplit(source.url or "")
+    return why_silent(f"{parts.scheme}://{parts.netloc}/", is_hub=False)
 
 
 def is_offline() -> bool:
@@ -106,99 +111,49 @@ def hub_endpoint() -> str:
 
 
 @cache
-def hub_is_reachable() -> bool:
-    """Whether the hub answers anything at all within `PROBE_TIMEOUT_S`. Asked once per process, with the hub client's own settings."""
-    from huggingface_hub import get_session
+def why_silent(server: str, *, is_hub: bool) -> str | None:
+    """A few words on why a server answers nothing at all; None when it does, even if only to refuse. Asked once per process.
 
-    session = get_session()
-    return _answers(lambda: session.head(hub_endpoint(), timeout=PROBE_TIMEOUT_S))
+    The limit is hard: looking up a name and headers that trickle in obey no timeout, so a thread may be left behind.
 
+    Args:
+        server: its address.
+        is_hub: ask with the hub client and the user's settings for it.
+    """
+    limit_s = _probe_timeout_s()
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
-@cache
-def _url_answers(url: str) -> bool:
     def ask() -> None:
         try:
-            urlopen(Request(url, method="HEAD"), timeout=PROBE_TIMEOUT_S).close()  # noqa: S310 (https by construction)
-        except URLError as error:
-            if not hasattr(error, "code"):  # an HTTP status, even a refusal, is an answer
-                raise
+            (_ask_hub if is_hub else _ask_url)(server, limit_s + 1)
+            answers.put(None)
+        except Exception as error:  # noqa: BLE001  whatever the client raises, the server did not answer, unless with a status
+            answers.put(None if status_of(error) else f"{root_words(error)}{through_proxy(server)}")
 
-    return _answers(ask)
-
-
-def _answers(ask: Callable[[], object]) -> bool:
-    """Run `ask` with a hard limit: name look-ups and slow trickles obey no socket timeout, so a thread is left behind."""
-    answered = threading.Event()
-
-    def attempt() -> None:
-        try:
-            ask()
-        except Exception:  # noqa: BLE001 (whatever the client raises, the hub did not answer)
-            return
-        answered.set()
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(PROBE_TIMEOUT_S)
-    return answered.is_set()
-
-
-def download(source: Published) -> Path:
-    """Fetch the weights into the local cache and return the file there.
-
-    Raises:
-        BackboneError: the server has no such file, or the transfer broke off; nothing partial is kept.
-    """
-    return _download_from_hub(source, source.repo) if source.repo else _download_url(source, str(source.url))
-
-
-def _download_from_hub(source: Published, repo: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    # The client's transport errors are OSErrors in some of its versions only; its HTTP error inherits from their base in all.
-    transport_errors: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
-    for filename in source.filenames:
-        try:
-            with quiet():
-                return Path(hf_hub_download(repo, filename, revision=source.revision))
-        except EntryNotFoundError:
-            continue
-        except transport_errors as error:
-            raise _broken(source, error) from error
-    raise BackboneError(f"weights=pretrained: {source.address} holds none of {', '.join(source.filenames)}; give weights=PATH.")
-
-
-def _download_url(source: Published, url: str) -> Path:
-    target = source.cache_dir / source.filenames[0]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        with os.fdopen(descriptor, "wb") as file, urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as response:  # noqa: S310 (from a catalogue)
-            while chunk := response.read(1 << 20):
-                file.write(chunk)
-                digest.update(chunk)
-        _require_hash(digest.hexdigest(), target.name)
-        Path(temporary).replace(target)
-    except (OSError, ValueError) as error:
-        raise _broken(source, error) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return target
+        return answers.get(timeout=limit_s)
+    except queue.Empty:
+        return f"no answer within {limit_s:g} s{through_proxy(server)}"
 
 
-def _require_hash(sha256: str, filename: str) -> None:
-    """Published file names carry the start of their hash: alexnet-owt-7be5be79.pth."""
-    expected = Path(filename).stem.rpartition("-")[2]
-    if len(expected) >= 8 and set(expected) <= set("0123456789abcdef") and not sha256.startswith(expected):
-        raise ValueError(f"content hash {sha256[:8]} is not {expected}")
+def _probe_timeout_s() -> float:
+    """Three seconds, or what the user allows the hub for the answer to a small question."""
+    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or _PROBE_TIMEOUT_S)
+
+
+def _ask_hub(endpoint: str, timeout_s: float) -> None:
+    from huggingface_hub import get_session
+
+    get_session().head(endpoint, timeout=timeout_s)
+
+
+def _ask_url(url: str, timeout_s: float) -> None:
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=timeout_s).close()  # noqa: S310 (from a catalogue)
+    except HTTPError as refusal:
+        refusal.close()
 
 
 def _url_filename(url: str) -> str:
     return Path(urlsplit(url).path).name
-
-
-def _broken(source: Published, error: Exception) -> BackboneError:
-    words = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-    return BackboneError(f"weights=pretrained: download from {source.address} failed ({words}); try again, or give weights=PATH.")

@@ -3,16 +3,18 @@
 Last step of this package; `load_backbone` is the `BackboneLoader` that jobs use.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.backbone import Backbone, BackboneSpec, Weights
+from harness.backbones.backbone import Backbone, BackboneSpec, SourceHead, Weights
 from harness.backbones.blocks import find_blocks
+from harness.backbones.checkpoint import require_finite
 from harness.backbones.from_timm import build_timm
 from harness.backbones.from_torchvision import build_torchvision
 from harness.backbones.quiet import quiet
 from harness.config import Features
-from harness.errors import BackboneError
+from harness.errors import BackboneError, is_out_of_memory
 
 _BUILDERS = {"timm": build_timm, "torchvision": build_torchvision}
 
@@ -34,7 +36,7 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         The trunk in eval mode, float32, on the CPU.
 
     Raises:
-        BackboneError: the weights do not fit, or the architecture cannot take this image size.
+        BackboneError: the weights do not fit or are not all finite, or the architecture cannot take this image size.
     """
     size = f"{image_size} pixels" if image_size else "its own image size"
     with quiet(), torch.random.fork_rng(devices=[]):
@@ -43,11 +45,15 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
             built = _BUILDERS[spec.library](spec, weights, image_size=image_size, features=features)
             num_features = _num_features(built.network, built.preprocess.image_size)
         except _MISFITS as error:
+            if is_out_of_memory(error):
+                raise
             words = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             raise BackboneError(
                 f"backbone={spec.requested}: {spec.model} does not work at {size} with weights {weights.tag} ({words}); "
                 f"give another data.image_size, or null, or other weights."
             ) from error
+    if weights.path is not None:
+        require_finite(weights.path, {**built.network.state_dict(), **_classifier(built.source_head)})
     return Backbone(
         spec=spec,
         weights=weights,
@@ -57,6 +63,10 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         preprocess=built.preprocess,
         source_head=built.source_head if built.source_head and built.source_head.weight_SD.shape[1] == num_features else None,
     )
+
+
+def _classifier(head: SourceHead | None) -> dict[str, Tensor]:
+    return {} if head is None else {"its classifier": torch.from_numpy(np.concatenate([head.weight_SD.ravel(), head.bias_S]))}
 
 
 @torch.no_grad()

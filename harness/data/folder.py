@@ -1,6 +1,8 @@
-"""Listing a folder of images: `root/class/` or `root/{train,val,test}/class/`. No file is opened here."""
+"""Listing a folder of images: `root/class/` or `root/{train,val,test}/class/`. No file is opened here, and nothing but names is believed."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 from harness.data.images import SUFFIXES
 from harness.data.listing import POOL, FileCandidate, Group, Listing
 from harness.errors import DataError
+from harness.untrusted import one_line
 
 _SPLIT_OF_FOLDER = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _LAYOUTS = "ROOT/CLASS/*.jpg, or ROOT/train/CLASS/*.jpg with ROOT/val and ROOT/test beside it"
@@ -28,14 +31,13 @@ class _Classes:
 def list_folder(root: Path) -> Listing:
     """Every image below `root` by its file name.
 
-    Hidden files and folders are passed over; files without an image suffix are counted; symbolic links are followed, each folder once.
+    Hidden files and folders are passed over; files without an image suffix are counted; symbolic links are followed, but none upwards
+    and each folder once.
 
     Raises:
-        DataError: no such folder, no class folders, no images, or a layout that can be read in two ways.
+        DataError: no such folder, no class folders, no images, a folder that cannot be listed, or a layout that can be read in two ways.
     """
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"data.root={_text(root)}: {what}; give a folder laid out as {_LAYOUTS}.")
+    _require_folder(root)
     tops = _split_folders(root)
     found = {name: _classes(top) for name, top in tops.items()}
     for name, classes in found.items():
@@ -44,7 +46,19 @@ def list_folder(root: Path) -> Listing:
     names = sorted(found["train" if "train" in found else POOL].files)
     _require_known_classes(found, names)
     groups = {name: _group(classes.files, names, root) for name, classes in found.items()}
-    return Listing(tuple(_text(name) for name in names), groups, root, _notes(root, tops, found))
+    return Listing(tuple(_name(name) for name in names), groups, root, _notes(root, tops, found))
+
+
+def _require_folder(root: Path) -> None:
+    try:
+        if stat.S_ISDIR(root.stat().st_mode):
+            return
+        what = "is a file"
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no name can hold a NUL
+        what = "does not exist"
+    except OSError as error:
+        what = f"cannot be opened ({error.strerror})"
+    raise DataError(f"data.root={_text(root)}: {what}; give a folder laid out as {_LAYOUTS}.")
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -63,9 +77,11 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def _classes(top: Path) -> _Classes:
     files: dict[str, list[Path]] = {}
-    num_ignored = sum(entry.is_file() for entry in _visible(top))
+    folders, beside = _listed(top)
+    _require_targets(beside)
+    num_ignored = len(beside)
     without_images = []
-    for folder in _folders(top):
+    for folder in folders:
         below = list(_walk(folder))
         images = [path for path in below if path.suffix.lower() in SUFFIXES]
         num_ignored += len(below) - len(images)
@@ -76,32 +92,91 @@ def _classes(top: Path) -> _Classes:
     return _Classes(files, num_ignored, without_images)
 
 
+def _require_targets(beside: Iterable[Path]) -> None:
+    """A class on a disk that is not mounted must not be left out of the task without a word."""
+    for path in beside:
+        if path.is_symlink() and not _leads_somewhere(path):
+            raise DataError(
+                f"{_text(path)}: is a link that leads nowhere and may stand for a class; restore its target, or remove the link."
+            )
+
+
+def _leads_somewhere(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError:
+        return False
+    return True
+
+
 def _walk(folder: Path) -> Iterator[Path]:
-    """Visible files below `folder`, recursively. A folder that a link leads back to is not entered again, so loops end."""
-    seen = set()
-    for here, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(here)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-        if real not in seen:
-            yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
-        seen.add(real)
+    """Visible files below `folder`.
+
+    Wherever links lead, no folder is entered twice and none above this one: loops end, and no class swallows the others.
+    """
+    above = [Path(os.path.realpath(start)) for start in (folder.parent, folder)]
+    seen = {_identity(path) for path in (above[0], *above[0].parents, *above[1].parents)}
+    todo = [folder]
+    while todo:
+        here = todo.pop()
+        identity = _identity(here)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        folders, files = _listed(here)
+        yield from files
+        todo.extend(reversed(folders))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        status = folder.stat()
+    except OSError as error:
+        _refuse(error)
+    return status.st_dev, status.st_ino
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Visible folders, with links to some, and everything else that is visible, each in the order of its names."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        _refuse(error)
+    folders = [folder / name for name, is_folder in visible if is_folder]
+    return folders, [folder / name for name, is_folder in visible if not is_folder]
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself leads nowhere, like one to what is gone
+            return False
+        raise
+
+
+def _folders(folder: Path) -> list[Path]:
+    return _listed(folder)[0]
 
 
 def _refuse(error: OSError) -> NoReturn:
-    raise DataError(f"{_text(error.filename)}: cannot be listed ({error.strerror}); check its permissions.") from error
+    step = "check its permissions" if isinstance(error, PermissionError) else "mend it, or move it out of data.root"
+    raise DataError(f"{_text(error.filename or 'a folder')}: cannot be listed ({error.strerror}); {step}.") from error
 
 
 def _require_known_classes(found: Mapping[str, _Classes], names: list[str]) -> None:
     for split, classes in found.items():
         for extra in sorted(classes.files.keys() - set(names)):
             raise DataError(
-                f"class {_text(extra)!r}: has images in {split} and none in train; add a train folder of that name, or remove it from {split}."
+                f"class {_quoted(extra)}: has images in {split} and none in train; "
+                f"add a train folder of that name, or remove it from {split}."
             )
 
 
 def _group(files: Mapping[str, list[Path]], names: list[str], root: Path) -> Group:
     listed = [(path, label) for label, name in enumerate(names) for path in files.get(name, [])]
-    candidates = [FileCandidate(_text(path.relative_to(root).as_posix()), path) for path, _ in listed]
+    candidates = [FileCandidate(_name(path.relative_to(root).as_posix()), path) for path, _ in listed]
     return Group(candidates, np.array([label for _, label in listed], dtype=np.int64))
 
 
@@ -118,20 +193,22 @@ def _notes(root: Path, tops: Mapping[str, Path], found: Mapping[str, _Classes]) 
 
 
 def _names(paths: Iterable[Path]) -> str:
-    return ", ".join(repr(_text(path.name if path.is_absolute() else path)) for path in paths)
+    return ", ".join(_quoted(path.name if path.is_absolute() else path) for path in paths)
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in _visible(folder) if path.is_dir())
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError as error:
-        return _refuse(error)
+def _quoted(path: Path | str) -> str:
+    return f"'{_text(path)}'"
 
 
 def _text(path: Path | str) -> str:
-    """A name that can be printed and encoded, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A name for messages: on one line, without control characters, its bytes that are not UTF-8 as escapes."""
+    text = one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 2]}…{text[-_MAX_SHOWN // 2 :]}"
+
+
+_MAX_SHOWN = 400
+
+
+def _name(text: str) -> str:
+    r"""A name for rows: `\xff` for a byte that is not UTF-8 and `\\` for a backslash, so that different names stay different."""
+    return os.fsencode(text.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")

@@ -1,18 +1,27 @@
-"""Opening one picture: any mode Pillow reads becomes upright 8-bit RGB. Used by the audit once and by training every epoch."""
+"""Opening one picture: any mode Pillow reads becomes upright 8-bit RGB. Used by the audit once and by training every epoch.
 
+Files are untrusted: each is read once, into memory, as a regular file of bounded size, and decoded from there, so that the bytes
+that were hashed are those that become pixels.
+"""
+
+import hashlib
+import io
+import os
+import stat
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from harness.errors import DataError
+from harness.untrusted import one_line
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -35,6 +44,11 @@ _FORMATS = {
 }
 SUFFIXES = frozenset(f".{suffix}" for suffixes in _FORMATS.values() for suffix in suffixes.split())
 """Files that end so, in any case, are images."""
+MAX_FILE_BYTES = 2**30
+"""Larger files are not read. The largest picture that Pillow decodes, of 179 million pixels, takes half of it uncompressed."""
+_LARGE_FILE_BYTES, _LARGE_PIXELS = 2**26, 2**24
+"""From here on pictures are opened one after the other, since a decoder per core of the largest would fill most machines."""
+_STRIP_PIXELS = 2**22
 _BACKGROUND = "white"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,12 +70,20 @@ class FileImage:
     path: Path
 
     def open(self) -> Image.Image:
+        """The decoded picture, of the very bytes that the audit saw.
+
+        Raises:
+            DataError: the file is gone, cannot be read or holds other bytes by now.
+        """
         try:
-            with quiet(), open_file(self.path) as image:
+            with opened(self.path, self.content_hash) as (_, image):
                 return to_rgb(image)
+        except MemoryError:  # says nothing about the file
+            raise
         except Exception as error:  # decoders raise nearly anything
             raise DataError(
-                f"{str(self.path)!r}: could be read when the data set was loaded and no longer can ({error}); restore it and run again."
+                f"{str(self.path)!r}: could be read when the data set was loaded and no longer can ({reason(error)}); restore it, "
+                f"or run the sweep again to measure on the images as they are now."
             ) from error
 
 
@@ -77,10 +99,79 @@ class ArrayImage:
         return Image.fromarray(self.pixels).convert("RGB")
 
 
+def content_hash(content: bytes) -> str:
+    """What names the bytes of an image."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+@contextmanager
+def opened(path: Path, wanted_hash: str | None = None) -> Iterator[tuple[str, Image.Image]]:
+    """The content hash of a file and Pillow's lazily decoded image of the same bytes. Large pictures wait for each other.
+
+    Raises:
+        OSError: no file that can be read, or its hash is not the wanted one. Otherwise whatever the decoder raises.
+    """
+    with quiet(), ExitStack() as alone:
+        if path.stat().st_size >= _LARGE_FILE_BYTES:
+            alone.enter_context(_alone)
+        content = read_file(path)
+        found = content_hash(content)
+        if wanted_hash not in (None, found):
+            raise OSError("it holds other bytes by now")
+        with open_file(io.BytesIO(content)) as image:
+            if image.width * image.height >= _LARGE_PIXELS:
+                alone.enter_context(_alone)
+            yield found, image
+
+
+_alone = threading.RLock()
+
+
+def read_file(path: Path) -> bytes:
+    """All bytes of a regular file.
+
+    A pipe, a socket or a device would keep its reader waiting, or never end: the file is opened without waiting, and looked at
+    before it is read.
+
+    Raises:
+        OSError: it is not there, not to be read, no regular file, empty, or larger than `MAX_FILE_BYTES`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise OSError(f"the file has {status.st_size / 2**30:,.1f} GiB, and at most {MAX_FILE_BYTES / 2**30:g} are read")
+        if status.st_size == 0:
+            raise OSError("the file is empty")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(status.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be used, in a few words on one line."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that Pillow can read"
+    text = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    return one_line(text) or type(error).__name__
+
+
 def open_file(file: Path | BinaryIO) -> Image.Image:
     """Pillow's lazily decoded image of one of the formats in `SUFFIXES`."""
     Image.init()
     return Image.open(file, formats=sorted(_FORMATS.keys() & Image.OPEN.keys()))
+
+
+def holds_more(image: Image.Image) -> bool:
+    """Whether there are pictures behind the first one, the only one that is used: an animation, or pages. Leaves the first one."""
+    try:
+        image.seek(1)
+    except Exception:  # noqa: BLE001 - decoders raise nearly anything on damaged bytes
+        return False
+    return True
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -92,12 +183,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: pixels outside 0-65535 or not finite, or a colour space that Pillow cannot convert.
     """
+    image.load()  # Pillow turns TIFF itself while it loads, and then takes the tag away
     turn = _TURNS.get(_orientation(image))
     if image.mode.startswith(("I", "F")):
-        image = _to_grey8(image)
+        limit = _range_of(image)
+        rgb = _in_strips(image, lambda strip: _to_grey8(strip, limit).convert("RGB"))
     elif image.has_transparency_data:
-        image = _on_background(image.convert("RGBA"))
-    rgb = image.convert("RGB")
+        rgb = _in_strips(image, lambda strip: _on_background(strip.convert("RGBA")).convert("RGB"))
+    else:
+        rgb = image.convert("RGB")
     return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -110,19 +204,38 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The conversion of each pixel, a few lines at a time: what it needs in between is that of a strip, not of a large picture."""
+    if image.width * image.height <= _STRIP_PIXELS:
+        return convert(image)
+    whole = Image.new("RGB", image.size)
+    for box in _strips(image):
+        whole.paste(convert(image.crop(box)), box)
+    return whole
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    height = max(1, _STRIP_PIXELS // max(1, image.width))
+    for top in range(0, image.height, height):
+        yield 0, top, image.width, min(top + height, image.height)
+
+
 def _on_background(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image)
 
 
-def _to_grey8(image: Image.Image) -> Image.Image:
+def _to_grey8(image: Image.Image, limit: float) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
-    limit = 65535.0 if image.mode.startswith("I;16") else _known_range(values, is_float=image.mode.startswith("F"))
     return Image.fromarray(np.rint(values * (255.0 / limit)).astype(np.uint8))
 
 
-def _known_range(values: npt.NDArray[np.float64], *, is_float: bool) -> float:
-    low, high = float(values.min()), float(values.max())
-    for limit in (1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0):
+def _range_of(image: Image.Image) -> float:
+    """The value of white."""
+    if image.mode.startswith("I;16"):
+        return 65535.0
+    ends = [(values.min(), values.max()) for values in (np.asarray(image.crop(box)) for box in _strips(image))]
+    low, high = float(np.min(ends)), float(np.max(ends))  # both are NaN when any pixel is
+    for limit in (1.0, 255.0, 65535.0) if image.mode.startswith("F") else (255.0, 65535.0):
         if low >= 0 and high <= limit:
             return limit
     raise ValueError(f"pixels from {low:g} to {high:g} have no known range; store it with 8 or 16 bits")

@@ -1,8 +1,5 @@
 """What a source hands on: names of images and their labels, listed without decoding any. The draw, the audit and the splits follow."""
 
-import hashlib
-import io
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from harness.data.dataset import ImageRef, IntArray
-from harness.data.images import ArrayImage, FileImage, UInt8Array, open_file, quiet, to_rgb
+from harness.data.images import ArrayImage, FileImage, UInt8Array, content_hash, holds_more, opened, to_rgb
 
 POOL = "pool"
 """Key of the images of a data set that has no official splits."""
@@ -25,6 +22,8 @@ class Facts:
     width: int
     height: int
     mode: str
+    holds_more: bool = False
+    """Whether the file has further pictures, frames or pages, which are not used."""
 
 
 class Candidate(Protocol):
@@ -34,8 +33,11 @@ class Candidate(Protocol):
     def id(self) -> str:
         """Unique in the listing."""
 
-    def stamp(self) -> tuple[str, int, int] | None:
-        """Absolute path, bytes and mtime (ns): equal stamps mean equal facts. None: not a file, always examined."""
+    def stamp(self) -> tuple[str, int, int, int] | None:
+        """Absolute path, bytes, mtime and ctime (ns): equal stamps mean equal facts. None: not a file, always examined.
+
+        A program may set mtime, as those that unpack and synchronise do; ctime tells of every change.
+        """
 
     def examine(self) -> Facts:
         """Read and decode it. Raises whatever the decoder raises."""
@@ -51,19 +53,14 @@ class FileCandidate:
     id: str
     path: Path
 
-    def stamp(self) -> tuple[str, int, int] | None:
+    def stamp(self) -> tuple[str, int, int, int] | None:
         status = self.path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would block the reader for ever
-            raise OSError("not a regular file")
-        return str(self.path), status.st_size, status.st_mtime_ns
+        return str(self.path), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def examine(self) -> Facts:
-        content = self.path.read_bytes()
-        if not content:
-            raise OSError("the file is empty")
-        with quiet(), open_file(io.BytesIO(content)) as image:
+        with opened(self.path) as (found, image):
             mode, rgb = image.mode, to_rgb(image)
-        return Facts(hashlib.blake2b(content, digest_size=16).hexdigest(), rgb.width, rgb.height, mode)
+            return Facts(found, rgb.width, rgb.height, mode, holds_more(image))
 
     def ref(self, facts: Facts) -> ImageRef:
         return FileImage(self.id, facts.content_hash, self.path)
@@ -76,14 +73,14 @@ class ArrayCandidate:
     id: str
     load: Callable[[], UInt8Array]
 
-    def stamp(self) -> tuple[str, int, int] | None:
+    def stamp(self) -> tuple[str, int, int, int] | None:
         return None
 
     def examine(self) -> Facts:
         pixels = np.ascontiguousarray(self.load())
         content = f"{pixels.dtype} {pixels.shape} ".encode() + pixels.tobytes()
         height, width = pixels.shape[:2]
-        return Facts(hashlib.blake2b(content, digest_size=16).hexdigest(), width, height, "L" if pixels.ndim == 2 else "RGB")
+        return Facts(content_hash(content), width, height, "L" if pixels.ndim == 2 else "RGB")
 
     def ref(self, facts: Facts) -> ImageRef:
         return ArrayImage(self.id, facts.content_hash, np.array(self.load()))

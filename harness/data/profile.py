@@ -25,6 +25,8 @@ class Profile:
     heights: dict[str, int] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
     """Pillow mode as stored (L, RGB, I;16, ...) -> images."""
+    num_holding_more: int = 0
+    """Images with several frames or pages, of which the first is used."""
     num_unreadable: int = 0
     unreadable: list[str] = field(default_factory=list)
     """The first 20, as `path: reason`."""

@@ -1,6 +1,7 @@
 """What step 1 of the report is told about the data: counts, sizes, and in sentences what was left out and why."""
 
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from harness.config import DataConfig
 from harness.data.listing import POOL, Listing, Placed
 from harness.data.profile import Profile
 from harness.data.splits import SPLITS, count_conflicts
+from harness.untrusted import encodable
 
 _MAX_UNREADABLE_NAMED = 20
 _NOTABLE_IMBALANCE = 1.5
@@ -26,7 +28,7 @@ def describe(cfg: DataConfig, listing: Listing, placed: Sequence[Placed], unread
     used = [image for image in placed if image.split is not None]
     profile = Profile(
         source=cfg.source,
-        root=None if listing.root is None else str(listing.root),
+        root=None if listing.root is None else encodable(str(listing.root)),
         num_found=sum(len(group.candidates) for group in listing.groups.values()),
         num_used=len(used),
         class_counts=_class_counts(used, listing.class_names),
@@ -35,13 +37,15 @@ def describe(cfg: DataConfig, listing: Listing, placed: Sequence[Placed], unread
         widths=_spread(image.facts.width for image in used),
         heights=_spread(image.facts.height for image in used),
         modes=dict(Counter(image.facts.mode for image in used).most_common()),
+        num_holding_more=sum(image.facts.holds_more for image in used),
         num_unreadable=len(unreadable),
         unreadable=list(unreadable[:_MAX_UNREADABLE_NAMED]),
         num_duplicates_within=len(used) - len({(image.split, image.facts.content_hash) for image in used}),
         num_duplicates_across=len(placed) - len(used),
         num_label_conflicts=count_conflicts([image.facts.content_hash for image in placed], [image.listed.label for image in placed]),
     )
-    profile.notes.extend([*_draw_notes(cfg, profile, len(placed) + len(unreadable)), *listing.notes, *_content_notes(profile)])
+    drawn = _draw_notes(cfg, profile, len(placed) + len(unreadable))
+    profile.notes.extend([*drawn, *listing.notes, *_name_notes(listing.class_names), *_content_notes(profile)])
     return profile
 
 
@@ -85,6 +89,7 @@ def _content_notes(profile: Profile) -> list[str]:
     largest, smallest = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
     counts = {
         "Images left out because they cannot be read": profile.num_unreadable,
+        "Images with several frames or pages, of which the first is used": profile.num_holding_more,
         "Images left out because an equal one is in an official val or test split": profile.num_duplicates_across,
         "Images kept that repeat another one in their split": profile.num_duplicates_within,
         "Groups of equal images with different labels, kept, of which no model can get all right": profile.num_label_conflicts,
@@ -94,3 +99,12 @@ def _content_notes(profile: Profile) -> list[str]:
         sizes = f"{train[largest]:,} images of {largest!r}, {train[smallest]:,} of {smallest!r}"
         notes.append(f"Train is imbalanced: {sizes}, a ratio of {profile.imbalance_ratio:.1f}.")
     return notes
+
+
+def _name_notes(class_names: Sequence[str]) -> list[str]:
+    """Names that a reader may take for one; as escapes where they would look the same."""
+    alike = defaultdict(list)
+    for name in class_names:
+        alike[unicodedata.normalize("NFKC", name).casefold()].append(ascii(name))
+    groups = [", ".join(names) for names in alike.values() if len(names) > 1]
+    return [f"Classes that differ only in case or in how letters are encoded, kept apart: {'; '.join(groups)}."] if groups else []

@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """Rows that the store had no room for."""
+    """Rows that the store had no room for, or did not take."""
 
     values_NE: npt.NDArray[Any]
     about: dict[str, Any]
@@ -44,7 +44,7 @@ class Effort:
     predicted_mib: float = 0.0
     """What this job adds to the store, known before its pass."""
     note: str | None = None
-    """What kept a pass from a faster mode."""
+    """What kept a pass from a faster mode, or its rows from the store."""
 
 
 class Bank:

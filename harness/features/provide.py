@@ -76,8 +76,15 @@ def fill(bank: Bank, wish: Wish, shelf: Shelf, precision: Precision) -> None:
         precision: what the user asked for.
 
     Raises:
-        StoreError: the disk failed, or what the head sees fits neither into the store nor into memory.
+        StoreError: what the head sees fits neither into the store nor into memory.
     """
+    try:
+        _fill(bank, wish, shelf, precision)
+    except StoreError as trouble:
+        _fill_memory(bank, wish, precision, trouble)
+
+
+def _fill(bank: Bank, wish: Wish, shelf: Shelf, precision: Precision) -> None:
     for boundary in shelf.addresses:
         if (entry := shelf.find(boundary)) is not None:
             bank.hold(boundary, entry)
@@ -97,6 +104,24 @@ def fill(bank: Bank, wish: Wish, shelf: Shelf, precision: Precision) -> None:
         raise StoreError(
             "store.max_gib: features were removed while this job kept them; run again, with a larger store.max_gib if it persists."
         )
+
+
+def _fill_memory(bank: Bank, wish: Wish, precision: Precision, trouble: StoreError) -> None:
+    """Do without the store when the disk refuses: keep in memory what the head sees, and leave the rest to be computed whenever it is read.
+
+    Raises:
+        StoreError: the same, where what the head sees does not fit into memory either.
+    """
+    last, effort = bank.trunk.last, bank.effort
+    effort.predicted_mib = 0.0
+    if wish.final and last not in bank:
+        source = _Source(bank, start=bank.nearest(last))
+        trial = _try(bank, source, [last], precision)
+        layout = Layout.of(trial.crossings[0])
+        if layout is None or source.num_images * layout.row.num_bytes > IN_MEMORY_MIB * _MIB:
+            raise trouble
+        _run(bank, trial, source, {last: layout}, shelf=None)
+    effort.note = f"not kept: {trouble}"
 
 
 _Piece = Callable[[], npt.NDArray[np.uint8] | Crossing]
@@ -214,7 +239,7 @@ class _Collected:
         self.parts.append(values_BE)
 
 
-def _run(bank: Bank, trial: _Trial, source: _Source, keep: Mapping[int, Layout], shelf: Shelf) -> None:
+def _run(bank: Bank, trial: _Trial, source: _Source, keep: Mapping[int, Layout], shelf: Shelf | None) -> None:
     num_images, effort = source.num_images, bank.effort
     effort.note, effort.num_passed = trial.note, num_images if trial.targets else 0
     with ExitStack() as publishing:
@@ -231,13 +256,14 @@ def _run(bank: Bank, trial: _Trial, source: _Source, keep: Mapping[int, Layout],
     for boundary, writer in writers.items():
         if isinstance(writer, _Collected):
             bank.hold(boundary, InMemory(np.concatenate(writer.parts), writer.about))
-        elif (entry := shelf.find(boundary)) is not None:
+        elif shelf and (entry := shelf.find(boundary)) is not None:
             bank.hold(boundary, entry)
 
 
-def _writer(publishing: ExitStack, shelf: Shelf, boundary: int, layout: Layout, num_images: int) -> EntryWriter | _Collected:
+def _writer(publishing: ExitStack, shelf: Shelf | None, boundary: int, layout: Layout, num_images: int) -> EntryWriter | _Collected:
+    """Into the store; into memory where that has no room, or there is none."""
     num_bytes = num_images * layout.row.num_bytes
-    if shelf.store.has_room_for(num_bytes):
+    if shelf and shelf.store.has_room_for(num_bytes):
         return publishing.enter_context(shelf.create(boundary, layout, num_images))
     if num_bytes > IN_MEMORY_MIB * _MIB:
         raise StoreError(

@@ -252,6 +252,25 @@ class FeatureStore:
             publish=self._publish,
         )
 
+    def verify(self) -> Iterator[tuple[Path, str | None]]:
+        """Every entry with what is wrong with it, None where it is bit by bit as it was written. Hashes all rows, removes nothing.
+
+        Raises:
+            StoreError: the folder cannot be read.
+        """
+        self._verified.clear()
+        with _disk_trouble(self._root):
+            folders = sorted(path for path in _listed(self._root) if _KEY.fullmatch(path.name))
+        for folder in folders:
+            try:
+                address = _read_fields(folder / _ENTRY)["address"]
+                self._open(folder, address if _hash(address) == folder.name else {})
+            except (OSError, ValueError) as reason:
+                if folder.exists():  # else it was evicted meanwhile
+                    yield folder, " ".join(str(reason).split())
+            else:
+                yield folder, None
+
     def has_room_for(self, num_bytes: int) -> bool:
         """Whether so many bytes of rows fit, counting what may be evicted: in `max_gib`, and in 80 % of the disk's free space."""
         with _disk_trouble(self._root):

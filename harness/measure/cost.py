@@ -20,15 +20,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.backbones.tensors import tensors_of
 from harness.config import Device, MeasureConfig
+from harness.errors import is_out_of_memory
+from harness.heartbeat import beat
 from harness.runtime import Runtime
 from harness.transfer.freeze import FreezePlan
 
 THROUGHPUT_BATCH_SIZE = 32
 _MIB = 2**20
-_BLOCK_S = 0.25
-"""Warm-up is watched in blocks of about this length."""
-_MIN_CALLS, _FEW_CALLS = 20, 3
-_TOO_LONG_S = 5.0
+_NUM_BLOCKS = 3
+"""Calls are timed in blocks; the last three are the measurement."""
+_MIN_CALLS, _FEW_CALLS = 7, 1
+"""Of a block, whatever its length, unless that takes too long."""
+_TOO_LONG_S = 1.7
 """A machine shared with others may take seconds for what it does in milliseconds alone; more of the same would say no more."""
 _STEADY_FRAC = 0.02
 _DRAWS = 1000
@@ -53,8 +56,9 @@ class Timing:
     latency_ms_high: float
     latency_ms_p95: float
     latency_steady: bool
-    """False: the warm-up's last three blocks still differed by more than 2 % when its time was up."""
-    throughput_ips: float
+    """False: the three blocks of calls that were kept differed by more than 2 %."""
+    throughput_ips: float | None
+    """None: there was no memory for a batch."""
 
 
 def count_macs(network: nn.Module, plan: FreezePlan, image_size: int, runtime: Runtime) -> Macs:
@@ -86,15 +90,13 @@ def _outermost_frozen_flops(network: nn.Module, plan: FreezePlan, flops: dict[st
 
 
 def measure_timing(network: nn.Module, image_size: int, runtime: Runtime, cfg: MeasureConfig) -> Timing:
-    """Warm up until times agree, then time single images and one batch size, with synchronised clocks."""
+    """Time single images until times agree, then one batch size, with synchronised clocks."""
     network.eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
         one = runtime.send(torch.randn(1, 3, image_size, image_size))
         many = runtime.send(torch.randn(THROUGHPUT_BATCH_SIZE, 3, image_size, image_size))
-        is_steady = _warm_up(lambda: _timed_ms(network, one, runtime), cfg.warm_up_s)
-        latencies_ms = _repeat(lambda: _timed_ms(network, one, runtime), cfg.timing_s, _MIN_CALLS)
-        network(many)
-        batches_ms = _repeat(lambda: _timed_ms(network, many, runtime), cfg.timing_s, 1)
+        latencies_ms, is_steady = _steady(lambda: _timed_ms(network, one, runtime), cfg.timing_s, cfg.warm_up_s)
+        throughput_ips = _throughput_ips(network, many, runtime, cfg.timing_s)
     low_ms, high_ms = median_interval(latencies_ms)
     return Timing(
         latency_ms_p50=statistics.median(latencies_ms),
@@ -102,8 +104,20 @@ def measure_timing(network: nn.Module, image_size: int, runtime: Runtime, cfg: M
         latency_ms_high=high_ms,
         latency_ms_p95=statistics.quantiles(latencies_ms, n=20, method="inclusive")[-1],
         latency_steady=is_steady,
-        throughput_ips=THROUGHPUT_BATCH_SIZE / statistics.median(batches_ms) * 1000,
+        throughput_ips=throughput_ips,
     )
+
+
+def _throughput_ips(network: nn.Module, images_BCHW: torch.Tensor, runtime: Runtime, seconds: float) -> float | None:
+    """None where memory does not hold the batch: the rate of a smaller one would not compare."""
+    try:
+        network(images_BCHW)
+        batches_ms = _repeat(lambda: _timed_ms(network, images_BCHW, runtime), seconds, 1)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    return len(images_BCHW) / statistics.median(batches_ms) * 1000
 
 
 def median_interval(times: Sequence[float]) -> tuple[float, float]:
@@ -135,19 +149,26 @@ def _repeat(call: Callable[[], float], seconds: float, at_least: int) -> list[fl
     started = time.perf_counter()
     while (taken_s := time.perf_counter() - started) < seconds or len(times_ms) < (at_least if taken_s < _TOO_LONG_S else _FEW_CALLS):
         times_ms.append(call())
+        beat()
     return times_ms
 
 
-def _warm_up(call: Callable[[], float], cap_s: float) -> bool:
-    """Whether the medians of three blocks in a row agreed within 2 % before the time was up."""
-    medians: list[float] = []
-    ends = time.perf_counter() + cap_s
-    while time.perf_counter() < ends:
-        medians.append(statistics.median(_repeat(call, _BLOCK_S, 3)))
-        recent = medians[-3:]
-        if len(recent) == 3 and max(recent) <= min(recent) * (1 + _STEADY_FRAC):
-            return True
-    return False
+def _steady(call: Callable[[], float], seconds: float, cap_s: float) -> tuple[list[float], bool]:
+    """Times of calls over so many seconds, as soon as they agree or `cap_s` were spent before them.
+
+    Returns:
+        The times (milliseconds) of the last three blocks, and whether their medians agree within 2 %.
+    """
+    call()  # what is only done once would be the longest time
+    blocks: list[list[float]] = []
+    started = time.perf_counter()
+    while True:
+        blocks.append(_repeat(call, seconds / _NUM_BLOCKS, _MIN_CALLS))
+        kept = blocks[-_NUM_BLOCKS:]
+        medians = [statistics.median(block) for block in kept]
+        is_steady = len(kept) == _NUM_BLOCKS and max(medians) <= min(medians) * (1 + _STEADY_FRAC)
+        if is_steady or (len(kept) == _NUM_BLOCKS and time.perf_counter() - started >= cap_s + seconds):
+            return [taken for block in kept for taken in block], is_steady
 
 
 def params_m(network: nn.Module, *, trainable_only: bool = False) -> float:

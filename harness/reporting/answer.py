@@ -131,8 +131,24 @@ def test_score(ranking: Ranking) -> str:
     )
 
 
+def damage(ranking: Ranking) -> str:
+    """What cannot be used of the study, in one sentence or two; empty where everything can."""
+    if not ranking.damaged:
+        return ""
+    number, first = len(ranking.damaged), ranking.damaged[0]
+    files = (
+        "1 file of this study cannot be used and is left out"
+        if number == 1
+        else f"{number} files of this study cannot be used and are left out"
+    )
+    more = "" if number == 1 else f" All {number} are listed in step 5."
+    return formats.one_line(f"{files}: {first.name} {first.reason}; {first.remedy}.{more}")
+
+
 def _why_none(ranking: Ranking) -> str:
     if not ranking.entries:
+        if ranking.damaged and not ranking.failed:
+            return "The predictions of the jobs that ended well cannot be used."
         return f"{len(ranking.failed)} failed; their reasons are listed in step 5."
     missing = [f"{entry.label} misses {' and '.join(breach.miss for breach in entry.breaches)}" for entry in ranking.nearest]
     return f"Nearest: {'; '.join(missing)}."

@@ -13,16 +13,19 @@ from harness.select.audit import audit
 from harness.select.prior import own_ranks
 from harness.select.ranking import Ranking, rank
 from harness.select.ranking_csv import ranking_frame
-from harness.study.store import Study, atomic_write
-from harness.study.table import write_table
+from harness.study.disk import atomic_write, remove_leftovers
+from harness.study.store import Study
+from harness.study.table import to_csv, write_table
 
 
 def build_report(study: Study, cfg: RankConfig) -> Ranking:
     """Rank a study and write `report/` beside its rows; the table files are refreshed too.
 
     Raises:
-        TableError: there are no rows, or rows that cannot be read or compared.
+        TableError: there are no rows that can be used, or rows that cannot be compared.
+        StoreError: the folder cannot be read or written.
     """
+    remove_leftovers(study.root)
     ranking = rank(study, cfg)
     write_table(study)
     found = describe(study, ranking, draw(ranking, study.report_dir / "plots"))
@@ -45,4 +48,4 @@ def _write(path: Path, text: str) -> None:
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
     with atomic_write(path) as temporary:
-        frame.to_csv(temporary, index=False)
+        temporary.write_text(to_csv(frame), encoding="utf-8", newline="")

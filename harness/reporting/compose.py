@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from harness.config import Metric
 from harness.reporting import formats
-from harness.reporting.answer import headline, how_sure, test_score, verdict, why
+from harness.reporting.answer import damage, headline, how_sure, test_score, verdict, why
 from harness.reporting.document import Bar, Block, Code, Column, Document, Fact, Paragraph, Picture, Table
 from harness.reporting.plots.candidates import intervals
 from harness.reporting.plots.classes import class_f1, confusion_matrix
@@ -91,15 +91,21 @@ def _caption(ranking: Ranking, name: str, caption: str) -> str:
 def _facts(ranking: Ranking) -> list[Fact]:
     chosen = ranking.recommended
     if chosen is None:
-        return [Fact("Why", why(ranking)), Fact("Next step", _next_step(ranking)), *_not_compared(ranking)]
+        return [Fact("Why", why(ranking)), Fact("Next step", _next_step(ranking)), *_left_out(ranking)]
     return [
         Fact("Why", why(ranking)),
         Fact("How sure", how_sure(ranking)),
         Fact("What it may give up", gives_up(ranking)),
         Fact("What it costs", cost(chosen)),
         Fact("On new images", test_score(ranking)),
-        *_not_compared(ranking),
+        *_left_out(ranking),
     ]
+
+
+def _left_out(ranking: Ranking) -> list[Fact]:
+    """What a reader would miss: rows that cannot be compared, and files that cannot be used."""
+    told = damage(ranking)
+    return [*_not_compared(ranking), *([Fact("Damaged", told)] if told else [])]
 
 
 def _not_compared(ranking: Ranking) -> list[Fact]:

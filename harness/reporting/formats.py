@@ -1,14 +1,17 @@
 """How numbers and untrusted words become text. Percent and points exist only from here on; everything before holds fractions."""
 
-import unicodedata
 from collections.abc import Iterable
 
+from harness import untrusted
 from harness.config import Metric
 from harness.select.comparison import Interval
 from harness.select.ranks import RankInterval
 
 EMPTY = "–"
 """A cell without a value."""
+
+one_line = untrusted.one_line
+"""Untrusted text on one line."""
 
 _NATS = {Metric.log_loss}
 
@@ -186,20 +189,9 @@ def plain(value: object) -> str:
     return EMPTY if value is None else one_line(str(value))
 
 
-def one_line(text: str) -> str:
-    r"""Untrusted text on one line: control, direction and line-separating characters as escapes (`\n`, `\x1b`, `\u202e`)."""
-    return "".join(_visible(character) for character in text)
-
-
 def shorten(text: str, length: int) -> str:
     """At most `length` characters, the middle left out: both ends of a name tell it apart."""
     if len(text) <= length:
         return text
     head = (length - 1) * 2 // 3
     return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
-
-
-def _visible(character: str) -> str:
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
-        return character.encode("unicode_escape").decode("ascii")
-    return character

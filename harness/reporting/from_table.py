@@ -8,17 +8,17 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from harness.config import RankConfig
 from harness.reporting import formats
+from harness.reporting.terminal import shown
 from harness.reporting.wording import METRIC_NAMES
 from harness.select.candidates import Cost
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE
 from harness.select.from_table import TABLE_COLUMNS, Leaderboard, Standing, rank_table
 from harness.select.ranking_csv import METRICS
 from harness.study.store import atomic_write
-from harness.study.table import load_table
+from harness.study.table import load_table, to_csv
 
 FILE = "ranking_by_seeds.csv"
 """Named so that nobody takes it for the `ranking.csv` of a report, whose intervals know the val images too."""
@@ -42,11 +42,11 @@ def report_table(path: Path, cfg: RankConfig, console: Console | None = None) ->
     """
     leaderboards = rank_table(load_table(path, TABLE_COLUMNS), cfg)
     with atomic_write(path.with_name(FILE)) as temporary:
-        seeds_frame(leaderboards).to_csv(temporary, index=False)
+        temporary.write_text(to_csv(seeds_frame(leaderboards)), encoding="utf-8", newline="")
     console = console or Console()
     for leaderboard in leaderboards:
         _print(console, leaderboard)
-    console.print(Text("All candidates: "), Text(str(path.with_name(FILE))), sep="", soft_wrap=True)
+    console.print(shown("All candidates: "), shown(str(path.with_name(FILE))), sep="", soft_wrap=True)
     return leaderboards
 
 
@@ -80,9 +80,9 @@ def _record(leaderboard: Leaderboard, standing: Standing) -> dict[str, object]:
 
 def _print(console: Console, leaderboard: Leaderboard) -> None:
     size = f"{formats.count(len(leaderboard.standings))} candidates in {formats.count(leaderboard.num_rows)} rows"
-    console.print(Text(f"{formats.one_line(leaderboard.dataset)}, protocol {leaderboard.protocol}: {size}", style="bold"))
+    console.print(shown(f"{formats.one_line(leaderboard.dataset)}, protocol {leaderboard.protocol}: {size}", style="bold"))
     console.print(_table(leaderboard, is_plain=not console.is_terminal))
-    console.print(Text(_sentence(leaderboard)))
+    console.print(shown(_sentence(leaderboard)))
 
 
 def _table(leaderboard: Leaderboard, *, is_plain: bool) -> Table:
@@ -93,7 +93,7 @@ def _table(leaderboard: Leaderboard, *, is_plain: bool) -> Table:
         table.add_column(name, justify="right")
     table.add_column("standing")
     for standing in _leading(leaderboard):
-        cells = [Text(cell) for cell in _cells(leaderboard, standing)]
+        cells = [shown(cell) for cell in _cells(leaderboard, standing)]
         table.add_row(*cells, style="bold green" if standing is leaderboard.recommended else "")
     return table
 

@@ -10,18 +10,26 @@ from markupsafe import Markup
 
 from harness.reporting.document import Bar, Block, Bullets, Cell, Code, Column, Document, Paragraph, Picture, Section, Table, Tone
 from harness.reporting.formats import one_line
+from harness.untrusted import visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")
 """Characters that Markdown may read as markup; an underscore inside a word and a backslash before a letter are none."""
-_OPENING = re.compile(r"^(\d*)([#.)+=-])(?=#*(\s|$))")
-"""A start that Markdown may read as a heading or a list."""
+_OPENING = re.compile(r"^(\d*)([#.)+=-])(?=#*(\s|$)|[=-]+$)")
+"""A start that Markdown may read as a heading, a list or a rule."""
+_LINKED = re.compile(r"://|\bwww\.", re.IGNORECASE)
+"""What some renderers make a link of without being asked."""
 
 
 def to_html(document: Document) -> str:
     """The page: styles and pictures inside, no script, nothing loaded from anywhere. All text is escaped by the template."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
     environment.filters["markup"] = Markup  # pictures only: matplotlib's own output, text as outlines
@@ -44,7 +52,17 @@ def inert(text: str) -> str:
     """Text that Markdown shows letter by letter: no markup, no HTML, no links, one line, no heading or list at its start."""
     text = one_line(text).strip().replace("\N{NO-BREAK SPACE}", " ")
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _OPENING.sub(r"\1\\\2", _MARKED.sub(r"\\\1", text)).replace("://", "&colon;//")
+    text = _LINKED.sub(_unlinked, _MARKED.sub(r"\\\1", text))
+    return _OPENING.sub(r"\1\\\2", text)
+
+
+def _unlinked(start: re.Match[str]) -> str:
+    return start[0].replace("://", "&colon;//").replace(".", "&#46;")
+
+
+def _shown(value: object) -> object:
+    """What the template puts into the page, before it is escaped: text without characters that act instead of being seen."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _section(number: int, section: Section) -> list[str]:

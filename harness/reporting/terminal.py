@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.reporting import formats
-from harness.reporting.answer import headline, how_sure, test_score, why
+from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.sections.facts import leading, standing
 from harness.reporting.wording import METRIC_NAMES, cost
 from harness.select.ranking import Entry, Ranking
+from harness.untrusted import one_line
 
 _TOP = 10
 _MORE = {"interval": 60, "latency": 60, "parameters": 100, "training": 100}
@@ -24,15 +25,17 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     console = console or Console()
     if ranking.entries:
         console.print(_leaderboard(ranking, console.width, is_plain=not console.is_terminal))
-    console.print(Text(headline(ranking), style="bold"))
+    console.print(shown(headline(ranking), style="bold"))
     sentences = [why(ranking)]
     if ranking.recommended is not None:
         sentences += [how_sure(ranking), f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]
     for sentence in sentences:
-        console.print(Text(sentence))
+        console.print(shown(sentence))
     if ranking.failed:
-        console.print(Text(f"{len(ranking.failed)} failed: {_failures(ranking)}", style="red"))
-    console.print(Text("Report: "), Text(str(report_path)), sep="", soft_wrap=True)
+        console.print(shown(f"{len(ranking.failed)} failed: {_failures(ranking)}", style="red"))
+    if ranking.damaged:
+        console.print(shown(damage(ranking), style="red"), soft_wrap=True)
+    console.print(shown("Report: "), shown(str(report_path)), sep="", soft_wrap=True)
 
 
 def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
@@ -45,7 +48,7 @@ def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("standing")
     for entry in leading(ranking, _TOP):
-        cells = [Text(cell) for cell in _cells(ranking, entry, more)]
+        cells = [shown(cell) for cell in _cells(ranking, entry, more)]
         table.add_row(*cells, style="bold green" if entry is ranking.recommended else "")
     return table
 
@@ -66,3 +69,8 @@ def _failures(ranking: Ranking) -> str:
     named = [f"{row.backbone} · {row.freeze} ({row.status})" for row in ranking.failed[:5]]
     hidden = len(ranking.failed) - len(named)
     return formats.one_line(", ".join(named) + (f" and {hidden} more" if hidden > 0 else ""))
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Text for a terminal, letter by letter: no markup is read, and nothing in a name moves the cursor."""
+    return Text(one_line(text), style=style)

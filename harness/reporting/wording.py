@@ -1,11 +1,10 @@
 """Words for the things of a study: metrics, depths, costs, differences, commands. Shared by the page and the terminal."""
 
-import shlex
-
 from harness.config import Metric
 from harness.reporting import formats
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
+from harness.untrusted import shell_word
 
 METRIC_NAMES = {
     Metric.accuracy: "accuracy",
@@ -66,7 +65,7 @@ def gives_up(ranking: Ranking) -> str:
 
 def command(row: Row) -> str:
     """The shell command that runs one job again."""
-    return f"python -m harness.sweep {shlex.join(row.details.command)}"
+    return " ".join(["python -m harness.sweep", *map(shell_word, row.details.command)])
 
 
 def _part(row: Row) -> str:

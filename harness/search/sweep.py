@@ -11,7 +11,7 @@ from harness.config import SweepConfig
 from harness.errors import ConfigError
 from harness.identity import failed_row, now
 from harness.jobspec import JobSpec
-from harness.runner import Overrides, Progress, begin, duration, finish
+from harness.runner import Overrides, Progress, begin, duration, finish, require_folders
 from harness.search.staged import Contender, History, Plan, Stop, search
 from harness.search.trainer import JobTrainer, backbone_of, is_probe
 from harness.select.prior import prior
@@ -38,13 +38,13 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
     jobs = begin(configs)
     first = jobs[0].config
     _require_stages(jobs)
+    require_folders(jobs)
     contenders = _contenders(jobs)
     progress = Progress(jobs)
     progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
     gone_s = time.perf_counter() - started + _START_S
     limit_s = None if first.budget.minutes is None else first.budget.minutes * 60 - gone_s - _REPORT_S
     trainer = JobTrainer(contenders, progress, limit_s)
-    status = 0
     try:
         found = [
             Contender(name, backbone_of(of[0]), of[0].backbone.family, _prior(of[0]), is_probe(of[0])) for name, of in contenders.items()
@@ -61,11 +61,12 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
         record = _record(history)
         Study(first.study_dir).note_search(record)
         progress.say(_record_words(record))
-    finally:
-        for job in jobs:
-            Study(job.config.study_dir).snapshot_path(job.job_id).unlink(missing_ok=True)
-        status = finish(jobs)
-    return status
+    except KeyboardInterrupt:
+        progress.interrupted()
+        raise
+    for job in jobs:
+        Study(job.config.study_dir).snapshot_path(job.job_id).unlink(missing_ok=True)
+    return finish(jobs)
 
 
 def _require_stages(jobs: Sequence[JobSpec]) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 from harness.config import Metric, SweepConfig
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
-from harness.runner import Progress, run_group
+from harness.runner import Progress, is_wanted, run_group
 from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work
 from harness.select.comparison import Runs, bootstrap, interval
 from harness.select.metric import is_higher_better
+from harness.study.disk import write_durably
 from harness.study.row import Row, Status
 from harness.study.store import Study
 from harness.transfer.rungs import rungs
@@ -52,7 +53,7 @@ class JobTrainer:
     def train(self, name: str, epochs: int) -> float | None:
         """Run the jobs of a contender up to so many epochs."""
         jobs, work, before = self.contenders[name], self._work(name, self._epochs(name), epochs), time.perf_counter()
-        todo = [job for job in jobs if not _is_there(job, epochs)]
+        todo = [job for job in jobs if _is_needed(job, epochs)]
         groups: dict[str, list[JobSpec]] = {}
         for job in todo:
             groups.setdefault(job.group, []).append(job)
@@ -70,14 +71,18 @@ class JobTrainer:
 
     def _run(self, jobs: Sequence[JobSpec], epochs: int) -> None:
         """A job that the end of the search cut short stays what it was after its last rung. The first one is never cut short."""
-        before = {job.job_id: Study(job.config.study_dir).read_row(job.job_id) for job in jobs}
+        paths = {job.job_id: Study(job.config.study_dir).row_path(job.job_id) for job in jobs}
+        before = {job_id: path.read_bytes() for job_id, path in paths.items() if path.exists()}
         left_s = None if self.limit_s is None or not self.rows else max(1.0, self.limit_s - self.spent_s())
-        run_group(jobs, stop_epochs=epochs, timeout_s=left_s)
+        run_group(jobs, lambda job: _is_needed(job, epochs), stop_epochs=epochs, timeout_s=left_s)
         for job in jobs:
-            study, earlier = Study(job.config.study_dir), before[job.job_id]
+            study = Study(job.config.study_dir)
             row = study.read_row(job.job_id)
             if row and row.status == Status.timeout and self.limit_s is not None and self.spent_s() >= self.limit_s:
-                study.write_row(earlier or failed_row(job, Status.pruned, "the search's time was up while it ran.", rung=0))
+                if job.job_id in before:  # to the last byte, as it vouches for the predictions of that rung
+                    write_durably(paths[job.job_id], before[job.job_id])
+                else:
+                    study.write_row(failed_row(job, Status.pruned, "the search's time was up while it ran.", rung=0))
 
     def tied(self, name: str, others: Sequence[str]) -> set[str]:
         """Those whose paired difference on the val images may be nothing."""
@@ -131,7 +136,7 @@ class JobTrainer:
         num_train, num_val, num_test = (len(split) for split in (job.dataset.train, job.dataset.val, job.dataset.test))
         forward_s = 1 / probe.throughput_ips if probe and probe.throughput_ips else self._typical_forward_s()
         if is_probe(job):
-            timing_s = job.config.measure.warm_up_s + 3 * job.config.measure.timing_s  # of single images, and of batches that take longer
+            timing_s = 2.5 * job.config.measure.timing_s  # of single images, and of batches that take longer
             return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S + timing_s)
         num_rates = len(job.config.train.lr_search)
         epochs = stop - start + (rungs(job.config.train.epochs)[0] * (num_rates - 1) if start == 0 else 0)
@@ -169,10 +174,10 @@ def _work(kind: str, forward_s: float, num_images: int, *, epochs: float, passed
     )
 
 
-def _is_there(job: JobSpec, epochs: int) -> bool:
-    """Whether a row says what the job comes to after so many epochs."""
+def _is_needed(job: JobSpec, epochs: int) -> bool:
+    """Whether no row says yet what the job comes to after so many epochs."""
     study = Study(job.config.study_dir)
     row = study.read_row(job.job_id)
-    if row is None or row.status not in (Status.ok, Status.pruned) or not study.predictions_path(job.job_id).exists():
-        return False
-    return row.status == Status.ok or (row.epochs_trained or 0) == epochs
+    if row is not None and row.status == Status.pruned:
+        return row.epochs_trained != epochs or not study.has_predictions(job.job_id)
+    return is_wanted(job)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from harness.errors import TableError
 from harness.study.row import Row, Status
-from harness.study.store import Predictions, Study
+from harness.study.store import Damage, Predictions, Study
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -116,6 +116,8 @@ class Pool:
     left_out: tuple[LeftOut, ...]
     pruned: tuple[Row, ...] = ()
     """Of this protocol: a staged search gave them up for better ones, so their scores are of a shorter training."""
+    damaged: tuple[Damage, ...] = ()
+    """Files of the study that cannot be used; good rows whose predictions are among them are not ranked."""
 
 
 def load_pool(study: Study, protocol: str | None = None) -> Pool:
@@ -126,14 +128,16 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
         protocol: the protocol to rank; None: that of the newest good row.
 
     Raises:
-        TableError: there are no rows, a file cannot be read, or candidates were not measured on the same val images.
+        TableError: there are no rows that can be used, or candidates were not measured on the same val images.
     """
-    rows = study.rows()
-    if not rows:
-        raise TableError(f"{study.root}: holds no rows; run `python -m harness.sweep study={study.name}` first.")
+    rows, damaged = study.rows(), tuple(study.damaged())
     good, pruned, failed = _by_status(rows)
+    lost = {found.job_id for found in damaged}
+    good = [row for row in good if row.job_id not in lost]
+    if not (good or pruned or failed):
+        raise TableError(_no_rows(study, damaged))
     if not good:
-        return Pool(None, (), np.empty(0, dtype=np.int64), tuple(rows[-1].details.class_names), failed, (), pruned)
+        return Pool(None, (), np.empty(0, dtype=np.int64), tuple(rows[-1].details.class_names), failed, (), pruned, damaged)
     chosen = protocol or good[-1].protocol
     ranked = [row for row in good if row.protocol == chosen]
     if not ranked:
@@ -144,7 +148,14 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     left_out += [LeftOut(row, "a newer job has the same candidate and seed") for row in older]
     candidates, labels_N = _candidates(study, newest)
     same = tuple(row for row in pruned if row.protocol == chosen)
-    return Pool(chosen, candidates, labels_N, tuple(ranked[-1].details.class_names), failed, tuple(left_out), same)
+    return Pool(chosen, candidates, labels_N, tuple(ranked[-1].details.class_names), failed, tuple(left_out), same, damaged)
+
+
+def _no_rows(study: Study, damaged: Sequence[Damage]) -> str:
+    if not damaged:
+        return f"{study.root}: holds no rows; run `python -m harness.sweep study={study.name}` first."
+    more = f" {len(damaged) - 1} more files cannot be used either." if len(damaged) > 1 else ""
+    return f"{study.root}: holds no row that can be used. {damaged[0]}{more}"
 
 
 def _by_status(rows: Iterable[Row]) -> tuple[list[Row], tuple[Row, ...], tuple[Row, ...]]:

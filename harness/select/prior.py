@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from harness.backbones.imagenet import published_top1, published_top1s
 from harness.config import Metric
-from harness.errors import TableError
+from harness.errors import StoreError
 from harness.select.candidates import CANDIDATE
 from harness.study.row import Row, Status
 from harness.study.store import Study
@@ -84,11 +84,21 @@ def own_ranks(study: Study) -> OwnRanks:
     for path in sorted(study.root.parent.glob("[!.]*")):
         if path.name == study.root.name or not (path / "rows").is_dir():
             continue
-        try:
-            found += Study(path).rows()
-        except TableError:  # another study's damage must not cost this one its report, which names it
+        rows = _whole(Study(path))
+        if rows is None:
             unread.append(path.name)
+        else:
+            found += rows
     return OwnRanks(mean_ranks(found, here), tuple(unread))
+
+
+def _whole(study: Study) -> list[Row] | None:
+    """All rows of a study; None when some cannot be used, as the rank of a network then depends on which."""
+    try:
+        files, damaged = study.row_files()
+    except StoreError:
+        return None
+    return None if damaged else [file.row for file in files]
 
 
 def mean_ranks(rows: Iterable[Row], here: Sequence[Row] = ()) -> dict[Network, OwnRank]:

@@ -22,7 +22,7 @@ from harness.select.resamples import Difference
 from harness.select.sample_size import Separation
 from harness.select.sensitivity import Sensitivity
 from harness.study.row import Row
-from harness.study.store import Predictions, Study
+from harness.study.store import Damage, Predictions, Study
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +116,8 @@ class Ranking:
     left_out: tuple[LeftOut, ...]
     pruned: tuple[Row, ...]
     """Jobs of this protocol that a staged search stopped early. They are not ranked."""
+    damaged: tuple[Damage, ...]
+    """Files of the study that cannot be used; what they held is not in the ranking."""
 
     def entry(self, label: str) -> Entry:
         """The candidate of that label."""
@@ -184,6 +186,7 @@ def rank(study: Study, cfg: RankConfig) -> Ranking:
         failed=pool.failed,
         left_out=pool.left_out,
         pruned=pool.pruned,
+        damaged=pool.damaged,
     )
 
 

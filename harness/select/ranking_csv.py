@@ -6,6 +6,7 @@ import pandas as pd
 
 from harness.select.candidates import Cost
 from harness.select.ranking import Entry, Ranking
+from harness.untrusted import encodable
 
 METRICS = (
     "val_accuracy",
@@ -38,7 +39,8 @@ def ranking_frame(ranking: Ranking) -> pd.DataFrame:
     best. `test_*` are filled for finalists.
     """
     records = [_record(ranking, entry) | _against(ranking, entry) | _on_test(ranking, entry) for entry in ranking.entries]
-    return pd.DataFrame(records, columns=list(COLUMNS)).convert_dtypes(dtype_backend="numpy_nullable")
+    written = [{name: encodable(cell) if isinstance(cell, str) else cell for name, cell in record.items()} for record in records]
+    return pd.DataFrame(written, columns=list(COLUMNS)).convert_dtypes(dtype_backend="numpy_nullable")
 
 
 def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:

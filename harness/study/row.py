@@ -4,11 +4,13 @@
 a job (a failed one, an undefined metric) is None and an empty cell, never zero.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-ROW_SCHEMA = 3
+T = TypeVar("T")
+
+ROW_SCHEMA = 4
 """Part of every job id: rows written under another schema are other jobs."""
 
 
@@ -54,6 +56,8 @@ class Details:
     """`harness.data.profile.Profile` as a dictionary."""
     machine: dict[str, Any] = field(default_factory=dict)
     """device_name, cpu_name, num_cores, num_threads, memory_gib, accelerator_memory_gib (None without one)."""
+    libraries: dict[str, str] = field(default_factory=dict)
+    """Versions of what decides the numbers, beside those in the columns."""
     protocol: dict[str, Any] = field(default_factory=dict)
     """The values that the `protocol` hash covers, so that a difference can be named."""
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -112,6 +116,7 @@ class Row:
     lr_on_edge: bool | None = _column("true: the kept learning rate is the lowest or the highest of several that were tried")
     weight_decay: float | None = _column("weight decay")
     batch_size: int | None = _column("images per step")
+    micro_batch: int | None = _column("images computed at once in such a step; less than `batch_size` where memory ran out with more")
     augment: str | None = _column("random changes to training images")
     views: int | None = _column("augmented looks at each training image that were kept and drawn from; 1: a new look in every epoch")
     batch_norm: str | None = _column("free batch-norm layers trained on fixed (pretrained) or on batch statistics")
@@ -121,7 +126,7 @@ class Row:
     prefix_mode: str | None = _column(
         "how the rows behind frozen blocks were computed: arithmetic, memory format, folded batch-norm, compiled"
     )
-    prefix_note: str | None = _column("why they were not computed in a faster mode, where one was tried")
+    prefix_note: str | None = _column("why they were not computed in a faster mode, where one was tried, or not kept")
     num_prefix_images: int | None = _column("images sent through fixed layers in this job; 0: everything was kept from before")
     input_wait_frac: float | None = _column("share of that pass spent waiting for decoded images (fraction)")
     kept_mib: float | None = _column("what this job added to the feature store, as predicted before its pass (MiB)")
@@ -159,7 +164,9 @@ class Row:
     latency_ms_low: float | None = _column("lower end of the 95 % interval of that median, blocks of calls resampled (milliseconds)")
     latency_ms_high: float | None = _column("upper end of the same (milliseconds)")
     latency_ms_p95: float | None = _column("95th percentile of the same (milliseconds)")
-    latency_steady: bool | None = _column("false: warm-up ended at its time limit before the timings agreed within 2 %")
+    latency_steady: bool | None = _column(
+        "false: blocks of these calls still differed by more than 2 % when the time for warming up was over"
+    )
     throughput_ips: float | None = _column("images per second at a batch of 32, inference")
     peak_mem_mib: float | None = _column("peak memory of the job: accelerator memory on CUDA, else of its process (MiB)")
     weights_mib: float | None = _column("size of the model on disk as float32 safetensors (MiB)")
@@ -192,10 +199,41 @@ def to_json(row: Row) -> dict[str, Any]:
 
 
 def from_json(record: dict[str, Any]) -> Row:
-    """The inverse of `to_json`. Unknown keys of a later version are ignored; missing ones are None."""
-    known: dict[str, Any] = {name: record.get(name) for name in COLUMNS}
-    extra = record.get("details") or {}
+    """The inverse of `to_json`. Keys that are no columns are ignored; missing ones are None.
+
+    Raises:
+        TypeError: a value is of no type that its column can have.
+        ValueError: the status is none of `Status`.
+    """
+    row = _checked(Row, {name: record.get(name) for name in COLUMNS} | {"details": _details(record.get("details"))})
+    Status(row.status)
+    return row
+
+
+def _details(record: Any) -> Details:
     names = {f.name for f in fields(Details)}
-    details = {k: v for k, v in extra.items() if k in names}
-    details["curve"] = [Epoch(**point) for point in details.get("curve", [])]
-    return Row(details=Details(**details), **known)
+    found = _checked(Details, {name: value for name, value in record.items() if name in names} if isinstance(record, dict) else record)
+    return replace(found, curve=[_checked(Epoch, point) for point in found.curve])
+
+
+def _checked(kind: type[T], values: Any) -> T:
+    """A dataclass from plain values, none of them of a type that its field cannot have."""
+    if not isinstance(values, dict):
+        raise TypeError(f"{kind.__name__} is {values!r}")
+    allowed = _TYPES[kind]
+    for name, value in values.items():
+        if type(value) not in allowed.get(name, ()):
+            raise TypeError(f"{name} is {value!r}")
+    return kind(**values)
+
+
+def _types(kind: type) -> dict[str, frozenset[type]]:
+    """The types that each field's values have; whole numbers are numbers too, what is inside of containers is not looked at."""
+    found: dict[str, frozenset[type]] = {}
+    for name, hint in get_type_hints(kind).items():
+        kinds = {get_origin(part) or part for part in ((hint,) if get_origin(hint) in {list, dict} else get_args(hint) or (hint,))}
+        found[name] = frozenset(kinds | ({int} if float in kinds else set()))
+    return found
+
+
+_TYPES: dict[type, dict[str, frozenset[type]]] = {kind: _types(kind) for kind in (Row, Details, Epoch)}

@@ -1,14 +1,14 @@
 """The study folder: immutable rows, predictions with the test split sealed, and what has been opened.
 
-Every file is written under a temporary name and renamed, so a reader never sees half of one and no lock is needed.
+Every file is written under a temporary name and renamed, so a reader never sees half of one and no lock is needed. A row and the
+predictions that it was made from prove themselves: what was damaged on the disk is left out and named, and its job counts as not done.
 """
 
+import io
 import json
-import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import TableError
-from harness.study.row import Row, Status, from_json, to_json
+from harness.study.disk import append_line, atomic_write, digest, listed, open_plain, require_writable, why, write_durably
+from harness.study.row import Row, Status
+from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
+
+__all__ = ["Damage", "FloatArray", "IntArray", "Predictions", "Study", "atomic_write", "find_study", "require_writable"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+_AGAIN = "run the same sweep again, which does this job anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +39,30 @@ class Predictions:
     ids_N: list[str]
 
 
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file of a study that cannot be used. What it holds is left out, never guessed."""
+
+    path: Path
+    reason: str
+    """What is wrong, as a clause that follows the path."""
+    remedy: str
+    """The next step, as a clause."""
+    job_id: str | None = None
+    """Whose row or predictions it is."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}; {self.remedy}."
+
+    @property
+    def name(self) -> str:
+        """The path below the study."""
+        return "/".join(self.path.parts[-2:]) if self.job_id else self.path.name
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One study folder. Creating the object touches nothing on disk."""
+    """One study folder. Creating the object touches nothing on disk. What a disk refuses to take is a StoreError."""
 
     root: Path
 
@@ -70,77 +85,154 @@ class Study:
         return self.root / "snapshots" / f"{job_id}.pt"
 
     def write_row(self, row: Row) -> None:
-        with atomic_write(self.row_path(row.job_id)) as temporary:
-            temporary.write_text(json.dumps(to_json(row), indent=1, allow_nan=False), encoding="utf-8")
+        """Write the row of a job whose predictions, if it has any, are written already: the file vouches for them as they are now."""
+        path, vouched = self.predictions_path(row.job_id), None
+        if _has_scores(row) and path.is_file():
+            with path.open("rb") as file:
+                vouched = digest(file)
+        write_durably(self.row_path(row.job_id), encode(RowFile(row, vouched)))
 
     def read_row(self, job_id: str) -> Row | None:
-        """The row of one job, or None when there is none."""
-        path = self.row_path(job_id)
-        return _read_row(path) if path.exists() else None
+        """The row of one job, or None when there is none that can be used."""
+        found = self._row_file(job_id)
+        return found.row if isinstance(found, RowFile) else None
 
     def is_done(self, job_id: str) -> bool:
-        """Whether the job has a good row and its predictions; failed jobs are tried again."""
+        """Whether the job has a good row and the predictions that it was made from."""
         row = self.read_row(job_id)
-        return row is not None and row.status == Status.ok.value and self.predictions_path(job_id).exists()
+        return row is not None and row.status == Status.ok.value and self.has_predictions(job_id)
+
+    def has_predictions(self, job_id: str) -> bool:
+        """Whether the predictions that the job's row was made from are there, bit by bit."""
+        found = self._row_file(job_id)
+        return isinstance(found, RowFile) and found.predictions_blake2b is not None and self._lost(found) is None
 
     def rows(self) -> list[Row]:
-        """Every row, oldest first."""
-        found = [_read_row(path) for path in (self.root / "rows").glob("[!.]*.json")]
-        return sorted(found, key=lambda row: (row.started_at, row.job_id))
+        """Every row, oldest first, but for the files that `damaged` names."""
+        return [found.row for found in self.row_files()[0]]
+
+    def row_files(self) -> tuple[list[RowFile], list[Damage]]:
+        """What every file of a row says, oldest first, and those that cannot be used."""
+        found = [_read_row(path) for path in listed(self.root / "rows", ".json")]
+        good = [each for each in found if isinstance(each, RowFile)]
+        return sorted(good, key=lambda file: (file.row.started_at, file.row.job_id)), [each for each in found if isinstance(each, Damage)]
+
+    def damaged(self) -> list[Damage]:
+        """Everything in the folder that cannot be used: rows, predictions of good and pruned rows, lines of logs."""
+        good, damaged = self.row_files()
+        lost = [found for file in good if (found := self._lost(file))]
+        return [*damaged, *lost, *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
 
     def write_predictions(self, job_id: str, val: Predictions, test: Predictions | None) -> None:
         """Keep val in the open and test, where there is one, under keys that only `open_test` reads."""
         arrays = {f"val_{k}": v for k, v in _arrays(val).items()}
         if test is not None:
             arrays |= {f"test_{k}": v for k, v in _arrays(test).items()}
-        with atomic_write(self.predictions_path(job_id)) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        content = io.BytesIO()  # an archive that meets a full disk halfway fails again when it is closed
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+        write_durably(self.predictions_path(job_id), content.getvalue())
 
     def val_predictions(self, job_id: str) -> Predictions:
-        """Predictions on val. Test arrays in the same file are not read."""
+        """Predictions on val. Test arrays in the same file are not read.
+
+        Raises:
+            TableError: the file is missing, or is not the one that the job's row was made from.
+        """
         found = self._load(job_id, "val")
         if found is None:
-            raise TableError(
-                f"{self.predictions_path(job_id)}: holds no val predictions; delete rows/{job_id}.json and run the sweep again."
-            )
+            raise TableError(f"{self.predictions_path(job_id)}: holds no val predictions; {_AGAIN}.")
         return found
 
     def open_test(self, job_id: str, reason: str) -> Predictions | None:
-        """Break the seal of one job's test predictions and log it; None when the data set has no test split."""
+        """Break the seal of one job's test predictions and log it; None when the data set has no test split. Raises like `val_predictions`."""
         found = self._load(job_id, "test")
         if found is not None and job_id not in self.opened():
             record = {"job_id": job_id, "reason": reason, "opened_at": datetime.now(UTC).isoformat(timespec="seconds")}
-            with (self.root / "opened.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(record) + "\n")
+            append_line(self.root / "opened.jsonl", json.dumps(record))
         return found
 
     def opened(self) -> set[str]:
-        """Ids of all jobs whose test predictions have ever been opened."""
-        log = self.root / "opened.jsonl"
-        if not log.exists():
-            return set()
-        return {json.loads(line)["job_id"] for line in log.read_text(encoding="utf-8").splitlines() if line}
+        """Ids of all jobs whose test predictions have ever been opened, as far as the log can be read."""
+        return {
+            record["job_id"] for record in self._records("opened.jsonl") if record is not None and isinstance(record.get("job_id"), str)
+        }
 
     def note_search(self, record: dict[str, Any]) -> None:
         """Keep what a staged search predicted and what it took."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "searches.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
+        append_line(self.root / "searches.jsonl", json.dumps(record))
 
     def searches(self) -> list[dict[str, Any]]:
         """What staged searches predicted and took (seconds), oldest first."""
-        log = self.root / "searches.jsonl"
-        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line] if log.exists() else []
+        return [record for record in self._records("searches.jsonl") if record is not None]
 
-    def _load(self, job_id: str, split: str) -> Predictions | None:
+    def _row_file(self, job_id: str) -> RowFile | Damage | None:
+        path = self.row_path(job_id)
+        return _read_row(path) if path.exists() else None
+
+    def _lost(self, file: RowFile) -> Damage | None:
+        """What is wrong with the predictions of a row; None where it needs none."""
+        job_id, vouched = file.row.job_id, file.predictions_blake2b
+        if vouched is None and file.row.status != Status.ok.value:
+            return None
         path = self.predictions_path(job_id)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with open_plain(path) as content:
+                reason = None if digest(content) == vouched else "is not the file that its row was made from"
+        except OSError as error:
+            reason = _unread(error)
+        return Damage(path, reason, _AGAIN, job_id) if reason else None
+
+    def _load(self, job_id: str, split: str) -> Predictions | None:
+        path, owner = self.predictions_path(job_id), self._row_file(job_id)
+        if isinstance(owner, Damage):
+            raise TableError(str(owner))
+        if owner is not None and (lost := self._lost(owner)):
+            raise TableError(str(lost))
+        try:
+            with open_plain(path) as file, np.load(file, allow_pickle=False) as arrays:
                 if f"{split}_log_probs" not in arrays:
                     return None
                 return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], [str(i) for i in arrays[f"{split}_ids"]])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise TableError(f"{path}: cannot be read ({error}); delete rows/{job_id}.json and run the sweep again.") from error
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise TableError(f"{path}: cannot be read ({why(error)}); {_AGAIN}.") from error
+
+    def _records(self, name: str) -> Iterator[dict[str, Any] | None]:
+        """The lines of a log; None for one that cannot be read."""
+        try:
+            with open_plain(self.root / name) as log:
+                lines = log.read().split(b"\n")
+        except FileNotFoundError:
+            return
+        except OSError:
+            yield None
+            return
+        for line in filter(None, lines):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            yield record if isinstance(record, dict) else None
+
+    def _torn(self, name: str) -> list[Damage]:
+        number = sum(record is None for record in self._records(name))
+        what = f"has {number} line{'s' * (number > 1)} that cannot be read, so it may tell too little"
+        return [Damage(self.root / name, what, "take them out, or delete the file")] if number else []
+
+
+def find_study(results_dir: Path, name: str | None) -> Study:
+    """The named study, or the one with the newest row. Names come from the folder, so none can lead out of it.
+
+    Raises:
+        TableError: there is no such study; the message lists those there.
+    """
+    studies = {path.name: Study(path) for path in sorted(results_dir.glob("[!.]*")) if (path / "rows").is_dir()}
+    if not studies:
+        raise TableError(f"{results_dir}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
+    if name is None:
+        return max(studies.values(), key=lambda study: max((row.started_at for row in study.rows()), default=""))
+    if name not in studies:
+        raise TableError(f"study={name}: not in {results_dir}; there are {', '.join(studies)}.")
+    return studies[name]
 
 
 def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:
@@ -151,8 +243,26 @@ def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
-def _read_row(path: Path) -> Row:
+def _has_scores(row: Row) -> bool:
+    """Whether the row states what came of predictions."""
+    return row.status in {Status.ok.value, Status.pruned.value}
+
+
+def _read_row(path: Path) -> RowFile | Damage:
+    job_id = path.stem
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise TableError(f"{path}: cannot be read ({error}); delete it and run the sweep again.") from error
+        with open_plain(path) as file:
+            found = decode(file.read())
+    except OtherSchemaError as error:
+        return Damage(path, str(error), "report it with the version that wrote it, or sweep again and delete it", job_id)
+    except ValueError as error:
+        return Damage(path, str(error), _AGAIN, job_id)
+    except OSError as error:
+        return Damage(path, _unread(error), _AGAIN, job_id)
+    if found.row.job_id != job_id:
+        return Damage(path, f"holds the row of another job, {found.row.job_id[:40]}", "give it its own name back, or delete it", job_id)
+    return found
+
+
+def _unread(error: OSError) -> str:
+    return "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({why(error)})"

@@ -1,6 +1,6 @@
 """The table: the union of all rows, rebuilt from them each time, in a fixed column order; and its columns read back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -10,8 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.errors import TableError
+from harness.study.disk import atomic_write, listed
 from harness.study.row import COLUMNS, Row
-from harness.study.store import Study, atomic_write
+from harness.study.spreadsheet import guarded, unguarded
+from harness.study.store import Study
+from harness.untrusted import encodable
+
+CSV, PARQUET = "results.csv", "results.parquet"
 
 _NEEDED = ("job_id", "status", "protocol", "started_at")
 """Columns without which a file is no table of rows."""
@@ -21,18 +26,37 @@ _HINTS = get_type_hints(Row)
 
 def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
     """One line per row, columns in the order of `COLUMNS`; None becomes a missing value."""
-    records = [[getattr(row, name) for name in COLUMNS] for row in rows]
+    records = [[_cell(getattr(row, name)) for name in COLUMNS] for row in rows]
     return pd.DataFrame(records, columns=list(COLUMNS)).convert_dtypes(dtype_backend="numpy_nullable")
 
 
 def write_table(study: Study) -> pd.DataFrame:
     """Rebuild `results.csv` and `results.parquet` from the rows and return the table."""
     frame = to_frame(study.rows())
-    with atomic_write(study.root / "results.csv") as temporary:
-        frame.to_csv(temporary, index=False)
-    with atomic_write(study.root / "results.parquet") as temporary:
-        frame.to_parquet(temporary, index=False)
+    with atomic_write(study.root / CSV) as temporary:
+        temporary.write_text(to_csv(frame), encoding="utf-8", newline="")
+    with atomic_write(study.root / PARQUET) as temporary:
+        frame.to_parquet(temporary, index=False, write_page_checksum=True)
     return frame
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The text of a CSV file: the same for the same rows, and nothing in it that a spreadsheet would run."""
+    return guarded(frame).to_csv(index=False, lineterminator="\n")
+
+
+def load_csv(path: Path) -> pd.DataFrame:
+    """A `results.csv` as it was before it was written: apostrophes that kept cells from being formulas taken off, types by column.
+
+    Raises:
+        TableError: the file cannot be read as such a table.
+    """
+    try:
+        frame = unguarded(pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""]))
+        return frame.assign(**{name: _typed(frame[name], *_KINDS[_kind(name)]) for name in COLUMNS if name in frame and _is_number(name)})
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise TableError(f"{path}: cannot be read ({reason}); give a results.csv that a report has written.") from error
 
 
 def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -56,7 +80,8 @@ def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             )
         wanted = list(dict.fromkeys((*columns, *_NEEDED)))
         text = [name for name in wanted if not _is_number(name) and name not in ("job_id", "started_at")]
-        table = pq.read_table(path, columns=[name for name in wanted if name in known.names], read_dictionary=text)
+        there = [name for name in wanted if name in known.names]
+        table = pq.read_table(path, columns=there, read_dictionary=text, page_checksum_verification=True)
         table = table.take(pc.sort_indices(table, [("started_at", "ascending"), ("job_id", "ascending")]))
         _require_fresh(path, table.column("job_id"))
         return pd.DataFrame({name: _column(table, name) for name in columns}, copy=False)
@@ -65,8 +90,29 @@ def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise TableError(f"{path}: cannot be read ({reason}); give a results.parquet that a report has written.") from error
 
 
+def _cell(value: Any) -> Any:
+    return encodable(value) if isinstance(value, str) else value
+
+
 def _is_number(name: str) -> bool:
     return any(kind in str(_HINTS[name]) for kind in ("int", "float", "bool"))
+
+
+def _kind(name: str) -> str:
+    return next(kind for kind in _KINDS if kind in str(_HINTS[name]))
+
+
+def _typed(cells: "pd.Series[Any]", dtype: Any, read: Callable[[str], object]) -> Any:
+    values: Any = [None if pd.isna(cell) else read(cell) for cell in cells]
+    return pd.array(values, dtype=dtype)
+
+
+_KINDS: Mapping[str, tuple[Any, Callable[[str], object]]] = {
+    "bool": ("boolean", lambda cell: bool(("False", "True").index(cell))),
+    "float": ("Float64", float),
+    "int": ("Int64", int),
+}
+"""How numbers are read from text: by Python, to the last digit."""
 
 
 def _column(table: pa.Table, name: str) -> Any:
@@ -79,10 +125,11 @@ def _column(table: pa.Table, name: str) -> Any:
 
 
 def _require_fresh(path: Path, job_ids: pa.ChunkedArray) -> None:
-    """Rows are the truth: a table that lies beside rows must hold exactly them and be younger than all of them."""
-    rows = path.parent / "rows"
-    there = {row.stem for row in rows.glob("[!.]*.json")}
-    if there and (there != set(job_ids.to_pylist()) or rows.stat().st_mtime_ns > path.stat().st_mtime_ns):
+    """Rows are the truth: a table that lies beside rows must hold exactly those that can be used, and be younger than all of them."""
+    study, rows, known = Study(path.parent), path.parent / "rows", set(job_ids.to_pylist())
+    there = {row.stem for row in listed(rows, ".json")}
+    is_other = bool(known - there) or any(study.read_row(job_id) for job_id in there - known)
+    if there and (is_other or rows.stat().st_mtime_ns > path.stat().st_mtime_ns):
         raise TableError(
             f"{path}: is older than the rows beside it; run `python -m harness.report study={path.parent.name}`, which rebuilds it."
         )

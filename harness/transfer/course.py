@@ -4,6 +4,8 @@ Every epoch draws from generators of its own, so that nothing but tensors has to
 """
 
 import copy
+import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.errors import TableError
-from harness.study.store import atomic_write
+from harness.study.disk import write_durably
 from harness.transfer.keeper import Keeper
 from harness.transfer.loop import Learner
+
+_log = logging.getLogger("harness")
+_KEYS = {"lr", "num_epochs", "optimizer", "schedule", "keeper"}
 
 Snapshot = dict[str, Any]
 """Tensors, numbers and text only, so that it can be read back without running anything."""
@@ -57,17 +61,25 @@ class Course:
 
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Write a snapshot where `load_snapshot` finds it."""
-    with atomic_write(path) as temporary:
-        torch.save(snapshot, temporary)
+    """Write a snapshot where `load_snapshot` finds it. Raises StoreError when the disk does not take it."""
+    content = io.BytesIO()  # torch has errors of its own for a disk that is full
+    torch.save(snapshot, content)
+    write_durably(path, content.getvalue())
 
 
 def load_snapshot(path: Path) -> Snapshot | None:
-    """Read a snapshot without running anything in it; None when there is none. Raises TableError when it cannot be read."""
+    """Read a snapshot without running anything in it; None when there is none, or one that cannot be read or would run code.
+
+    Whoever gets None trains from the start and comes to the same numbers.
+    """
     if not path.exists():
         return None
     try:
         found: Snapshot = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TableError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}); delete it and run the search again.") from error
+    except Exception as error:  # noqa: BLE001  damaged files make it raise nearly anything
+        _log.warning("%s: is damaged or would run code (%s); trained from the start instead.", path, type(error).__name__)
+        return None
+    if not isinstance(found, dict) or not found.keys() >= _KEYS:
+        _log.warning("%s: is no snapshot; trained from the start instead.", path)
+        return None
     return found

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from harness.errors import ConfigError
+from harness.untrusted import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class FreezeDepth:
     def __str__(self) -> str:
         if self.num_free is not None:
             return f"-{self.num_free}"
-        return {0.0: "none", 1.0: "all"}.get(self.frozen_frac or 0.0, f"{self.frozen_frac:g}")
+        return {0.0: "none", 1.0: "all"}.get(self.frozen_frac or 0.0, f"{self.frozen_frac!r}")
 
     def num_frozen(self, num_blocks: int) -> int:
         """Frozen blocks of a backbone with `num_blocks`; fractions round half up. Raises ConfigError when it has too few."""
@@ -43,5 +44,5 @@ def parse_freeze(text: str, key: str = "freeze") -> FreezeDepth:
     if number <= -1 and number.is_integer() and "." not in text:
         return FreezeDepth(num_free=-int(number))
     raise ConfigError(
-        f"{key}={text}: not a freeze depth; give all, none, a fraction of the blocks from 0 to 1 (0.5), or minus the blocks to leave free (-4)."
+        f"{key}={one_line(text)}: not a freeze depth; give all, none, a fraction of the blocks from 0 to 1 (0.5), or minus the blocks to leave free (-4)."
     )

@@ -52,17 +52,17 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, team: Team
         Mean loss and accuracy over the epoch's own batches.
 
     Raises:
-        DivergedError: the loss is not finite.
+        DivergedError: the loss or a gradient is not finite.
     """
     total_loss, hits, seen = 0.0, 0, 0
+    separable = is_separable(tail)
     # Pieces gain nothing in bfloat16, where each would convert the weights again.
-    in_pieces = tail.network.train_precision is Precision.float32 and is_separable(tail)
+    in_pieces = tail.network.train_precision is Precision.float32 and separable
     for crossing, labels_B in batches:
-        size = team.piece if in_pieces else len(labels_B)
+        size = team.piece if in_pieces else team.micro_batch or len(labels_B)
         pieces = list(zip(*(torch.split(part, size) for part in (*crossing, labels_B)), strict=True))
-        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, team)
-        if not math.isfinite(loss):
-            raise DivergedError(f"train loss is {loss}; try a lower train.lr.")
+        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, team if separable else None)
+        _require_finite(loss, learner.optimizer)
         learner.optimizer.step()
         learner.schedule.step()
         total_loss += loss * len(labels_B)
@@ -80,8 +80,18 @@ def is_separable(module: nn.Module) -> bool:
     return True
 
 
-def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, team: Team) -> tuple[float, int]:
-    """Set the gradients of a batch's mean loss, piece by piece. Returns the loss and the number of images labelled right."""
+def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, team: Team | None) -> tuple[float, int]:
+    """Set the gradients of a batch's mean loss, piece by piece.
+
+    Args:
+        tail: what is trained.
+        pieces: of one batch; crossing and labels.
+        class_weights_C: of the loss.
+        team: who computes pieces side by side; None: one after the other, as they draw at random or leave statistics behind.
+
+    Returns:
+        The loss and the number of images labelled right.
+    """
     free = [parameter for parameter in tail.parameters() if parameter.requires_grad]
     labels_B = torch.cat([piece[-1] for piece in pieces])
     share = 1.0 / (len(labels_B) if class_weights_C is None else class_weights_C[labels_B].sum())
@@ -92,12 +102,25 @@ def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_
         loss = share * functional.cross_entropy(logits, labels, weight=class_weights_C, reduction="sum")
         return loss.item(), int((logits.argmax(dim=1) == labels).sum()), torch.autograd.grad(loss, free, allow_unused=True)
 
+    for parameter in free:
+        parameter.grad = None
+    losses, hits = [], 0
     # One piece is computed here, with all cores on each operation.
-    losses, hits, gradients = zip(*(team.map(compute, pieces) if len(pieces) > 1 else map(compute, pieces)), strict=True)
-    for parameter, *parts in zip(free, *gradients, strict=True):
-        found = [part for part in parts if part is not None]
-        parameter.grad = sum(found[1:], start=found[0]) if found else None
-    return math.fsum(losses), sum(hits)
+    for loss, num_hits, gradients in team.map(compute, pieces) if team and len(pieces) > 1 else map(compute, pieces):
+        losses.append(loss)
+        hits += num_hits
+        for parameter, gradient in zip(free, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    return math.fsum(losses), hits
+
+
+def _require_finite(loss: float, optimizer: torch.optim.Optimizer) -> None:
+    if not math.isfinite(loss):
+        raise DivergedError(f"train loss is {loss}; try a lower train.lr.")
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not math.isfinite(norm := float(nn.utils.get_total_norm(gradients))):
+        raise DivergedError(f"the norm of the gradients is {norm}; try a lower train.lr.")
 
 
 def lr_factor(cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> Callable[[int], float]:

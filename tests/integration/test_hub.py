@@ -5,9 +5,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from torch import Tensor
 from harness.backbones.catalog import resolve
 from harness.study.store import Study
 from tests.integration.commands import TINY
+from tests.loopback import half, serving, whole
 
 SCRIPT = """
 import json, sys
@@ -40,39 +39,6 @@ for name in sys.argv[1:]:
 """
 
 
-class _Hub(BaseHTTPRequestHandler):
-    """Serves `files` (path -> content) with the headers that the hub client demands; paths in `cut` end half-way."""
-
-    files: dict[str, bytes] = {}  # noqa: RUF012 (set per test on a subclass)
-    cut: frozenset[str] = frozenset()
-
-    def do_HEAD(self) -> None:
-        self._reply(with_body=False)
-
-    def do_GET(self) -> None:
-        self._reply(with_body=True)
-
-    def _reply(self, *, with_body: bool) -> None:
-        content = self.files.get(self.path)
-        if content is None:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Repo-Commit", "c" * 40)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "c" * 40)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(content[: len(content) // 2] if self.path in self.cut else content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def _state(name: str) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -81,8 +47,8 @@ def _state(name: str) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[tuple[str, type[_Hub]]]:
-    """Endpoint and handler of a hub with test_resnet as safetensors, test_vit as a pickle only, and a broken test_vit2."""
+def hub(tmp_path: Path) -> Iterator[str]:
+    """Address of a hub with test_resnet as safetensors, test_vit as a pickle only, and a broken test_vit2."""
     save_file(_state("test_resnet"), tmp_path / "model.safetensors")
     torch.save(_state("test_vit"), tmp_path / "pytorch_model.bin")
     safe, pickled = (tmp_path / "model.safetensors").read_bytes(), (tmp_path / "pytorch_model.bin").read_bytes()
@@ -92,16 +58,14 @@ def hub(tmp_path: Path) -> Iterator[tuple[str, type[_Hub]]]:
         "/timm/test_vit.r160_in1k/resolve/main/pytorch_model.bin": pickled,
         broken: safe,
     }
-    handler = type("Handler", (_Hub,), {"files": files, "cut": frozenset({broken})})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", handler
-        server.shutdown()
+    with serving(files, get=lambda visit, content: (half if visit.path == broken else whole)(visit, content)) as site:
+        yield site.address
 
 
 def _run(endpoint: str, home: Path, *names: str, offline: bool = False) -> list[dict[str, object]]:
     """Each name's outcome in one fresh process: the hub client reads its environment when it is imported."""
-    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": str(int(offline)), "OMP_NUM_THREADS": "1"}
+    variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": str(int(offline)), "HARNESS_DOWNLOAD_STALL_S": "8"}
+    environment = os.environ | variables | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SCRIPT, *names], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -114,40 +78,37 @@ def _total(state: dict[str, Tensor], *classifier: str) -> float:
 
 
 @pytest.mark.slow
-def test_download_then_cache(hub: tuple[str, type[_Hub]], tmp_path: Path) -> None:
+def test_download_then_cache(hub: str, tmp_path: Path) -> None:
     """The first run downloads, the next finds the same bytes in the cache with the hub off; a pickle is the second choice."""
-    endpoint, _ = hub
-    resnet, vit = _run(endpoint, tmp_path / "home", "test_resnet", "test_vit")
+    resnet, vit = _run(hub, tmp_path / "home", "test_resnet", "test_vit")
     assert (resnet["source"], resnet["tag"], resnet["licence"]) == ("hub", "r160_in1k", "apache-2.0")
     assert resnet["sha256"] == hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
     assert resnet["total"] == pytest.approx(_total(_state("test_resnet"), "fc."))
     assert vit["source"] == "hub"
     assert vit["total"] == pytest.approx(_total(_state("test_vit"), "head."))
-    (again,) = _run(endpoint, tmp_path / "home", "test_resnet", offline=True)
+    (again,) = _run(hub, tmp_path / "home", "test_resnet", offline=True)
     assert again == resnet | {"source": "cache"}
 
 
 @pytest.mark.slow
-def test_broken_transfer_and_missing_file(hub: tuple[str, type[_Hub]], tmp_path: Path) -> None:
+def test_broken_transfer_and_missing_file(hub: str, tmp_path: Path) -> None:
     """A transfer that breaks off is an error that says so and leaves nothing to trip over; so is a file that is not there."""
-    endpoint, _ = hub
-    broken, absent = _run(endpoint, tmp_path / "home", "test_vit2", "test_vit3")
-    assert f"download from {endpoint}/timm/test_vit2.r160_in1k failed" in str(broken["error"])
+    broken, absent = _run(hub, tmp_path / "home", "test_vit2", "test_vit3")
+    assert f"download from {hub}/timm/test_vit2.r160_in1k failed" in str(broken["error"])
     assert "holds none of model.safetensors, pytorch_model.bin" in str(absent["error"])
     left = [path for path in (tmp_path / "home").rglob("*") if path.is_file() and path.stat().st_size > 1000]
     assert left == []
 
 
 @pytest.mark.slow
-def test_damaged_cache_is_noticed(hub: tuple[str, type[_Hub]], tmp_path: Path) -> None:
+def test_damaged_cache_is_noticed(hub: str, tmp_path: Path) -> None:
     """A cached file whose content is no longer what was downloaded is refused."""
-    endpoint, _ = hub
-    _run(endpoint, tmp_path / "home", "test_resnet")
+    _run(hub, tmp_path / "home", "test_resnet")
     (blob,) = (path for path in (tmp_path / "home").rglob("blobs/*"))
     content = bytearray(blob.read_bytes())
     content[-1] ^= 1
     blob.write_bytes(content)
-    (outcome,) = _run(endpoint, tmp_path / "home", "test_resnet", offline=True)
+    (outcome,) = _run(hub, tmp_path / "home", "test_resnet", offline=True)
     assert "is damaged" in str(outcome["error"])
 
 
@@ -160,15 +121,11 @@ def test_a_sweep_downloads_then_trains(tmp_path: Path) -> None:
         save_file(_state(model), tmp_path / "weights.safetensors")
         tag = resolve(model).tag
         files[f"/timm/{model}.{tag}/resolve/main/model.safetensors"] = (tmp_path / "weights.safetensors").read_bytes()
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Hub,), {"files": files})) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        environment = os.environ | {
-            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}", "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"
-        }  # fmt: skip
+    with serving(files) as site:
+        environment = os.environ | {"HF_ENDPOINT": site.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
         options = [*TINY[:2], "data=digits", "data.max_images=40", "data.image_size=64", "freeze=all", "train.epochs=1"]
         command = [sys.executable, "-m", "harness.sweep", f"backbone={','.join(names)}", *options, f"results_dir={tmp_path / 'results'}"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-        server.shutdown()
     assert done.returncode == 0, done.stderr
     rows = Study(tmp_path / "results" / "digits").rows()
     assert sorted((row.backbone, row.status, row.weights_source) for row in rows) == [(name, "ok", "hub") for name in sorted(names)]

@@ -66,7 +66,7 @@ def test_the_same_command_gives_the_same_quality(run_sweep: Command) -> None:
 
 def test_a_job_over_time_is_a_row_and_the_sweep_goes_on(run_sweep: Command) -> None:
     """Status 3, a row that says timeout, empty metrics, and still a report."""
-    ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all", "job_timeout_min=0.0001")
+    ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all", "job.timeout_minutes=0.0001")
     assert ended.status == 3
     (row,) = ended.rows()
     assert row.status == "timeout"
@@ -75,8 +75,8 @@ def test_a_job_over_time_is_a_row_and_the_sweep_goes_on(run_sweep: Command) -> N
     assert (ended.study().root / "report" / "index.html").exists()
 
 
-def test_a_failed_job_is_said_at_once_and_tried_again(run_sweep: Command) -> None:
-    """A depth that one backbone is too short for fails there alone; with a possible one the sweep is whole."""
+def test_a_failed_job_is_said_at_once_and_tried_again_when_asked(run_sweep: Command) -> None:
+    """A depth that one backbone is too short for fails there alone; the same command leaves it, `retry=failed` runs it once more."""
     ended = run_sweep(*TINY, "backbone=test_resnet,test_vit", "freeze=-7")
     assert ended.status == 3
     by_name = {row.backbone: row for row in ended.rows()}
@@ -84,6 +84,14 @@ def test_a_failed_job_is_said_at_once_and_tried_again(run_sweep: Command) -> Non
     failed = next(row for row in by_name.values() if row.status == "failed")
     assert "blocks; give -1 to" in (failed.error or "")
     assert f"FAILED: {failed.error}" in ended.out
+    again = run_sweep(*TINY, "backbone=test_resnet,test_vit", "freeze=-7")
+    assert again.status == 3
+    assert "1 already done, 1 failed before (retry=failed tries them again)" in again.out
+    assert {row.job_id: row.started_at for row in again.rows()} == {row.job_id: row.started_at for row in by_name.values()}
+    retried = run_sweep(*TINY, "backbone=test_resnet,test_vit", "freeze=-7", "retry=failed")
+    assert retried.status == 3
+    times = {row.job_id: row.started_at for row in retried.rows()}
+    assert times[failed.job_id] > failed.started_at
 
 
 def test_the_report_ranks_again_with_other_limits(run_sweep: Command, run_report: Command) -> None:

@@ -43,9 +43,9 @@ def quality_latency(ranking: Ranking) -> Figure | None:
 
 
 def freeze_depth(ranking: Ranking) -> Figure | None:
-    """Score over the frozen share of the blocks, one line per backbone; None when no depth is known."""
+    """Score over the frozen share of the blocks, one line per backbone; None when no backbone has two depths to compare."""
     lines = _lines(ranking)
-    if not lines:
+    if all(len({_frozen_share(entry) for entry in entries}) < 2 for entries in lines.values()):
         return None
     colours = line_colours(ranking)
     figure, axes = _axes_with_margin([label(name) for name in colours])

@@ -43,9 +43,9 @@ def learning_curves(ranking: Ranking) -> Figure | None:
 
 
 def costs(ranking: Ranking) -> Figure | None:
-    """Four costs of each candidate as bars with the limits; None when nothing was ranked."""
+    """Four costs of each candidate as bars with the limits; None when there are no two to compare."""
     entries = _recommended_first(ranking)[:MAX_BARS]
-    if not entries:
+    if len(entries) < 2:
         return None
     figure = new_figure(8.6, 1.0 + 0.26 * len(entries))
     panels = figure.subplots(1, len(_COSTS), sharey=True, squeeze=False)[0]

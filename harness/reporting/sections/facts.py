@@ -20,8 +20,8 @@ def ranked_rows(ranking: Ranking) -> list[Row]:
 
 
 def known_rows(ranking: Ranking) -> list[Row]:
-    """The ranked rows, or the failed ones when there are no others."""
-    return ranked_rows(ranking) or list(ranking.failed)
+    """The ranked rows, or the failed or the pruned ones when there are no others."""
+    return ranked_rows(ranking) or list(ranking.failed) or list(ranking.pruned)
 
 
 def profile(ranking: Ranking) -> dict[str, Any]:

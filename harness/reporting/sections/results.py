@@ -22,7 +22,7 @@ def build(ranking: Ranking, pictures: Pictures, audit: Audit) -> Section:
         blocks += [training.classes(ranking), *picture(pictures, "class-f1", "learning-curves"), *training.overfitting(ranking)]
         blocks += [*picture(pictures, "cost"), *search.stopped(ranking), *search.learning_rates(ranking)]
         blocks += [*evidence.scores(ranking), *evidence.self_audit(audit)]
-    blocks += [*_failed(ranking), *_left_out(ranking)]
+    blocks += [*_failed(ranking), *_left_out(ranking), *_damaged(ranking)]
     return Section("results", TITLE, blocks)
 
 
@@ -65,3 +65,14 @@ def _left_out(ranking: Ranking) -> list[Block]:
     hidden = len(ranking.left_out) - MAX_LISTED
     sentences += [f"{hidden} more are in results.csv."] if hidden > 0 else []
     return [Paragraph("These good rows are left out, as they cannot be compared with the ranked ones:"), Bullets(sentences)]
+
+
+def _damaged(ranking: Ranking) -> list[Block]:
+    """Files of the study that cannot be used; nothing that they held is anywhere in the report."""
+    if not ranking.damaged:
+        return []
+    columns = [Column(name) for name in ("file", "what is wrong", "what to do")]
+    rows = [[formats.one_line(text) for text in (each.name, each.reason, each.remedy)] for each in ranking.damaged[:MAX_LISTED]]
+    hidden = len(ranking.damaged) - MAX_LISTED
+    more = [Paragraph(f"{hidden} more are told by `python -m harness.verify`.")] if hidden > 0 else []
+    return [Table("Files that cannot be used", columns, rows), *more]

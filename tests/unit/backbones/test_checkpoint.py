@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from harness.backbones.checkpoint import read_state_dict, rename_by_position, require_fit
+from harness.backbones.checkpoint import fits, read_state_dict, rename_by_position, require_finite, require_fit
 from harness.errors import BackboneError
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
@@ -41,14 +41,21 @@ def test_safetensors_are_known_by_content(tmp_path: Path) -> None:
     assert torch.equal(read_state_dict(tmp_path / "w.bin")["a.weight"], TENSORS["a.weight"])
 
 
-@pytest.mark.parametrize("as_torch", [True, False])
-def test_pickle_that_runs_code_is_refused(tmp_path: Path, as_torch: bool) -> None:
-    """A malicious pickle is refused with a reason, and what it wanted to do has not happened."""
-    evil = {"a.weight": _RunsCode(tmp_path / "pwned")}
-    torch.save(evil, tmp_path / "w.pth") if as_torch else (tmp_path / "w.pth").write_bytes(pickle.dumps(evil))
+@pytest.mark.parametrize("kind", ["archive", "legacy", "plain"])
+def test_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A malicious pickle is refused with a reason, and what it wanted to do has not happened; read plainly, it does it."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    path, mark = tmp_path / "w.pth", tmp_path / "pwned"
+    evil = {"a.weight": _RunsCode(mark)}
+    if kind == "plain":
+        path.write_bytes(pickle.dumps(evil))
+    else:
+        torch.save(evil, path, _use_new_zipfile_serialization=kind == "archive")
     with pytest.raises(BackboneError, match=r"refused: .*code could run"):
-        read_state_dict(tmp_path / "w.pth")
-    assert not (tmp_path / "pwned").exists()
+        read_state_dict(path)
+    assert not mark.exists()
+    pickle.loads(path.read_bytes()) if kind == "plain" else torch.load(path, weights_only=False)
+    assert mark.is_dir()
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"lr": 0.1}, {}, {"model": {"a": torch.ones(1), "b": "text"}}])
@@ -94,3 +101,33 @@ def test_misfit_names_three_tensors(tmp_path: Path) -> None:
     require_fit(tmp_path, missing=["bn.num_batches_tracked"], unexpected=[], mismatched=[])
     with pytest.raises(BackboneError, match="lacks a, b, c and 2 more"):
         require_fit(tmp_path, missing=list("abcde"), unexpected=[], mismatched=[])
+
+
+def test_names_in_a_file_cannot_break_the_line(tmp_path: Path) -> None:
+    """Names of tensors are the file's own words: what is shown of them stays on one line without control characters."""
+    with pytest.raises(BackboneError, match=r"holds unknown a b \[31mc; give"):
+        require_fit(tmp_path, missing=[], unexpected=["a\nb\x1b[31mc"], mismatched=[])
+
+
+def test_only_real_numbers_fill_real_places() -> None:
+    """Whole and complex numbers do not pass, which torch would copy into real ones without a word; lower precision does."""
+    place = torch.ones(2, 3)
+    assert fits(torch.ones(2, 3, dtype=torch.float16), place)
+    assert fits(torch.ones(()), torch.ones((), dtype=torch.int64))
+    assert not fits(torch.ones(2, 3, dtype=torch.int8), place)
+    assert not fits(torch.ones(2, 3, dtype=torch.complex64), place)
+    assert not fits(torch.ones(2, 3).to_sparse(), place)
+    assert not fits(torch.ones(3, 2), place)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """What cannot be opened is an error on one line."""
+    with pytest.raises(BackboneError, match=r"cannot be read \(Is a directory\)"):
+        read_state_dict(tmp_path)
+
+
+def test_large_is_not_infinite(tmp_path: Path) -> None:
+    """Numbers whose sum has no room are finite all the same; one infinity among small ones is not."""
+    require_finite(tmp_path, {"large": torch.full((10,), 3e38), "count": torch.ones((), dtype=torch.int64)})
+    with pytest.raises(BackboneError, match="NaN or infinity in b, c; give another file"):
+        require_finite(tmp_path, {"a": torch.ones(3), "b": torch.tensor([1.0, torch.inf]), "c": torch.tensor([torch.inf, -torch.inf])})

@@ -129,12 +129,40 @@ def test_file_that_does_not_fit_is_refused(name: str, tmp_path: Path) -> None:
     first = next(key for key in state if key.endswith("weight"))
     damaged = {
         "lacks": {key: tensor for key, tensor in state.items() if key != first},
-        "has another shape for": state | {first: torch.ones(1, 1)},
+        "has another shape or type for": state | {first: torch.ones(1, 1)},
         "holds unknown": state | {"layer9.0.conv1.weight": torch.ones(1)},
     }
     for fault, tensors in damaged.items():
         with pytest.raises(BackboneError, match=f"does not fit the backbone: {fault} ({first}|layer9)"):
             _load(name, _save(tensors, tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"), [("test_resnet", "layer1.0.conv1.weight"), ("squeezenet1_1", "features.0.bias"), ("test_vit", "head.bias")]
+)
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_weights_that_are_not_finite_are_refused(name: str, tensor: str, value: float, tmp_path: Path) -> None:
+    """One NaN anywhere, the classifier included, is an error when the file is loaded and not a run that diverges."""
+    state = _whole(name).state_dict()
+    state[tensor].view(-1)[0] = value
+    shown = "its classifier" if tensor.startswith("head.") else tensor
+    with pytest.raises(BackboneError, match=rf"w\.pth: NaN or infinity in {shown}; give another file"):
+        _load(name, _save(state, tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "squeezenet1_1"])
+def test_whole_numbers_are_refused(name: str, tmp_path: Path) -> None:
+    """A quantised file has the right shapes and would be copied without a word."""
+    state = {key: (tensor * 100).to(torch.int8) for key, tensor in _whole(name).state_dict().items()}
+    with pytest.raises(BackboneError, match="has another shape or type for"):
+        _load(name, _save(state, tmp_path / "w.pth"))
+
+
+def test_parameters_saved_as_parameters_load(tmp_path: Path) -> None:
+    """A file of tensors that want gradients is as good as one of plain tensors."""
+    whole = _whole("test_vit")
+    backbone = _load("test_vit", _save(dict(whole.named_parameters()), tmp_path / "w.pth"))
+    assert backbone.source_head is not None
 
 
 def test_missing_buffer_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Where weights are found without a hub: a file, an installed package, and what is said when there are none."""
 
+import hashlib
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,9 +32,9 @@ def probing(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The hub may be probed; the probe's answer is forgotten before and after."""
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    hub.hub_is_reachable.cache_clear()
+    hub.why_silent.cache_clear()
     yield monkeypatch
-    hub.hub_is_reachable.cache_clear()
+    hub.why_silent.cache_clear()
 
 
 def test_bundled_weights_see_a_palace_and_a_daisy() -> None:
@@ -75,7 +75,7 @@ def test_bundled_weights_stand_in_for_the_default_tag_only(monkeypatch: pytest.M
 def test_file_comes_first(tmp_path: Path) -> None:
     """A path is taken as it is, with its own name and hash, even where bundled weights are here."""
     path = tmp_path / "mine.pth"
-    path.write_bytes(b"content is checked when it is loaded")
+    torch.save({"a.weight": torch.ones(2)}, path)
     found = find_weights(resolve("tf_efficientnet_lite0"), str(path))
     assert (found.source, found.path, found.tag, found.licence) == (WeightsSource.file, path, "mine.pth", None)
     with pytest.raises(BackboneError, match=r"weights=~/no/such\.pth: no such file; give pretrained, random, or the path"):
@@ -101,14 +101,43 @@ def test_architecture_without_published_weights_says_so() -> None:
 
 
 def test_torchvision_cache_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that torchvision downloaded earlier is found, with torchvision's own accuracy figure."""
+    """A file that torchvision downloaded earlier is found, with torchvision's own accuracy figure, if it is what its name says."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    path = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"weights")
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save({"a.weight": torch.ones(2)}, folder / "new")
+    start = hashlib.sha256((folder / "new").read_bytes()).hexdigest()[:8]
+    path = (folder / "new").rename(folder / f"alexnet-{start}.pth")
+    source = hub.Published(repo=None, revision=None, filenames=(path.name,), url=f"https://nowhere.invalid/{path.name}")
+    monkeypatch.setattr(weights, "published", lambda _: source)
     found = find_weights(resolve("alexnet"), "pretrained", download=False)
     assert (found.source, found.path, found.tag) == (WeightsSource.cache, path, "IMAGENET1K_V1")
     assert found.imagenet_top1_frac == pytest.approx(0.56522)
+    with path.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(BackboneError, match=rf"{path.name} is damaged \(its content hash is .*, not {start}\); delete it"):
+        find_weights(resolve("alexnet"), "pretrained", download=False)
+
+
+@pytest.mark.parametrize(
+    ("requested", "words"),
+    [
+        ("{tmp_path}", "a folder, not a file; give pretrained, random, or the path"),
+        ("~nobody_of_this_name/w.pth", "cannot be read \\(Could not determine home directory"),
+        ("x" * 300, "cannot be read \\(File name too long"),
+    ],
+)
+def test_paths_that_are_no_files_are_refused(requested: str, words: str, tmp_path: Path) -> None:
+    """A folder, a home that is not there and an impossible name are one line each."""
+    with pytest.raises(BackboneError, match=words):
+        find_weights(resolve("resnet18"), requested.format(tmp_path=tmp_path))
+
+
+def test_a_file_is_read_before_anything_runs(tmp_path: Path) -> None:
+    """What holds no tensors is refused when it is found, and not by each job in turn."""
+    torch.save({"epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(BackboneError, match="holds no named tensors"):
+        find_weights(resolve("resnet18"), str(tmp_path / "w.pth"))
 
 
 def test_hub_that_refuses_connections_is_unreachable(probing: pytest.MonkeyPatch) -> None:
@@ -116,29 +145,25 @@ def test_hub_that_refuses_connections_is_unreachable(probing: pytest.MonkeyPatch
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         probing.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        started = time.monotonic()
         for name in ("resnet18", "resnet34"):
-            with pytest.raises(BackboneError, match=rf"{name}\.a1_in1k is not in the cache .* out of reach \(no answer within 3 s\)"):
+            with pytest.raises(BackboneError, match=rf"{name}\.a1_in1k is not in the cache .* out of reach \(Connection refused\)"):
                 find_weights(resolve(name), "pretrained")
-        assert time.monotonic() - started < 5
-        assert hub.hub_is_reachable.cache_info().misses == 1
+        assert hub.why_silent.cache_info().misses == 1
 
 
 def test_hub_that_never_answers_ends_in_time(probing: pytest.MonkeyPatch) -> None:
     """A hub that accepts the connection and stays silent costs one probe, not minutes."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         probing.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        started = time.monotonic()
-        with pytest.raises(BackboneError, match="out of reach"):
+        with pytest.raises(BackboneError, match=r"out of reach \(no answer within 3 s\)"):
             find_weights(resolve("resnet18"), "pretrained")
-        assert time.monotonic() - started < 5
 
 
 def test_without_download_no_hub_is_asked(probing: pytest.MonkeyPatch) -> None:
     """`download=False` looks at this machine only."""
     with pytest.raises(BackboneError, match="downloads are off"):
         find_weights(resolve("resnet18"), "pretrained", download=False)
-    assert hub.hub_is_reachable.cache_info().misses == 0
+    assert hub.why_silent.cache_info().misses == 0
 
 
 def test_without_bundles_the_way_out_is_to_install_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,12 @@ import pytest
 
 from benchmarks.side_by_side import BenchmarkError
 from benchmarks.sweeps import add_up, good_rows
-from harness.study.row import Row, Status
+from harness.study.row import Status
 from harness.study.store import Study
+from tests.unit.reporting.fake_study import make_row
 
-FIRST = Row(job_id="a", study="s", status=Status.ok.value, features_s=5.0, num_prefix_images=600, train_s=2.0, total_s=9.0)
-SECOND = Row(job_id="b", study="s", status=Status.ok.value, features_s=5.0, num_prefix_images=0, train_s=3.0, total_s=4.0)
+FIRST = make_row("a", features_s=5.0, num_prefix_images=600, train_s=2.0, total_s=9.0)
+SECOND = make_row("b", features_s=5.0, num_prefix_images=0, train_s=3.0, total_s=4.0)
 
 
 def test_a_pass_counts_for_the_job_that_made_it() -> None:
@@ -23,7 +24,7 @@ def test_rows_of_a_study_are_all_good_or_none_is_used(tmp_path: Path) -> None:
     study = Study(tmp_path / "s")
     study.write_row(FIRST)
     assert [row.job_id for row in good_rows(study)] == ["a"]
-    study.write_row(Row(job_id="c", study="s", backbone="vgg", freeze="all", status=Status.failed.value, error="no memory"))
+    study.write_row(make_row("c", "vgg", status=Status.failed.value, error="no memory"))
     with pytest.raises(BenchmarkError, match="vgg freeze=all: no memory"):
         good_rows(study)
 

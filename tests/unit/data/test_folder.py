@@ -1,8 +1,12 @@
 """Folders as users have them: both layouts, odd names, links, stray files, and layouts that must be refused."""
 
 import os
+import subprocess
+import tempfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +227,138 @@ def test_a_class_called_train(tmp_path: Path) -> None:
     for name in ("bus", "train"):
         _fill(tmp_path / "root" / name, 4)
     assert _load(tmp_path / "root").class_names == ("bus", "train")
+
+
+@pytest.mark.timeout(20)
+def test_a_link_upwards_brings_no_foreign_images(tmp_path: Path) -> None:
+    """A link in a class folder to the root, or to what lies above it, must not put the other classes' images under its label."""
+    root = tmp_path / "root"
+    for name in ("a", "b"):
+        _fill(root / name, 5)
+    _fill(tmp_path / "elsewhere" / "c", 5)
+    (root / "c").symlink_to(tmp_path / "elsewhere" / "c")
+    (root / "a" / "up").symlink_to(root)
+    (root / "b" / "top").symlink_to("/")
+    (tmp_path / "elsewhere" / "c" / "back").symlink_to(root)
+    (root / "itself").symlink_to(root)
+    data = _load(root)
+    assert (sum(_sizes(data)), data.profile.num_label_conflicts, data.profile.num_duplicates_within) == (15, 0, 0)
+    assert data.class_names == ("a", "b", "c")
+    assert any("Folders without images" in note and "'itself'" in note for note in data.profile.notes)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "c"])
+def test_a_class_that_is_not_mounted_is_not_forgotten(tmp_path: Path, target: str) -> None:
+    """A link beside the classes that leads nowhere, or to itself, may be a class: the task would be another without it."""
+    root = tmp_path / "root"
+    for name in ("a", "b"):
+        _fill(root / name, 5)
+    (root / "c").symlink_to(root / target)
+    with pytest.raises(DataError, match="c: is a link that leads nowhere and may stand for a class; restore its target"):
+        _load(root)
+
+
+@pytest.mark.timeout(60)
+def test_folders_nested_deeper_than_python_recurses(tmp_path: Path) -> None:
+    """Fifteen hundred folders in each other are walked like any other; deeper than a path can be long is said in one line."""
+    root = tmp_path / "root"
+    for name in ("a", "b"):
+        _fill(root / name, 5)
+    deep = root / "a"
+    for _ in range(1500):
+        deep /= "d"
+        deep.mkdir()
+    try:
+        _draw_image(deep / "0.png", 77)
+        assert sum(_sizes(_load(root))) == 11
+        inside = os.open(deep, os.O_RDONLY)
+        for _ in range(6):
+            os.mkdir("x" * 250, dir_fd=inside)
+            inside = os.open("x" * 250, os.O_RDONLY, dir_fd=inside)
+        with pytest.raises(DataError, match=r"cannot be listed \(File name too long\); mend it") as caught:
+            _load(root)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 1000
+    finally:
+        subprocess.run(["rm", "-rf", str(root)], check=True)  # Python's own removal recurses
+
+
+@pytest.mark.parametrize("place", ["a", ".", "a/deeper"])
+def test_a_folder_without_permission(tmp_path_factory: pytest.TempPathFactory, place: str) -> None:
+    """One line that names the folder; no class or image is left out without a word."""
+    with tempfile.TemporaryDirectory() as folder:  # outside of pytest's own, which nobody else may enter
+        root = Path(folder, "root")
+        for name in ("a/deeper", "b"):
+            _fill(root / name, 5)
+        Path(folder).chmod(0o755)
+        (root / place).chmod(0)
+        with _nobody(), pytest.raises(DataError, match=r"(cannot be listed|cannot be opened) \(Permission denied\)") as caught:
+            _load(root)
+        (root / place).chmod(0o755)
+    assert "\n" not in str(caught.value)
+    assert str(root / place) in str(caught.value)
+
+
+@contextmanager
+def _nobody() -> Iterator[None]:
+    """Without the rights of the superuser, to whom permissions mean nothing."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_names_that_are_not_utf_8_stay_apart(tmp_path: Path) -> None:
+    """A byte as it is and the text that stands for it are two names, of classes and of files; both can be written."""
+    root = tmp_path / "root"
+    names = [os.fsdecode(b"h\xfcnd"), "h\\xfcnd", "hünd"]
+    for name in names:
+        _fill(root / name, 5)
+        _draw_image(root / name / os.fsdecode(b"\xff.png"), zlib.crc32(os.fsencode(name)))
+        _draw_image(root / name / "\\xff.png", zlib.crc32(os.fsencode(name)) + 1)
+    data = _load(root)
+    assert set(data.class_names) == {"h\\xfcnd", "h\\\\xfcnd", "hünd"}
+    ids = [image.id for split in (data.train, data.val, data.test) for image in split.images]
+    assert len(set(ids)) == len(ids) == 21
+    "".join(ids).encode("utf-8")
+    assert data.train.images[0].open().size == (10, 12)
+
+
+def test_a_root_that_is_not_utf_8(tmp_path: Path) -> None:
+    """The folder's own name reaches the profile as text that can be written."""
+    root = tmp_path / os.fsdecode(b"d\xfcrer")
+    for name in ("a", "b"):
+        _fill(root / name, 5)
+    data = _load(root)
+    assert data.profile.root == f"{tmp_path}/d\\udcfcrer"
+    assert data.val.images[0].open().mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["Cat", "cat", "dog"], "kept apart: 'Cat', 'cat'."), (["\u00e9", "e\u0301"], "'e\\u0301', '\\xe9'"), (["cat", "dog"], None)],
+)
+def test_classes_that_look_alike_are_kept_apart_and_told(tmp_path: Path, names: list[str], said: str | None) -> None:
+    """Names that differ in case or in their code points only are two classes, and the report says that they are."""
+    for number, name in enumerate(names):
+        _fill(tmp_path / "root" / name, 5, start=10 * number)
+    if len(list((tmp_path / "root").iterdir())) < len(names):  # a file system that does not tell them apart
+        return
+    data = _load(tmp_path / "root")
+    assert sorted(data.class_names) == sorted(names)
+    assert sum(data.profile.class_counts["train"].values()) == len(data.train)
+    notes = [note for note in data.profile.notes if "kept apart" in note]
+    assert len(notes) == (said is not None)
+    assert all(said in note for note in notes if said is not None)
+
+
+@pytest.mark.parametrize("root", ["a\nb", "a\x1b[31mb", "\0", "x" * 5000])
+def test_a_root_with_an_odd_name_is_one_line(tmp_path: Path, root: str) -> None:
+    """Whatever is typed as data.root comes back as text on one line."""
+    with pytest.raises(DataError, match=r"^data\.root=") as caught:
+        _load(tmp_path / root)
+    assert str(caught.value).isprintable()

@@ -1,6 +1,8 @@
 """Every kind of picture file that users have becomes upright 8-bit RGB."""
 
+import os
 import pickle
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.images import ArrayImage, FileImage, open_file, quiet, to_rgb
+from harness.data import images
+from harness.data.images import ArrayImage, FileImage, content_hash, holds_more, open_file, opened, quiet, read_file, to_rgb
 from harness.errors import DataError
 
 
 def _reopened(image: Image.Image, path: Path, **options: Any) -> Image.Image:
     image.save(path, **options)
-    return FileImage("x", "hash", path).open()
+    return FileImage("x", content_hash(path.read_bytes()), path).open()
 
 
 @pytest.mark.parametrize(
@@ -128,3 +131,119 @@ def test_quiet_restores_filters_when_users_overlap() -> None:
     assert list(warnings.filters) == before
     with pytest.raises(UserWarning, match="heard"):
         warnings.warn("heard", UserWarning, stacklevel=1)
+
+
+def test_other_bytes_are_never_shown(tmp_path: Path) -> None:
+    """A picture that was replaced since the audit by another good one is refused, however alike the files look from outside."""
+    path = tmp_path / "x.bmp"
+    Image.new("RGB", (8, 8), "red").save(path)
+    image, times = FileImage("x.bmp", content_hash(path.read_bytes()), path), path.stat()
+    assert image.open().getpixel((0, 0)) == (255, 0, 0)
+    size = path.stat().st_size
+    Image.new("RGB", (8, 8), "blue").save(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_size == size
+    with pytest.raises(DataError, match=r"x\.bmp': could be read when .* \(it holds other bytes by now\); restore it") as caught:
+        image.open()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe that nobody writes to, a device that never ends, a folder: refused at once, before the audit and after it."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "device.png", "folder.png"):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_file(tmp_path / name)
+        with pytest.raises(DataError, match="not a regular file"):
+            FileImage(name, "hash", tmp_path / name).open()
+
+
+def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
+    """A sparse file of a terabyte takes no place on disk and would take all memory."""
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(OSError, match=r"the file has 1,024\.0 GiB, and at most 1 are read"):
+        read_file(tmp_path / "huge.png")
+
+
+def test_memory_that_ran_out_says_nothing_about_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not turned into an unreadable image."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+
+    def full(_: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(images, "to_rgb", full)
+    with pytest.raises(MemoryError):
+        FileImage("x", content_hash((tmp_path / "x.png").read_bytes()), tmp_path / "x.png").open()
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "I;16", "I", "F"])
+def test_strips_are_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """Large pictures are converted a few lines at a time, with the same pixels, turned upright as well."""
+    random = np.random.default_rng(0)
+    if mode in ("I;16", "I", "F"):
+        kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+        picture = Image.fromarray(random.integers(0, 60000, (23, 31)).astype(kinds[mode]))
+    else:
+        picture = Image.fromarray(random.integers(0, 256, (23, 31, 4), dtype=np.uint8), "RGBA").convert(mode)
+    assert picture.mode == mode
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options: dict[str, Any] = {"transparency": bytes(range(256))} if mode == "P" else {}
+    path = tmp_path / ("x.tif" if mode in ("I", "F") else "x.png")
+    picture.save(path, exif=exif, **options)
+    image = FileImage("x", content_hash(path.read_bytes()), path)
+    whole = np.asarray(image.open())
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 100)
+    np.testing.assert_array_equal(np.asarray(image.open()), whole)
+    assert whole.shape == (31, 23, 3)
+    assert len(np.unique(whole)) > 20
+
+
+def test_not_a_number_is_found_in_any_strip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pixel without a value among many, in a strip of its own."""
+    values = np.full((50, 4), 0.5, dtype=np.float32)
+    values[20, 2] = np.nan
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 4)
+    with pytest.raises(ValueError, match="no known range"):
+        to_rgb(Image.fromarray(values))
+
+
+def test_large_pictures_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one large picture is open no other one is decoded; small ones are."""
+    Image.new("L", (200, 200)).save(tmp_path / "large.png")
+    Image.new("L", (20, 20)).save(tmp_path / "small.png")
+    monkeypatch.setattr(images, "_LARGE_PIXELS", 10_000)
+    done: list[str] = []
+
+    def read(name: str) -> None:
+        with opened(tmp_path / name):
+            done.append(name)
+
+    with opened(tmp_path / "large.png"):
+        threads = [threading.Thread(target=read, args=(name,)) for name in ("large.png", "small.png")]
+        for thread in threads:
+            thread.start()
+        threads[1].join(10)
+        assert done == ["small.png"]
+    threads[0].join(10)
+    assert done == ["small.png", "large.png"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "count", "expected"), [("gif", 3, True), ("gif", 1, False), ("tif", 2, True), ("png", 2, True), ("jpg", 1, False)]
+)
+def test_further_frames_are_noticed_and_the_first_is_shown(tmp_path: Path, suffix: str, count: int, expected: bool) -> None:
+    """Animations and pages count as one picture, the first."""
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")][:count]
+    path = tmp_path / f"x.{suffix}"
+    options: dict[str, Any] = {"save_all": True, "append_images": frames[1:]} if count > 1 else {}
+    frames[0].save(path, **options)
+    with opened(path) as (_, image):
+        shown = to_rgb(image)
+        assert holds_more(image) is expected
+    assert shown.getpixel((4, 4)) == pytest.approx((255, 0, 0), abs=3)

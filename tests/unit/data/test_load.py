@@ -196,3 +196,41 @@ def test_profile_of_sizes_and_modes(tmp_path: Path) -> None:
     assert (profile.widths["min"], profile.widths["max"], profile.heights["max"]) == (30, 111, 50)
     assert profile.imbalance_ratio == profile.class_counts["train"]["b"] / profile.class_counts["train"]["a"]
     assert any(note.startswith("Train is imbalanced") for note in profile.notes)
+
+
+def test_a_change_that_hides_its_time_is_seen(tmp_path: Path) -> None:
+    """Another picture of the same size under the same modification time, as unpacking and synchronising leave it, is examined anew."""
+    root = _folder(tmp_path / "root")
+    path = root / "a" / "0.bmp"
+    Image.new("RGB", (40, 30), "red").save(path)
+    first, times = _load(root, tmp_path / "cache"), path.stat()
+    Image.new("RGB", (40, 30), "blue").save(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    again = _load(root, tmp_path / "cache")
+    assert again.fingerprint != first.fingerprint
+    assert all(image.open() for split in (again.train, again.val, again.test) for image in split.images)
+
+
+def test_every_image_is_what_the_fingerprint_says(tmp_path: Path) -> None:
+    """A file that changes after the data set was loaded cannot be opened any more: it is not the image that was counted."""
+    root = _folder(tmp_path / "root")
+    data = _load(root, tmp_path / "cache")
+    image = data.train.images[0]
+    Image.new("RGB", (40, 30), "blue").save(root / image.id)
+    with pytest.raises(DataError, match="holds other bytes by now"):
+        image.open()
+
+
+def test_wrong_extensions_and_odd_files(tmp_path: Path) -> None:
+    """What a file holds counts, not what it is called; text called an image, PostScript among it, is named as such."""
+    root = _folder(tmp_path / "root")
+    (root / "a" / "0.png").rename(root / "a" / "photo.jpg")
+    (root / "a" / "letter.png").write_text("dear reader", encoding="utf-8")
+    (root / "a" / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    Image.new("RGB", (8, 8)).save(root / "a" / "anim.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")])
+    data = _load(root, tmp_path / "cache")
+    assert "a/photo.jpg" in _ids(data)
+    assert sorted(data.profile.unreadable) == [f"a/{name}.png: not an image that Pillow can read" for name in ("letter", "program")]
+    assert any(note.endswith("frames or pages, of which the first is used: 1.") for note in data.profile.notes)
+    assert _load(root, tmp_path / "cache").profile == data.profile

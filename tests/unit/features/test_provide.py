@@ -23,7 +23,7 @@ from harness.features.cut import CutTrunk, cut, difference
 from harness.features.mode import Chain
 from harness.features.provide import DECODED, Shelf, Wish, fill
 from harness.features.rows import Crossing, Layout
-from harness.features.store import FeatureStore
+from harness.features.store import EntryWriter, FeatureStore
 from harness.features.view import View
 from harness.team import Team
 from tests.unit.tiny import Pixels, split
@@ -409,3 +409,40 @@ def test_a_pass_that_fails_leaves_nothing(provider: Provider, monkeypatch: pytes
             provider(2, final=True)
     assert list(provider.root.iterdir()) == []
     assert provider(2, final=True).effort.num_passed == NUM_IMAGES
+
+
+def test_a_store_that_refuses_does_not_cost_the_job(provider: Provider) -> None:
+    """A file lies where its folder should be: what the head sees is in memory, with the same bits, and the reason is noted."""
+    honest = replace(provider, root=provider.root / "good")(2, final=True)
+    provider.root.mkdir(parents=True, exist_ok=True)
+    (provider.root / "file").touch()
+    bank = replace(provider, root=provider.root / "file" / "features")(2, final=True)
+    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [LAST]
+    assert np.array_equal(bank.final(), honest.final())
+    assert bank.effort.predicted_mib == 0.0
+    assert bank.effort.note is not None
+    assert bank.effort.note.startswith("not kept: ")
+    assert "the feature store cannot be used (Not a directory)" in bank.effort.note
+    nothing_final = replace(provider, root=provider.root / "file" / "features")(2)
+    assert (nothing_final.nearest(2), nothing_final.effort.note is None) == (0, False)
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_pass_does_not_cost_the_job(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer fails halfway; the pass is made again into memory, and nothing is left in the store."""
+    honest = replace(provider, root=provider.root / "good")(final=True)
+    full = replace(provider, root=provider.root / "full")
+    append = EntryWriter.append
+
+    def refuse(self: EntryWriter, values_BE: np.ndarray[tuple[int, ...], np.dtype[Any]]) -> None:
+        if self._num_appended:
+            raise StoreError("the disk is full.")
+        append(self, values_BE)
+
+    monkeypatch.setattr(EntryWriter, "append", refuse)
+    bank = full(final=True)
+    assert np.array_equal(bank.final(), honest.final())
+    assert bank.effort.note == "not kept: the disk is full."
+    assert full.kept() == []
+    monkeypatch.setattr(provide, "IN_MEMORY_MIB", 0)
+    with pytest.raises(StoreError, match=r"^the disk is full\.$"):
+        full(final=True)

@@ -542,3 +542,24 @@ def test_the_store_needs_no_torch() -> None:
     """The parent of a sweep may look into the store without the second that importing torch takes."""
     script = "import sys; import harness.features.store; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_every_entry_can_be_checked_without_using_it(root: Path, store: FeatureStore, damage: Any) -> None:
+    """Good ones have no reason, damaged ones stay where they are, also for whoever has just written them."""
+    write(store, {"a": 1}, numbers(20), seconds=1.5)
+    write(store, {"a": 2}, numbers(20), seconds=1.5)
+    write(store, {"a": 3}, numbers(0))
+    assert [reason for _, reason in store.verify()] == [None] * 3
+    hit = next(path for path in contents(root) if '"a": 1' in (path / "entry.json").read_text())
+    damage(hit)
+    reasons = dict(FeatureStore(root, max_gib=0).verify())
+    assert DAMAGES[damage] in str(reasons.pop(hit))
+    assert list(reasons.values()) == [None, None]
+    assert hit.exists()
+
+
+def test_a_store_that_was_never_used_has_nothing_to_check(root: Path, store: FeatureStore) -> None:
+    """And is not made by looking."""
+    assert list(store.verify()) == []
+    assert not root.parent.exists()

@@ -1,9 +1,12 @@
 """The interval of a median time."""
 
+import itertools
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 
-from harness.measure.cost import Timing, median_interval
+from harness.measure.cost import Timing, _steady, median_interval
 from harness.study.row import TIMING_COLUMNS
 
 
@@ -49,6 +52,22 @@ def test_more_calls_know_more() -> None:
 def test_equal_times_leave_nothing_open() -> None:
     """Without any spread the interval is the median."""
     assert median_interval([7.0] * 20) == (7.0, 7.0)
+
+
+def _calls(times_ms: Iterator[float]) -> Callable[[], float]:
+    return lambda: next(times_ms)
+
+
+def test_times_are_kept_once_they_agree() -> None:
+    """Two slow blocks are warm-up; the three that follow and agree are the measurement."""
+    times = itertools.chain([99.0], [20.0] * 7, [15.0] * 7, itertools.repeat(10.0))
+    assert _steady(_calls(times), 0.0, cap_s=60.0) == ([10.0] * 21, True)
+
+
+def test_times_that_never_agree_are_kept_and_said_to_be_unsteady() -> None:
+    """When the time for warming up is over, the last blocks stand for what they are."""
+    kept, is_steady = _steady(_calls(iter(range(1, 1000))), 0.0, cap_s=0.0)
+    assert (kept, is_steady) == (list(range(2, 23)), False)
 
 
 def test_a_timing_fills_its_columns() -> None:

@@ -167,8 +167,8 @@ def write_job(study: Study, row: Row, val: Predictions, test: Predictions | None
     values, undefined = quality(val.log_probs_NC, val.labels_N)
     columns: dict[str, Any] = {f"val_{name}": value for name, value in values.items()}
     details = replace(row.details, undefined={f"val_{name}": reason for name, reason in undefined.items()})
-    study.write_row(replace(row, **columns, n_val=len(val.labels_N), n_test=0 if test is None else len(test.labels_N), details=details))
     study.write_predictions(row.job_id, val, test)
+    study.write_row(replace(row, **columns, n_val=len(val.labels_N), n_test=0 if test is None else len(test.labels_N), details=details))
 
 
 def prune(study: Study, row: Row, rung: int, epochs_trained: int) -> None:

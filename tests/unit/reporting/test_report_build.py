@@ -221,6 +221,7 @@ def test_other_protocols_are_listed(tmp_path: Path) -> None:
     study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), num_val=80, num_test=0)
     (row,) = [row for row in study.rows() if row.status == "ok"]
     details = replace(row.details, protocol={"data_fingerprint": "f0", "epochs": 3})
+    study.write_predictions("older", study.val_predictions(row.job_id), None)
     study.write_row(replace(row, job_id="older", protocol="p0", started_at="2024-01-01T00:00:00+00:00", details=details))
     assert "Job older (resnet50, freeze=all): data_fingerprint is f0 instead of f1." in build(study)
 

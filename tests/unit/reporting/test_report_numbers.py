@@ -67,6 +67,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     first = next(row for row in study.rows() if row.status == "ok")
     old = replace(first, job_id="0" * 16, protocol="p0", started_at="2024-01-01T00:00:00+00:00")
     old_details = replace(old.details, protocol={"data_fingerprint": "f1", "epochs": 7})
+    study.write_predictions(old.job_id, study.val_predictions(first.job_id), None)
     study.write_row(from_json(to_json(replace(old, details=old_details))))
     build_report(study, CFG)
     return study

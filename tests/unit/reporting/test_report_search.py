@@ -92,10 +92,11 @@ def test_other_terms_are_on_the_first_screen(tmp_path: Path) -> None:
     """Rows of another protocol are refused with the difference named, before the leaderboard; older twins of a row are no such thing."""
     study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), num_val=60, num_test=0)
     (row,) = [row for row in study.rows() if row.status == "ok"]
-    study.write_row(replace(row, job_id="twin", started_at="2024-01-01T00:00:00+00:00"))
     study.write_predictions("twin", study.val_predictions(row.job_id), None)
+    study.write_row(replace(row, job_id="twin", started_at="2024-01-01T00:00:00+00:00"))
     assert "Not compared" not in build(study)
     details = replace(row.details, protocol={"data_fingerprint": "f1", "epochs": 9})
+    study.write_predictions("older", study.val_predictions(row.job_id), None)
     study.write_row(replace(row, job_id="older", protocol="p0", started_at="2024-01-01T00:00:00+00:00", details=details))
     markdown = build(study)
     first = markdown[: markdown.index("**Leaderboard**")]

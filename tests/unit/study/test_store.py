@@ -1,15 +1,19 @@
 """Rows and predictions on disk."""
 
 import json
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from harness.errors import TableError
-from harness.study.row import COLUMN_DOCS, COLUMNS, Details, Epoch, Row, Status, from_json, to_json
-from harness.study.store import Predictions, Study
+from harness.errors import StoreError, TableError
+from harness.study.row import COLUMN_DOCS, COLUMNS, ROW_SCHEMA, Details, Epoch, Row, Status, from_json, to_json
+from harness.study.row_file import sealed
+from harness.study.store import Predictions, Study, find_study
 from harness.study.table import write_table
 
 
@@ -35,20 +39,23 @@ def test_a_row_survives_json() -> None:
     assert from_json(json.loads(json.dumps(to_json(row)))) == row
 
 
-def test_rows_of_a_later_version_can_be_read() -> None:
-    """Unknown columns are ignored, so that an older harness can still rank what it understands."""
+def test_keys_that_are_no_columns_are_ignored() -> None:
+    """A row with a column that this version does not have is still a row."""
     record = to_json(make_row("a")) | {"invented_later": 1}
     assert from_json(record) == make_row("a")
 
 
 def test_a_job_is_done_only_with_a_good_row_and_its_predictions(tmp_path: Path) -> None:
-    """Failed jobs, and rows without predictions, run again."""
+    """A failed job has none; predictions that came after the row are not those that it was made from."""
     study = Study(tmp_path)
     study.write_row(make_row("good"))
-    study.write_row(make_row("bad", Status.failed))
-    assert not study.is_done("good")
+    assert [(found.name, found.reason) for found in study.damaged()] == [("predictions/good.npz", "is missing")]
     study.write_predictions("good", _predictions(3), None)
+    assert not study.is_done("good")
+    study.write_row(make_row("good"))
+    assert study.damaged() == []
     study.write_predictions("bad", _predictions(3), None)
+    study.write_row(make_row("bad", Status.failed))
     assert study.is_done("good")
     assert not study.is_done("bad")
     assert not study.is_done("never ran")
@@ -68,18 +75,192 @@ def test_opening_the_test_split_is_logged_once(tmp_path: Path) -> None:
     assert len((tmp_path / "opened.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
-def test_damaged_files_are_named_with_the_way_out(tmp_path: Path) -> None:
-    """Half a row or half an archive is an error that says which file and what to do."""
+def flip(path: Path, where: float = 0.5) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[int(where * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    """Keep the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def as_folder(path: Path) -> None:
+    """Put a folder in a file's place."""
+    path.unlink()
+    path.mkdir()
+
+
+def as_pipe(path: Path) -> None:
+    """Put a pipe that nobody writes to in a file's place."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def as_loop(path: Path) -> None:
+    """A link to itself."""
+    path.unlink()
+    path.symlink_to(path)
+
+
+def of_schema(number: int) -> Callable[[Path], object]:
+    """As a version with another schema would have written it, before rows had a seal and after."""
+
+    def write(path: Path) -> None:
+        record = json.loads(path.read_text()) | {"schema": number}
+        del record["blake2b"]
+        text = json.dumps(record)
+        path.write_text(text if number < ROW_SCHEMA else sealed(text))
+
+    return write
+
+
+ROW_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (cut, "is cut short or was never a row"),
+    "rubbish": (lambda path: path.write_bytes(bytes(range(256))), "is cut short or was never a row"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "a list": (lambda path: path.write_text("[1]"), "is cut short or was never a row"),
+    "too deep": (lambda path: path.write_text("[" * 100_000), "is cut short or was never a row"),
+    "edited": (lambda path: path.write_text(path.read_text().replace('"seed": 0', '"seed": 1')), "is not as it was written"),
+    "flipped": (flip, "is not as it was written|is cut short"),
+    "unsealed": (lambda path: path.write_text(path.read_text().replace("blake2b", "blake2c", 1)), "is not as it was written"),
+    "older": (of_schema(ROW_SCHEMA - 1), f"schema {ROW_SCHEMA - 1}, older than schema {ROW_SCHEMA}"),
+    "newer": (of_schema(ROW_SCHEMA + 1), f"schema {ROW_SCHEMA + 1}, newer than schema {ROW_SCHEMA}"),
+    "folder": (as_folder, r"cannot be read \(is not a file\)"),
+    "pipe": (as_pipe, r"cannot be read \(is not a file\)"),
+    "renamed": (lambda path: path.write_bytes(path.with_name("good.json").read_bytes()), "holds the row of another job, good"),
+}
+
+
+@pytest.mark.parametrize("name", ROW_DAMAGES)
+def test_a_damaged_row_is_left_out_by_name_and_its_job_not_done(tmp_path: Path, name: str) -> None:
+    """The others are read as ever; the damage is one line with the file, what is wrong and what to do."""
+    damage, reason = ROW_DAMAGES[name]
+    study = Study(tmp_path)
+    for job_id in ("good", "hit"):
+        study.write_predictions(job_id, _predictions(3), None)
+        study.write_row(make_row(job_id))
+    assert study.damaged() == []
+    damage(study.row_path("hit"))
+    assert [row.job_id for row in study.rows()] == ["good"]
+    (found,) = study.damaged()
+    assert (found.path, found.job_id, found.name) == (study.row_path("hit"), "hit", "rows/hit.json")
+    assert re.search(reason, found.reason)
+    assert "\n" not in str(found)
+    assert found.remedy
+    assert study.read_row("hit") is None
+    assert not study.is_done("hit")
+    with pytest.raises(TableError, match=r"hit\.json: "):
+        study.val_predictions("hit")
+    assert study.is_done("good")
+
+
+def test_a_row_whose_file_is_a_loop_is_read_as_none(tmp_path: Path) -> None:
+    """A link to itself has no content."""
+    study = Study(tmp_path)
+    study.write_row(make_row("a"))
+    as_loop(study.row_path("a"))
+    assert (study.rows(), study.read_row("a")) == ([], None)
+    assert len(study.damaged()) == 1
+
+
+def test_what_was_damaged_is_written_anew(tmp_path: Path) -> None:
+    """The same job run again replaces the file, whatever lies there."""
+    study = Study(tmp_path)
+    study.write_row(make_row("a", Status.failed))
+    as_pipe(study.row_path("a"))
+    study.write_row(make_row("a", Status.failed))
+    assert study.read_row("a") == make_row("a", Status.failed)
+
+
+PREDICTION_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (cut, "is not the file that its row was made from"),
+    "flipped": (flip, "is not the file that its row was made from"),
+    "missing": (Path.unlink, "is missing"),
+    "folder": (as_folder, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", PREDICTION_DAMAGES)
+@pytest.mark.parametrize("status", [Status.ok, Status.pruned])
+def test_damaged_predictions_are_never_loaded(tmp_path: Path, name: str, status: Status) -> None:
+    """The row stays a row, but its job is not done, and neither split comes out."""
+    damage, reason = PREDICTION_DAMAGES[name]
+    study = Study(tmp_path)
+    study.write_predictions("a", _predictions(3), _predictions(2))
+    study.write_row(make_row("a", status))
+    assert study.has_predictions("a")
+    damage(study.predictions_path("a"))
+    assert [row.job_id for row in study.rows()] == ["a"]
+    (found,) = study.damaged()
+    assert (found.name, found.job_id) == ("predictions/a.npz", "a")
+    assert reason in found.reason
+    assert not study.has_predictions("a")
+    assert not study.is_done("a")
+    for load in (study.val_predictions, lambda job_id: study.open_test(job_id, "why")):
+        with pytest.raises(TableError, match=r"predictions/a\.npz: .*run the same sweep again"):
+            load("a")
+    assert study.opened() == set()
+
+
+def test_predictions_of_another_run_are_not_taken_for_those_of_the_row(tmp_path: Path) -> None:
+    """A sweep that was killed between predictions and row leaves a pair that does not belong together."""
     study = Study(tmp_path)
     study.write_predictions("a", _predictions(3), None)
-    path = study.predictions_path("a")
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(TableError, match=r"a\.npz: cannot be read"):
+    study.write_row(make_row("a"))
+    study.write_predictions("a", _predictions(4), None)
+    assert not study.is_done("a")
+    study.write_row(make_row("a"))
+    assert study.is_done("a")
+
+
+def test_rubbish_without_a_row_is_a_one_line_error(tmp_path: Path) -> None:
+    """Predictions that no row vouches for are read as far as they can be."""
+    study = Study(tmp_path)
+    study.write_predictions("a", _predictions(3), None)
+    cut(study.predictions_path("a"))
+    with pytest.raises(TableError, match=r"a\.npz: cannot be read .*; run the same sweep again"):
         study.val_predictions("a")
-    study.row_path("b").parent.mkdir()
-    study.row_path("b").write_text('{"job_id": ', encoding="utf-8")
-    with pytest.raises(TableError, match=r"b\.json: cannot be read .* delete it"):
-        study.rows()
+
+
+def test_a_torn_log_tells_what_it_can(tmp_path: Path) -> None:
+    """Lines that cannot be read are counted, the others are read, and the next one starts on a line of its own."""
+    study = Study(tmp_path)
+    for job_id in "ab":
+        study.write_predictions(job_id, _predictions(3), _predictions(2))
+        study.write_row(make_row(job_id))
+    study.open_test("a", "why")
+    log = tmp_path / "opened.jsonl"
+    log.write_bytes(log.read_bytes() + b'\xff\n[]\n{"job_id": "b", "rea')
+    assert study.opened() == {"a"}
+    study.open_test("b", "why")
+    assert study.opened() == {"a", "b"}
+    (found,) = study.damaged()
+    assert (found.name, found.reason) == ("opened.jsonl", "has 3 lines that cannot be read, so it may tell too little")
+    study.note_search({"spent_s": 1.0})
+    with (tmp_path / "searches.jsonl").open("a") as torn:
+        torn.write("{")
+    study.note_search({"spent_s": 2.0})
+    assert study.searches() == [{"spent_s": 1.0}, {"spent_s": 2.0}]
+    assert len(study.damaged()) == 2
+
+
+def test_rows_that_cannot_be_listed_are_an_error_and_not_none(tmp_path: Path) -> None:
+    """A study whose folder of rows is something else is not taken for an empty one."""
+    (tmp_path / "rows").write_text("")
+    with pytest.raises(StoreError, match=r"rows: cannot be read \(Not a directory\)"):
+        Study(tmp_path).rows()
+
+
+def test_the_study_of_the_newest_row_is_found_among_damaged_ones(tmp_path: Path) -> None:
+    """One that holds nothing usable does not stand in the way, and can be asked for by name."""
+    Study(tmp_path / "good").write_row(make_row("a"))
+    Study(tmp_path / "hit").write_row(make_row("a", started_at="2027-01-01"))
+    cut(Study(tmp_path / "hit").row_path("a"))
+    assert find_study(tmp_path, None).name == "good"
+    assert find_study(tmp_path, "hit").name == "hit"
 
 
 def test_the_table_has_every_column_in_order_and_empty_cells_for_none(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Fitting: what is chosen, what stays, and that shortcuts change no answer."""
 
+import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from harness.backbones.tensors import tensors_of
 from harness.config import Augment, HeadInit, Optimizer, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset
 from harness.data.transforms import eval_transform
-from harness.errors import DivergedError, FrozenChangedError, TableError
+from harness.errors import DivergedError, FrozenChangedError
 from harness.features.store import FeatureStore
 from harness.measure.quality import quality
 from harness.runtime import Runtime
@@ -281,10 +282,18 @@ def test_a_job_that_is_stopped_goes_on_as_if_it_never_had(train: Fit, tmp_path: 
     assert np.array_equal(last.val_log_probs_NC, whole.val_log_probs_NC)
 
 
-def test_a_snapshot_that_cannot_be_read_is_named(train: Fit, tmp_path: Path) -> None:
-    """Rubbish in place of a snapshot is an error with its path, and nothing in it is run."""
+@pytest.mark.parametrize("content", [b"rubbish", b"", pickle.dumps({"lr": 1})])
+def test_a_snapshot_that_cannot_be_read_is_not_used(train: Fit, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Rubbish in place of a snapshot is told, and training starts anew and comes to what it would have come to."""
     path = tmp_path / "job.pt"
-    path.write_bytes(b"rubbish")
-    task = Task(train.backbone, train.dataset, parse_freeze("0.5"), QUICK, train.runtime, 0, Stop(1, path))
-    with pytest.raises(TableError, match=r"job\.pt: cannot be read"):
-        fit([task], train.supply(task, train.store))
+
+    def leg() -> Fitted:
+        task = Task(train.backbone, train.dataset, parse_freeze("0.5"), QUICK, train.runtime, 0, Stop(1, path))
+        (fitted,) = fit([task], train.supply(task, train.store))
+        assert isinstance(fitted, Fitted)
+        return fitted
+
+    expected = leg()
+    path.write_bytes(content)
+    assert leg().curve == expected.curve
+    assert "trained from the start instead" in caplog.text

@@ -1,0 +1,145 @@
+"""Files that are there whole or not at all, whoever is killed meanwhile; and what a disk refuses, in one line.
+
+Lowest step of the study folder: knows paths and bytes, not what they mean.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+
+from harness.errors import StoreError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
+_ABANDONED_S = 24 * 3600
+_PROBE_BYTES = 2**16  # about what a row and its predictions take
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY})
+
+
+@contextmanager
+def atomic_write(path: Path, *, is_durable: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path` that replaces it when the block ends well and vanishes when it does not.
+
+    Args:
+        path: the file; folders above it are made.
+        is_durable: wait until the disk has all of it before it gets its name, so that a power cut leaves no empty file.
+
+    Raises:
+        StoreError: the disk is full, read-only or broken, or something else lies there.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with _write_trouble(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if is_durable:
+                _flush(temporary)
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a file by these bytes; after a power cut it is the old or the new one. Raises StoreError like `atomic_write`."""
+    with atomic_write(path, is_durable=True) as temporary:
+        temporary.write_bytes(content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a log, in one piece, behind an empty one where the line before was cut short. Raises StoreError."""
+    with _write_trouble(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(0, end - 1))
+            is_cut = log.read(1) not in {b"", b"\n"}
+            log.write(b"\n" * is_cut + line.encode() + b"\n")
+
+
+def require_writable(folder: Path) -> None:
+    """Make a folder where there is none, and see that it takes a file. Raises StoreError when it does not."""
+    probe = folder / f".writable.{uuid.uuid4().hex}"
+    with _write_trouble(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(bytes(_PROBE_BYTES))
+        finally:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files below a folder whose writers were killed: those that nobody has touched for a day."""
+    for path in folder.rglob(".*"):
+        with suppress(OSError):
+            if _TEMPORARY.fullmatch(path.name) and path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink()
+
+
+def listed(folder: Path, suffix: str) -> list[Path]:
+    """Files in a folder whose names end so, sorted, hidden ones left out; none where there is no such folder.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read ({why(error)}); check what it is and its permissions.") from error
+    return [path for path in paths if path.name.endswith(suffix) and not path.name.startswith(".")]
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open a file for reading. Raises OSError, also for what is no plain file: reading a pipe would never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is not a file")
+    return path.open("rb")
+
+
+def digest(content: bytes | BufferedReader) -> str:
+    """Hash of bytes, or of an open file from where it stands."""
+    if isinstance(content, bytes):
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+    return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def why(error: BaseException) -> str:
+    """What the system or a library says, on one line."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(said).split())
+
+
+@contextmanager
+def _write_trouble(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written ({why(error)}); {_way_out(error.errno)} or give another folder (results_dir, cache_dir), then run "
+            f"the same command again: what is there already stays."
+        ) from error
+
+
+def _way_out(number: int | None) -> str:
+    if number in _FULL:
+        return "free some space"
+    if number in _FORBIDDEN:
+        return "make the folder writable"
+    return "move away what lies in its place" if number in _IN_THE_WAY else "check the disk"
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

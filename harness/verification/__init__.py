@@ -1,0 +1,1 @@
+"""What `harness.verify` checks: each check yields what does not match, and changes nothing."""

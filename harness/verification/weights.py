@@ -1,0 +1,63 @@
+"""Weights files that are still on this machine, held against the hashes in the rows. Runs in a process of its own: it needs model libraries."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.backbones.backbone import WeightsSource
+from harness.backbones.catalog import resolve
+from harness.backbones.hub import cached_file, published
+from harness.backbones.weights import BUNDLES
+from harness.errors import BackboneError
+from harness.study.row import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One file of weights and the rows that it was loaded for."""
+
+    path: Path
+    sha256: str
+    stated: Mapping[str, str]
+    """Job id -> the hash in its row."""
+
+    @property
+    def wrong(self) -> list[str]:
+        """Ids of the jobs that had other weights."""
+        return [job_id for job_id, sha256 in self.stated.items() if sha256 != self.sha256]
+
+
+def weigh(rows: Iterable[Row]) -> list[Weighed]:
+    """Hash each file that rows say they were loaded from, as far as it is here; nothing is downloaded."""
+    stated: dict[Path, dict[str, str]] = {}
+    for row in rows:
+        if row.weights_sha256 is not None and (path := _path(row)) is not None:
+            stated.setdefault(path, {})[row.job_id] = row.weights_sha256
+    return [Weighed(path, _sha256(path), jobs) for path, jobs in stated.items()]
+
+
+def _path(row: Row) -> Path | None:
+    """Where the row's weights lie now; None when they are not here, or not known to be the same ones."""
+    if row.weights_source == WeightsSource.bundled:
+        return BUNDLES[row.model].path() if row.model in BUNDLES else None
+    if row.weights_source == WeightsSource.file:
+        return _given(row)
+    try:
+        spec = resolve(row.backbone)
+        source = published(spec)
+    except BackboneError:  # another version of the libraries has no such network
+        return None
+    return cached_file(source) if source and spec.tag == row.weights else None
+
+
+def _given(row: Row) -> Path | None:
+    """The file that the command named."""
+    values = [part.partition("=")[2] for part in row.details.command if part.startswith(("weights=", "backbone="))]
+    paths = [Path(value.rpartition("@")[2]).expanduser() for value in values]
+    return next((path for path in paths if path.name == row.weights and path.is_file()), None)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,68 @@
+"""`python -m tests.faults`: inject every fault, print what came of it, and write the table in docs/reliability.md."""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.faults import everything  # noqa: F401  fills the catalogue
+from tests.faults.box import Box
+from tests.faults.catalog import FAULTS, Fault, Seen
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+START, END = "<!-- faults: written by python -m tests.faults -->", "<!-- end of faults -->"
+
+
+def main() -> int:
+    """Run all, or those whose name holds a word. Returns 1 when one did not end as it must."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Inject faults for real and tell what a user sees.")
+    parser.add_argument("words", nargs="*", help="only faults whose name or area holds one of these words")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}; needs all faults")
+    args = parser.parse_args()
+    chosen = [f for f in FAULTS.values() if not args.words or any(word in f"{f.area} {f.name}" for word in args.words)]
+    results = [(each, _run(each)) for each in chosen]
+    good = [(each, seen) for each, seen in results if isinstance(seen, Seen)]
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in Counter(seen.outcome.value for _, seen in good).items())
+    print(f"{len(results)} faults: {counts}; {len(results) - len(good)} not as they must be")
+    if args.write and len(good) == len(FAULTS):
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
+        PAGE.write_text(f"{before}{START}\n\n{_table(good)}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    return 0 if len(good) == len(results) else 1
+
+
+def _run(each: Fault) -> Seen | Exception:
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{folder}/hub", "TORCH_HOME": f"{folder}/torch", "NO_COLOR": "1", "COLUMNS": "400"}
+        before = dict(os.environ)
+        os.environ.update(offline)
+        try:
+            root = Path(folder, "box")
+            root.mkdir()
+            seen: Seen | Exception = each.inject(Box(root))
+        except Exception as error:  # noqa: BLE001  one that fails is told beside the others
+            seen = error
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+    words = f"{seen.outcome.value}: {seen.words}" if isinstance(seen, Seen) else f"FAILED: {seen!r}"
+    print(f"{time.perf_counter() - started:6.1f} s  {each.area}: {each.name} -> {words}".replace(folder, ""), flush=True)
+    return seen
+
+
+def _table(good: Sequence[tuple[Fault, Seen]]) -> str:
+    lines = ["| area | fault | how it is injected | what becomes of it | what the user sees |", "| --- | --- | --- | --- | --- |"]
+    lines += [f"| {f.area} | {f.name} | {f.injected} | {seen.outcome.value} | {_cell(seen.words)} |" for f, seen in good]
+    return "\n".join(lines)
+
+
+def _cell(words: str) -> str:
+    return f"`{words.replace('|', '/').replace('`', chr(39))}`"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Whatever is typed behind the command: it is taken, or refused in one line with exit status 2. Nothing runs here."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from harness import grid, isolate, runner, sweep
+from harness.cli import NEXT, explain, known_keys
+from harness.config import SweepConfig
+from harness.errors import ConfigError, DataError
+from harness.search import sweep as search
+from harness.untrusted import one_line
+from tests.unit.fuzzing import examples
+
+KEYS = [*known_keys(SweepConfig), "hydra/launcher", "hydra.mode", "experiment", "hydra", "hydra.job.name", "nothing", "data.name.x", ""]
+WORDS = [
+    *(
+        "null",
+        "true",
+        "nan",
+        "inf",
+        "-1",
+        "0",
+        "1e999",
+        "1" * 5000,
+        "''",
+        "'",
+        '"',
+        "[",
+        "]",
+        "{",
+        "}",
+        "(",
+        ")",
+        "[]",
+        "{}",
+        "[1,[2]]",
+        "{a:1}",
+    ),
+    *(
+        "${",
+        "${data.name}",
+        "${nothing}",
+        "${oc.env:NOTHING}",
+        "${oc.decode:'['}",
+        "${.}",
+        "${study}",
+        "???",
+        "choice(",
+        "range(1,3)",
+        "glob(*)",
+    ),
+    *(
+        "sort(",
+        "int(x)",
+        "a,b",
+        ",",
+        "a,,b",
+        "\\",
+        "\\,",
+        "\x1b[31m",
+        "a\nb",
+        "\udcff",
+        "größe",
+        "../x",
+        "/x",
+        ".",
+        "a/b",
+        "a" * 300,
+        "((((",
+        "#",
+    ),
+]
+VALUES = st.one_of(st.sampled_from(WORDS), st.text(max_size=12), st.integers().map(str), st.floats().map(repr))
+TYPED = st.one_of(
+    st.tuples(
+        st.sampled_from(["", "", "", "+", "++", "~"]), st.sampled_from(KEYS), st.sampled_from(["=", "=", "=", ":=", "", "==", "@"]), VALUES
+    ).map("".join),
+    st.text(max_size=20),
+).filter(lambda text: not text.startswith("-") and "\0" not in text)
+
+
+@pytest.fixture(scope="module")
+def stubbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The command line with everything behind the configuration cut off."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("typed"))
+        patch.setattr(isolate, "warm_up", lambda: None)
+        patch.setattr(runner, "expand_backbones", list)
+        patch.setattr(runner, "run_composed", lambda _: "")
+        patch.setattr(grid, "run_grid", lambda *_: 0)
+        patch.setattr(search, "run_search", lambda *_: 0)
+        yield
+
+
+def _ended(*typed: str) -> tuple[object, str]:
+    before, sys.argv = sys.argv, ["harness.sweep", *typed]
+    GlobalHydra.instance().clear()
+    said = io.StringIO()
+    status: object = 0
+    try:
+        with contextlib.redirect_stderr(said):
+            sweep.main()
+    except SystemExit as end:
+        status = end.code or 0
+    finally:
+        sys.argv = before
+    return status, said.getvalue()
+
+
+def _check(*typed: str) -> str:
+    status, said = _ended(*typed)
+    if status == 0:
+        return said
+    assert status == 2, said
+    assert said.startswith("error: "), said
+    assert said.count("\n") == 1, said
+    assert one_line(said[:-1]) == said[:-1], said
+    return said
+
+
+@pytest.mark.timeout(3600)
+@examples(80)
+@given(st.lists(TYPED, min_size=1, max_size=3))
+@example(["study=a\nb"])
+@example(["train=null"])
+@example(["data=null"])
+@example(["train.lr_search=null"])
+@example(["~train"])
+@example(["seed=" + "1" * 5000])
+@example(["study=${study}"])
+@example([""])
+def test_taken_or_refused_in_one_line(stubbed: None, typed: list[str]) -> None:
+    """No traceback, no second line, no control character."""
+    _check("backbone=test_resnet", "data=digits", *typed)
+
+
+def test_what_is_right_is_taken(stubbed: None, tmp_path: Path) -> None:
+    """The stubs do not hide that nothing is refused."""
+    assert _check("backbone=test_resnet", "data=digits", "freeze=all,-1", "seed=0,1", f"results_dir={tmp_path}") == ""
+
+
+def test_each_problem_is_one_line() -> None:
+    """A name with a line end or an escape sequence in it adds no line and no colour; problems that are told together stay apart."""
+    assert explain(DataError("data.root=a\n\x1b[31mb: does not exist")) == "data.root=a\\n\\x1b[31mb: does not exist"
+    assert explain(ConfigError(f"one{NEXT}two")) == "one\nerror: two"
