@@ -47,6 +47,8 @@ class Recorded:
     """A table, checked. Missing numbers are NaN."""
 
     names: tuple[str, ...]
+    backbones: tuple[str, ...]
+    """Of each candidate; its own name where the table does not tell. Depths of one backbone have it in common, and its probe."""
     families: tuple[str | None, ...]
     epochs: tuple[int, ...] | None
     """Ascending; None: scores were recorded at the end alone."""
@@ -69,12 +71,18 @@ class Recorded:
         """What a score is multiplied by to be in points of a hundred."""
         return 1.0 if max(float(scores.max()) for scores in self.scores) > 1 else 100.0
 
+    @property
+    def firsts(self) -> list[int]:
+        """The first candidate of each backbone, which stands for what they have in common."""
+        return list({backbone: k for k, backbone in reversed(list(enumerate(self.backbones)))}.values())[::-1]
+
     def part(self, chosen: Sequence[int]) -> "Recorded":
         """The same table with some of its candidates."""
         at = list(chosen)
         return replace(
             self,
             names=tuple(self.names[k] for k in at),
+            backbones=tuple(self.backbones[k] for k in at),
             families=tuple(self.families[k] for k in at),
             scores=tuple(self.scores[k] for k in at),
             costs_s=tuple(self.costs_s[k] for k in at),
@@ -120,6 +128,7 @@ def read_table(path: Path) -> Recorded:
     estimated_s_K = full_s_K / (FACTOR * (epochs[-1] if epochs else ASSUMED_EPOCHS))
     return Recorded(
         names=tuple(by_candidate),
+        backbones=tuple(_only(path, "backbone", own) or name for name, own in by_candidate.items()),
         families=tuple(_only(path, "family", own) or None for own in by_candidate.values()),
         epochs=epochs,
         scores=tuple(scores for scores, _ in runs),
@@ -218,20 +227,25 @@ class World:
     """What a simulated table is drawn from. Scores are fractions."""
 
     epochs: int = 9
+    depths: int = 3
+    """Candidates of each backbone."""
+    common_frac: float = 0.7
+    """Of the variance of the candidates' truth, what the depths of a backbone have in common; a probe and a prior see no more than that."""
     spread: float = 0.025
     """Standard deviation of the candidates' truth, around 0.85."""
     noise: float = 0.004
     """Standard deviation of a repeat around its candidate's truth."""
     tau_prior: float = 0.55
     tau_probe: float = 0.80
+    """Rank correlations (Kendall) with what depths have in common."""
     tau_epochs: Mapping[int, float] | None = None
     """Rank correlation (Kendall) of scores after so many epochs with the truth. None: `DEFAULT_TAUS`."""
     cost_s: float = 60.0
-    """Median of a full training."""
+    """Median of a full training with nothing frozen."""
     cost_sigma: float = 0.7
-    """Standard deviation of the logarithm of candidates' costs."""
+    """Standard deviation of the logarithm of backbones' costs."""
     num_rates: int = 3
-    """Learning rates tried side by side over the first third of the epochs, as the harness does."""
+    """Learning rates tried side by side up to the first rung, as the harness does."""
 
 
 DEFAULT_TAUS = {1: 0.85, 3: 0.92}
@@ -241,13 +255,18 @@ DEFAULT_TAUS = {1: 0.85, 3: 0.92}
 def simulate(world: World, num_candidates: int, num_repeats: int, seed: int) -> pd.DataFrame:
     """A table whose truth is known: probe, prior and early scores are the truth seen through independent normal errors of a given rank correlation."""
     rng = np.random.default_rng(seed)
-    skill_K = rng.normal(size=num_candidates)
+    backbone_K = np.arange(num_candidates) // world.depths
+    common_B, own_K = rng.normal(size=backbone_K[-1] + 1), rng.normal(size=num_candidates)
+    share = world.common_frac if world.depths > 1 else 1.0
+    skill_K = math.sqrt(share) * common_B[backbone_K] + math.sqrt(1 - share) * own_K
     truth_K = 0.85 + world.spread * skill_K
     seen_at = {stop: _seen(skill_K, (world.tau_epochs or DEFAULT_TAUS).get(stop, 1.0), rng) for stop in rungs(world.epochs)}
-    cost_s_K = world.cost_s * np.exp(world.cost_sigma * rng.normal(size=num_candidates))
-    prior_K = 0.75 + 0.04 * _seen(skill_K, world.tau_prior, rng)
-    probe_K = truth_K.mean() - 0.05 + 1.5 * world.spread * _seen(skill_K, world.tau_probe, rng)
     whole = _passes(world.epochs, world)
+    pass_s_B = world.cost_s * np.exp(world.cost_sigma * rng.normal(size=len(common_B))) / FACTOR / whole
+    trained_K = 1.0 - np.arange(num_candidates) % world.depths / world.depths
+    cost_s_K = pass_s_B[backbone_K] * FACTOR * whole * (1 + 2 * trained_K) / 3
+    prior_K = 0.75 + 0.04 * _seen(common_B, world.tau_prior, rng)[backbone_K]
+    probe_K = 0.80 + 1.5 * world.spread * _seen(common_B, world.tau_probe, rng)[backbone_K]
     lines = []
     for k in range(num_candidates):
         for repeat in range(num_repeats):
@@ -259,17 +278,18 @@ def simulate(world: World, num_candidates: int, num_repeats: int, seed: int) -> 
                 lines.append(
                     (
                         f"candidate {k + 1}",
+                        f"backbone {backbone_K[k] + 1}",
                         repeat + 1,
                         stop,
                         score,
                         cost_s,
                         prior_K[k],
                         probe_K[k],
-                        cost_s_K[k] / FACTOR / whole,
+                        pass_s_B[backbone_K[k]],
                         truth_K[k],
                     )
                 )
-    columns = ["candidate", "repeat", "epoch", "score", "cost_s", "prior", "probe", "probe_s", "truth"]
+    columns = ["candidate", "backbone", "repeat", "epoch", "score", "cost_s", "prior", "probe", "probe_s", "truth"]
     return pd.DataFrame(lines, columns=columns).round({"score": 5, "cost_s": 2, "prior": 4, "probe": 4, "probe_s": 3, "truth": 5})
 
 
@@ -280,6 +300,6 @@ def _seen(skill_K: FloatArray, tau: float, rng: np.random.Generator) -> FloatArr
 
 
 def _passes(stop: int, world: World) -> int:
-    """Epochs paid for by then: those of every learning rate that was tried over the first third."""
-    third = math.ceil(world.epochs / 3)
-    return world.num_rates * min(stop, third) + max(stop - third, 0)
+    """Epochs paid for by then: those of every learning rate that was tried up to the first rung."""
+    first = rungs(world.epochs)[0]
+    return world.num_rates * min(stop, first) + max(stop - first, 0)

@@ -75,6 +75,8 @@ class RankingOutcome:
     """Score of the best as it was read, above its truth."""
     corrected_curse_points: float
     """The same after `corrected_score`."""
+    num_candidates: float
+    """Mean over the resamples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +99,19 @@ class Setting:
     share: float
     """Of the full grid's time, what the search may take."""
     num_drawn: int | None
-    """Candidates that each resample draws from the table; None: all of them, always."""
+    """Backbones that each resample draws from the table, with all their candidates; None: all of them, always."""
 
 
 def replay(table: Recorded, setting: Setting) -> Replay:
     """Play everything on many draws of the table."""
     rng, others = np.random.default_rng(setting.seed), _strategies(table)
     noise_E = [table.noise(position) for position in range(len(table.epochs or (1,)))]
-    num_drawn = setting.num_drawn or len(table.names)
-    chance_RK = noise_E[-1] * rng.normal(size=(NUM_DRAWS, num_drawn))
+    chance_RK = noise_E[-1] * rng.normal(size=(NUM_DRAWS, len(table.names)))
     staged = Staged(table, noise_E, setting.share)
     played: dict[str, list[tuple[float, float]]] = defaultdict(list)
     ranked = []
     for _ in range(setting.num_resamples):
-        part = table if setting.num_drawn is None else table.part(rng.choice(len(table.names), num_drawn, replace=False).tolist())
+        part = table if setting.num_drawn is None else _some_backbones(table, setting.num_drawn, rng)
         drawn = draw(part, rng)
         first = (staged if setting.num_drawn is None else Staged(part, noise_E, setting.share))(drawn)
         choices = {STAGED: first} | {name: other(drawn, first.spent_s) for name, other in others.items()} | {GRID: everything(drawn)}
@@ -119,13 +120,19 @@ def replay(table: Recorded, setting: Setting) -> Replay:
             regret = table.points * (drawn.truth_K.max() - drawn.truth_K[choice.chosen])
             played[name].append((float(regret), float(choice.spent_s / full_s)))
         if noise_E[-1] > 0:
-            ranked.append(_ranked(drawn, chance_RK, first.chosen))
+            ranked.append(_ranked(drawn, chance_RK[:, : len(part.names)], first.chosen))
     limit = TIE_Z * np.sqrt(2) * noise_E[-1] * table.points
     found = [_outcome(name, np.array(own), np.array(played[STAGED]), limit) for name, own in played.items()]
     ranking = (
-        RankingOutcome(*(float(value) for value in np.mean(ranked, axis=0) * (1, 1, 1, table.points, table.points))) if ranked else None
+        RankingOutcome(*(float(value) for value in np.mean(ranked, axis=0) * (1, 1, 1, table.points, table.points, 1))) if ranked else None
     )
     return Replay(found[0], tuple(found[1:]), ranking, tuple(_not_judged(table)))
+
+
+def _some_backbones(table: Recorded, num: int, rng: np.random.Generator) -> Recorded:
+    names = [table.backbones[k] for k in table.firsts]
+    chosen = {names[k] for k in rng.choice(len(names), num, replace=False)}
+    return table.part([k for k, backbone in enumerate(table.backbones) if backbone in chosen])
 
 
 def _strategies(table: Recorded) -> Mapping[str, Strategy]:
@@ -161,14 +168,14 @@ def _not_judged(table: Recorded) -> list[str]:
     return found
 
 
-def _ranked(drawn: Draw, chance_RK: FloatArray, chosen: int) -> tuple[float, float, float, float, float]:
+def _ranked(drawn: Draw, chance_RK: FloatArray, chosen: int) -> tuple[float, ...]:
     """The ranking of one draw, in the order of `RankingOutcome`; scores as recorded."""
     scores_K = drawn.scores_KE[:, -1]
     draws_RK = scores_K + chance_RK
     tied_K, best = tied_set(scores_K, draws_RK, CONFIDENCE), int(scores_K.argmax())
     naive, ours = float(scores_K[best]), corrected_score(scores_K, draws_RK, best)
     truth = float(drawn.truth_K[best])
-    return float(tied_K.sum()), float(tied_K[drawn.truth_K.argmax()]), float(tied_K[chosen]), naive - truth, ours - truth
+    return float(tied_K.sum()), float(tied_K[drawn.truth_K.argmax()]), float(tied_K[chosen]), naive - truth, ours - truth, len(scores_K)
 
 
 def _outcome(name: str, own: FloatArray, staged: FloatArray, limit: float) -> Outcome:
@@ -189,7 +196,7 @@ def describe(table: Recorded, found: Replay, setting: Setting) -> str:
     """The whole report as text."""
     lines = [*_header(table, setting), "", *_strategy_lines(found), "", *_sentences(found)]
     if found.ranking is not None:
-        lines += ["", *_ranking_lines(found.ranking, setting.num_drawn or len(table.names))]
+        lines += ["", *_ranking_lines(found.ranking)]
     return "\n".join([*lines, *(f"Not judged: {text}." for text in found.not_judged)])
 
 
@@ -199,7 +206,7 @@ def _header(table: Recorded, setting: Setting) -> list[str]:
     known = {True: "the mean of the repeats that the search did not see", False: "known, as the table has it"}[table.truth_K is None]
     alone = sum(count == 1 for count in repeats) if table.truth_K is None else 0
     lines = [
-        f"{len(table.names)} candidates, {several} repeats each, epochs {', '.join(map(str, table.epochs)) if table.epochs else 'not recorded'}",
+        f"{len(table.names)} candidates of {len(table.firsts)} backbones, {several} repeats each, epochs {', '.join(map(str, table.epochs)) if table.epochs else 'not recorded'}",
         f"Truth: {known}. Repeats differ by {table.points * table.noise():.2f} points (standard deviation).",
         f"{setting.num_resamples:,} resamples, seed {setting.seed}, each of {_drawn(setting)}.",
     ]
@@ -216,7 +223,7 @@ def _header(table: Recorded, setting: Setting) -> list[str]:
 def _drawn(setting: Setting) -> str:
     if setting.num_drawn is None:
         return "all candidates: what follows is about these, and --drawn N tells about others like them"
-    return f"{setting.num_drawn} candidates drawn at random"
+    return f"{setting.num_drawn} backbones drawn at random, with all their candidates"
 
 
 def _strategy_lines(found: Replay) -> list[str]:
@@ -247,10 +254,10 @@ def _sentences(found: Replay) -> list[str]:
     return lines
 
 
-def _ranking_lines(ranking: RankingOutcome, num_candidates: int) -> list[str]:
+def _ranking_lines(ranking: RankingOutcome) -> list[str]:
     return [
         f"Ranking of the full grid, every candidate trained once, {CONFIDENCE:.0%} confidence, noise taken as normal:",
-        f"  the tied set holds {ranking.tied_size:.1f} of {num_candidates} candidates and contains the true best in {ranking.tied_coverage_frac:.1%} of draws,",
+        f"  the tied set holds {ranking.tied_size:.1f} of {ranking.num_candidates:.0f} candidates and contains the true best in {ranking.tied_coverage_frac:.1%} of draws,",
         f"  and what the staged search recommends in {ranking.staged_in_tied_frac:.1%}",
         f"  winner's curse: the best score as it was read is {ranking.naive_curse_points:+.2f} points off its truth; corrected, {ranking.corrected_curse_points:+.2f}",
     ]
@@ -275,8 +282,8 @@ def judge(path: Path, setting: Setting) -> dict[str, Any]:
         TableError: the table is missing, wrong, or has fewer candidates than are to be drawn.
     """
     table = read_table(path)
-    if setting.num_drawn is not None and not 2 <= setting.num_drawn <= len(table.names):
-        raise ConfigError(f"--drawn {setting.num_drawn}: not allowed; give 2 to {len(table.names)}, the candidates of {path}.")
+    if setting.num_drawn is not None and not 2 <= setting.num_drawn <= len(table.firsts):
+        raise ConfigError(f"--drawn {setting.num_drawn}: not allowed; give 2 to {len(table.firsts)}, the backbones of {path}.")
     found = replay(table, setting)
     print(describe(table, found, setting))
     return as_record(table, found, setting)
@@ -288,7 +295,7 @@ def write_simulated(path: Path, args: argparse.Namespace) -> None:
     Raises:
         TableError: the file cannot be written.
     """
-    world = World(num_rates=args.rates, tau_prior=args.tau_prior, tau_probe=args.tau_probe)
+    world = World(depths=args.depths, num_rates=args.rates, tau_prior=args.tau_prior, tau_probe=args.tau_probe)
     frame = simulate(world, args.candidates, args.repeats, args.seed)
     try:
         frame.to_csv(path, index=False)
@@ -299,15 +306,18 @@ def write_simulated(path: Path, args: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     world = World()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description="Judge search and ranking on a recorded table.")
-    parser.add_argument("table", nargs="?", type=Path, metavar="TABLE.csv", help="candidate,repeat,score,cost_s[,epoch,prior,probe,...]")
+    parser.add_argument(
+        "table", nargs="?", type=Path, metavar="TABLE.csv", help="candidate,repeat,score,cost_s[,backbone,epoch,prior,probe,...]"
+    )
     parser.add_argument("--resamples", type=int, default=NUM_RESAMPLES)
-    parser.add_argument("--drawn", type=int, metavar="N", help="candidates in each resample, drawn at random; left out: all of them")
+    parser.add_argument("--drawn", type=int, metavar="N", help="backbones in each resample, drawn at random; left out: all of them")
     parser.add_argument("--share", type=float, default=DEFAULT_SHARE, help="of the full grid's time that the search may take")
     parser.add_argument("--json", action="store_true", help="write TABLE.json beside the table")
     parser.add_argument("--simulate", type=Path, metavar="FILE.csv", help="write a table whose truth is known, and judge nothing")
     parser.add_argument("--candidates", type=int, default=20, help="of the simulated table")
+    parser.add_argument("--depths", type=int, default=world.depths, help="candidates of each backbone of the simulated table")
     parser.add_argument("--repeats", type=int, default=5, help="of the simulated table")
-    parser.add_argument("--rates", type=int, default=world.num_rates, help="learning rates tried in the first third of a simulated run")
+    parser.add_argument("--rates", type=int, default=world.num_rates, help="learning rates tried up to the first rung of a simulated run")
     parser.add_argument("--tau-prior", type=float, default=world.tau_prior, help="rank correlation of simulated priors with the truth")
     parser.add_argument("--tau-probe", type=float, default=world.tau_probe, help="rank correlation of simulated probes with the truth")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation, or of the resamples")
@@ -316,7 +326,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name, least in (("resamples", 2), ("candidates", 2), ("repeats", 1), ("rates", 1), ("seed", 0)):
+    for name, least in (("resamples", 2), ("candidates", 2), ("depths", 1), ("repeats", 1), ("rates", 1), ("seed", 0)):
         if getattr(args, name) < least:
             raise ConfigError(f"--{name} {getattr(args, name)}: not allowed; give {least} or more.")
     for name in ("tau_prior", "tau_probe"):

@@ -98,7 +98,7 @@ class Player:
 
 
 class Staged:
-    """The staged search of the harness, each candidate a backbone of its own with one depth."""
+    """The staged search of the harness."""
 
     def __init__(self, table: Recorded, noise: Sequence[float], share: float) -> None:
         """Noise is the standard deviation of a repeat at each recorded epoch."""
@@ -119,11 +119,12 @@ class Staged:
 
 def _contenders(table: Recorded) -> tuple[list[Contender], dict[str, int]]:
     contenders, place = [], {}
-    for k, name in enumerate(table.names):
+    firsts = set(table.firsts)
+    for k, (name, backbone) in enumerate(zip(table.names, table.backbones, strict=True)):
         prior = None if np.isnan(table.prior_K[k]) else float(table.prior_K[k])
-        kinds = [(name, False)] if np.isnan(table.probe_K[k]) else [(_PROBE + name, True), (name, False)]
-        for called, is_probe in kinds:
-            contenders.append(Contender(called, name, table.families[k], prior, is_probe))
+        is_probed = k in firsts and not np.isnan(table.probe_K[k])
+        for called, is_probe in [(_PROBE + backbone, True), (name, False)] if is_probed else [(name, False)]:
+            contenders.append(Contender(called, backbone, table.families[k], prior, is_probe))
             place[called] = k
     return contenders, place
 
@@ -170,7 +171,8 @@ def by_both(drawn: Draw) -> FloatArray:
 
 def in_order(order: Order, drawn: Draw, time_s: float, *, is_probing: bool) -> Choice:
     """Train in full, in that order, whatever fits; the best of those. Probes of all are paid first, where they are looked at."""
-    paid_s = float(drawn.table.probe_s_K[~np.isnan(drawn.table.probe_K)].sum()) if is_probing else 0.0
+    probes_s = [drawn.table.probe_s_K[k] for k in drawn.table.firsts if not np.isnan(drawn.table.probe_K[k])]
+    paid_s = float(sum(probes_s)) if is_probing else 0.0
     return _finish(drawn, order(drawn), drawn.costs_s_KE[:, -1], paid_s, time_s)
 
 

@@ -321,12 +321,12 @@ class BudgetConfig:
 
     minutes: float | None = None
     """From the start of the command to the report; None: `share` alone decides."""
-    share: float = 0.4
-    """Of the predicted time of the whole grid."""
+    share: float | None = None
+    """Of the predicted time of the whole grid; None, without minutes: a third, and small or quick grids are trained whole."""
 
     def __post_init__(self) -> None:
         _require(self.minutes is None or self.minutes > 0, "budget.minutes", self.minutes, "a positive number, or null")
-        _require(0 < self.share <= 1, "budget.share", self.share, "a fraction above 0, at most 1")
+        _require(self.share is None or 0 < self.share <= 1, "budget.share", self.share, "a fraction above 0, at most 1, or null")
 
 
 @dataclass

@@ -6,13 +6,15 @@ code. A contender is one backbone at one freeze depth, all its seeds together.
 1. Rung 0 runs the probe (`freeze=all`, which is complete then) of every backbone, the best prior first. It prunes backbones, never
    depths (`promotion.keep_backbones`).
 2. Later rungs bring fewer contenders to a ninth, a third and all of the epochs (`promotion.promote`).
-3. Before each rung the whole rest is predicted and trimmed to the budget. First go backbones kept for their family, then those kept
+3. Time that is left of a budget after the last rung brings further contenders to the end: those that got furthest first.
+4. Before each rung the whole rest is predicted and trimmed to the budget. First go backbones kept for their family, then those kept
    for a tie, then those ranked lowest, the protected last. Where every backbone is a family of its own, the rule of families keeps
    all of them, and this trimming is what prunes.
 
 A leg starts when its time at worst, and what finishing the promoted of all trained so far would take, fit into what is left. So one
 mispredicted leg is the most that a budget in seconds is overrun by; and as probes are complete from the start, there is always an answer.
-A budget that is a share of the grid bounds what comes after the probes, since only they tell what the grid takes.
+A budget that is a share of the grid bounds what comes after the probes, since only they tell what the grid takes; it stays what
+they told.
 
 Source of the halving: Jamieson and Talwalkar, Non-stochastic best arm identification and hyperparameter optimization, AISTATS 2016.
 """
@@ -37,7 +39,7 @@ from harness.search.promotion import (
 )
 from harness.transfer.rungs import rungs
 
-DEFAULT_SHARE = 0.4
+DEFAULT_SHARE = 1 / 3
 """Of the predicted time of the full grid, when no budget is given."""
 
 QUICK_S, FEW_CONTENDERS = 30.0, 4
@@ -105,6 +107,8 @@ class Plan:
     """Every contender with all its epochs."""
     is_whole: bool
     """Every contender gets all its epochs: time allows it, or nobody set a limit and stages would save next to nothing."""
+    is_filling: bool
+    """The stages are done; these run because there is time left."""
 
     @property
     def share_frac(self) -> float:
@@ -178,6 +182,7 @@ def search(
     entrants = state.kept()
     while entrants:
         entrants = state.train(entrants)
+    state.use_rest()
     return state.history()
 
 
@@ -202,8 +207,10 @@ class _Search:
     tell: Callable[[Plan], None]
     arms: dict[str, _Arm] = field(init=False)
     time: Forecast = field(init=False)
-    rung: int = field(init=False, default=0)
     is_whole: bool = field(init=False, default=False)
+    is_filling: bool = field(init=False, default=False)
+    share_s: float | None = field(init=False, default=None)
+    """The share in seconds, once the probes have told what the grid takes."""
     records: list[RungRecord] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -225,12 +232,13 @@ class _Search:
         probes_s = self.time.this(0, entrants)
         expected, _ = self._trimmed(1, self._entrants(ordered), probes_s.value_s)
         staged_s = probes_s + self.time.this(1, expected) + self.time.later(1, expected)
-        self._run(entrants, [], self._grid_s() if self.is_whole else staged_s)
+        self._run(entrants, [], self._grid_s() if self.is_whole else self._filled(staged_s))
 
     def kept(self) -> list[Entrant]:
         """Who may enter the first rung that trains, best first."""
-        self.rung, backbones = 1, self._backbones()
+        self.time.rung, backbones = 1, self._backbones()
         self.time.safe = protected(backbones)
+        self.share_s = self._share_s()
         ordered = keep_backbones(backbones, self.trainer.tied)
         everyone, entrants = self._entrants([(b, Why.ranked) for b, _ in ordered]), self._entrants(ordered)
         self.is_whole = self._is_worth_all([contender for contender in self.contenders if not contender.is_probe])
@@ -243,15 +251,28 @@ class _Search:
 
     def train(self, entrants: list[Entrant]) -> list[Entrant]:
         """One rung. Returns who may enter the next one, best first."""
-        kept, dropped = self._trimmed(self.rung, entrants)
-        scored = self._run(kept, dropped, self.time.this(self.rung, kept) + self.time.later(self.rung, kept))
-        self.rung += 1
-        if self.rung == len(self.time.stops) or not scored:
+        rung = self.time.rung
+        kept, dropped = self._trimmed(rung, entrants)
+        scored = self._run(kept, dropped, self._filled(self.time.this(rung, kept) + self.time.later(rung, kept)))
+        if rung + 1 == len(self.time.stops) or not scored:
             return []
+        self.time.rung += 1
         promoted = promote(scored, self.time.safe, self.trainer.tied)
         for name in {one.name for one in scored} - {entrant.name for entrant in promoted}:
             self.arms[name].stop = Stop.rung
         return promoted
+
+    def use_rest(self) -> None:
+        """Bring on whoever still fits: scores at one rung compare, and who got further has won at every one before."""
+        self.time.rung, self.is_filling = len(self.time.stops) - 1, True
+        place = {backbone.name: rank for rank, (backbone, _) in enumerate(keep_backbones(self._backbones(), lambda *_: ()))}
+        arms = sorted(
+            (self.arms[name] for name in self._waiting()),
+            key=lambda arm: (-arm.epochs, -_or_lowest(arm.score), place.get(arm.contender.backbone, len(place))),
+        )
+        entrants = [Entrant(arm.contender.name, arm.contender.backbone, Why.ranked) for arm in arms]
+        if self._limit_s() is not None and (kept := self._fitting(entrants)):
+            self._run(kept, [], self.time.this(self.time.rung, kept))
 
     def history(self) -> History:
         """Where everyone ended."""
@@ -279,6 +300,14 @@ class _Search:
         kept = _flat(units)
         return kept, [entrant for entrant in entrants if entrant not in kept]
 
+    def _fitting(self, entrants: Sequence[Entrant]) -> list[Entrant]:
+        """Of those in this order, the ones whose legs are likely to fit into what is left, each after those before it."""
+        left_s, kept = self._left_s() or 0.0, list[Entrant]()
+        for entrant in entrants:
+            if self.time.needed_s(self.time.rung, [*kept, entrant]) <= left_s:
+                kept.append(entrant)
+        return kept
+
     def _run(self, entrants: Sequence[Entrant], dropped: Sequence[Entrant], rest_s: Prediction) -> list[Scored]:
         """Tell the plan, train those there is time for, keep the record. Returns those with a score, in the order they ran."""
         plan = self._plan(entrants, dropped, rest_s)
@@ -298,26 +327,27 @@ class _Search:
 
     def _plan(self, entrants: Sequence[Entrant], dropped: Sequence[Entrant], rest_s: Prediction) -> Plan:
         return Plan(
-            rung=self.rung,
-            epochs=self.time.stops[self.rung],
+            rung=self.time.rung,
+            epochs=self.time.stops[self.time.rung],
             names=tuple(entrant.name for entrant in entrants),
             dropped=tuple(entrant.name for entrant in dropped),
-            rung_s=self.time.this(self.rung, entrants),
+            rung_s=self.time.this(self.time.rung, entrants),
             rest_s=rest_s,
             spent_s=self.trainer.spent_s(),
             budget_s=self._limit_s(),
             grid_s=self._grid_s(),
             is_whole=self.is_whole,
+            is_filling=self.is_filling,
         )
 
     def _fits(self, entrant: Entrant, trained: Sequence[Entrant]) -> bool:
         """Whether the leg at its worst, and finishing the promoted of all trained by then, would end in time."""
-        left_s, leg = self._left_s(), self.time.leg(entrant, self.rung)
+        left_s, leg = self._left_s(), self.time.leg(entrant, self.time.rung)
         if left_s is None:
             return True
-        if self.rung == 0:
+        if self.time.rung == 0:
             return self._may_probe(left_s, leg, is_first=not trained)
-        return leg.high_s + self.time.later(self.rung, [*trained, entrant]).value_s <= left_s
+        return leg.high_s + self.time.later(self.time.rung, [*trained, entrant]).value_s <= left_s
 
     def _may_probe(self, left_s: float, leg: Prediction, *, is_first: bool) -> bool:
         """Probes are the answer when nothing else fits, and need no finishing.
@@ -328,13 +358,13 @@ class _Search:
         return self.budget_s is None or not has_begun or leg.value_s <= left_s or (is_first and left_s > 0)
 
     def _train(self, name: str) -> float | None:
-        arm, epochs = self.arms[name], self.time.stops[self.rung]
+        arm, epochs = self.arms[name], self.time.stops[self.time.rung]
         score = self.trainer.train(name, epochs)
-        self.time.forget()
+        self.time.measured(name, epochs)
         if score is None or math.isnan(score):
             arm.stop = Stop.failed
             return None
-        arm.rung, arm.epochs, arm.score = self.rung, epochs, score
+        arm.rung, arm.epochs, arm.score = self.time.rung, epochs, score
         arm.stop = Stop.complete if epochs == self.epochs else Stop.budget
         return score
 
@@ -344,17 +374,27 @@ class _Search:
         return total(self.time.whole(contender.name) for contender in self.contenders)
 
     def _limit_s(self) -> float | None:
-        """What the whole search may take; a share follows what is known of the grid by now."""
-        is_default = self.budget_s is None and self.share is None
-        if is_default and self.is_whole:
+        """What the whole search may take."""
+        if self.budget_s is None and self.share is None and self.is_whole:
             return None
-        limits = [] if self.budget_s is None else [self.budget_s]
-        share = DEFAULT_SHARE if is_default else self.share
-        return min([*limits, share * self._grid_s().value_s] if share is not None else limits)
+        share_s = self._share_s() if self.share_s is None else self.share_s
+        return min((limit for limit in (self.budget_s, share_s) if limit is not None), default=None)
+
+    def _share_s(self) -> float | None:
+        """A share, by what is known of the grid by now."""
+        share = DEFAULT_SHARE if self.budget_s is None and self.share is None else self.share
+        return None if share is None else share * self._grid_s().value_s
 
     def _left_s(self) -> float | None:
         limit_s = self._limit_s()
         return None if limit_s is None else limit_s - self.trainer.spent_s()
+
+    def _filled(self, planned: Prediction) -> Prediction:
+        return self.time.filled(planned, self._waiting(), self._left_s())
+
+    def _waiting(self) -> list[str]:
+        """Contenders that could still be trained on."""
+        return [name for name, arm in self.arms.items() if arm.stop not in (Stop.complete, Stop.failed)]
 
     def _is_worth_all(self, ahead: Sequence[Contender]) -> bool:
         """Whether everyone ahead is trained in full: there is time at worst; or nobody set a limit, and stages would save next to nothing."""
@@ -395,4 +435,8 @@ def _flat(units: Sequence[Sequence[Entrant]]) -> list[Entrant]:
 
 def _place(standing: Standing) -> tuple[bool, int, float]:
     """Sorts standings into the order of recommendation."""
-    return standing.stop is Stop.failed, -standing.epochs, math.inf if standing.score is None else -standing.score
+    return standing.stop is Stop.failed, -standing.epochs, -_or_lowest(standing.score)
+
+
+def _or_lowest(score: float | None) -> float:
+    return -math.inf if score is None else score

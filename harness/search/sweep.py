@@ -54,7 +54,7 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
             trainer,
             epochs=first.train.epochs,
             budget_s=limit_s,
-            share=first.budget.share if limit_s is None else None,
+            share=first.budget.share,
             tell=lambda plan: progress.say(_plan_words(plan)),
         )
         _write_pruned(contenders, history)
@@ -105,9 +105,10 @@ def _plan_words(plan: Plan) -> str:
     ends_s = plan.spent_s + plan.rest_s.value_s
     low, high = (duration(plan.spent_s + part) for part in (plan.rest_s.low_s, plan.rest_s.high_s))
     what = "probes" if plan.rung == 0 else f"candidates up to epoch {plan.epochs}"
+    where = "time left" if plan.is_filling else f"rung {plan.rung}"
     dropped = f", {len(plan.dropped)} left out for lack of time" if plan.dropped else ""
     share = "" if plan.is_whole else f", {plan.share_frac:.0%} of the {duration(plan.grid_s.value_s)} of the whole grid"
-    return f"rung {plan.rung}: {len(plan.names)} {what}{dropped}; the search ends after about {duration(ends_s)} ({low} to {high}){share}"
+    return f"{where}: {len(plan.names)} {what}{dropped}; the search ends after about {duration(ends_s)} ({low} to {high}){share}"
 
 
 def _record(history: History) -> dict[str, Any]:

@@ -2,19 +2,28 @@
 
 import pytest
 
-from harness.search.trainer import JobTrainer
+from harness.search.predicted_cost import Prediction
+from harness.search.trainer import JobTrainer, is_probe
 from tests.integration.commands import TINY, Command
 
-STAGED = (*TINY, "train.epochs=3", "backbone=test_resnet,test_vit,test_convnext", "freeze=all,-1,none", "search=staged", "budget.share=0.9")
+STAGED = (*TINY, "train.epochs=3", "backbone=test_resnet,test_vit,test_convnext", "freeze=all,-1,none", "search=staged", "budget.share=0.6")
 
 
 @pytest.fixture
-def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy the machine is, no time passes: what is pruned is pruned by scores."""
-    monkeypatch.setattr(JobTrainer, "spent_s", lambda _: 0.0)
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch and every probe takes a second, however busy the machine is: what is pruned is pruned by scores."""
+
+    def predict_s(trainer: JobTrainer, name: str, start: int, stop: int) -> Prediction:
+        seconds = 1.0 if is_probe(trainer.contenders[name][0]) else float(stop - start)
+        return Prediction(seconds, seconds, seconds)
+
+    monkeypatch.setattr(JobTrainer, "predict_s", predict_s)
+    monkeypatch.setattr(
+        JobTrainer, "spent_s", lambda trainer: sum(predict_s(trainer, name, 0, trainer._epochs(name)).value_s for name in trainer.rows)
+    )
 
 
-@pytest.mark.usefixtures("timeless")
+@pytest.mark.usefixtures("steady")
 def test_a_search_accounts_for_every_candidate(run_sweep: Command) -> None:
     """Each of nine candidates has a row: probes are complete, some are trained to the end, the others say how far they came."""
     ended = run_sweep(*STAGED)
@@ -38,7 +47,7 @@ def test_a_search_accounts_for_every_candidate(run_sweep: Command) -> None:
     assert "predicted after the probes" in ended.out
 
 
-@pytest.mark.usefixtures("timeless")
+@pytest.mark.usefixtures("steady")
 def test_what_a_search_trains_is_what_a_grid_trains(run_sweep: Command) -> None:
     """A candidate that was stopped, taken up and finished has the id, the curve and the scores of one trained in one go."""
     searched = {row.job_id: row for row in run_sweep(*STAGED, results="searched").rows()}

@@ -114,7 +114,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 def test_a_simulated_table_is_what_was_asked_for(tmp_path: Path) -> None:
     """Rank correlations, noise and the share of an epoch are those of the world; the same seed gives the same table."""
-    simulate(World(), 400, 3, seed=1).to_csv(tmp_path / "table.csv", index=False)
+    simulate(World(depths=1), 400, 3, seed=1).to_csv(tmp_path / "table.csv", index=False)
     found = read_table(tmp_path / "table.csv")
     assert found.truth_K is not None
     assert (len(found.names), set(found.num_repeats), found.epochs) == (400, {3}, (1, 3, 9))
@@ -122,7 +122,33 @@ def test_a_simulated_table_is_what_was_asked_for(tmp_path: Path) -> None:
         assert kendalltau(values_K, found.truth_K).statistic == pytest.approx(tau, abs=0.05)
     assert found.noise() == pytest.approx(0.004, rel=0.1)
     shares = np.array([costs_s[0] / costs_s[0, -1] for costs_s in found.costs_s])
-    np.testing.assert_allclose(shares, np.tile([3 / 15, 9 / 15, 1], (400, 1)), atol=0.01)
-    assert found.probe_s_K.sum() / sum(costs_s[:, -1].mean() for costs_s in found.costs_s) == pytest.approx(1 / FACTOR / 15, rel=0.05)
+    np.testing.assert_allclose(shares, np.tile([3 / 11, 5 / 11, 1], (400, 1)), atol=0.01)
+    assert found.probe_s_K.sum() / sum(costs_s[:, -1].mean() for costs_s in found.costs_s) == pytest.approx(1 / FACTOR / 11, rel=0.05)
+    assert found.backbones == tuple(f"backbone {k + 1}" for k in range(400))
     assert simulate(World(), 5, 2, seed=3).equals(simulate(World(), 5, 2, seed=3))
     assert not simulate(World(), 5, 2, seed=3).equals(simulate(World(), 5, 2, seed=4))
+
+
+def test_depths_of_a_simulated_backbone_share_probe_and_part_of_their_truth(tmp_path: Path) -> None:
+    """Three candidates a backbone, cheaper the more is frozen; truths correlate within backbones as the world says, and the probe sees no more."""
+    simulate(World(depths=3), 900, 1, seed=1).to_csv(tmp_path / "table.csv", index=False)
+    found = read_table(tmp_path / "table.csv")
+    assert found.truth_K is not None
+    assert found.firsts == list(range(0, 900, 3))
+    truth_BD, probe_BD = found.truth_K.reshape(300, 3), found.probe_K.reshape(300, 3)
+    assert (np.ptp(probe_BD, axis=1) == 0).all()
+    within = truth_BD.var(axis=1, ddof=1).mean() / truth_BD.var(ddof=1)
+    assert 1 - within == pytest.approx(0.7, abs=0.06)
+    costs_s_BD = np.array([costs_s[:, -1].mean() for costs_s in found.costs_s]).reshape(300, 3)
+    np.testing.assert_allclose((costs_s_BD / costs_s_BD[:, :1]).mean(axis=0), [1, 7 / 9, 5 / 9], rtol=0.05)
+
+
+def test_backbones_may_be_named(tmp_path: Path) -> None:
+    """Without the column every candidate is a backbone of its own."""
+    path = tmp_path / "table.csv"
+    path.write_text(PLAIN, encoding="utf-8")
+    assert read_table(path).backbones == ("a", "b")
+    path.write_text("candidate,backbone,repeat,score,cost_s\na,x,1,0.8,10\nb,x,1,0.7,30\nc,y,1,0.6,20\n", encoding="utf-8")
+    found = read_table(path)
+    assert (found.backbones, found.firsts) == (("x", "x", "y"), [0, 2])
+    assert found.part([2, 1]).backbones == ("y", "x")
