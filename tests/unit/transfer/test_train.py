@@ -286,8 +286,10 @@ def test_a_job_that_is_stopped_goes_on_as_if_it_never_had(train: Fit, tmp_path: 
 def test_a_snapshot_that_cannot_be_read_is_not_used(train: Fit, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """Rubbish in place of a snapshot is told, and training starts anew and comes to what it would have come to."""
     path = tmp_path / "job.pt"
+    start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
 
     def leg() -> Fitted:
+        train.backbone.trunk.load_state_dict(start)
         task = Task(train.backbone, train.dataset, parse_freeze("0.5"), QUICK, train.runtime, 0, Stop(1, path))
         (fitted,) = fit([task], train.supply(task, train.store))
         assert isinstance(fitted, Fitted)
