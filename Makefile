@@ -6,7 +6,7 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 AUDIT := build/audit
 
-.PHONY: help setup demo test lint types sweep report verify bench lock audit clean
+.PHONY: help setup demo test faults lint types sweep report verify bench lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ demo: $(SETUP) ## the whole job on bundled images and weights: three backbones, 
 
 test: $(SETUP) ## run the tests
 	$(BIN)/python -m pytest
+
+faults: $(SETUP) ## inject every fault for real and write the table of docs/reliability.md
+	$(BIN)/python -m tests.faults --write
 
 lint: $(SETUP) ## check style
 	$(BIN)/ruff check .

@@ -60,7 +60,8 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, team: Team
     in_pieces = tail.network.train_precision is Precision.float32 and separable
     for crossing, labels_B in batches:
         size = team.piece if in_pieces else team.micro_batch or len(labels_B)
-        pieces = list(zip(*(torch.split(part, size) for part in (*crossing, labels_B)), strict=True))
+        num_pieces = -(-len(labels_B) // size)  # of nearly equal sizes: one image alone has no batch statistics
+        pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*crossing, labels_B)), strict=True))
         loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, team if separable else None)
         _require_finite(loss, learner.optimizer)
         learner.optimizer.step()
