@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,11 @@ def _run(each: Fault) -> Seen | Exception:
         finally:
             os.environ.clear()
             os.environ.update(before)
-    words = f"{seen.outcome.value}: {seen.words}" if isinstance(seen, Seen) else f"FAILED: {seen!r}"
+    words = (
+        f"{seen.outcome.value}: {seen.words}"
+        if isinstance(seen, Seen)
+        else f"FAILED: {seen!r} at {traceback.extract_tb(seen.__traceback__)[-1].line}"
+    )
     print(f"{time.perf_counter() - started:6.1f} s  {each.area}: {each.name} -> {words}".replace(folder, ""), flush=True)
     return seen
 

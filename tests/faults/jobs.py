@@ -160,12 +160,16 @@ def under_submitit(box: Box) -> Seen:
 # Sweeps.
 
 
+MANY = ("backbone=test_resnet", "freeze=none", "seed=0,1,2,3,4,5,6,7")
+"""Jobs enough that a sweep is not over before its signal comes."""
+
+
 @cache
-def undisturbed() -> Mapping[str, tuple[object, ...]]:
-    """What the three jobs of `TRIO` come to."""
+def undisturbed(jobs: tuple[str, ...] = TRIO) -> Mapping[str, tuple[object, ...]]:
+    """What these jobs come to."""
     with tempfile.TemporaryDirectory() as folder:
         box = Box(Path(folder))
-        assert box.sweep(*TRIO).status == 0
+        assert box.sweep(*jobs).status == 0
         return quality(box.rows())
 
 
@@ -182,16 +186,16 @@ def _row_files(box: Box) -> int:
 
 def _interrupted_by(box: Box, how: signal.Signals) -> tuple[Ended, float]:
     """The sweep gets a signal after its first row, and is run again. Returns how the first ended, and how long that took."""
-    process = box.start(*TRIO)
+    process = box.start(*MANY)
     _wait_for(lambda: _row_files(box) >= 1)
     sent = time.monotonic()
     os.kill(process.pid, how)
     out, err = process.communicate(timeout=_WAIT_S)
     taken_s = time.monotonic() - sent
-    assert 1 <= len(box.rows()) < 3
-    again = box.sweep(*TRIO)
+    assert 1 <= len(box.rows()) < len(undisturbed(MANY))
+    again = box.sweep(*MANY)
     assert again.status == 0, again.err
-    assert quality(box.rows()) == undisturbed()
+    assert quality(box.rows()) == undisturbed(MANY)
     return Ended(process.returncode, out, err), taken_s
 
 
@@ -200,7 +204,7 @@ def a_killed_sweep(box: Box) -> Seen:
     """the sweep is killed"""
     ended, _ = _interrupted_by(box, signal.SIGKILL)
     assert ended.status == -signal.SIGKILL
-    return Seen(Outcome.resumed, "nothing; the next run says `3 jobs, 1 already done` and goes on")
+    return Seen(Outcome.resumed, "nothing; the next run says how many of the jobs are already done and goes on")
 
 
 @fault("sweep", "SIGINT to the sweep after its first row; the same command again")
@@ -216,14 +220,14 @@ def an_interrupted_sweep(box: Box) -> Seen:
 def a_terminated_sweep(box: Box) -> Seen:
     """the sweep is asked to end, as a scheduler does"""
     _interrupted_by(box, signal.SIGTERM)
-    return Seen(Outcome.resumed, "nothing; the next run says `3 jobs, 1 already done` and goes on")
+    return Seen(Outcome.resumed, "nothing; the next run says how many of the jobs are already done and goes on")
 
 
 @fault("sweep", "SIGHUP to the sweep after its first row; the same command again")
 def a_closed_terminal(box: Box) -> Seen:
     """the terminal is closed"""
     _interrupted_by(box, signal.SIGHUP)
-    return Seen(Outcome.resumed, "nothing; the next run says `3 jobs, 1 already done` and goes on")
+    return Seen(Outcome.resumed, "nothing; the next run says how many of the jobs are already done and goes on")
 
 
 @fault("sweep", "SIGKILL to the process that jobs are forked from, after the first row")

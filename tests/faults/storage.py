@@ -314,7 +314,7 @@ def _take_all(disk: Path, once_in: Path) -> None:
                 continue
 
 
-@fault("storage", "results on a real tmpfs of 16 MiB, which another writer fills to the last byte once the first row is there")
+@fault("disk", "results on a real tmpfs of 16 MiB, which another writer fills to the last byte once the first row is there")
 def a_full_disk(box: Box) -> Seen:
     """the disk is full when a row is to be written"""
     with _tmpfs(box.results, "16m"):
@@ -333,7 +333,7 @@ def a_full_disk(box: Box) -> Seen:
     return Seen(Outcome.resumed, shown)
 
 
-@fault("storage", "the cache on a real tmpfs of 1 MiB, which another writer fills to the last byte once the first job begins")
+@fault("disk", "the cache on a real tmpfs of 1 MiB, which another writer fills to the last byte once the first job begins")
 def a_full_cache(box: Box) -> Seen:
     """the disk of the cache is full"""
     with _tmpfs(box.cache, "1m"):
@@ -348,7 +348,7 @@ def a_full_cache(box: Box) -> Seen:
     return Seen(Outcome.recovered, "nothing; what the head sees stays in memory, images are decoded again (kept_mib=0)")
 
 
-@fault("storage", "results_dir is a real read-only mount")
+@fault("disk", "results_dir is a real read-only mount")
 def read_only_results(box: Box) -> Seen:
     """the results folder is read-only"""
     with _read_only(box.results):
@@ -359,7 +359,7 @@ def read_only_results(box: Box) -> Seen:
     return Seen(Outcome.refused, ended.line("cannot be written", "make the folder writable").replace(str(box.root), ""))
 
 
-@fault("storage", "cache_dir is a real read-only mount")
+@fault("disk", "cache_dir is a real read-only mount")
 def a_read_only_cache(box: Box) -> Seen:
     """the cache folder is read-only"""
     with _read_only(box.cache):
@@ -380,7 +380,7 @@ def results_are_a_file(box: Box) -> Seen:
     return Seen(Outcome.refused, ended.line("cannot be written", "move away what lies in its place").replace(str(box.root), ""))
 
 
-@fault("storage", "report/ is a real read-only mount")
+@fault("disk", "report/ is a real read-only mount")
 def a_read_only_report(box: Box) -> Seen:
     """the folder of the report is read-only"""
     _fill_box(box)
