@@ -22,16 +22,17 @@ def main() -> int:
     """Run all, or those whose name holds a word. Returns 1 when one did not end as it must."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Inject faults for real and tell what a user sees.")
     parser.add_argument("words", nargs="*", help="only faults whose name or area holds one of these words")
-    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}; needs all faults")
+    parser.add_argument("--write", action="store_true", help=f"write what came of them into the table of {PAGE.name}")
     args = parser.parse_args()
     chosen = [f for f in FAULTS.values() if not args.words or any(word in f"{f.area} {f.name}" for word in args.words)]
     results = [(each, _run(each)) for each in chosen]
     good = [(each, seen) for each, seen in results if isinstance(seen, Seen)]
     counts = ", ".join(f"{number} {outcome}" for outcome, number in Counter(seen.outcome.value for _, seen in good).items())
     print(f"{len(results)} faults: {counts}; {len(results) - len(good)} not as they must be")
-    if args.write and len(good) == len(FAULTS):
+    if args.write:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-        PAGE.write_text(f"{before}{START}\n\n{_table(good)}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        earlier, _, after = rest.partition(END)
+        PAGE.write_text(f"{before}{START}\n\n{_table(earlier, good)}\n\n{END}{after}", encoding="utf-8")
     return 0 if len(good) == len(results) else 1
 
 
@@ -59,10 +60,12 @@ def _run(each: Fault) -> Seen | Exception:
     return seen
 
 
-def _table(good: Sequence[tuple[Fault, Seen]]) -> str:
-    lines = ["| area | fault | how it is injected | what becomes of it | what the user sees |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| {f.area} | {f.name} | {f.injected} | {seen.outcome.value} | {_cell(seen.words)} |" for f, seen in good]
-    return "\n".join(lines)
+def _table(earlier: str, good: Sequence[tuple[Fault, Seen]]) -> str:
+    """What was injected now, and from an earlier table the lines of faults that still exist."""
+    lines = {line.split(" | ")[1]: line for line in earlier.splitlines() if line.startswith("| ") and line.count(" | ") >= 4}
+    lines |= {f.name: f"| {f.area} | {f.name} | {f.injected} | {seen.outcome.value} | {_cell(seen.words)} |" for f, seen in good}
+    head = ["| area | fault | how it is injected | what becomes of it | what the user sees |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *(lines[name] for name in FAULTS if name in lines)])
 
 
 def _cell(words: str) -> str:
