@@ -27,6 +27,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from harness.errors import StoreError
 
@@ -412,13 +413,11 @@ def _idle_s(folder: Path) -> float:
 
 
 def _is_alive(pid: int) -> bool:
+    """Whether it can still write; one that was killed stays listed until its parent, or the system's first process, takes note."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextmanager
