@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def as_records(figures: Sequence[Figure]) -> list[dict[str, Any]]:
 
 
 def write_figures(module_file: str, figures: Sequence[Figure], record: Mapping[str, Any]) -> Path:
-    """Write `<module>.json` beside the module: `record`, then the figures."""
+    """Write `<module>.json` beside the module: `record`, then the figures; enums by their value."""
     path = Path(module_file).with_suffix(".json")
-    path.write_text(json.dumps({**record, "figures": as_records(figures)}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**record, "figures": as_records(figures)}, indent=1, default=attrgetter("value")) + "\n", encoding="utf-8")
     return path

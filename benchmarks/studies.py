@@ -84,6 +84,8 @@ class Outcome:
     num_tied: float
     num_overlapping: float
     """Candidates whose own interval reaches that of the best by score."""
+    overlap_has_a_best: float
+    """Share of the truly best among those."""
     naive: float
     """Of the best by score, its score."""
     corrected: float
@@ -99,7 +101,7 @@ def grid() -> list[Setting]:
     sizes = [(K, N) for K in NUM_STUDIES for N in (200, 1000, 5000)]
     parts = [
         *((Metric.accuracy, errors, size) for errors in Errors for size in sizes),
-        *((Metric.balanced_accuracy, Errors.families, size) for size in [*sizes[:6], (200, 200)]),
+        *((Metric.balanced_accuracy, Errors.families, size) for size in sizes[:8]),
         *((Metric.log_loss, Errors.families, size) for size in [(20, 200), (20, 1000)]),
     ]
     return [Setting(metric, errors, case, K, N, NUM_STUDIES[K]) for metric, errors, (K, N) in parts for case in Case]
@@ -148,15 +150,18 @@ def true_scores(setting: Setting) -> FloatArray:
 def judge(scores_K: FloatArray, draws_RK: FloatArray, truth_K: FloatArray, cost_K: FloatArray, metric: Metric) -> Outcome:
     """What one study says against what is true."""
     tied = np.flatnonzero(tied_set(scores_K, draws_RK, CONFIDENCE))
-    is_tied_best = np.isin(np.flatnonzero(truth_K == truth_K.max()), tied)
+    best_J = np.flatnonzero(truth_K == truth_K.max())
+    is_tied_best = np.isin(best_J, tied)
     intervals = [score_interval(draws_R, metric, CONFIDENCE) for draws_R in draws_RK.T]
     best, cheapest, worst = int(np.argmax(scores_K)), int(tied[np.argmin(cost_K[tied])]), int(tied[np.argmin(truth_K[tied])])
+    overlapping = [k for k, each in enumerate(intervals) if each.high >= intervals[best].low]
     error = {k: 100 * (corrected_score(scores_K, draws_RK, k) - float(truth_K[k])) for k in {best, cheapest, worst}}
     return Outcome(
         has_a_best=float(is_tied_best.mean()),
         has_every_best=float(is_tied_best.all()),
         num_tied=len(tied),
-        num_overlapping=sum(each.high >= intervals[best].low for each in intervals),
+        num_overlapping=len(overlapping),
+        overlap_has_a_best=float(np.isin(best_J, overlapping).mean()),
         naive=100 * float(scores_K[best] - truth_K[best]),
         corrected=error[best],
         cheapest=error[cheapest],
@@ -209,33 +214,35 @@ def run_grid(settings: Sequence[Setting], num_workers: int) -> Iterator[Outcome]
 
 
 HEADER = """\
-                                                              contains      candidates in   error of the reported score, points
-                                                              a true best   the set by      best by score  cheapest of the tied
-metric             errors   case      cand.  images studies    one every   ties overlap   naive   ours  random cost  dearer is better"""
+                                                              contains a true best  candidates in   error of the reported score, points
+                                                              by ties     overlap   the set by      best by score  cheapest of the tied
+metric             errors   case      cand.  images studies    one every      one   ties overlap   naive   ours  random cost  dearer is better"""
 
 
 def show(setting: Setting, found: Outcome) -> str:
     """A line of the table under `HEADER`."""
     return (
         f"{setting.metric.value:18} {setting.errors.value:8} {setting.case.value:9} {setting.num_candidates:5,} {setting.num_images:7,} "
-        f"{setting.num_studies:7,} {found.has_a_best:6.1%} {found.has_every_best:5.0%} {found.num_tied:6.1f} {found.num_overlapping:7.1f} "
+        f"{setting.num_studies:7,} {found.has_a_best:6.1%} {found.has_every_best:5.0%} {found.overlap_has_a_best:8.1%} {found.num_tied:6.1f} {found.num_overlapping:7.1f} "
         f"{found.naive:+7.2f} {found.corrected:+6.2f} {found.cheapest:+12.2f} {found.dearer_better:+17.2f}"
     )
 
 
 def summarise(settings: Sequence[Setting], outcomes: Sequence[Outcome]) -> list[Figure]:
     """The worst and the mean of all settings. The tied set is held to containing a given best, as subset selection is."""
-    hardest = min(range(len(outcomes)), key=lambda number: outcomes[number].has_a_best)
-    where = settings[hardest]
-    text = f"{where.metric.value}, {where.errors.value}, {where.case.value}, {where.num_candidates} candidates, {where.num_images} images"
+    numbers = range(len(outcomes))
+    hardest = min(numbers, key=lambda number: outcomes[number].has_a_best)
+    widest = max(numbers, key=lambda number: _relative_size(outcomes[number]))
     found = mean_outcome(outcomes)
     return [
-        Figure(outcomes[hardest].has_a_best, "", f"lowest coverage of a given true best ({text})", at_least=MIN_COVERAGE),
+        Figure(
+            outcomes[hardest].has_a_best, "", f"lowest coverage of a given true best ({_name(settings[hardest])})", at_least=MIN_COVERAGE
+        ),
         Figure(found.has_a_best, "", "mean coverage over the settings", at_least=MIN_COVERAGE),
         Figure(
-            max(each.num_tied / each.num_overlapping for each in outcomes),
+            _relative_size(outcomes[widest]),
             "x",
-            "largest mean size of the tied set over that of overlapping intervals",
+            f"largest mean size of the tied set over that of overlapping intervals ({_name(settings[widest])})",
             at_most=1,
         ),
         Figure(found.num_tied / found.num_overlapping, "x", "the same over all settings", at_most=1),
@@ -245,6 +252,15 @@ def summarise(settings: Sequence[Setting], outcomes: Sequence[Outcome]) -> list[
         Figure(max(abs(each.naive) for each in outcomes), "points", "largest curse of the naive rule"),
         Figure(max(abs(each.corrected) for each in outcomes), "points", "largest error of the best by score, corrected"),
     ]
+
+
+def _relative_size(outcome: Outcome) -> float:
+    return outcome.num_tied / outcome.num_overlapping
+
+
+def _name(setting: Setting) -> str:
+    words = (setting.metric.value, setting.errors.value, setting.case.value, f"{setting.num_candidates} candidates")
+    return ", ".join((*words, f"{setting.num_images:,} images"))
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ MIN_SEEDS_TO_RESAMPLE = 3
 """From this many seeds on, seeds are resampled as well as images; fewer say too little about their spread."""
 
 MIN_STRATUM = 10
-"""Images that are resampled among themselves; a stratum of n understates the variance by 1/n."""
+"""Images that are resampled among themselves; fewer know too little about how much they vary."""
 
 _SEED = 20_240_229
 _CHUNK_VALUES = 8_000_000
@@ -74,8 +74,10 @@ def bootstrap(runs: Runs, metric: Metric, num_resamples: int, seeds_per_candidat
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 21 (the infinitesimal jackknife).
     """
     score_J, influence_JN = _SCORES[metric](runs)
-    rng = np.random.default_rng(_SEED)
-    chunks = _weights(runs, num_resamples, rng)
+    rng, strata = np.random.default_rng(_SEED), _strata(runs.labels_N)
+    for members in strata:
+        influence_JN[:, members] *= (len(members) / max(1, len(members) - 1)) ** 0.5  # drawn with replacement, n images vary by (n-1)/n
+    chunks = _weights(strata, influence_JN.shape, num_resamples, rng)
     error_RJ = np.concatenate([(weights_RN - 1.0) @ influence_JN.T for weights_RN in chunks])
     error_RJ *= _few_images(influence_JN, num_resamples, rng)[:, None]
     return _over_seeds(score_J + error_RJ, seeds_per_candidate, rng)
@@ -167,10 +169,9 @@ class Chance:
         return False
 
 
-def _weights(runs: Runs, num_resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+def _weights(strata: Sequence[IntArray], shape: tuple[int, ...], num_resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
     """How often each image is drawn, in chunks of resamples; every stratum keeps its number of images."""
-    strata = _strata(runs.labels_N)
-    num_images, num_runs = len(runs.labels_N), len(runs.predicted_JN)
+    num_runs, num_images = shape
     size = max(1, _CHUNK_VALUES // max(num_images, num_runs))
     for start in range(0, num_resamples, size):
         weights_RN = np.zeros((min(size, num_resamples - start), num_images))
@@ -197,16 +198,17 @@ def _counts(num_images: int, num_resamples: int, rng: np.random.Generator) -> In
 def _few_images(influence_JN: FloatArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
     """Factors on the errors of each resample, shape R, that turn a normal spread into that of a multivariate t.
 
-    The degrees of freedom are 2 N / (kurtosis + 6), the kurtosis being that of what an image adds to a score (median over
+    The degrees of freedom are N / (0.75 (kurtosis + 6)), the kurtosis being that of what an image adds to a score (median over
     runs): few where a rare class or a few bad guesses decide, many with many images. A spread known from N independent values has
-    2 N / (kurtosis - 1); with that, simulated tied sets miss the best too often when candidates are as many as images.
+    2 N / (kurtosis - 1); but the largest of many leads is looked for, which finds the spreads that came out too small, and with that
+    formula simulated tied sets miss the best too often when candidates are many.
     """
     square_J = (influence_JN**2).sum(axis=1)
     varies_J = square_J > 0
     if not varies_J.any():
         return np.ones(num_resamples)
     kurtosis_per_image = float(np.median((influence_JN[varies_J] ** 4).sum(axis=1) / square_J[varies_J] ** 2))
-    freedom = max(2.0 / (kurtosis_per_image + 6.0 / influence_JN.shape[1]), _MIN_FREEDOM)
+    freedom = max(1.0 / (0.75 * (kurtosis_per_image + 6.0 / influence_JN.shape[1])), _MIN_FREEDOM)
     return np.asarray(np.sqrt(freedom / rng.chisquare(freedom, num_resamples)))
 
 

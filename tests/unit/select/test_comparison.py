@@ -71,6 +71,15 @@ def test_spread_is_that_of_repeated_images(metric: Metric) -> None:
     assert draws_R.std() == pytest.approx(np.std(np.array(anew, dtype=float)), rel=0.15)
 
 
+def test_variance_is_that_of_new_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apart from its tails the variance is the unbiased one, with n - 1 in each class; n would be 8 % less here."""
+    monkeypatch.setattr("harness.select.comparison._few_images", lambda _, num_resamples, __: np.ones(num_resamples))
+    is_right_KN = np.zeros((1, 24), dtype=np.bool_)
+    is_right_KN[0, :10] = True  # five of twelve in each class
+    draws_R = bootstrap(hits(is_right_KN), Metric.accuracy, 40_000, [1])[:, 0]
+    assert draws_R.var() == pytest.approx(2 * (5 / 12) * (7 / 12) / 11 / 4, rel=0.03)
+
+
 def test_resampling_keeps_the_classes() -> None:
     """A class that is always right adds no spread, as every resample holds as many of its images."""
     labels_N = np.repeat([0, 1], [50, 50])

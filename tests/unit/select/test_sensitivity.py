@@ -32,7 +32,7 @@ def write_chain(study: Study) -> None:
     """Best and dear, middling, poorer and cheap: each tied with the next one, but not the first with the last."""
     add(study, "big", planted(range(10)), latency_ms_p50=90.0, params_m=50.0)
     add(study, "mid", planted(range(4, 20)), latency_ms_p50=40.0, params_m=20.0)
-    add(study, "small", planted(range(6, 27)), latency_ms_p50=10.0, params_m=30.0)
+    add(study, "small", planted(range(6, 28)), latency_ms_p50=10.0, params_m=30.0)
     add(study, "tiny", planted(range(90)), latency_ms_p50=2.0, params_m=1.0)
 
 
@@ -141,7 +141,7 @@ def test_halves_are_like_halves_that_are_drawn(tmp_path: Path) -> None:
     study, rng = Study(tmp_path / "s"), np.random.default_rng(3)
     add(study, "big", planted(range(24), num_images=400), latency_ms_p50=90.0)
     add(study, "mid", planted(range(10, 46), num_images=400), latency_ms_p50=40.0)
-    add(study, "small", planted(range(20, 70), num_images=400), latency_ms_p50=10.0)
+    add(study, "small", planted(range(20, 76), num_images=400), latency_ms_p50=10.0)
     half = sensitivity(rank(study, replace(QUICK, num_resamples=600))).half
     assert (half.num_images, half.num_draws) == (200, 200)
     candidates = load_pool(study).candidates
