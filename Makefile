@@ -6,7 +6,7 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 AUDIT := build/audit
 
-.PHONY: help setup demo test faults lint types sweep report verify bench lock audit clean
+.PHONY: help setup demo test faults fuzz lint types sweep report verify bench lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(SETUP) ## run the tests
 
 faults: $(SETUP) ## inject every fault for real and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults --write
+
+fuzz: $(SETUP) ## throw rubbish at everything that reads, for about a quarter of an hour
+	HARNESS_FUZZ_FACTOR=50 $(BIN)/python -m pytest $$(grep -rl --include='*.py' 'import examples' tests)
 
 lint: $(SETUP) ## check style
 	$(BIN)/ruff check .

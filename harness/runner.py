@@ -191,6 +191,9 @@ class Progress:
             data = job.dataset
             sizes = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images, {data.num_classes} classes"
             self.say(f"{data.name}: {sizes}; study {job.config.study_dir}")
+        if hit := [damage for job in self.jobs if (damage := Study(job.config.study_dir).damage(job.job_id))]:
+            more = f", and {len(hit) - 1} more" if hit[1:] else ""
+            self.say(f"{hit[0].name} {hit[0].reason}{more}; what cannot be used is done anew")
         first = self.jobs[0]
         failed = f", {num_failed} failed before (retry=failed tries them again)" if num_failed else ""
         self.say(f"{len(self.jobs)} jobs, {num_done} already done{failed}, on {first.device.value} in {first.precision.value}")

@@ -13,9 +13,12 @@ _OFFLINE = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONA
 
 
 def commit() -> str | None:
-    """Short commit of the working directory, with `+` when tracked files differ from it; None outside a repository, or without git."""
+    """Short commit of the working directory, with `+` when tracked files differ from it.
+
+    None outside a repository, without git, or with one of before 2.31: it passes over the settings that keep it from running things.
+    """
     found = _git("rev-parse", "--short=12", "HEAD")
-    if not found:
+    if not found or _git("config", "core.hooksPath") != os.devnull:
         return None
     is_changed = _git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty", **_without_filters())
     return found + ("+" if is_changed else "")

@@ -1,12 +1,12 @@
 """`python -m harness.backbones 'mobilenet*'`: what can be typed as `backbone=`, what it costs and whether its weights are here."""
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.backbones.backbone import BackboneSpec
 from harness.errors import BackboneError
+from harness.untrusted import one_line
 
 _COLUMNS = ("name", "family", "params_m", "gmacs", "image_size", "imagenet_top1_frac", "licence", "weights_here", "tags")
 _ALIAS_COLUMNS = ("alias", "means", "family", "tag", "weights_here")
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         columns, rows = _listing(arguments.pattern) if arguments.pattern else _alias_listing()
         (_write_csv if arguments.csv else _print_table)(columns, rows)
     except BackboneError as error:
-        print(error, file=sys.stderr)
+        print(one_line(str(error)), file=sys.stderr)
         return _EXIT_CONFIG
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stderr.close()
@@ -87,8 +87,12 @@ def _with_progress(specs: list[BackboneSpec]) -> Iterable[BackboneSpec]:
     return track(specs, description="counting", console=console, transient=True, disable=not console.is_terminal)
 
 
-def _write_csv(columns: Cells, rows: Iterable[Cells]) -> None:
-    csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
+def _write_csv(columns: Cells, rows: Sequence[Cells]) -> None:
+    import pandas as pd
+
+    from harness.study.spreadsheet import guarded
+
+    guarded(pd.DataFrame(rows, columns=list(columns), dtype="str")).to_csv(sys.stdout, index=False, lineterminator="\n")
 
 
 def _print_table(columns: Cells, rows: Sequence[Cells]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.backbones.integrity import is_safetensors, why_no_checkpoint
 from harness.backbones.quiet import quiet
-from harness.backbones.reasons import one_line
+from harness.backbones.reasons import brief
 from harness.errors import BackboneError, is_out_of_memory
 
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -46,7 +46,7 @@ def rename_by_position(state: Mapping[str, Tensor], like: Mapping[str, Tensor], 
     for (given, tensor), (name, wanted) in zip(state.items(), like.items(), strict=True):
         if tensor.shape != wanted.shape:
             raise BackboneError(
-                f"weights={path}: {one_line(given)} has shape {_size(tensor)} where {name} has {_size(wanted)}; the file does not fit."
+                f"weights={path}: {brief(given)} has shape {_size(tensor)} where {name} has {_size(wanted)}; the file does not fit."
             )
     return dict(zip(like, state.values(), strict=True))
 
@@ -92,7 +92,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 def _shown(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(one_line, names[:3])) + more
+    return ", ".join(map(brief, names[:3])) + more
 
 
 def _read(path: Path) -> Any:
@@ -118,7 +118,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise BackboneError(f"weights={path}: damaged safetensors file ({one_line(str(error))}); fetch it again.") from error
+        raise BackboneError(f"weights={path}: damaged safetensors file ({brief(str(error))}); fetch it again.") from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -134,5 +134,5 @@ def _read_pickle(path: Path) -> Any:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        words = one_line(str(error)) or type(error).__name__
+        words = brief(str(error)) or type(error).__name__
         raise BackboneError(f"weights={path}: not a checkpoint, or a damaged one ({words}); fetch it again.") from error

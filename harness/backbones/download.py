@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from urllib.request import urlopen
 
 from harness.backbones.integrity import published_sha256, sha256_of, why_not_as_published
-from harness.backbones.reasons import one_line, status_of, why
+from harness.backbones.reasons import brief, status_of, why
 
 _CHUNK_BYTES = 1 << 16
 """`fetch` watches the file grow: it must grow in small steps."""
@@ -94,7 +94,7 @@ class _Notes(logging.Handler):
         if self.num_left and not str(record.msg).startswith("Retrying in"):  # the line before says why
             self.num_left -= 1
             text = record.getMessage().strip().partition("\n")[0]
-            _tell(note=one_line(_ADDRESS.sub(r"\1", text)))
+            _tell(note=brief(_ADDRESS.sub(r"\1", text)))
 
 
 def _from_hub(order: Order, repo: str) -> Path:

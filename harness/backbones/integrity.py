@@ -10,6 +10,13 @@ from pathlib import Path
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
+_NO_ARCHIVE = (
+    zipfile.BadZipFile,
+    ValueError,  # a name in the directory is not the UTF-8 that it says it is
+    NotImplementedError,  # the directory asks for a version of the format that does not exist
+    OSError,  # the directory would begin before the file, which older versions of Python find out by going there
+)
+"""What `zipfile` raises at damaged bytes, of which it promises only the first."""
 
 
 def sha256_of(path: Path) -> str:
@@ -80,7 +87,7 @@ def _why_no_archive(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except _NO_ARCHIVE:
         return "it is damaged: the end, which says what is in it, is wrong or missing"
     if "constants.pkl" in names:
         return "it is a TorchScript program, and reading it could run code; save the state_dict() alone"

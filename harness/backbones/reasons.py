@@ -1,6 +1,7 @@
 """Why a server gave nothing, in a few words that fit on one line of a message.
 
-Used by `hub` and `download`. What servers say is untrusted: it cannot break the line, nor colour or move what a terminal shows.
+Used by `hub`, `download` and `data.torchvision_sets`. What servers say is untrusted: it cannot break the line, nor colour or move
+what a terminal shows.
 """
 
 import errno
@@ -36,7 +37,7 @@ def root_words(error: BaseException) -> str:
     """What the error at the root of this one says."""
     root = list(_chain(error))[-1]
     strerror = root.strerror if isinstance(root, OSError) else None
-    return one_line(strerror or _ERRNO.sub("", str(root))) or type(root).__name__
+    return brief(strerror or _ERRNO.sub("", str(root))) or type(root).__name__
 
 
 def status_of(error: BaseException) -> int | None:
@@ -48,7 +49,7 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def one_line(text: str) -> str:
+def brief(text: str) -> str:
     """Text of others as one line of printable characters, cut short where it is long."""
     words = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return words if len(words) <= _MAX_CHARACTERS else f"{words[:_MAX_CHARACTERS]}…"
@@ -62,7 +63,7 @@ def through_proxy(url: str) -> str:
     if scheme is None or proxy_bypass(parts.hostname or ""):
         return ""
     host = urlsplit(proxies[scheme] if "://" in proxies[scheme] else f"//{proxies[scheme]}").netloc.rpartition("@")[2]  # never its password
-    return f" through the proxy {one_line(host)}, which {scheme.upper()}_PROXY names"
+    return f" through the proxy {brief(host)}, which {scheme.upper()}_PROXY names"
 
 
 def _of_status(status: int) -> str:

@@ -16,6 +16,8 @@ from harness.errors import DataError
 from harness.untrusted import one_line
 
 _SPLIT_OF_FOLDER = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_MAX_SHOWN = 400
+"""Characters of a path in a message."""
 _LAYOUTS = "ROOT/CLASS/*.jpg, or ROOT/train/CLASS/*.jpg with ROOT/val and ROOT/test beside it"
 
 
@@ -204,9 +206,6 @@ def _text(path: Path | str) -> str:
     """A name for messages: on one line, without control characters, its bytes that are not UTF-8 as escapes."""
     text = one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 2]}…{text[-_MAX_SHOWN // 2 :]}"
-
-
-_MAX_SHOWN = 400
 
 
 def _name(text: str) -> str:

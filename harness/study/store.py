@@ -117,6 +117,11 @@ class Study:
         good = [each for each in found if isinstance(each, RowFile)]
         return sorted(good, key=lambda file: (file.row.started_at, file.row.job_id)), [each for each in found if isinstance(each, Damage)]
 
+    def damage(self, job_id: str) -> Damage | None:
+        """Why what the folder holds of a job cannot be used; None where it can be, or there is nothing."""
+        found = self._row_file(job_id)
+        return self._lost(found) if isinstance(found, RowFile) else found
+
     def damaged(self) -> list[Damage]:
         """Everything in the folder that cannot be used: rows, predictions of good and pruned rows, lines of logs."""
         good, damaged = self.row_files()
@@ -183,11 +188,9 @@ class Study:
         return Damage(path, reason, _AGAIN, job_id) if reason else None
 
     def _load(self, job_id: str, split: str) -> Predictions | None:
-        path, owner = self.predictions_path(job_id), self._row_file(job_id)
-        if isinstance(owner, Damage):
-            raise TableError(str(owner))
-        if owner is not None and (lost := self._lost(owner)):
-            raise TableError(str(lost))
+        if damage := self.damage(job_id):
+            raise TableError(str(damage))
+        path = self.predictions_path(job_id)
         try:
             with open_plain(path) as file, np.load(file, allow_pickle=False) as arrays:
                 if f"{split}_log_probs" not in arrays:
@@ -224,8 +227,9 @@ def find_study(results_dir: Path, name: str | None) -> Study:
 
     Raises:
         TableError: there is no such study; the message lists those there.
+        StoreError: the folder cannot be read.
     """
-    studies = {path.name: Study(path) for path in sorted(results_dir.glob("[!.]*")) if (path / "rows").is_dir()}
+    studies = {path.name: Study(path) for path in listed(results_dir, "") if (path / "rows").is_dir()}
     if not studies:
         raise TableError(f"{results_dir}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
     if name is None:

@@ -1,13 +1,15 @@
 """Weights files that are still on this machine, held against the hashes in the rows. Runs in a process of its own: it needs model libraries."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from harness.backbones.backbone import WeightsSource
 from harness.backbones.catalog import resolve
 from harness.backbones.hub import cached_file, published
+from harness.backbones.integrity import sha256_of
 from harness.backbones.weights import BUNDLES
 from harness.errors import BackboneError
 from harness.study.row import Row
@@ -34,7 +36,7 @@ def weigh(rows: Iterable[Row]) -> list[Weighed]:
     for row in rows:
         if row.weights_sha256 is not None and (path := _path(row)) is not None:
             stated.setdefault(path, {})[row.job_id] = row.weights_sha256
-    return [Weighed(path, _sha256(path), jobs) for path, jobs in stated.items()]
+    return [Weighed(path, sha256_of(path), jobs) for path, jobs in stated.items()]
 
 
 def _path(row: Row) -> Path | None:
@@ -52,12 +54,8 @@ def _path(row: Row) -> Path | None:
 
 
 def _given(row: Row) -> Path | None:
-    """The file that the command named."""
-    values = [part.partition("=")[2] for part in row.details.command if part.startswith(("weights=", "backbone="))]
+    """The file that the command named, quoted or not."""
+    parser = OverridesParser.create()
+    values = [str(parser.parse_override(part).value()) for part in row.details.command if part.startswith(("weights=", "backbone="))]
     paths = [Path(value.rpartition("@")[2]).expanduser() for value in values]
     return next((path for path in paths if path.name == row.weights and path.is_file()), None)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,9 +1,11 @@
 """What a fault is injected into: folders of its own, and the harness's commands run for real on a few images."""
 
+import logging
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +33,8 @@ TINY = (
 TRIO = ("backbone=test_resnet", "freeze=none", "seed=0,1,2")
 """Three jobs."""
 
+WAIT_S = 60.0
+"""What is waited for takes less."""
 
 QUALITY = tuple(name for name in COLUMNS if name.startswith(("val_", "train_acc", "train_log", "last_val_", "probe_", "chosen_")))
 """Columns that are equal in every undisturbed run of a job."""
@@ -117,6 +121,7 @@ class Box:
 
     def _here(self, main: Callable[[], None], arguments: list[str]) -> Ended:
         before, sys.argv = sys.argv, arguments
+        listeners = logging.root.handlers[:]
         GlobalHydra.instance().clear()
         status = 0
         try:
@@ -127,7 +132,16 @@ class Box:
                     status = int(end.code or 0)
         finally:
             sys.argv = before
+            logging.root.handlers[:] = listeners  # the command's own would go on writing to a file that is closed by now
         return Ended(status, *written)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Return as soon as it is so. Raises AssertionError when it is not within a minute."""
+    ends = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 @contextmanager

@@ -40,14 +40,19 @@ class Fault:
 FAULTS: dict[str, Fault] = {}
 
 
+def add(each: Fault) -> None:
+    """Put one into the catalogue."""
+    assert each.name not in FAULTS, each.name
+    FAULTS[each.name] = each
+
+
 def fault(area: str, injected: str) -> Callable[[Callable[[Box], Seen]], Callable[[Box], Seen]]:
     """Register a function whose docstring is the fault in a few words. It asserts what must hold and returns what was seen."""
 
     def register(inject: Callable[[Box], Seen]) -> Callable[[Box], Seen]:
         name = (inject.__doc__ or "").strip()
         assert name, "the docstring names the fault"
-        assert name not in FAULTS, name
-        FAULTS[name] = Fault(area, name, injected, inject)
+        add(Fault(area, name, injected, inject))
         return inject
 
     return register

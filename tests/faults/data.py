@@ -25,6 +25,7 @@ from harness.runner import Progress
 from harness.study.row import Row, Status
 from tests.faults.box import Box, Ended
 from tests.faults.catalog import Outcome, Seen, fault
+from tests.permissions import as_nobody
 
 LATIN = os.fsdecode(b"h\xfcnd")
 """A name as older systems wrote it: its bytes are not UTF-8."""
@@ -296,16 +297,23 @@ def a_class_that_is_not_there(box: Box) -> Seen:
     return _refused(box, "bird: is a link that leads nowhere")
 
 
-def _changing(box: Box, change: Callable[[Path], None], *options: str) -> tuple[Ended, Row]:
-    """A sweep of one job in which another program changes an image when the data set has been read and no job has begun."""
-    root = photos(box.root / "photos", "cat", "dog")
+@contextmanager
+def once_read(change: Callable[[], None]) -> Iterator[None]:
+    """In a sweep of this process, another program does this when the data set has been read and no job has begun."""
     announce = Progress.announce
 
     def and_change(progress: Progress, *arguments: int, **named: int) -> None:
         announce(progress, *arguments, **named)
-        change(root)
+        change()
 
     with patch.object(Progress, "announce", and_change):
+        yield
+
+
+def _changing(box: Box, change: Callable[[Path], None], *options: str) -> tuple[Ended, Row]:
+    """A sweep of one job in which another program changes images meanwhile."""
+    root = photos(box.root / "photos", "cat", "dog")
+    with once_read(lambda: change(root)):
         ended = box.sweep(*folder(root), *options)
     (row,) = box.rows()
     assert (ended.status, row.status, row.val_accuracy, row.train_accuracy) == (3, Status.failed, None, None), row
@@ -354,19 +362,6 @@ def images_that_become_pipes(box: Box) -> Seen:
     return _row(box, "not a regular file", swap, "freeze=all")
 
 
-@contextmanager
-def _nobody() -> Iterator[None]:
-    """Without the rights of the superuser, to whom permissions mean nothing."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def _load(root: Path) -> str:
     """What a sweep over the folder says before it begins, or what it finds."""
     try:
@@ -383,7 +378,7 @@ def a_folder_without_permission(_: Box) -> Seen:
         Path(place).chmod(0o755)
         root = photos(Path(place, "photos"), "cat", "dog")
         (root / "cat").chmod(0)
-        with _nobody():
+        with as_nobody():
             said = _load(root)
         (root / "cat").chmod(0o755)
     assert "cat: cannot be listed (Permission denied); check its permissions." in said

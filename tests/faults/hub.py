@@ -3,12 +3,9 @@
 import errno
 import os
 import resource
-import signal
 import socket
-import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,8 +23,9 @@ from harness.backbones.weights import find_weights
 from harness.errors import BackboneError
 from harness.study.row import Status
 from tests import loopback
-from tests.faults.box import Box, Ended
+from tests.faults.box import Box, Ended, wait_for
 from tests.faults.catalog import Outcome, Seen, fault
+from tests.faults.disks import can_mount, read_only, tmpfs
 from tests.faults.weights import NAME, state
 from tests.loopback import Site, serving
 
@@ -104,44 +102,17 @@ def _short(words: str, box: Box, address: str) -> str:
 @contextmanager
 def small_disk(folder: Path) -> Iterator[str]:
     """A disk of 1 MiB at `folder`; where none can be mounted, a limit on the size of files. Gives the words for having no room."""
-    folder.mkdir(parents=True)
-    if _mount(folder, "size=1m"):
-        try:
+    if can_mount():
+        with tmpfs(folder, "1m"):
             yield os.strerror(errno.ENOSPC)
-        finally:
-            _unmount(folder)
         return
+    folder.mkdir(parents=True)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     try:
         yield os.strerror(errno.EFBIG)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@contextmanager
-def sealed(folder: Path) -> Iterator[None]:
-    """Nothing can be written below `folder`: a read-only disk, or, where none can be mounted, a folder marked as unchangeable."""
-    folder.mkdir(parents=True)
-    is_mounted = _mount(folder, "size=1m,ro")
-    if not is_mounted:
-        subprocess.run(["chattr", "+i", str(folder)], check=True, capture_output=True)
-    try:
-        yield
-    finally:
-        if is_mounted:
-            _unmount(folder)
-        else:
-            subprocess.run(["chattr", "-i", str(folder)], check=True, capture_output=True)
-
-
-def _mount(folder: Path, options: str) -> bool:
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-
-def _unmount(folder: Path) -> None:
-    subprocess.run(["umount", "--lazy", str(folder)], check=True, capture_output=True)
 
 
 # Before anything is fetched.
@@ -337,10 +308,10 @@ def redirect_nowhere(box: Box) -> Seen:
         return Seen(seen.outcome, seen.words.replace(away, "http://127.0.0.1:PORT"))
 
 
-@fault("hub", injected="a read-only tmpfs as HF_HOME, or a folder with chattr +i where none can be mounted")
+@fault("hub", injected="a read-only mount as HF_HOME, or a folder with chattr +i where none can be made")
 def sealed_cache(box: Box) -> Seen:
     """the cache cannot be written"""
-    with serving({SAFE: content()}) as site, sealed(box.root / "hub"):
+    with serving({SAFE: content()}) as site, read_only(box.root / "hub"):
         return _refused(box, site, "cannot be written: ", "set HF_HOME and TORCH_HOME to other folders")
 
 
@@ -373,13 +344,7 @@ def killed_half_way(box: Box) -> Seen:
 
 
 def _kill_when_half(home: Path) -> None:
-    for _ in range(600):
-        if any(path.stat().st_size > 1000 for path in home.rglob("*.incomplete")):
-            break
-        time.sleep(0.1)
-    for child in psutil.Process().children():
-        if "harness.backbones.download" in " ".join(child.cmdline()):
-            child.send_signal(signal.SIGKILL)
+    _when_fetching(os.getpid(), home).kill()
 
 
 # Plain addresses, as torchvision's.
@@ -475,10 +440,9 @@ def killed_sweep(box: Box) -> Seen:
 
 
 def _when_fetching(pid: int, home: Path) -> psutil.Process:
-    for _ in range(600):
-        if any(path.stat().st_size > 1000 for path in home.rglob("*.incomplete")):
-            for child in psutil.Process(pid).children(recursive=True):
-                if "harness.backbones.download" in " ".join(child.cmdline()):
-                    return child
-        time.sleep(0.1)
-    raise AssertionError("it never began to fetch")
+    """The process that fetches for `pid`, as soon as something has come."""
+    wait_for(lambda: any(path.stat().st_size > 1000 for path in home.rglob("*.incomplete")))
+    (fetching,) = [
+        child for child in psutil.Process(pid).children(recursive=True) if "harness.backbones.download" in " ".join(child.cmdline())
+    ]
+    return fetching

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -14,13 +14,12 @@ import psutil
 
 from harness.study.row import Row, Status
 from harness.study.store import Study
-from tests.faults.box import TRIO, Box, Ended, quality
-from tests.faults.catalog import Outcome, Seen, fault
+from tests.faults.box import TRIO, WAIT_S, Box, Ended, quality, wait_for
+from tests.faults.catalog import Fault, Outcome, Seen, add, fault
 from tests.faults.misbehave import DEEDS, SMALL, plant
 
 GOOD = (0, 13)
 LIMITS = ("job.stall_minutes=0.15", "job.timeout_minutes=0.4", "job.memory_gib=1.5")
-_WAIT_S = 60.0
 
 
 @cache
@@ -46,70 +45,41 @@ def _after(seed: int, status: Status, *said: str) -> Seen:
     return Seen(Outcome.row, ended.line(f"seed={seed}:"))
 
 
-@fault("job", "the model's code raises RuntimeError with a message of two lines")
-def an_exception(_: Box) -> Seen:
-    """a job raises an exception"""
-    return _after(1, Status.failed, "RuntimeError: a shape that does not fit")
+def _misdeed(name: str, injected: str, seed: int, status: Status, *said: str) -> None:
+    add(Fault("job", name, injected, lambda _: _after(seed, status, *said)))
 
 
-@fault("job", "the model's code calls sys.exit(5)")
-def an_exit(_: Box) -> Seen:
-    """a job calls `sys.exit`"""
-    return _after(2, Status.killed, "exit status 5")
-
-
-@fault("job", "the model's code calls os._exit(7)")
-def a_hard_exit(_: Box) -> Seen:
-    """a job calls `os._exit`"""
-    return _after(3, Status.killed, "exit status 7")
-
-
-@fault("job", "the model's code reads address 0")
-def a_segfault(_: Box) -> Seen:
-    """a job crashes with a segmentation fault"""
-    return _after(4, Status.killed, "SIGSEGV")
-
-
-@fault("job", "SIGKILL to the job's process")
-def a_kill(_: Box) -> Seen:
-    """a job is killed from outside"""
-    return _after(5, Status.killed, "SIGKILL")
-
-
-@fault("job", "the model's code allocates until it is stopped; job.memory_gib=1.5")
-def endless_memory(_: Box) -> Seen:
-    """a job allocates memory without end"""
-    return _after(6, Status.oom, "GiB of memory", "job.memory_gib")
-
-
-@fault("job", "the model's code sleeps; job.stall_minutes=0.15")
-def a_hang(_: Box) -> Seen:
-    """a job hangs"""
-    return _after(7, Status.timeout, "no sign of life", "job.stall_minutes")
-
-
-@fault("job", "the model's code works on and on; job.timeout_minutes=0.4")
-def endless_work(_: Box) -> Seen:
-    """a job works without end"""
-    return _after(8, Status.timeout, "took longer", "job.timeout_minutes")
-
-
-@fault("job", "SIGSTOP to the job's process")
-def a_stopped_process(_: Box) -> Seen:
-    """a job's process is stopped"""
-    return _after(9, Status.timeout, "no sign of life")
-
-
-@fault("job", "the model's code raises KeyboardInterrupt")
-def an_interrupt_inside(_: Box) -> Seen:
-    """a job raises what would end a program"""
-    return _after(10, Status.killed, "exit status 1")
-
-
-@fault("job", "the model's code raises RecursionError")
-def a_recursion(_: Box) -> Seen:
-    """a job recurses too deep"""
-    return _after(11, Status.failed, "RecursionError")
+_misdeed(
+    "a job raises an exception",
+    "the model's code raises RuntimeError with a message of two lines",
+    1,
+    Status.failed,
+    "RuntimeError: a shape that does not fit",
+)
+_misdeed("a job calls `sys.exit`", "the model's code calls sys.exit(5)", 2, Status.killed, "exit status 5")
+_misdeed("a job calls `os._exit`", "the model's code calls os._exit(7)", 3, Status.killed, "exit status 7")
+_misdeed("a job crashes with a segmentation fault", "the model's code reads address 0", 4, Status.killed, "SIGSEGV")
+_misdeed("a job is killed from outside", "SIGKILL to the job's process", 5, Status.killed, "SIGKILL")
+_misdeed(
+    "a job allocates memory without end",
+    "the model's code allocates until it is stopped; job.memory_gib=1.5",
+    6,
+    Status.oom,
+    "GiB of memory",
+    "job.memory_gib",
+)
+_misdeed("a job hangs", "the model's code sleeps; job.stall_minutes=0.15", 7, Status.timeout, "no sign of life", "job.stall_minutes")
+_misdeed(
+    "a job works without end",
+    "the model's code works on and on; job.timeout_minutes=0.4",
+    8,
+    Status.timeout,
+    "took longer",
+    "job.timeout_minutes",
+)
+_misdeed("a job's process is stopped", "SIGSTOP to the job's process", 9, Status.timeout, "no sign of life")
+_misdeed("a job raises what would end a program", "the model's code raises KeyboardInterrupt", 10, Status.killed, "exit status 1")
+_misdeed("a job recurses too deep", "the model's code raises RecursionError", 11, Status.failed, "RecursionError")
 
 
 @fault("job", "MemoryError in every pass of more than 10 images, at a batch of 32")
@@ -159,7 +129,6 @@ def under_submitit(box: Box) -> Seen:
 
 # Sweeps.
 
-
 MANY = ("backbone=test_resnet", "freeze=none", "seed=0,1,2,3,4,5,6,7")
 """Jobs enough that a sweep is not over before its signal comes."""
 
@@ -173,13 +142,6 @@ def undisturbed(jobs: tuple[str, ...] = TRIO) -> Mapping[str, tuple[object, ...]
         return quality(box.rows())
 
 
-def _wait_for(is_so: Callable[[], bool]) -> None:
-    ends = time.monotonic() + _WAIT_S
-    while not is_so():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
-
-
 def _row_files(box: Box) -> int:
     return len(list((box.study.root / "rows").glob("[!.]*.json")))
 
@@ -187,10 +149,10 @@ def _row_files(box: Box) -> int:
 def _interrupted_by(box: Box, how: signal.Signals) -> tuple[Ended, float]:
     """The sweep gets a signal after its first row, and is run again. Returns how the first ended, and how long that took."""
     process = box.start(*MANY)
-    _wait_for(lambda: _row_files(box) >= 1)
+    wait_for(lambda: _row_files(box) >= 1)
     sent = time.monotonic()
     os.kill(process.pid, how)
-    out, err = process.communicate(timeout=_WAIT_S)
+    out, err = process.communicate(timeout=WAIT_S)
     taken_s = time.monotonic() - sent
     assert 1 <= len(box.rows()) < len(undisturbed(MANY))
     again = box.sweep(*MANY)
@@ -234,11 +196,11 @@ def a_closed_terminal(box: Box) -> Seen:
 def no_more_forks(box: Box) -> Seen:
     """the process that jobs come from is killed"""
     process = box.start(*TRIO)
-    _wait_for(lambda: _row_files(box) >= 1)
+    wait_for(lambda: _row_files(box) >= 1)
     for helper in psutil.Process(process.pid).children():
         if "forkserver" in " ".join(helper.cmdline()):
             helper.kill()
-    out, err = process.communicate(timeout=_WAIT_S)
+    out, err = process.communicate(timeout=WAIT_S)
     ended = Ended(process.returncode, out, err)
     assert len(box.rows()) == 3, err
     lost = [row for row in box.rows() if row.status != Status.ok]
@@ -252,7 +214,7 @@ def no_more_forks(box: Box) -> Seen:
 def two_sweeps(box: Box) -> Seen:
     """two sweeps at once into one study"""
     processes = [box.start(*TRIO) for _ in range(2)]
-    ends = [process.communicate(timeout=2 * _WAIT_S) for process in processes]
+    ends = [process.communicate(timeout=2 * WAIT_S) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ends
     assert quality(box.rows()) == undisturbed()
     return Seen(Outcome.recovered, "both end well; each job was trained once")

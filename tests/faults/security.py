@@ -9,16 +9,14 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from unittest.mock import patch
 
 import timm
 import torch
 
-from harness.runner import Progress
 from harness.study.row import Status
 from tests.faults.box import Box, Ended
 from tests.faults.catalog import Outcome, Seen, fault
-from tests.faults.data import folder, photos
+from tests.faults.data import folder, once_read, photos
 
 CLASSES = ("<script>alert(1)<", '"><img src=x onerror=alert(1)>', "[a](javascript:alert(1))|`b`", "[red]c\x1b[2J\x07\u202e:bomb:", "=1+1")
 
@@ -44,14 +42,12 @@ def _hostile() -> _Told:
         root = photos(place / "photos", *CLASSES)
         good = box.sweep(*folder(root), "freeze=all")
         assert good.status == 0, good.err
-        announce = Progress.announce
 
-        def and_remove(progress: Progress, *arguments: int, **named: int) -> None:
-            announce(progress, *arguments, **named)
+        def remove() -> None:
             for name in (CLASSES[0], CLASSES[3]):
                 shutil.rmtree(root / name)
 
-        with patch.object(Progress, "announce", and_remove):
+        with once_read(remove):
             bad = box.sweep(*folder(root), "freeze=all", "data.image_size=48")
         assert [row.status for row in box.rows()] == [Status.ok, Status.failed]
         report = Ended(0, (box.study.report_dir / "report.md").read_text(encoding="utf-8"), "")

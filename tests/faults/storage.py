@@ -1,8 +1,4 @@
-"""Disks that are full or read-only, and files that are cut short, changed, lost or of another version.
-
-A full disk is a real tmpfs, which takes the right to mount; a read-only folder is a real read-only mount where that right is there, else
-a folder without the permission to write.
-"""
+"""Disks that are full or read-only, and files that are cut short, changed, lost or of another version."""
 
 import json
 import os
@@ -13,21 +9,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from harness import verify
 from harness.study.row import ROW_SCHEMA, Row
 from harness.study.row_file import sealed
-from tests.faults.box import TRIO, Box, Ended, quality
+from tests.faults.box import TRIO, Box, Ended, quality, wait_for
 from tests.faults.catalog import Outcome, Seen, fault
+from tests.faults.disks import read_only, tmpfs
 
 _JOBS = (*TRIO, "precision=float32")
 """In one arithmetic, whatever is faster at the moment: the same numbers in every run."""
 
-_WAIT_S = 60.0
 _TWO_DAYS_S = 2 * 24 * 3600
 
 
@@ -79,6 +73,7 @@ def _recovered(box: Box, hit: Path, said: str) -> Seen:
     again = box.sweep(*_JOBS)
     assert again.status == 0, again.err
     assert again.line("3 jobs, 2 already done")
+    assert again.line(hit.name, said, "is done anew")
     assert _is_whole(box)
     return Seen(Outcome.recovered, shown)
 
@@ -272,39 +267,9 @@ with atomic_write(Path({str(path)!r})) as temporary:
     return Seen(Outcome.recovered, "nothing; the file is taken for no row, and a report sweeps it away after a day")
 
 
-@contextmanager
-def _tmpfs(folder: Path, size: str) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@contextmanager
-def _read_only(folder: Path) -> Iterator[None]:
-    """Root may write where permissions forbid it, so it gets a read-only mount."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() == 0:
-        subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
-    else:
-        folder.chmod(0o555)
-    try:
-        yield
-    finally:
-        if os.geteuid() == 0:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True)
-        else:
-            folder.chmod(0o755)
-
-
 def _take_all(disk: Path, once_in: Path) -> None:
     """Fill a disk to its last byte as soon as there is a file in a folder."""
-    end = time.monotonic() + _WAIT_S
-    while not list(once_in.glob("[!.]*")) and time.monotonic() < end:
-        time.sleep(0.002)
+    wait_for(lambda: any(once_in.glob("[!.]*")))
     with (disk / "ballast").open("wb", buffering=0) as ballast:
         for size in (2**20, 2**12, 1):
             try:
@@ -317,7 +282,7 @@ def _take_all(disk: Path, once_in: Path) -> None:
 @fault("disk", "results on a real tmpfs of 16 MiB, which another writer fills to the last byte once the first row is there")
 def a_full_disk(box: Box) -> Seen:
     """the disk is full when a row is to be written"""
-    with _tmpfs(box.results, "16m"):
+    with tmpfs(box.results, "16m"):
         other = threading.Thread(target=_take_all, args=(box.results, box.study.root / "rows"))
         other.start()
         ended = box.sweep(*_JOBS)
@@ -336,7 +301,7 @@ def a_full_disk(box: Box) -> Seen:
 @fault("disk", "the cache on a real tmpfs of 1 MiB, which another writer fills to the last byte once the first job begins")
 def a_full_cache(box: Box) -> Seen:
     """the disk of the cache is full"""
-    with _tmpfs(box.cache, "1m"):
+    with tmpfs(box.cache, "1m"):
         other = threading.Thread(target=_take_all, args=(box.cache, box.study.root / "claims"))
         other.start()
         ended = box.sweep(*_JOBS)
@@ -351,7 +316,7 @@ def a_full_cache(box: Box) -> Seen:
 @fault("disk", "results_dir is a real read-only mount")
 def read_only_results(box: Box) -> Seen:
     """the results folder is read-only"""
-    with _read_only(box.results):
+    with read_only(box.results):
         ended = box.sweep(*_JOBS)
         assert ended.status == 2
         assert list(box.results.iterdir()) == []
@@ -362,7 +327,7 @@ def read_only_results(box: Box) -> Seen:
 @fault("disk", "cache_dir is a real read-only mount")
 def a_read_only_cache(box: Box) -> Seen:
     """the cache folder is read-only"""
-    with _read_only(box.cache):
+    with read_only(box.cache):
         ended = box.sweep(*_JOBS)
         assert ended.status == 2
     assert box.rows() == []
@@ -385,7 +350,7 @@ def a_read_only_report(box: Box) -> Seen:
     """the folder of the report is read-only"""
     _fill_box(box)
     before = (box.study.report_dir / "index.html").read_bytes()
-    with _read_only(box.study.report_dir):
+    with read_only(box.study.report_dir):
         ended = box.report()
         assert ended.status == 2
         assert (box.study.report_dir / "index.html").read_bytes() == before

@@ -47,8 +47,8 @@ def state() -> dict[str, Tensor]:
     return found
 
 
-def _refused(box: Box, path: Path) -> str:
-    """What is said about a file that must fill nothing."""
+def _refused(box: Box, path: Path, said: str = "") -> Seen:
+    """A file that must fill nothing: one line that names it and says this."""
     spec = resolve(NAME)
     try:
         load_backbone(spec, find_weights(spec, str(path)), image_size=32, features=Features.pooled, seed=0)
@@ -56,18 +56,23 @@ def _refused(box: Box, path: Path) -> str:
         words = str(error)
         assert "\n" not in words
         assert words.startswith(f"weights={path}: ")
-        return words.replace(f"{box.root}/", "")
+        assert said in words, words
+        return Seen(Outcome.refused, words.replace(f"{box.root}/", ""))
     raise AssertionError(f"{path} was taken")
 
 
-def _refused_without_running(box: Box, path: Path, read_plainly: Callable[[], object]) -> Seen:
-    """Refused, and what it wanted to do has not happened; the same file, read plainly, does it."""
+def _require_not_run(box: Box, read_plainly: Callable[[], object]) -> None:
+    """What the file wanted to do has not happened; the same file, read plainly, does it."""
     mark = box.root / "marked"
-    words = _refused(box, path)
     assert not mark.exists(), "code of the file has run"
     read_plainly()
     assert mark.is_dir(), "the file is harmless, so that nothing was shown"
-    return Seen(Outcome.refused, words)
+
+
+def _refused_without_running(box: Box, path: Path, read_plainly: Callable[[], object]) -> Seen:
+    seen = _refused(box, path)
+    _require_not_run(box, read_plainly)
+    return seen
 
 
 def _evil(box: Box) -> dict[str, Evil]:
@@ -130,7 +135,7 @@ def code_in_npz(box: Box) -> Seen:
 @fault("weights", injected="a loopback hub whose only file is a pickle that makes a folder")
 def code_from_the_hub(box: Box) -> Seen:
     """the hub serves weights that run code"""
-    path, mark = box.root / "evil.bin", box.root / "marked"
+    path = box.root / "evil.bin"
     torch.save(_evil(box), path)
     files = {f"/timm/{NAME}.r160_in1k/resolve/main/pytorch_model.bin": path.read_bytes()}
     with serving(files) as site:
@@ -138,30 +143,26 @@ def code_from_the_hub(box: Box) -> Seen:
         ended = box.run(f"backbone={NAME}@pretrained", "freeze=all", "seed=0", env=environment)
     assert ended.status == 2, ended.err
     assert not box.results.exists()
-    assert not mark.exists(), "code of the file has run"
-    _unpickle_archive(path)
-    assert mark.is_dir()
+    _require_not_run(box, lambda: _unpickle_archive(path))
     return Seen(Outcome.refused, ended.line("refused", "code could run").replace(f"{box.root}/", ""))
 
 
 @fault("weights", injected="the same file, named on the command line of a sweep of two jobs")
 def code_in_a_sweep(box: Box) -> Seen:
     """a sweep over a checkpoint that runs code"""
-    path, mark = box.root / "evil.pth", box.root / "marked"
+    path = box.root / "evil.pth"
     torch.save(_evil(box), path)
     ended = box.sweep(f"backbone={NAME}@{path}", "freeze=all,-1")
     assert ended.status == 2, ended.err
     assert not box.results.exists()
-    assert not mark.exists(), "code of the file has run"
-    _unpickle_archive(path)
-    assert mark.is_dir()
+    _require_not_run(box, lambda: _unpickle_archive(path))
     return Seen(Outcome.refused, ended.line("refused", "code could run").replace(f"{box.root}/", ""))
 
 
 @fault("weights", injected="a pickle that makes a folder, where the staged search keeps a run that it stopped")
 def code_in_snapshot(box: Box) -> Seen:
     """a snapshot of the staged search that runs code"""
-    path, mark = box.root / "stopped.pt", box.root / "marked"
+    path = box.root / "stopped.pt"
     torch.save(_evil(box), path)
     told = io.StringIO()
     listener = logging.StreamHandler(told)
@@ -170,9 +171,7 @@ def code_in_snapshot(box: Box) -> Seen:
         assert load_snapshot(path) is None
     finally:
         logging.getLogger("harness").removeHandler(listener)
-    assert not mark.exists(), "code of the file has run"
-    _unpickle_archive(path)
-    assert mark.is_dir()
+    _require_not_run(box, lambda: _unpickle_archive(path))
     return Seen(Outcome.recovered, told.getvalue().replace(f"{box.root}/", "").strip())
 
 
@@ -181,9 +180,7 @@ def other_shape(box: Box) -> Seen:
     """a checkpoint with a tensor of another shape"""
     path = box.root / "w.safetensors"
     save_file(state() | {"layer1.0.conv1.weight": torch.ones(3, 3)}, path)
-    words = _refused(box, path)
-    assert "has another shape or type for layer1.0.conv1.weight" in words
-    return Seen(Outcome.refused, words)
+    return _refused(box, path, "has another shape or type for layer1.0.conv1.weight")
 
 
 @fault("weights", injected="the right shapes, but whole numbers")
@@ -191,9 +188,7 @@ def integers(box: Box) -> Seen:
     """a checkpoint with integers where real numbers belong"""
     path = box.root / "w.safetensors"
     save_file({name: (100 * tensor).to(torch.int8) for name, tensor in state().items()}, path)
-    words = _refused(box, path)
-    assert "has another shape or type for" in words
-    return Seen(Outcome.refused, words)
+    return _refused(box, path, "has another shape or type for")
 
 
 @fault("weights", injected="a file without one of the kernels")
@@ -201,9 +196,7 @@ def missing_tensor(box: Box) -> Seen:
     """a checkpoint that lacks a tensor"""
     path = box.root / "w.safetensors"
     save_file({name: tensor for name, tensor in state().items() if name != "layer1.0.conv1.weight"}, path)
-    words = _refused(box, path)
-    assert "lacks layer1.0.conv1.weight" in words
-    return Seen(Outcome.refused, words)
+    return _refused(box, path, "lacks layer1.0.conv1.weight")
 
 
 @fault("weights", injected="one NaN in one kernel")
@@ -212,9 +205,7 @@ def not_a_number(box: Box) -> Seen:
     path, tensors = box.root / "w.pth", state()
     tensors["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
     torch.save(tensors, path)
-    words = _refused(box, path)
-    assert "NaN or infinity in layer1.0.conv1.weight" in words
-    return Seen(Outcome.refused, words)
+    return _refused(box, path, "NaN or infinity in layer1.0.conv1.weight")
 
 
 @fault("weights", injected="a header length of 2^60 bytes")
@@ -222,7 +213,7 @@ def absurd_header(box: Box) -> Seen:
     """a safetensors file with an absurd header"""
     path = box.root / "w.safetensors"
     path.write_bytes(struct.pack("<Q", 2**60) + json.dumps({}).encode())
-    return Seen(Outcome.refused, _refused(box, path))
+    return _refused(box, path)
 
 
 @fault("weights", injected="the first half of a right file")
@@ -231,9 +222,7 @@ def cut_safetensors(box: Box) -> Seen:
     path = box.root / "w.safetensors"
     save_file(state(), path)
     os.truncate(path, path.stat().st_size // 2)
-    words = _refused(box, path)
-    assert "damaged" in words
-    return Seen(Outcome.refused, words)
+    return _refused(box, path, "damaged")
 
 
 @fault("weights", injected="the first half of a right file")
@@ -242,9 +231,7 @@ def cut_archive(box: Box) -> Seen:
     path = box.root / "w.pth"
     torch.save(state(), path)
     os.truncate(path, path.stat().st_size // 2)
-    words = _refused(box, path)
-    assert "damaged" in words
-    return Seen(Outcome.refused, words)
+    return _refused(box, path, "damaged")
 
 
 @fault("weights", injected="the path of a folder")
@@ -252,9 +239,7 @@ def folder(box: Box) -> Seen:
     """a folder in place of a checkpoint"""
     path = box.root / "w.pth"
     path.mkdir()
-    words = _refused(box, path)
-    assert "a folder, not a file" in words
-    return Seen(Outcome.refused, words)
+    return _refused(box, path, "a folder, not a file")
 
 
 @fault("weights", injected="a file of no bytes")
@@ -262,9 +247,7 @@ def empty(box: Box) -> Seen:
     """an empty checkpoint"""
     path = box.root / "w.pth"
     path.touch()
-    words = _refused(box, path)
-    assert "it is empty" in words
-    return Seen(Outcome.refused, words)
+    return _refused(box, path, "it is empty")
 
 
 @fault("weights", injected="a text file, named on the command line of a sweep of two jobs")

@@ -171,11 +171,17 @@ def test_weights_on_this_machine_are_held_against_the_rows(tmp_path: Path) -> No
     changed = replace(bundled, job_id="c", weights_sha256="0" * 64)
     given = make_row("g", weights="own.pth", weights_source="file", weights_sha256=hashlib.sha256(b"weights").hexdigest())
     given = replace(given, details=replace(given.details, command=[f"weights={own}"]))
+    odd = tmp_path / "=1 own.pth"
+    odd.write_bytes(b"weights")
+    quoted = replace(given, job_id="q", weights=odd.name, details=replace(given.details, command=[f"weights='{odd}'"]))
     inline = replace(given, job_id="i", weights_sha256="1" * 64, details=replace(given.details, command=[f"backbone=resnet50@{own}"]))
     gone = replace(given, job_id="x", details=replace(given.details, command=["weights=/nowhere/own.pth"]))
     nowhere = make_row("n", "no_such_net", weights_source="hub", weights_sha256="2" * 64)
-    found = {file.path: file.wrong for file in weigh([bundled, changed, given, inline, gone, nowhere, make_row("r", weights_sha256=None)])}
-    assert found == {path: ["c"], own: ["i"]}
+    found = {
+        file.path: file.wrong
+        for file in weigh([bundled, changed, given, quoted, inline, gone, nowhere, make_row("r", weights_sha256=None)])
+    }
+    assert found == {path: ["c"], own: ["i"], odd: []}
 
 
 def test_changed_weights_are_told(study: Study, check: Check) -> None:

@@ -1,6 +1,7 @@
 """Asking git for the commit of a folder from elsewhere runs nothing that the folder names."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert working_tree.commit() is None
+
+
+def test_a_git_that_cannot_be_kept_from_running_things_is_not_asked(git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.31 it knew no settings from the environment; the programs that the folder names would run."""
+    old = tmp_path / "bin" / "git"
+    old.parent.mkdir()
+    old.write_text(f'#!/bin/sh\nunset GIT_CONFIG_COUNT\nexec "{shutil.which("git")}" "$@"\n', encoding="utf-8")
+    old.chmod(0o755)
+    git("config", "core.fsmonitor", f"sh -c 'echo > {tmp_path}/ran'")
+    monkeypatch.setenv("PATH", f"{old.parent}{os.pathsep}{os.environ['PATH']}")
+    assert working_tree.commit() is None
+    assert not (tmp_path / "ran").exists()
 
 
 def test_settings_of_the_user_stay(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:

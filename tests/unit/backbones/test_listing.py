@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from harness.backbones import __main__ as listing
 from harness.backbones.__main__ import main
 from harness.backbones.catalog import ALIASES, resolve
 from harness.backbones.complexity import complexity
@@ -69,6 +70,13 @@ def test_without_pattern_aliases_are_explained(capsys: pytest.CaptureFixture[str
     assert {row["alias"]: row["means"] for row in rows} == dict(ALIASES)
 
 
+def test_a_cell_that_would_run_as_a_formula_is_kept_from_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the table of results: names, tags and licences are other people's words."""
+    monkeypatch.setattr(listing, "_alias_listing", lambda: (("alias", "means"), [("=1+1", "a,b"), ("nan", "")]))
+    assert main(["--csv"]) == 0
+    assert capsys.readouterr().out == 'alias,means\n\'=1+1,"a,b"\nnan,\n'
+
+
 def test_unknown_name_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong name prints no table."""
     assert main(["resnet18", "resnet5"]) == 2
@@ -76,6 +84,8 @@ def test_unknown_name_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str
     assert output.out == ""
     assert output.err.count("\n") == 1
     assert "did you mean resnet50" in output.err
+    assert main(["resnet\x1b[2J"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
 
 
 def test_help_answers_at_once() -> None:

@@ -5,7 +5,7 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 
-from harness.backbones.reasons import one_line, status_of, through_proxy, why
+from harness.backbones.reasons import brief, status_of, through_proxy, why
 
 
 def _http_error(status: int) -> HTTPError:
@@ -57,8 +57,8 @@ def test_an_exit_status_is_no_http_status() -> None:
 
 def test_words_of_servers_stay_on_one_plain_line() -> None:
     """Line breaks and control characters become spaces; what is long is cut."""
-    assert one_line("a\nb\x1b[2J\r\tc") == "a b [2J c"
-    assert one_line("x" * 300) == "x" * 200 + "…"
+    assert brief("a\nb\x1b[2J\r\tc") == "a b [2J c"
+    assert brief("x" * 300) == "x" * 200 + "…"
 
 
 def test_proxies_are_named_without_their_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,6 @@ import subprocess
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from harness.config import DataConfig
 from harness.data.dataset import Dataset
 from harness.data.load import load_dataset
 from harness.errors import ConfigError, DataError
+from tests.permissions import as_nobody
 
 
 def _draw_image(path: Path, seed: int) -> None:
@@ -292,24 +291,11 @@ def test_a_folder_without_permission(tmp_path_factory: pytest.TempPathFactory, p
             _fill(root / name, 5)
         Path(folder).chmod(0o755)
         (root / place).chmod(0)
-        with _nobody(), pytest.raises(DataError, match=r"(cannot be listed|cannot be opened) \(Permission denied\)") as caught:
+        with as_nobody(), pytest.raises(DataError, match=r"(cannot be listed|cannot be opened) \(Permission denied\)") as caught:
             _load(root)
         (root / place).chmod(0o755)
     assert "\n" not in str(caught.value)
     assert str(root / place) in str(caught.value)
-
-
-@contextmanager
-def _nobody() -> Iterator[None]:
-    """Without the rights of the superuser, to whom permissions mean nothing."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_names_that_are_not_utf_8_stay_apart(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.study.row import COLUMNS, ROW_SCHEMA
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode, sealed
+from tests.unit.fuzzing import examples
 from tests.unit.study.test_store import make_row
 
 FILE = RowFile(make_row("a", val_accuracy=0.1 + 0.2, val_log_loss=1e-05, error="ünï\ud800", n_val=3), "0" * 32)
@@ -57,7 +58,7 @@ def test_every_place_to_be_cut_at_is_found() -> None:
     assert all(isinstance(reason_or_row(CONTENT[:end]), str) for end in range(len(CONTENT)))
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode) | PLAIN.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_no_row_for_a_reason(content: bytes) -> None:
     """No exception but the one that says why, and that on one line."""
@@ -67,7 +68,7 @@ def test_any_bytes_are_no_row_for_a_reason(content: bytes) -> None:
     assert "\n" not in found
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.integers(0, len(CONTENT)), st.integers(0, 40), st.binary(max_size=40))
 def test_a_row_with_a_part_overwritten_is_itself_or_no_row(start: int, length: int, rubbish: bytes) -> None:
     """Bytes put in, taken out or replaced anywhere."""
@@ -75,7 +76,7 @@ def test_a_row_with_a_part_overwritten_is_itself_or_no_row(start: int, length: i
     assert isinstance(found, str) or found == FILE
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.sampled_from([*COLUMNS, "details", "schema", "predictions_blake2b"]), PLAIN)
 def test_a_sealed_row_of_wrong_values_is_no_row(name: str, value: Any) -> None:
     """Whoever wrote it: a value of no type that its column can have is never let into the table."""
@@ -88,7 +89,7 @@ def test_a_sealed_row_of_wrong_values_is_no_row(name: str, value: Any) -> None:
         assert type(value) in {str, int, float, bool, type(None)}
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.dictionaries(st.sampled_from(["curve", "profile", "class_names", "undefined", "command", "lr_losses"]), PLAIN, max_size=2))
 def test_sealed_details_of_wrong_types_are_no_row(details: dict[str, Any]) -> None:
     """Lists are lists, and a learning curve is made of points."""

@@ -263,6 +263,15 @@ def test_the_study_of_the_newest_row_is_found_among_damaged_ones(tmp_path: Path)
     assert find_study(tmp_path, "hit").name == "hit"
 
 
+def test_results_that_cannot_be_listed_are_not_taken_for_empty(tmp_path: Path) -> None:
+    """A file in their place is named for what it is; a folder that is not there holds no study."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file: cannot be read \(Not a directory\)"):
+        find_study(tmp_path / "file", None)
+    with pytest.raises(TableError, match="holds no study"):
+        find_study(tmp_path / "none", None)
+
+
 def test_the_table_has_every_column_in_order_and_empty_cells_for_none(tmp_path: Path) -> None:
     """CSV and parquet hold the same table; a failed job's metrics are empty, not zero."""
     study = Study(tmp_path)
