@@ -1,9 +1,12 @@
 """The border to Hydra: where `conf/` is, and how an error becomes one line and an exit status.
 
-Exit status: 0 all good, 2 a configuration error (nothing has run), 3 some job is not ok, 130 interrupted, 141 output closed.
+Exit status: 0 all good, 2 a configuration error (nothing has run) or trouble with a folder (what is finished stays), 3 some job is not
+ok, 130 interrupted, 141 output closed.
 """
 
+import atexit
 import difflib
+import gc
 import os
 import re
 import sys
@@ -22,11 +25,12 @@ from omegaconf.errors import OmegaConfBaseException
 from harness import config
 from harness.debug import is_debugging
 from harness.errors import HarnessError
+from harness.interrupt import told
 from harness.untrusted import one_line, visible
+from harness.wrong_option import refusal
 
 BAD_CONFIG = 2
 BAD_JOBS = 3
-INTERRUPTED = 130
 NEXT = "\nerror: "
 """Between the problems of a sweep that are told together."""
 UNREAD = 141
@@ -50,6 +54,7 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
     OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
     OmegaConf.register_new_resolver("choices", lambda group: ", ".join(choices(group)), replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach this function instead of being printed by Hydra
+    atexit.register(gc.freeze)  # what is left goes with the process; looking through it for garbage first takes half a second
     with quit_on_error(schema):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
 
@@ -58,9 +63,8 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
 def quit_on_error(schema: type | None = None) -> Iterator[None]:
     """Turn errors that a user can act on into one line and exit status 2; with HARNESS_DEBUG=1 let them through."""
     try:
-        yield
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        with told():
+            yield
     except BrokenPipeError:  # nobody reads the output any more; what is written stays
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(UNREAD)
@@ -92,17 +96,24 @@ def explain(error: BaseException, schema: type | None = None) -> str:
         return NEXT.join(map(one_line, str(error).split(NEXT)))
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        known = choices(group)
+        known = choices(group) or sorted(error.options)
         return f"{group}={choice}: unknown{suggestion(choice, known)}; there is {', '.join(known)}."
-    chain = " ".join(_messages(error))
-    unknown = re.search(r"Key '([^']*)' (?:is not in struct|not in '\w+')", chain)
-    if unknown and schema:
-        override = re.search(r"Could not (?:override|append)[^']*'([^']*)'", chain)
-        key = override.group(1) if override else unknown.group(1)
-        known = list(known_keys(schema))
-        return f"{key}: unknown key{suggestion(key, known)}; all keys: python -m harness.sweep --help"
-    text = " ".join(next(iter(reversed(list(_messages(error))))).split()) if error.__cause__ else " ".join(str(error).split())
-    return re.sub(r"\s*(full_key|object_type|reference_type)\s*[:=]", r" \1:", text)
+    chain = list(_chain(error))
+    if said := _unknown_key(" ".join(map(str, chain)), schema) or refusal(chain):
+        return one_line(said)
+    return one_line(" ".join(str(error).split()))
+
+
+def _unknown_key(messages: str, schema: type | None) -> str | None:
+    unknown = re.search(r"Key '([^']*)' (?:is not in struct|not in '\w+')", messages)
+    override = re.search(r"Could not (?:override|append)[^']*'([^']*)'", messages)
+    if schema is None or not (unknown or override):
+        return None
+    known = list(known_keys(schema))
+    parts = [found.group(1) for found in (override, unknown) if found]
+    key = ".".join(parts) if parts[0] in known else parts[0]
+    program = schema.__name__.removesuffix("Config").lower()
+    return f"{key or repr(key)}: unknown key{suggestion(key, known)}; all keys: python -m harness.{program} --help"
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
@@ -119,8 +130,7 @@ def known_keys(schema: type, prefix: str = "") -> Iterable[str]:
             yield from known_keys(field.type, f"{prefix}{field.name}.")
 
 
-def _messages(error: BaseException) -> Iterable[str]:
-    current: BaseException | None = error
-    while current is not None:
-        yield str(current)
-        current = current.__cause__ or current.__context__
+def _chain(error: BaseException | None) -> Iterable[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

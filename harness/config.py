@@ -358,7 +358,12 @@ class SweepConfig:
         self.backbone, _, own_weights = self.backbone.partition("@")
         self.weights = own_weights or self.weights
         _require(0 <= self.seed < 2**32, "seed", self.seed, f"a whole number from 0 to {2**32 - 1}")
-        _require(is_study_name(self.study), "study", repr(self.study), "one folder name: letters, digits, '.', '_', '-', at most 200 bytes")
+        _require(
+            is_study_name(self.study),
+            "study",
+            repr(self.study),
+            "one folder name: letters, digits, '_', '.' and '-' but not in front, at most 200 bytes",
+        )
 
     @property
     def study_dir(self) -> Path:
@@ -396,8 +401,8 @@ MAX_STUDY_NAME_BYTES = 200
 
 
 def is_study_name(name: str) -> bool:
-    """Whether `name` is a plain folder name, so that a study can never lie outside `results_dir`."""
-    is_plain = bool(name) and not name.startswith(".") and all(c.isalnum() or c in "._-" for c in name)
+    """Whether `name` is a plain folder name, so that a study can never lie outside `results_dir`, nor be an option to a shell command."""
+    is_plain = bool(name) and not name.startswith((".", "-")) and all(c.isalnum() or c in "._-" for c in name)
     return is_plain and len(name.encode()) <= MAX_STUDY_NAME_BYTES
 
 

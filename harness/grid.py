@@ -32,7 +32,7 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, a
     num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs)
     progress = Progress(jobs)
     progress.announce(num_done, num_failed=len(jobs) - len(todo) - num_done)
-    try:
+    with progress.interruptible():
         while todo:
             batch = _next(todo, at_once or len(todo))
             chosen = {job.job_id for job, _ in batch}
@@ -40,10 +40,7 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, a
             errors = launch([overrides for _, overrides in batch])
             for offset, ((job, _), error) in enumerate(zip(batch, errors, strict=True), 1):
                 progress.finished(_row_of(job, error), num_left=len(todo) + len(batch) - offset)
-    except KeyboardInterrupt:
-        progress.interrupted()
-        raise
-    return finish(jobs)
+        return finish(jobs)
 
 
 def _next(todo: Sequence[Wanted], num: int) -> Sequence[Wanted]:

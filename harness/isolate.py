@@ -5,15 +5,16 @@ While it waits, the caller looks after the process: for how long it runs, when i
 
 import importlib
 import multiprocessing
-import multiprocessing.context
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -28,6 +29,7 @@ from harness.study.row import Status
 T = TypeVar("T")
 
 _PRELOAD = ["harness.preload"]
+_LEFT_BEHIND = "ignore:resource_tracker:UserWarning"
 _LOOK_S = 0.2
 _MIB = 2**20
 
@@ -58,8 +60,7 @@ NO_LIMITS = Limits()
 
 def warm_up() -> None:
     """Start importing what jobs need, in the background; the first call of `run_isolated` then finds it done."""
-    if isinstance(_context(), multiprocessing.context.ForkServerContext):
-        forkserver.ensure_running()
+    _context()
 
 
 def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS) -> Outcome[Any]:
@@ -133,7 +134,25 @@ def _context() -> Any:
         multiprocessing.set_start_method("forkserver", force=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
+    with _born_quiet():
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _born_quiet() -> Iterator[None]:
+    """Processes that start here never hear of an interrupt, which a terminal sends to all: what it means is decided by the sweep.
+
+    Nor do they warn of what a killed job has left and they clean up.
+    """
+    sys.warnoptions.append(_LEFT_BEHIND)
+    resource_tracker.ensure_running()  # lets interrupts through again when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        sys.warnoptions.remove(_LEFT_BEHIND)
 
 
 def _death(process: Any, num_oom_kills: int) -> Outcome[Any]:
@@ -179,7 +198,7 @@ def _end(process: Any) -> None:
 
 
 def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for where there is no fork server
     with suppress(OSError):  # when memory runs out, this is what may go, and not the sweep
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -191,7 +210,8 @@ def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
         if is_debugging():
             traceback.print_exc()
         outcome = Outcome(_status_of(error), error=one_line(error))
-    sender.send(outcome)
+    with suppress(BrokenPipeError):  # nobody waits for it any more
+        sender.send(outcome)
     sender.close()
 
 

@@ -8,7 +8,8 @@ import importlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from harness.jobspec import JobSpec
 from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Row, Status
 from harness.study.store import Study, require_writable
 from harness.untrusted import one_line
+from harness.words import counted
 
 Overrides = list[str]
 
@@ -196,7 +198,7 @@ class Progress:
             self.say(f"{hit[0].name} {hit[0].reason}{more}; what cannot be used is done anew")
         first = self.jobs[0]
         failed = f", {num_failed} failed before (retry=failed tries them again)" if num_failed else ""
-        self.say(f"{len(self.jobs)} jobs, {num_done} already done{failed}, on {first.device.value} in {first.precision.value}")
+        self.say(f"{counted(len(self.jobs), 'job')}, {num_done} already done{failed}, on {first.device.value} in {first.precision.value}")
 
     def say(self, text: str, style: str = "") -> None:
         """One line, letter by letter: names may hold anything."""
@@ -211,14 +213,20 @@ class Progress:
         style = "" if row.status in (Status.ok, Status.pruned) else "red"
         self.say(f"{position}{row.backbone} freeze={row.freeze} seed={row.seed}: {_outcome(row)}{left}", style)
 
-    def interrupted(self) -> None:
-        """Say what is there and how to go on."""
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """An interrupt of the block says what is there and how to go on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._interrupted()) from None
+
+    def _interrupted(self) -> str:
         done = sum(Study(job.config.study_dir).read_row(job.job_id) is not None for job in self.jobs)
-        studies = " ".join(f"study={job.config.study}" for job in _one_per_study(self.jobs)[:1])
-        self.say(
-            f"interrupted: {done} of {len(self.jobs)} jobs have a row; run the same command again to go on, or see what is there: "
-            f"python -m harness.report {studies}",
-        )
+        reports = [f"`{Study(job.config.study_dir).report_command}`" for job in _one_per_study(self.jobs)]
+        there = f"; {' or '.join(reports)} ranks what is there" if done else ""
+        have = "has" if len(self.jobs) == 1 else "have"
+        return f"interrupted: {done} of {counted(len(self.jobs), 'job')} {have} a row; the same command again goes on{there}"
 
 
 def _outcome(row: Row) -> str:
@@ -241,15 +249,20 @@ def duration(seconds: float) -> str:
 def begin(configs: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
     """Make the jobs of a sweep exact and say what is about to happen."""
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
-    threading.Thread(target=importlib.import_module, args=("harness.reporting.build",)).start()
+    threading.Thread(target=_import_report).start()
     return prepare_jobs(configs)
+
+
+def _import_report() -> None:
+    with suppress(RuntimeError):  # an interrupted command that is ending takes on nothing new
+        importlib.import_module("harness.reporting.build")
 
 
 def require_folders(jobs: Sequence[JobSpec]) -> None:
     """See that rows and features can be written, before the first job runs. Raises StoreError."""
     for cfg in {(job.config.study_dir, job.config.cache_dir): job.config for job in jobs}.values():
-        require_writable(cfg.study_dir)
         require_writable(Path(cfg.cache_dir).expanduser())
+        require_writable(cfg.study_dir)  # last, so that a sweep that is refused leaves no empty study
 
 
 def finish(jobs: Sequence[JobSpec]) -> int:

@@ -4,8 +4,11 @@ Hydra composes one configuration per job; the sweeper in `hydra_plugins/` prepar
 done, and ends with the table, the report and a recommendation.
 """
 
+import gc
 import sys
 from typing import TYPE_CHECKING
+
+from harness.interrupt import told
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,14 +19,16 @@ _ASKING = frozenset({"--help", "-h", "--hydra-help", "--version", "--cfg", "-c",
 
 def main() -> None:
     """Console entry point."""
-    from harness.isolate import warm_up
+    gc.set_threshold(100_000)  # importing makes a great many objects and no garbage; looking for some takes a fifth of its time
+    with told():
+        from harness.isolate import warm_up
 
-    if _ASKING.isdisjoint(sys.argv):
-        warm_up()  # before anything else is imported: what jobs need takes the longest to be there
-    from harness import cli
-    from harness.config import SweepConfig
+        if _ASKING.isdisjoint(sys.argv):
+            warm_up()  # before anything else is imported: what jobs need takes the longest to be there
+        from harness import cli
+        from harness.config import SweepConfig
 
-    cli.launch(run_job, config_name="sweep", schema=SweepConfig)
+        cli.launch(run_job, config_name="sweep", schema=SweepConfig)
 
 
 def run_job(cfg: "DictConfig") -> str:

@@ -1,12 +1,14 @@
 """Entry of the check: `python -m harness.verify study=lesions` says what in a study is not what it was, one line each.
 
 Everything that a row rests on is held against something else: its file against its hash, its metrics against its predictions, the table
-against the rows, weights and kept features against the hashes that were taken when they were used. Changes nothing and opens no seal.
+against the rows, weights and kept features against the hashes that were taken when they were used. The last line counts what was looked
+at, and what could not be. Changes nothing and opens no seal.
 """
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,6 +19,11 @@ from harness.isolate import run_isolated
 from harness.study.row import Row, Status
 from harness.study.store import Damage, Study, find_study
 from harness.untrusted import one_line
+from harness.verification.check import Check, share
+from harness.words import counted
+
+if TYPE_CHECKING:
+    from harness.verification.weights import Weighed
 
 
 def main() -> None:
@@ -43,46 +50,58 @@ def run(cfg: VerifyConfig) -> int:
         StoreError: a folder cannot be read.
     """
     study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
-    found = 0
-    for problem in _problems(study, Path(cfg.cache_dir).expanduser()):
-        print(one_line(str(problem)), flush=True)
-        found += 1
-    what = "everything matches" if not found else f"{found} thing{'s' * (found > 1)} named above must be seen to"
-    checked = f"{len(study.rows())} rows with their predictions, weights and kept features checked"
-    print(f"{one_line(str(study.root))}: {checked}; {what}.")
+    found, looked = 0, []
+    for check in _checks(study, Path(cfg.cache_dir).expanduser()):
+        for problem in check.problems:
+            print(one_line(str(problem)), flush=True)
+        found += len(check.problems)
+        looked.append(check.looked_at)
+    what = "everything matches" if not found else f"{counted(found, 'thing')} named above {'does' if found == 1 else 'do'} not match"
+    print(one_line(f"{study.root}: {', '.join(looked)}: {what}."))
     return cli.BAD_JOBS if found else 0
 
 
-def _problems(study: Study, cache_dir: Path) -> Iterator[Damage]:
+def _checks(study: Study, cache_dir: Path) -> Iterator[Check]:
     from harness.verification import recomputed
 
-    files, _ = study.row_files()
-    yield from study.damaged()
-    yield from recomputed.metrics(study, [file for file in files if study.has_predictions(file.row.job_id)])
-    yield from recomputed.tables(study)
-    yield from recomputed.openings(study, [file.row for file in files])
-    yield from _weights(study, [file.row for file in files if file.row.status == Status.ok])
-    yield from _features(cache_dir)
+    files, damaged = study.row_files()
+    rows = [file.row for file in files]
+    yield Check(counted(len(files) + len(damaged), "row"), study.damaged())
+    yield recomputed.metrics(study, files)
+    yield recomputed.tables(study, rows, has_all_rows=not damaged)
+    yield recomputed.openings(study, {row.job_id for row in rows} | {str(damage.job_id) for damage in damaged})
+    yield _weights(study, [row for row in rows if row.status == Status.ok and row.weights_sha256 is not None])
+    yield _features(cache_dir)
 
 
-def _weights(study: Study, rows: list[Row]) -> Iterator[Damage]:
-    rows = [row for row in rows if row.weights_sha256 is not None]
+def _weights(study: Study, rows: list[Row]) -> Check:
     if not rows:
-        return
+        return Check(counted(0, "weights file"), [])
+    wanted = {row.weights_sha256 for row in rows}
     outcome = run_isolated("harness.verification.weights:weigh", rows)
     if outcome.status is not Status.ok:
-        yield Damage(study.root, f"its weights were not checked ({outcome.error})", "run the check again")
-    for file in outcome.value or []:
-        if file.wrong:
-            more = f" and {len(file.wrong) - 1} more were" if file.wrong[1:] else " was"
-            what = f"is not the file that job {file.wrong[0]}{more} made from"
-            yield Damage(file.path, what, "delete it, so that it is fetched anew, or run these jobs again in another study")
+        problem = Damage(study.root, f"its weights were not checked ({outcome.error})", "run the check again")
+        return Check(f"0 of {counted(len(wanted), 'weights file')}", [problem])
+    weighed = outcome.value or []
+    found = {sha256 for file in weighed for sha256 in file.stated.values()}
+    looked_at = share(len(found), len(wanted), "weights file", "was not found on this machine")
+    return Check(looked_at, [_other(file) for file in weighed if file.wrong])
 
 
-def _features(cache_dir: Path) -> Iterator[Damage]:
-    for folder, reason in FeatureStore(cache_dir / "features", max_gib=0).verify():
-        if reason is not None:
-            yield Damage(folder, f"is damaged ({reason})", "nothing: the next job that needs it computes it anew")
+def _other(file: "Weighed") -> Damage:
+    more = f" and {len(file.wrong) - 1} more were" if file.wrong[1:] else " was"
+    what = f"is not the file that job {file.wrong[0]}{more} made from"
+    return Damage(file.path, what, "delete it, so that it is fetched anew, or run these jobs again in another study")
+
+
+def _features(cache_dir: Path) -> Check:
+    if not cache_dir.is_dir():
+        return Check(f"0 feature entries (there is no folder {cache_dir}; cache_dir=... names another)", [])
+    root = cache_dir / "features"
+    found = list(FeatureStore(root, max_gib=0).verify())
+    remedy = "leave it to the next job that needs it, which computes it anew, or delete it"
+    problems = [Damage(folder, f"is damaged ({reason})", remedy) for folder, reason in found if reason is not None]
+    return Check(f"{counted(len(found), 'feature entry', 'feature entries')} in {root}", problems)
 
 
 if __name__ == "__main__":

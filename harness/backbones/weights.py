@@ -147,8 +147,13 @@ def _from_hub(spec: BackboneSpec, *, may_download: bool) -> Weights:
 
 
 def _published_weights(spec: BackboneSpec, source: WeightsSource, path: Path) -> Weights:
-    sha256 = sha256_of(path)
-    fault = why_not_as_published(path, sha256, published_sha256(path))
+    try:
+        sha256 = sha256_of(path)
+        fault = why_not_as_published(path, sha256, published_sha256(path))
+    except OSError as error:
+        raise BackboneError(
+            f"weights=pretrained: {path} cannot be read ({error.strerror}); mend it, or delete it to fetch it again."
+        ) from error
     if fault is not None:
         raise BackboneError(f"weights=pretrained: {path} is damaged ({fault}); delete it and try again.")
     return Weights(

@@ -56,7 +56,9 @@ def _require_folder(root: Path) -> None:
         if stat.S_ISDIR(root.stat().st_mode):
             return
         what = "is a file"
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no name can hold a NUL
+    except ValueError as error:  # a NUL, or half a character
+        raise DataError(f"data.root={str(root)!a}: no folder can have this name; give one laid out as {_LAYOUTS}.") from error
+    except (FileNotFoundError, NotADirectoryError):
         what = "does not exist"
     except OSError as error:
         what = f"cannot be opened ({error.strerror})"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from harness.config import Metric
 from harness.errors import UndefinedMetricError
+from harness.words import counted
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -101,7 +102,7 @@ def _balanced_accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
 def _precision_macro(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
     never = set(range(log_probs_NC.shape[1])) - set(log_probs_NC.argmax(axis=1).tolist())
     if never:
-        raise UndefinedMetricError(f"precision does not exist for {len(never)} classes that were never predicted")
+        raise UndefinedMetricError(f"precision does not exist for {counted(len(never), 'class', 'classes')} never predicted")
     return float(np.mean([found.precision for found in per_class(log_probs_NC, labels_N, log_probs_NC.shape[1])]))
 
 
@@ -116,7 +117,7 @@ def _f1_weighted(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
 def _mean_over_classes(name: str, log_probs_NC: FloatArray, labels_N: IntArray, weights_C: IntArray | None = None) -> float:
     missing = log_probs_NC.shape[1] - len(np.unique(labels_N))
     if missing:
-        raise UndefinedMetricError(f"{missing} classes have no image in this split")
+        raise UndefinedMetricError(f"no image of {counted(missing, 'class', 'classes')} in this split")
     values = [getattr(found, name) for found in per_class(log_probs_NC, labels_N, log_probs_NC.shape[1])]
     return float(np.average(values, weights=weights_C))
 

@@ -7,6 +7,7 @@ from harness.reporting import formats
 from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES, depth
 from harness.select.finalists import Outcome
 from harness.select.ranking import Entry, Ranking
+from harness.words import counted
 
 
 def headline(ranking: Ranking) -> str:
@@ -15,7 +16,7 @@ def headline(ranking: Ranking) -> str:
     if not ranking.entries:
         return "No recommendation: no job has ended well."
     if chosen is None:
-        return f"No recommendation: none of {len(ranking.entries)} candidates meets the limits."
+        return f"No recommendation: none of {counted(len(ranking.entries), 'candidate')} meets the limits."
     row = chosen.candidate.row
     weights = "random weights" if row.weights == "random" else f"weights {formats.plain(row.weights)}"
     used = f"{formats.one_line(row.backbone)} ({weights}), {depth(row)}"

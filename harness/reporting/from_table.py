@@ -19,6 +19,7 @@ from harness.select.from_table import TABLE_COLUMNS, Leaderboard, Standing, rank
 from harness.select.ranking_csv import METRICS
 from harness.study.store import atomic_write
 from harness.study.table import load_table, to_csv
+from harness.words import counted
 
 FILE = "ranking_by_seeds.csv"
 """Named so that nobody takes it for the `ranking.csv` of a report, whose intervals know the val images too."""
@@ -79,7 +80,7 @@ def _record(leaderboard: Leaderboard, standing: Standing) -> dict[str, object]:
 
 
 def _print(console: Console, leaderboard: Leaderboard) -> None:
-    size = f"{formats.count(len(leaderboard.standings))} candidates in {formats.count(leaderboard.num_rows)} rows"
+    size = f"{counted(len(leaderboard.standings), 'candidate')} in {counted(leaderboard.num_rows, 'row')}"
     console.print(shown(f"{formats.one_line(leaderboard.dataset)}, protocol {leaderboard.protocol}: {size}", style="bold"))
     console.print(_table(leaderboard, is_plain=not console.is_terminal))
     console.print(shown(_sentence(leaderboard)))

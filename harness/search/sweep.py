@@ -45,7 +45,7 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
     gone_s = time.perf_counter() - started + _START_S
     limit_s = None if first.budget.minutes is None else first.budget.minutes * 60 - gone_s - _REPORT_S
     trainer = JobTrainer(contenders, progress, limit_s)
-    try:
+    with progress.interruptible():
         found = [
             Contender(name, backbone_of(of[0]), of[0].backbone.family, _prior(of[0]), is_probe(of[0])) for name, of in contenders.items()
         ]
@@ -61,12 +61,9 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
         record = _record(history)
         Study(first.study_dir).note_search(record)
         progress.say(_record_words(record))
-    except KeyboardInterrupt:
-        progress.interrupted()
-        raise
-    for job in jobs:
-        Study(job.config.study_dir).snapshot_path(job.job_id).unlink(missing_ok=True)
-    return finish(jobs)
+        for job in jobs:
+            Study(job.config.study_dir).snapshot_path(job.job_id).unlink(missing_ok=True)
+        return finish(jobs)
 
 
 def _require_stages(jobs: Sequence[JobSpec]) -> None:

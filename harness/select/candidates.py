@@ -16,6 +16,7 @@ import numpy.typing as npt
 from harness.errors import TableError
 from harness.study.row import Row, Status
 from harness.study.store import Damage, Predictions, Study
+from harness.words import counted
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -154,7 +155,7 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
 def _no_rows(study: Study, damaged: Sequence[Damage]) -> str:
     if not damaged:
         return f"{study.root}: holds no rows; run `python -m harness.sweep study={study.name}` first."
-    more = f" {len(damaged) - 1} more files cannot be used either." if len(damaged) > 1 else ""
+    more = f" {counted(len(damaged) - 1, 'more file')} cannot be used either." if len(damaged) > 1 else ""
     return f"{study.root}: holds no row that can be used. {damaged[0]}{more}"
 
 

@@ -198,7 +198,7 @@ def _counts(num_images: int, num_resamples: int, rng: np.random.Generator) -> In
 def _few_images(influence_JN: FloatArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
     """Factors on the errors of each resample, shape R, that turn a normal spread into that of a multivariate t.
 
-    The degrees of freedom are N / (0.75 (kurtosis + 6)), the kurtosis being that of what an image adds to a score (median over
+    The degrees of freedom are N / (kurtosis + 6), the kurtosis being that of what an image adds to a score (median over
     runs): few where a rare class or a few bad guesses decide, many with many images. A spread known from N independent values has
     2 N / (kurtosis - 1); but the largest of many leads is looked for, which finds the spreads that came out too small, and with that
     formula simulated tied sets miss the best too often when candidates are many.
@@ -208,7 +208,7 @@ def _few_images(influence_JN: FloatArray, num_resamples: int, rng: np.random.Gen
     if not varies_J.any():
         return np.ones(num_resamples)
     kurtosis_per_image = float(np.median((influence_JN[varies_J] ** 4).sum(axis=1) / square_J[varies_J] ** 2))
-    freedom = max(1.0 / (0.75 * (kurtosis_per_image + 6.0 / influence_JN.shape[1])), _MIN_FREEDOM)
+    freedom = max(1.0 / (kurtosis_per_image + 6.0 / influence_JN.shape[1]), _MIN_FREEDOM)
     return np.asarray(np.sqrt(freedom / rng.chisquare(freedom, num_resamples)))
 
 

@@ -67,15 +67,21 @@ def append_line(path: Path, line: str) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Make a folder where there is none, and see that it takes a file. Raises StoreError when it does not."""
+    """Make a folder where there is none, and see that it takes a file. Raises StoreError when it does not, and leaves nothing behind."""
     probe = folder / f".writable.{uuid.uuid4().hex}"
     with _write_trouble(folder):
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(bytes(_PROBE_BYTES))
-        finally:
-            with suppress(OSError):
+            try:
+                probe.write_bytes(bytes(_PROBE_BYTES))
+            finally:
                 probe.unlink(missing_ok=True)
+        except OSError:
+            for path in made:
+                with suppress(OSError):
+                    path.rmdir()
+            raise
 
 
 def remove_leftovers(folder: Path) -> None:

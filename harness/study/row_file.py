@@ -64,9 +64,9 @@ def _parsed(content: bytes) -> dict[str, Any]:
     try:
         record = json.loads(content.decode("ascii"), parse_constant=_refused)
     except (ValueError, RecursionError) as error:
-        raise ValueError("is cut short or was never a row") from error
+        raise ValueError("is not JSON any more, so cut short or changed") from error
     if not isinstance(record, dict):
-        raise ValueError("is cut short or was never a row")  # noqa: TRY004  one reason, whatever the bytes are
+        raise ValueError("is no row")  # noqa: TRY004  one kind of error, whatever the bytes are
     return record
 
 

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.config import SweepConfig
 from harness.errors import TableError
 from harness.study.disk import append_line, atomic_write, digest, listed, open_plain, require_writable, why, write_durably
 from harness.study.row import Row, Status
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
+from harness.untrusted import shell_word
+from harness.words import counted
 
 __all__ = ["Damage", "FloatArray", "IntArray", "Predictions", "Study", "atomic_write", "find_study", "require_writable"]
 
@@ -116,6 +119,12 @@ class Study:
         found = [_read_row(path) for path in listed(self.root / "rows", ".json")]
         good = [each for each in found if isinstance(each, RowFile)]
         return sorted(good, key=lambda file: (file.row.started_at, file.row.job_id)), [each for each in found if isinstance(each, Damage)]
+
+    @property
+    def report_command(self) -> str:
+        """What ranks it again, as typed in a shell."""
+        elsewhere = [f"results_dir={self.root.parent}"] * (self.root.parent != Path(SweepConfig.results_dir))
+        return " ".join(["python -m harness.report", *map(shell_word, (f"study={self.root.name}", *elsewhere))])
 
     def damage(self, job_id: str) -> Damage | None:
         """Why what the folder holds of a job cannot be used; None where it can be, or there is nothing."""
@@ -218,7 +227,7 @@ class Study:
 
     def _torn(self, name: str) -> list[Damage]:
         number = sum(record is None for record in self._records(name))
-        what = f"has {number} line{'s' * (number > 1)} that cannot be read, so it may tell too little"
+        what = f"has {counted(number, 'line')} that cannot be read, so it may tell too little"
         return [Damage(self.root / name, what, "take them out, or delete the file")] if number else []
 
 

@@ -130,6 +130,4 @@ def _require_fresh(path: Path, job_ids: pa.ChunkedArray) -> None:
     there = {row.stem for row in listed(rows, ".json")}
     is_other = bool(known - there) or any(study.read_row(job_id) for job_id in there - known)
     if there and (is_other or rows.stat().st_mtime_ns > path.stat().st_mtime_ns):
-        raise TableError(
-            f"{path}: is older than the rows beside it; run `python -m harness.report study={path.parent.name}`, which rebuilds it."
-        )
+        raise TableError(f"{path}: is older than the rows beside it; run `{study.report_command}`, which rebuilds it.")

@@ -4,68 +4,93 @@ After the checksums, which only say that a file is as it was written.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 import pandas as pd
 
 from harness.errors import TableError
 from harness.measure.quality import quality
 from harness.study.disk import why
-from harness.study.row import Row
+from harness.study.row import Row, Status
 from harness.study.row_file import RowFile
 from harness.study.store import Damage, Study
 from harness.study.table import CSV, PARQUET, to_csv, to_frame
+from harness.verification.check import Check, share
+from harness.words import counted
 
 TOLERANCE = 1e-9
 """Sums of another processor may round differently; a wrong prediction moves a metric by far more."""
 
-_REPORT = "run `python -m harness.report`, which writes it anew from the rows"
 
-
-def metrics(study: Study, files: Iterable[RowFile]) -> Iterator[Damage]:
+def metrics(study: Study, files: Iterable[RowFile]) -> Check:
     """Rows whose metrics on val are not those of their predictions. Test predictions are not looked at.
 
     Args:
         study: the folder.
-        files: of rows whose predictions are there.
+        files: of all rows that can be read; the check of the files themselves names predictions that are lost.
     """
-    for file in files:
-        row = file.row
-        try:
-            found = study.val_predictions(row.job_id)
-            values, _ = quality(found.log_probs_NC, found.labels_N)
-        except (TableError, ValueError, IndexError) as error:
-            yield _wrong(study, row, f"no metrics come of its predictions ({why(error)})")
-            continue
-        wrong = [name for name, value in values.items() if not _agree(getattr(row, f"val_{name}"), value)]
-        if row.n_val is not None and row.n_val != len(found.labels_N):
-            yield _wrong(study, row, f"says n_val={row.n_val}, its predictions are of {len(found.labels_N)} images")
-        if wrong:
-            name = wrong[0]
-            more = f", {len(wrong) - 1} more" if wrong[1:] else ""
-            yield _wrong(study, row, f"says val_{name}={getattr(row, f'val_{name}')}, its predictions say {values[name]}{more}")
+    due = [file.row for file in files if file.predictions_blake2b is not None or file.row.status == Status.ok]
+    there = [row for row in due if study.has_predictions(row.job_id)]
+    looked_at = share(len(there), len(due), "prediction file", "is named above")
+    return Check(looked_at, [problem for row in there for problem in _metrics(study, row)])
 
 
-def tables(study: Study) -> Iterator[Damage]:
-    """`results.csv` and `results.parquet` where they are there and do not hold what the rows do."""
-    wanted = to_csv(to_frame(study.rows()))
-    for name, read in ((CSV, _csv_text), (PARQUET, _parquet_text)):
-        path = study.root / name
-        if path.exists():
-            try:
-                is_equal = read(study) == wanted
-            except Exception:  # noqa: BLE001  readers raise nearly anything on damaged bytes
-                is_equal = False
-            if not is_equal:
-                yield Damage(path, "does not hold what the rows do", _REPORT)
+def _metrics(study: Study, row: Row) -> Iterator[Damage]:
+    try:
+        found = study.val_predictions(row.job_id)
+        values, _ = quality(found.log_probs_NC, found.labels_N)
+    except (TableError, ValueError, IndexError) as error:
+        yield _wrong(study, row, f"no metrics come of its predictions ({why(error)})")
+        return
+    wrong = [name for name, value in values.items() if not _agree(getattr(row, f"val_{name}"), value)]
+    if row.n_val is not None and row.n_val != len(found.labels_N):
+        yield _wrong(study, row, f"says n_val={row.n_val}, its predictions are of {counted(len(found.labels_N), 'image')}")
+    if wrong:
+        name = wrong[0]
+        more = f", {len(wrong) - 1} more" if wrong[1:] else ""
+        yield _wrong(study, row, f"says val_{name}={getattr(row, f'val_{name}')}, its predictions say {values[name]}{more}")
 
 
-def openings(study: Study, rows: Iterable[Row]) -> Iterator[Damage]:
-    """Jobs in the log of opened test predictions that have no row."""
-    unknown = sorted(study.opened() - {row.job_id for row in rows})
-    if unknown:
-        named = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if unknown[3:] else "")
-        yield Damage(study.root / "opened.jsonl", f"names jobs that have no row: {named}", "look whether rows were deleted or ids changed")
+def tables(study: Study, rows: Iterable[Row], *, has_all_rows: bool) -> Check:
+    """`results.csv` and `results.parquet` where they are there and do not hold what the rows do.
+
+    Args:
+        study: the folder.
+        rows: all that can be read.
+        has_all_rows: whether these are all there are; a table that holds others as well is then wrong, else it may be as it was written.
+    """
+    wanted = to_csv(to_frame(rows))
+    readers = {CSV: _csv_text, PARQUET: _parquet_text}
+    there = [name for name in readers if (study.root / name).exists()]
+    others = [study.root / name for name in there if not _holds(readers[name], study, wanted)]
+    if not has_all_rows:
+        return Check(share(len(there) - len(others), len(there), "table", "cannot be compared while rows are damaged"), [])
+    remedy = f"run `{study.report_command}`, which writes it anew from the rows"
+    return Check(counted(len(there), "table"), [Damage(path, "does not hold what the rows do", remedy) for path in others])
+
+
+def _holds(read: Callable[[Study], str], study: Study, wanted: str) -> bool:
+    try:
+        return read(study) == wanted
+    except Exception:  # noqa: BLE001  readers raise nearly anything on damaged bytes
+        return False
+
+
+def openings(study: Study, job_ids: Set[str]) -> Check:
+    """Jobs in the log of opened test predictions that have no file of a row.
+
+    Args:
+        study: the folder.
+        job_ids: of all rows, those that cannot be read included.
+    """
+    opened = study.opened()
+    looked_at = f"{counted(len(opened), 'opening')} of test predictions"
+    unknown = sorted(opened - job_ids)
+    if not unknown:
+        return Check(looked_at, [])
+    named = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if unknown[3:] else "")
+    reason, remedy = f"names jobs that have no row: {named}", "look whether rows were deleted or ids changed"
+    return Check(looked_at, [Damage(study.root / "opened.jsonl", reason, remedy)])
 
 
 def _wrong(study: Study, row: Row, reason: str) -> Damage:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,7 @@ class Box:
             cwd=self.root,
             env={**os.environ, **(env or {})},
             start_new_session=True,
+            preexec_fn=_as_in_a_terminal,  # noqa: PLW1509  takes no lock that another thread could hold
         )
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Ended:
@@ -134,6 +136,11 @@ class Box:
             sys.argv = before
             logging.root.handlers[:] = listeners  # the command's own would go on writing to a file that is closed by now
         return Ended(status, *written)
+
+
+def _as_in_a_terminal() -> None:
+    """Who runs the tests in the background may have told them to pass over Ctrl-C, which children would inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:

@@ -1,13 +1,14 @@
 """Jobs that die, hang or take all memory, and sweeps that are killed, interrupted or not alone."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import psutil
@@ -146,12 +147,16 @@ def _row_files(box: Box) -> int:
     return len(list((box.study.root / "rows").glob("[!.]*.json")))
 
 
+_FROM_TERMINALS = frozenset({signal.SIGINT, signal.SIGHUP})
+"""What a terminal sends to a command and all its children."""
+
+
 def _interrupted_by(box: Box, how: signal.Signals) -> tuple[Ended, float]:
     """The sweep gets a signal after its first row, and is run again. Returns how the first ended, and how long that took."""
     process = box.start(*MANY)
     wait_for(lambda: _row_files(box) >= 1)
     sent = time.monotonic()
-    os.kill(process.pid, how)
+    (os.killpg if how in _FROM_TERMINALS else os.kill)(process.pid, how)
     out, err = process.communicate(timeout=WAIT_S)
     taken_s = time.monotonic() - sent
     assert 1 <= len(box.rows()) < len(undisturbed(MANY))
@@ -169,12 +174,45 @@ def a_killed_sweep(box: Box) -> Seen:
     return Seen(Outcome.resumed, "nothing; the next run says how many of the jobs are already done and goes on")
 
 
-@fault("sweep", "SIGINT to the sweep after its first row; the same command again")
+@fault("sweep", "SIGINT to the sweep and its children after its first row; the same command again")
 def an_interrupted_sweep(box: Box) -> Seen:
     """Ctrl-C"""
     ended, taken_s = _interrupted_by(box, signal.SIGINT)
     assert ended.status == 130
     assert taken_s < 5
+    return Seen(Outcome.resumed, ended.line("interrupted:"))
+
+
+def _has_children(pid: int) -> bool:
+    return bool(psutil.Process(pid).children())
+
+
+@fault("sweep", "SIGINT to the sweep and its children at three moments while it imports and prepares")
+def an_interrupted_start(box: Box) -> Seen:
+    """Ctrl-C before the first job"""
+    for delay_s in (0.0, 0.5, 1.5):
+        process = box.start(*TRIO)
+        wait_for(partial(_has_children, process.pid))
+        time.sleep(delay_s)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 130, err
+        assert err.splitlines() == ["interrupted; the same command again goes on"]
+    return Seen(Outcome.resumed, err.strip())
+
+
+@fault("sweep", "SIGINT to the sweep and its children after its last row")
+def an_interrupted_report(box: Box) -> Seen:
+    """Ctrl-C while the report is written"""
+    process = box.start(*TRIO)
+    wait_for(lambda: _row_files(box) == 3)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=WAIT_S)
+    ended = Ended(process.returncode, out, err)
+    assert ended.status == 130, err
+    command = shlex.split(ended.line("interrupted: 3 of 3 jobs").split("`")[1])
+    assert command[:3] == ["python", "-m", "harness.report"]
+    assert box.report(*command[3:]).status == 0
     return Seen(Outcome.resumed, ended.line("interrupted:"))
 
 
@@ -185,7 +223,7 @@ def a_terminated_sweep(box: Box) -> Seen:
     return Seen(Outcome.resumed, "nothing; the next run says how many of the jobs are already done and goes on")
 
 
-@fault("sweep", "SIGHUP to the sweep after its first row; the same command again")
+@fault("sweep", "SIGHUP to the sweep and its children after its first row; the same command again")
 def a_closed_terminal(box: Box) -> Seen:
     """the terminal is closed"""
     _interrupted_by(box, signal.SIGHUP)

@@ -91,7 +91,7 @@ def a_row_cut_short(box: Box) -> Seen:
     """a row is cut short"""
     path = _hit_row(box)
     _cut(path)
-    return _recovered(box, path, "is cut short or was never a row")
+    return _recovered(box, path, "is not JSON any more, so cut short or changed")
 
 
 @fault("storage", "random bytes are written over the file")
@@ -99,7 +99,7 @@ def a_row_of_rubbish(box: Box) -> Seen:
     """a row is rubbish"""
     path = _hit_row(box)
     path.write_bytes(os.urandom(4096))
-    return _recovered(box, path, "is cut short or was never a row")
+    return _recovered(box, path, "is not JSON any more, so cut short or changed")
 
 
 @fault("storage", "the file is truncated to nothing, as some file systems leave it after a power cut")

@@ -28,8 +28,29 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
         (["backbone=test_resnet", "trian.epochs=1"], "trian.epochs"),
         (["backbone=test_resnet", "train.epoch=1"], "did you mean 'train.epochs'"),
         (["backbone=test_resnet", "train.epochs=-1"], "train.epochs=-1"),
-        (["backbone=test_resnet", "train.epochs=many"], "many"),
-        (["backbone=test_resnet", "device=gpu"], "gpu"),
+        (["backbone=test_resnet", "train.epochs=many"], "train.epochs=many: not allowed; train.epochs takes a whole number."),
+        (["backbone=test_resnet", "train.epochs=1.5"], "train.epochs=1.5: not allowed; train.epochs takes a whole number."),
+        (["backbone=test_resnet", "train.epochs=null"], "train.epochs=null: not allowed; train.epochs takes a whole number."),
+        (["backbone=test_resnet", "train.lr_search=3"], "train.lr_search=3: not allowed; train.lr_search takes a list of numbers, such as"),
+        (["backbone=test_resnet", "train.lr_search=[a,b]"], "train.lr_search=[a,b]: not allowed; train.lr_search takes a list of numbers"),
+        (["backbone=test_resnet", "train.class_weights=x"], "train.class_weights=x: not allowed; train.class_weights takes true or false."),
+        (["backbone=test_resnet", "job.memory_gib=4GB"], "job.memory_gib=4GB: not allowed; job.memory_gib takes a number, or null."),
+        (["backbone=test_resnet", "job=3"], "job takes keys of its own: timeout_minutes, stall_minutes, memory_gib."),
+        (["backbone=test_resnet", "device=gpu"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),
+        (["backbone=test_resnet", "device=cpu,gpu"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),
+        (["backbone=test_resnet", "precision=half"], "precision=half: not allowed; precision takes one of auto, float32, bfloat16."),
+        (["backbone=test_resnet", "retry=fail"], "retry=fail: not allowed; retry takes one of none, failed."),
+        (["backbone=test_resnet", "retry=true"], "retry=true: not allowed; retry takes one of none, failed."),
+        (["backbone=test_resnet", "train.augment=x"], "train.augment takes one of none, flip, light, strong, pad_crop."),
+        (
+            ["backbone=test_resnet", "data=elpv", "data.task=x"],
+            "data.task=x: not allowed; data.task takes one of binary, levels, cell_type.",
+        ),
+        (["backbone=test_resnet", "study=${nothing}"], "study: not allowed (Interpolation key 'nothing' not found); give ${...}"),
+        (["backbone=test_resnet", "study=<b>"], """study=<b>: cannot be read; for this very text type 'study="<b>"',"""),
+        (["backbone=test_resnet", "study==1+1"], """study==1+1: cannot be read; for this very text type 'study="=1+1"',"""),
+        (["backbone=test_resnet", "study"], "study: is no option; give key=value."),
+        (["backbone=test_resnet", "hydra/launcher=x"], "hydra/launcher=x: unknown; there is basic, joblib"),
         (["backbone=test_resnet", "seed=-1"], "seed=-1: not allowed; give a whole number from 0"),
         (["backbone=test_resnet", "seed=99999999999999999999"], "seed=99999999999999999999"),
         (["backbone=test_resnet", "train.lr=inf"], "train.lr=inf"),
@@ -39,6 +60,7 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
         (["backbone=test_resnet", "data=folder"], "data.root"),
         (["backbone=test_resnet", "data=folder", "data.root=/no/such/folder"], "/no/such/folder"),
         (["backbone=test_resnet", "study=../outside"], "study='../outside'"),
+        (["backbone=test_resnet", "study=-rf"], "study='-rf': not allowed; give one folder name"),
         ([], "backbone"),
     ],
 )
@@ -49,6 +71,15 @@ def test_a_wrong_word_is_told_before_anything_runs(run_sweep: Command, arguments
     assert said in ended.err
     assert ended.err.count("\n") == 1, ended.err
     assert ended.err.startswith("error: ")
+    assert not ended.study().root.exists()
+
+
+def test_a_cache_that_cannot_be_written_leaves_no_study(run_sweep: Command, tmp_path: Path) -> None:
+    """Refused before the first job, and nothing is there that the next command would take for a study."""
+    (tmp_path / "cache").touch()
+    ended = run_sweep(*TINY, "backbone=test_resnet")
+    assert (ended.status, ended.err.count("\n")) == (2, 1), ended.err
+    assert f"{tmp_path / 'cache'}: cannot be written" in ended.err
     assert not ended.study().root.exists()
 
 

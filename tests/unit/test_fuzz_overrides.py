@@ -147,6 +147,23 @@ def test_what_is_right_is_taken(stubbed: None, tmp_path: Path) -> None:
     assert _check("backbone=test_resnet", "data=digits", "freeze=all,-1", "seed=0,1", f"results_dir={tmp_path}") == ""
 
 
+def test_a_word_where_none_fits_is_told_with_its_key_and_what_that_takes(stubbed: None, tmp_path: Path) -> None:
+    """Whatever the type of an option is; texts take any word (`train.release` together with its epochs only)."""
+    texts = set()
+    for key in set(known_keys(SweepConfig)) - {"train.release"}:
+        elsewhere = [] if key == "results_dir" else [f"results_dir={tmp_path}"]
+        said = _check("backbone=test_resnet", "data=digits", *elsewhere, f"{key}=no_such_word")
+        if said:
+            assert said.startswith(f"error: {key}=no_such_word: ")
+            assert f"not allowed; {key} takes " in said or "unknown; there is " in said
+        else:
+            texts.add(key)
+    assert texts == {
+        *("backbone", "freeze", "weights", "study", "results_dir", "cache_dir"),
+        *("data.name", "data.source", "data.root", "train.name"),
+    }
+
+
 def test_each_problem_is_one_line() -> None:
     """A name with a line end or an escape sequence in it adds no line and no colour; problems that are told together stay apart."""
     assert explain(DataError("data.root=a\n\x1b[31mb: does not exist")) == "data.root=a\\n\\x1b[31mb: does not exist"

@@ -41,13 +41,17 @@ def study(tmp_path: Path) -> Study:
 
 @pytest.fixture
 def check(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
-    """Run it; its exit status, and what it said before the last line."""
+    """Run it; its exit status, and what it said before the last line, which says how many things that were."""
 
     def ask() -> tuple[int, list[str]]:
         capsys.readouterr()
         status = run(VerifyConfig("s", str(study.root.parent), str(tmp_path / "cache")))
         *said, last = capsys.readouterr().out.splitlines()
-        assert ("everything matches" in last) == (status == 0) == (not said)
+        ending = {0: "everything matches.", 1: "1 thing named above does not match."}.get(
+            len(said), f"{len(said)} things named above do not match."
+        )
+        assert last.endswith(f": {ending}")
+        assert (status == 0) == (not said)
         return status, said
 
     return ask
@@ -64,6 +68,50 @@ def only(said: list[str]) -> str:
     return line
 
 
+@pytest.fixture
+def looked_at(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What the last line of a check without findings says was looked at."""
+
+    def ask(cache: str = "cache") -> str:
+        capsys.readouterr()
+        assert run(VerifyConfig("s", str(study.root.parent), str(tmp_path / cache))) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        return line.removeprefix(f"{study.root}: ").removesuffix(": everything matches.")
+
+    return ask
+
+
+def test_what_was_looked_at_is_counted(study: Study, looked_at: Callable[..., str], tmp_path: Path) -> None:
+    """The last line claims no more than what was there: no predictions of failed jobs, no folder that is not there."""
+    in_cache = f"1 feature entry in {tmp_path / 'cache' / 'features'}"
+    assert looked_at() == f"4 rows, 2 prediction files, 2 tables, 0 openings of test predictions, 0 weights files, {in_cache}"
+    elsewhere = f"0 feature entries (there is no folder {tmp_path / 'nowhere'}; cache_dir=... names another)"
+    assert looked_at("nowhere").endswith(f", 0 weights files, {elsewhere}")
+    study.open_test(good(study), "why")
+    for row in study.rows():
+        if row.status == Status.ok and row.job_id != good(study):
+            study.row_path(row.job_id).unlink()
+    write_table(study)
+    assert looked_at().startswith("3 rows, 1 prediction file, 2 tables, 1 opening of test predictions, ")
+    for name in ("results.csv", "results.parquet"):
+        (study.root / name).unlink()
+    assert ", 0 tables, " in looked_at()
+
+
+def test_weights_that_are_not_here_are_said(study: Study, looked_at: Callable[..., str]) -> None:
+    """They count as not looked at, beside those that are here."""
+    path = BUNDLES["tf_efficientnet_lite1"].path()
+    assert path is not None
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    first, second = (row for row in study.rows() if row.status == Status.ok)
+    study.write_row(replace(first, weights="gone.pth", weights_source="file", weights_sha256="0" * 64))
+    write_table(study)
+    assert ", 0 of 1 weights file (the rest was not found on this machine), " in looked_at()
+    study.write_row(replace(second, model="tf_efficientnet_lite1", weights_source="bundled", weights_sha256=sha256))
+    write_table(study)
+    assert ", 1 of 2 weights files (the rest was not found on this machine), " in looked_at()
+
+
 def test_a_study_as_it_was_written_matches_and_stays_so(study: Study, check: Check) -> None:
     """Nothing is said, nothing is changed, and no test predictions count as opened."""
     before = {path: path.read_bytes() for path in study.root.rglob("*") if path.is_file()}
@@ -75,14 +123,38 @@ def test_a_study_as_it_was_written_matches_and_stays_so(study: Study, check: Che
 @pytest.mark.parametrize("where", [0.0, 0.2, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("kind", ["row", "predictions"])
 def test_one_changed_bit_is_found(study: Study, check: Check, kind: str, where: float) -> None:
-    """Anywhere in a row or in a file of predictions, the sealed part included; the line names the file and the way out."""
+    """Anywhere in a row or in a file of predictions, the sealed part included; the line names the file and the way out.
+
+    One line: that the table and the log of openings name the job of a row that cannot be read says nothing new.
+    """
     job_id = good(study)
+    study.open_test(job_id, "why")
     path = study.row_path(job_id) if kind == "row" else study.predictions_path(job_id)
     flip(path, where)
     status, said = check()
     assert status == cli.BAD_JOBS
-    assert said[0].startswith(f"{path}: ")
+    assert only(said).startswith(f"{path}: ")
     assert "run the same sweep again" in said[0]
+
+
+def test_tables_that_cannot_be_compared_do_not_count_as_looked_at(
+    study: Study, check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside a damaged row; a table that a report has written since then, without that row, can be compared."""
+    flip(study.row_path(good(study)))
+    cfg = VerifyConfig("s", str(study.root.parent), str(tmp_path / "cache"))
+    run(cfg)
+    assert ", 1 prediction file, 0 of 2 tables (the rest cannot be compared while rows are damaged), " in capsys.readouterr().out
+    write_table(study)
+    run(cfg)
+    assert ", 1 prediction file, 2 tables, " in capsys.readouterr().out
+
+
+def test_lost_predictions_do_not_count_as_looked_at(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are named, and the others counted."""
+    study.predictions_path(good(study)).unlink()
+    run(VerifyConfig("s", str(study.root.parent), str(tmp_path / "cache")))
+    assert ", 1 of 2 prediction files (the rest is named above), " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["rows.bin", "entry.json"])
@@ -92,6 +164,7 @@ def test_one_changed_bit_of_kept_features_is_found(check: Check, tmp_path: Path,
     flip(folder / name)
     status, said = check()
     assert (status, only(said).startswith(f"{folder}: is damaged (")) == (cli.BAD_JOBS, True)
+    assert said[0].endswith("; leave it to the next job that needs it, which computes it anew, or delete it.")
     assert folder.exists()
 
 
@@ -145,7 +218,7 @@ def test_a_table_that_does_not_hold_the_rows_is_found(study: Study, check: Check
         path.write_bytes(kept)
     line = only(check()[1])
     assert line.startswith(f"{path}: does not hold what the rows do")
-    assert "harness.report" in line
+    assert f"run `python -m harness.report study=s results_dir={study.root.parent}`" in line
     write_table(study)
     assert check() == (0, [])
 

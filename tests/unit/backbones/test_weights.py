@@ -1,6 +1,8 @@
 """Where weights are found without a hub: a file, an installed package, and what is said when there are none."""
 
+import errno
 import hashlib
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +118,13 @@ def test_torchvision_cache_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with path.open("ab") as file:
         file.write(b"more")
     with pytest.raises(BackboneError, match=rf"{path.name} is damaged \(its content hash is .*, not {start}\); delete it"):
+        find_weights(resolve("alexnet"), "pretrained", download=False)
+
+    def refuse(_: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(weights, "sha256_of", refuse)
+    with pytest.raises(BackboneError, match=rf"{path.name} cannot be read \(Permission denied\); mend it, or delete it"):
         find_weights(resolve("alexnet"), "pretrained", download=False)
 
 

@@ -342,7 +342,7 @@ def test_classes_that_look_alike_are_kept_apart_and_told(tmp_path: Path, names: 
     assert all(said in note for note in notes if said is not None)
 
 
-@pytest.mark.parametrize("root", ["a\nb", "a\x1b[31mb", "\0", "x" * 5000])
+@pytest.mark.parametrize("root", ["a\nb", "a\x1b[31mb", "\0", "a\ud800b", "x" * 5000])
 def test_a_root_with_an_odd_name_is_one_line(tmp_path: Path, root: str) -> None:
     """Whatever is typed as data.root comes back as text on one line."""
     with pytest.raises(DataError, match=r"^data\.root=") as caught:

@@ -57,7 +57,7 @@ def test_a_class_without_images_leaves_class_means_empty_with_a_reason() -> None
     log_probs = np.log(np.full((4, 3), 1 / 3))
     values, undefined = quality(log_probs, np.array([0, 0, 1, 1]))
     assert values["balanced_accuracy"] is None
-    assert "1 classes have no image" in undefined["balanced_accuracy"]
+    assert "no image of 1 class in this split" in undefined["balanced_accuracy"]
     assert values["accuracy"] == 0.5
 
 

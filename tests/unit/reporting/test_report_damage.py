@@ -46,7 +46,7 @@ def summary(ranking: Ranking) -> str:
 @pytest.mark.parametrize(
     ("kind", "damage", "said"),
     [
-        ("rows", cut, "is cut short or was never a row; run the same sweep again"),
+        ("rows", cut, "is not JSON any more, so cut short or changed; run the same sweep again"),
         ("rows", flip, "; run the same sweep again"),
         (
             "rows",
@@ -110,7 +110,7 @@ def test_nothing_usable_at_all_is_a_one_line_error(tmp_path: Path) -> None:
     for row in study.rows():
         cut(study.row_path(row.job_id))
     with pytest.raises(
-        TableError, match=r"holds no row that can be used\. .*json: is cut short .*run the same sweep again.* 1 more files"
+        TableError, match=r"holds no row that can be used\. .*json: is not JSON any more.*run the same sweep again.* 1 more file cannot"
     ) as caught:
         build_report(study, QUICK)
     assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.config import Metric
 from harness.measure.quality import quality
-from harness.select.comparison import FloatArray, IntArray, Runs, bootstrap, interval, scores, tied_set
+from harness.select.comparison import SAME, FloatArray, IntArray, Runs, bootstrap, interval, scores, tied_set
 
 METRICS = [Metric.accuracy, Metric.balanced_accuracy, Metric.f1_macro, Metric.f1_weighted, Metric.log_loss]
 
@@ -84,7 +84,7 @@ def test_resampling_keeps_the_classes() -> None:
     """A class that is always right adds no spread, as every resample holds as many of its images."""
     labels_N = np.repeat([0, 1], [50, 50])
     always_zero = Runs(np.zeros((1, 100), dtype=np.int64), np.zeros((1, 100)), labels_N, 2)
-    assert np.ptp(bootstrap(always_zero, Metric.accuracy, 200, [1])) == 0
+    assert np.ptp(bootstrap(always_zero, Metric.accuracy, 200, [1])) < SAME
 
 
 def test_one_image_a_class_is_no_certainty() -> None:

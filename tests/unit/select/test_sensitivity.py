@@ -30,10 +30,11 @@ def limit(found: Sensitivity, key: str, *, is_tighter: bool) -> OtherLimit | Non
 
 def write_chain(study: Study) -> None:
     """Best and dear, middling, poorer and cheap: each tied with the next one, but not the first with the last."""
-    add(study, "big", planted(range(10)), latency_ms_p50=90.0, params_m=50.0)
-    add(study, "mid", planted(range(4, 20)), latency_ms_p50=40.0, params_m=20.0)
-    add(study, "small", planted(range(6, 28)), latency_ms_p50=10.0, params_m=30.0)
-    add(study, "tiny", planted(range(90)), latency_ms_p50=2.0, params_m=1.0)
+    mid, small = [*range(40, 157)], [*range(20), *range(56, 133), *range(157, 193)]
+    add(study, "big", planted(range(100), num_images=2000), latency_ms_p50=90.0, params_m=50.0)
+    add(study, "mid", planted(mid, num_images=2000), latency_ms_p50=40.0, params_m=20.0)
+    add(study, "small", planted(small, num_images=2000), latency_ms_p50=10.0, params_m=30.0)
+    add(study, "tiny", planted(range(900), num_images=2000), latency_ms_p50=2.0, params_m=1.0)
 
 
 def test_a_limit_on_another_candidate_may_flip(tmp_path: Path) -> None:
@@ -139,15 +140,15 @@ def test_excluded_candidates_do_not_return_under_another_metric(tmp_path: Path) 
 def test_halves_are_like_halves_that_are_drawn(tmp_path: Path) -> None:
     """Shares of recommendations agree with those on random halves of the images, drawn class by class and ranked from scratch."""
     study, rng = Study(tmp_path / "s"), np.random.default_rng(3)
-    add(study, "big", planted(range(24), num_images=400), latency_ms_p50=90.0)
-    add(study, "mid", planted(range(10, 46), num_images=400), latency_ms_p50=40.0)
-    add(study, "small", planted(range(20, 76), num_images=400), latency_ms_p50=10.0)
+    add(study, "big", planted(range(96), num_images=1600), latency_ms_p50=90.0)
+    add(study, "mid", planted(range(40, 170), num_images=1600), latency_ms_p50=40.0)
+    add(study, "small", planted(range(70, 240), num_images=1600), latency_ms_p50=10.0)
     half = sensitivity(rank(study, replace(QUICK, num_resamples=600))).half
-    assert (half.num_images, half.num_draws) == (200, 200)
+    assert (half.num_images, half.num_draws) == (800, 200)
     candidates = load_pool(study).candidates
     costs, votes = [candidate.cost for candidate in candidates], dict.fromkeys(("big", "mid", "small"), 0.0)
     for _ in range(150):
-        kept = np.concatenate([rng.choice(np.arange(label, 400, 2), 100, replace=False) for label in (0, 1)])
+        kept = np.concatenate([rng.choice(np.arange(label, 1600, 2), 400, replace=False) for label in (0, 1)])
         answers = [(candidate.predicted_SN[:, kept], candidate.true_log_prob_SN[:, kept]) for candidate in candidates]
         drawn = Resamples.of(answers, kept % 2, 2, Metric.accuracy, 300)
         chosen = cheapest(costs, drawn.scores_K, np.flatnonzero(tied_set(drawn.scores_K, drawn.draws_RK, 0.95)))

@@ -93,7 +93,7 @@ from harness.errors import StoreError
 from harness.study.disk import require_writable
 resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
 try:
-    require_writable(Path({str(tmp_path)!r}))
+    require_writable(Path({str(tmp_path)!r}, "results", "study"))
 except StoreError as error:
     print(error)
 """

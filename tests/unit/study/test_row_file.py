@@ -129,4 +129,4 @@ def test_numbers_that_json_does_not_have_are_no_row() -> None:
         encode(RowFile(make_row("a", val_accuracy=float("nan")), None))
     record = json.loads(CONTENT) | {"val_accuracy": float("inf")}
     del record["blake2b"]
-    assert reason_or_row(sealed(json.dumps(record)).encode()) == "is cut short or was never a row"
+    assert reason_or_row(sealed(json.dumps(record)).encode()) == "is not JSON any more, so cut short or changed"

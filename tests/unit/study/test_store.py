@@ -118,13 +118,13 @@ def of_schema(number: int) -> Callable[[Path], object]:
 
 
 ROW_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "cut": (cut, "is cut short or was never a row"),
-    "rubbish": (lambda path: path.write_bytes(bytes(range(256))), "is cut short or was never a row"),
+    "cut": (cut, "is not JSON any more, so cut short or changed"),
+    "rubbish": (lambda path: path.write_bytes(bytes(range(256))), "is not JSON any more, so cut short or changed"),
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
-    "a list": (lambda path: path.write_text("[1]"), "is cut short or was never a row"),
-    "too deep": (lambda path: path.write_text("[" * 100_000), "is cut short or was never a row"),
+    "a list": (lambda path: path.write_text("[1]"), "is no row"),
+    "too deep": (lambda path: path.write_text("[" * 100_000), "is not JSON any more, so cut short or changed"),
     "edited": (lambda path: path.write_text(path.read_text().replace('"seed": 0', '"seed": 1')), "is not as it was written"),
-    "flipped": (flip, "is not as it was written|is cut short"),
+    "flipped": (flip, "is not as it was written|is not JSON any more"),
     "unsealed": (lambda path: path.write_text(path.read_text().replace("blake2b", "blake2c", 1)), "is not as it was written"),
     "older": (of_schema(ROW_SCHEMA - 1), f"schema {ROW_SCHEMA - 1}, older than schema {ROW_SCHEMA}"),
     "newer": (of_schema(ROW_SCHEMA + 1), f"schema {ROW_SCHEMA + 1}, newer than schema {ROW_SCHEMA}"),

@@ -54,7 +54,7 @@ def test_stale_table_is_refused(tmp_path: Path, change: str) -> None:
     else:
         study.write_row(make_row("c" if change == "added" else "b"))
     os.utime(study.root / "rows", ns=(0, table.stat().st_mtime_ns + (change == "rewritten")))
-    with pytest.raises(TableError, match=r"older than the rows beside it; run `python -m harness\.report study=s`"):
+    with pytest.raises(TableError, match=r"older than the rows beside it; run `python -m harness\.report study=s results_dir=/.*`"):
         load_table(table, ("seed",))
     write_table(study)
     os.utime(study.root / "rows", ns=(0, 0))

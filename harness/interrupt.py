@@ -1,0 +1,22 @@
+"""How a command ends when its user interrupts it. Imports next to nothing: the interrupt may come while everything else is imported."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.untrusted import visible
+
+INTERRUPTED = 130
+"""Exit status."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn an interrupt of the block into its own words, or general ones, and an exit status."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only spoil the exit status
+        print(visible(str(interrupt) or "interrupted; the same command again goes on"), file=sys.stderr)
+        sys.exit(INTERRUPTED)
