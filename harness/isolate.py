@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +25,7 @@ import psutil
 from harness import heartbeat, untrusted
 from harness.debug import is_debugging
 from harness.errors import DivergedError, HarnessError, is_out_of_memory
+from harness.processes import is_alive
 from harness.study.row import Status
 
 T = TypeVar("T")
@@ -201,7 +203,7 @@ def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for where there is no fork server
     with suppress(OSError):  # when memory runs out, this is what may go, and not the sweep
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     heartbeat.listen(lambda: sender.send(None))
     try:
         module, _, function = target.partition(":")
@@ -215,12 +217,21 @@ def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
     sender.close()
 
 
-def _die_with_parent() -> None:
-    """A job whose sweep was killed has nobody to report to; it must not go on using the machine."""
+@cache
+def die_with_parent() -> None:
+    """From now on this process ends when the one that started it does.
+
+    A job, or a launcher's worker, whose sweep was killed has nobody to report to; it must not go on using the machine.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
-        os._exit(1)
+        threading.Thread(target=_end_after, args=(parent.pid,), daemon=True).start()
+
+
+def _end_after(pid: int) -> None:
+    while is_alive(pid):
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def _status_of(error: Exception) -> Status:

@@ -24,7 +24,7 @@ from harness.cli import BAD_JOBS, NEXT
 from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError
 from harness.identity import failed_row
-from harness.isolate import Limits, Outcome, machine_memory_mib, run_isolated
+from harness.isolate import Limits, Outcome, die_with_parent, machine_memory_mib, run_isolated
 from harness.jobspec import JobSpec
 from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Row, Status
 from harness.study.store import Study, require_writable
@@ -43,6 +43,7 @@ def run_composed(cfg: DictConfig) -> str:
     Returns:
         The job's id.
     """
+    die_with_parent()  # in a worker of a launcher
     overrides = list(HydraConfig.get().overrides.task)
     job = _prepared.get(tuple(overrides)) or prepare_jobs([(to_config(cfg), overrides)])[0]
     together = {other.job_id: other for other in (job, *_prepared.values()) if other.group == job.group}

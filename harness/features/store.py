@@ -27,9 +27,9 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from harness.errors import StoreError
+from harness.processes import is_alive
 
 IntArray = npt.NDArray[np.int64]
 
@@ -352,7 +352,7 @@ class FeatureStore:
         """Delete what dead processes left: those of this host at once, of others when nothing was written for a day."""
         for path in _listed(self._root):
             name = _TEMPORARY.fullmatch(path.name)
-            if name and ((name["host"] == _HOST and not _is_alive(int(name["pid"]))) or _idle_s(path) > _ABANDONED_S):
+            if name and ((name["host"] == _HOST and not is_alive(int(name["pid"]))) or _idle_s(path) > _ABANDONED_S):
                 shutil.rmtree(path, ignore_errors=True)
 
     def _temporary(self, key: str) -> Path:
@@ -410,14 +410,6 @@ def _stat(path: Path) -> tuple[int, int]:
 def _idle_s(folder: Path) -> float:
     newest_ns = max(_stat(path)[0] for path in (folder, folder / _ROWS, folder / _ENTRY))
     return time.time() - newest_ns / 1e9
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether it can still write; one that was killed stays listed until its parent, or the system's first process, takes note."""
-    try:
-        return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
-    except psutil.NoSuchProcess:
-        return False
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def undisturbed(jobs: tuple[str, ...] = TRIO) -> Mapping[str, tuple[object, ...]
     """What these jobs come to."""
     with tempfile.TemporaryDirectory() as folder:
         box = Box(Path(folder))
-        assert box.sweep(*jobs).status == 0
+        assert box.run(*jobs).status == 0
         return quality(box.rows())
 
 
@@ -172,6 +172,25 @@ def a_killed_sweep(box: Box) -> Seen:
     ended, _ = _interrupted_by(box, signal.SIGKILL)
     assert ended.status == -signal.SIGKILL
     return Seen(Outcome.resumed, "nothing; the next run says how many of the jobs are already done and goes on")
+
+
+@fault("sweep", "SIGKILL to a sweep under joblib while two jobs run")
+def a_killed_sweep_with_workers(box: Box) -> Seen:
+    """the sweep is killed while workers of a launcher run its jobs"""
+    jobs = (*MANY, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # whose jobs have one thread each, and other last digits
+    process = box.start(*jobs)
+    wait_for(lambda: _row_files(box) >= 1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert any("loky" in " ".join(member.cmdline()) for member in family)
+    process.kill()
+    process.communicate(timeout=WAIT_S)
+    gone, left = psutil.wait_procs(family, timeout=10)
+    assert gone
+    assert not [member for member in left if member.status() != psutil.STATUS_ZOMBIE]
+    again = box.run(*jobs)
+    assert again.status == 0, again.err
+    assert quality(box.rows()) == undisturbed(jobs)
+    return Seen(Outcome.resumed, "nothing; the workers end within seconds, and the next run goes on")
 
 
 @fault("sweep", "SIGINT to the sweep and its children after its first row; the same command again")

@@ -19,7 +19,10 @@ import psutil
 from tests.faults.box import Box, quality
 from tests.faults.misbehave import plant
 
-LAUNCHERS = {"basic": (), "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.max_batch_size=8")}
+LAUNCHERS: dict[str, tuple[str, ...]] = {
+    "basic": (),
+    "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.max_batch_size=8"),
+}
 _FIRST_SEED = 100
 """Lower ones misbehave (`misbehave`)."""
 _JOB_KILL_S, _SWEEP_KILL_S = 4.0, 25.0
@@ -78,20 +81,21 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--launchers", nargs="*", choices=LAUNCHERS, default=list(LAUNCHERS))
     args = parser.parse_args()
     good = True
     with tempfile.TemporaryDirectory() as folder:
-        options = jobs_of(args.jobs)
-        calm = _box(folder, "calm")
-        _run_to_the_end(calm, options)
-        expected = quality(calm.rows())
-        for name, launcher in LAUNCHERS.items():
-            box, started = _box(folder, name), time.monotonic()
-            jobs, sweeps = soak(box, (*options, *launcher), random.Random(args.seed))
-            same = quality(box.rows()) == expected
+        for name in args.launchers:
+            options = (*jobs_of(args.jobs), *LAUNCHERS[name])
+            calm, box = _box(folder, f"calm-{name}"), _box(folder, name)
+            _run_to_the_end(calm, options)
+            started = time.monotonic()
+            jobs, sweeps = soak(box, options, random.Random(args.seed))
+            rows = quality(box.rows())
+            same = rows == quality(calm.rows())
             good &= same
             taken_s = time.monotonic() - started
-            print(f"{name}: {len(expected)} jobs; {jobs} jobs and {sweeps} sweeps killed; {taken_s:.0f} s; same table: {same}", flush=True)
+            print(f"{name}: {len(rows)} jobs; {jobs} jobs and {sweeps} sweeps killed; {taken_s:.0f} s; same table: {same}", flush=True)
         box, alone = _box(folder, "four"), _box(folder, "alone")
         seeds = list(range(_FIRST_SEED, _FIRST_SEED + max(4, args.jobs // 4)))
         statuses, begun = four_at_once(box, seeds)
