@@ -54,9 +54,15 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
     OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
     OmegaConf.register_new_resolver("choices", lambda group: ", ".join(choices(group)), replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach this function instead of being printed by Hydra
-    atexit.register(gc.freeze)  # what is left goes with the process; looking through it for garbage first takes half a second
+    atexit.register(_leave_it_lying)
     with quit_on_error(schema):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
+
+
+def _leave_it_lying() -> None:
+    """What is left goes with the process; looking through it for garbage first takes half a second. Libraries below torch insist on it."""
+    if "torch" not in sys.modules:
+        gc.freeze()
 
 
 @contextmanager

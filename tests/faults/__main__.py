@@ -8,6 +8,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.faults import everything  # noqa: F401  fills the catalogue
@@ -45,7 +46,7 @@ def _run(each: Fault) -> Seen | Exception:
         try:
             root = Path(folder, "box")
             root.mkdir()
-            seen: Seen | Exception = each.inject(Box(root))
+            seen: Seen | Exception = _without(folder, each.inject(Box(root)))
         except Exception as error:  # noqa: BLE001  one that fails is told beside the others
             seen = error
         finally:
@@ -56,8 +57,13 @@ def _run(each: Fault) -> Seen | Exception:
         if isinstance(seen, Seen)
         else f"FAILED: {seen!r} at {traceback.extract_tb(seen.__traceback__)[-1].line}"
     )
-    print(f"{time.perf_counter() - started:6.1f} s  {each.area}: {each.name} -> {words}".replace(folder, ""), flush=True)
+    print(f"{time.perf_counter() - started:6.1f} s  {each.area}: {each.name} -> {words}", flush=True)
     return seen
+
+
+def _without(folder: str, seen: Seen) -> Seen:
+    """Words that do not depend on where temporary files lie."""
+    return replace(seen, words=seen.words.replace(folder, ""))
 
 
 def _table(earlier: str, good: Sequence[tuple[Fault, Seen]]) -> str:
@@ -69,7 +75,8 @@ def _table(earlier: str, good: Sequence[tuple[Fault, Seen]]) -> str:
 
 
 def _cell(words: str) -> str:
-    return f"`{words.replace('|', '/').replace('`', chr(39))}`"
+    words = words.replace("|", "/")
+    return f"`` {words} ``" if "`" in words else f"`{words}`"
 
 
 if __name__ == "__main__":

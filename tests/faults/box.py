@@ -139,8 +139,9 @@ class Box:
 
 
 def _as_in_a_terminal() -> None:
-    """Who runs the tests in the background may have told them to pass over Ctrl-C, which children would inherit."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Who runs the tests in the background may have told them to pass over what terminals send, which children would inherit."""
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
