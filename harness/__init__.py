@@ -13,9 +13,19 @@ if _called == "-m" or os.path.basename(_called).startswith("harness-"):  # noqa:
         if sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109
             del sys.path[0]
 
-from importlib.metadata import PackageNotFoundError, version  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
 
-try:
-    __version__ = version("model-selection-harness")
-except PackageNotFoundError:  # a checkout that was never installed
-    __version__ = "0+checkout"
+if TYPE_CHECKING:
+    __version__: str
+
+
+def __getattr__(name: str) -> str:
+    """The version, looked up when asked for: most commands start without it."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("model-selection-harness")
+    except PackageNotFoundError:  # a checkout that was never installed
+        return "0+checkout"

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import forkserver, resource_tracker
@@ -65,7 +65,7 @@ def warm_up() -> None:
     _context()
 
 
-def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS) -> Outcome[Any]:
+def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_light: bool = False) -> Outcome[Any]:
     """Call a function in a fresh process and wait for its value, its exception or its death.
 
     An interrupt of the caller ends the child and is passed on.
@@ -74,12 +74,14 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS) -> Ou
         target: `module:function`; a name and not an object, so that the caller need not import torch.
         arguments: picklable.
         limits: going over the first two becomes an outcome with status `timeout`, over the last one with status `oom`.
+        is_light: the function needs nothing of what `warm_up` imports, and does not wait for it.
     """
-    context = _context()
+    context = multiprocessing.get_context("spawn") if is_light else _context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(sender, target, arguments))
     num_oom_kills = _num_oom_kills()
-    process.start()
+    with _born_quiet() if is_light else nullcontext():  # the other kind is born of a server that is quiet, and may have to wait for it
+        process.start()
     sender.close()
     try:
         return _wait(receiver, process, limits, num_oom_kills)

@@ -13,6 +13,7 @@ from harness.backbones.catalog import resolve
 from harness.backbones.weights import find_weights
 from harness.config import SweepConfig
 from harness.data.dataset import Dataset
+from harness.data.early import Loaded, key_of
 from harness.data.load import load_dataset
 from harness.errors import HarnessError
 from harness.identity import now
@@ -24,12 +25,17 @@ from harness.transfer.depth import FreezeDepth, parse_freeze
 T = TypeVar("T")
 
 
-def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]]) -> tuple[list[JobSpec], list[str]]:
-    """Resolve every job of a sweep, each given with the overrides that run it again.
+def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loaded) -> tuple[list[JobSpec], list[str]]:
+    """Resolve every job of a sweep.
+
+    Args:
+        wanted: each with the overrides that run it again.
+        loaded: data sets that are known already.
 
     Returns:
         The jobs that can run, and all that is wrong with the others, each problem once.
     """
+    _seen.update(loaded)
     jobs: list[JobSpec] = []
     problems: dict[str, None] = {}
     for cfg, command in wanted:
@@ -66,7 +72,7 @@ def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
 
 
 def _data(cfg: SweepConfig) -> Dataset:
-    return _once(repr((cfg.data, cfg.cache_dir)), lambda: load_dataset(cfg.data, Path(cfg.cache_dir).expanduser()))
+    return _once(key_of(cfg.data, cfg.cache_dir), lambda: load_dataset(cfg.data, Path(cfg.cache_dir).expanduser()))
 
 
 def _backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:

@@ -166,7 +166,8 @@ def prepare_jobs(wanted: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpe
     Raises:
         ConfigError: all that is wrong with any of them, one problem a line.
     """
-    jobs, problems = _value(run_isolated("harness.prepare:prepare_all", wanted))
+    data = _value(run_isolated("harness.data.early:load_early", [(cfg.data, cfg.cache_dir) for cfg, _ in wanted], is_light=True))
+    jobs, problems = _value(run_isolated("harness.prepare:prepare_all", wanted, data))
     if problems:
         raise ConfigError(NEXT.join(map(one_line, problems)))
     _prepared.update({tuple(job.command): job for job in jobs})

@@ -24,8 +24,8 @@ class ImageRef(Protocol):
     def content_hash(self) -> str:
         """Hash of the stored bytes (files) or pixels (arrays)."""
 
-    def open(self) -> Image.Image:
-        """The decoded picture: upright, 8 bits a channel, mode RGB."""
+    def open(self, *, keep_grey: bool = False) -> Image.Image:
+        """The decoded picture: upright, 8 bits a channel, mode RGB; grey ones in mode L if they may be kept so."""
 
 
 @dataclass(frozen=True, slots=True)

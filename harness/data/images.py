@@ -69,7 +69,7 @@ class FileImage:
     content_hash: str
     path: Path
 
-    def open(self) -> Image.Image:
+    def open(self, *, keep_grey: bool = False) -> Image.Image:
         """The decoded picture, of the very bytes that the audit saw.
 
         Raises:
@@ -77,7 +77,7 @@ class FileImage:
         """
         try:
             with opened(self.path, self.content_hash) as (_, image):
-                return to_rgb(image)
+                return upright(image, keep_grey=keep_grey)
         except MemoryError:  # says nothing about the file
             raise
         except Exception as error:  # decoders raise nearly anything
@@ -95,8 +95,9 @@ class ArrayImage:
     content_hash: str
     pixels: UInt8Array = field(repr=False, compare=False)
 
-    def open(self) -> Image.Image:
-        return Image.fromarray(self.pixels).convert("RGB")
+    def open(self, *, keep_grey: bool = False) -> Image.Image:
+        picture = Image.fromarray(self.pixels)
+        return picture if keep_grey else picture.convert("RGB")
 
 
 def content_hash(content: bytes) -> str:
@@ -174,8 +175,8 @@ def holds_more(image: Image.Image) -> bool:
     return True
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright 8-bit RGB.
+def upright(image: Image.Image, *, keep_grey: bool = False) -> Image.Image:
+    """The picture as its maker saw it, in 8-bit RGB. With `keep_grey`, what is 8-bit grey stays so: a third of the pixels to work on.
 
     Sixteen-bit grey is divided by 257, so that 65535 becomes 255. Transparency is laid on white. Integers (`I`) and floats (`F`)
     of unstated range are read as 0-1 (floats only), 0-255 or 0-65535, whichever is the first that holds every pixel.
@@ -190,6 +191,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         rgb = _in_strips(image, lambda strip: _to_grey8(strip, limit).convert("RGB"))
     elif image.has_transparency_data:
         rgb = _in_strips(image, lambda strip: _on_background(strip.convert("RGBA")).convert("RGB"))
+    elif keep_grey and image.mode == "L":
+        rgb = image.copy()  # `image` ends with its file
     else:
         rgb = image.convert("RGB")
     return rgb if turn is None else rgb.transpose(turn)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from harness.data.dataset import ImageRef, IntArray
-from harness.data.images import ArrayImage, FileImage, UInt8Array, content_hash, holds_more, opened, to_rgb
+from harness.data.images import ArrayImage, FileImage, UInt8Array, content_hash, holds_more, opened, upright
 
 POOL = "pool"
 """Key of the images of a data set that has no official splits."""
@@ -59,8 +59,8 @@ class FileCandidate:
 
     def examine(self) -> Facts:
         with opened(self.path) as (found, image):
-            mode, rgb = image.mode, to_rgb(image)
-            return Facts(found, rgb.width, rgb.height, mode, holds_more(image))
+            mode, picture = image.mode, upright(image, keep_grey=True)
+            return Facts(found, picture.width, picture.height, mode, holds_more(image))
 
     def ref(self, facts: Facts) -> ImageRef:
         return FileImage(self.id, facts.content_hash, self.path)

@@ -113,6 +113,9 @@ def torchvision(cfg: DataConfig, cache_dir: Path) -> Listing:
     return list_set(cfg.name, look_up(SETS, "data.name", cfg.name), root, may_download=cfg.download)
 
 
+NEED_TORCH = frozenset({"torchvision"})
+"""Sources that import it."""
+
 SOURCES: Mapping[str, Source] = {"elpv": elpv, "folder": folder, "digits": digits, "torchvision": torchvision}
 
 

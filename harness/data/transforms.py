@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from timm.data.transforms import ResizeKeepRatio
 from timm.data.transforms_factory import create_transform, transforms_imagenet_train
 from torch.utils.data import Dataset
 from torchvision import transforms
@@ -36,9 +37,26 @@ def train_transform(preprocess: Preprocess, augment: Augment) -> Transform:
 
 def pixel_transform(transform: Transform) -> Callable[[Image.Image], UInt8Array]:
     """`transform` without its end, scaling and normalisation: an RGB picture becomes uint8 (image_size, image_size, 3)."""
-    *steps, _to_tensor, _normalise = getattr(transform, "transforms")  # noqa: B009  every transform here is a Compose
-    geometry = transforms.Compose(steps)
-    return lambda picture: np.array(geometry(picture))
+    geometry = transforms.Compose(_geometry(transform))
+    return lambda picture: np.array(_in_colour(geometry(picture)))
+
+
+def suits_grey(transform: Transform) -> bool:
+    """Whether `pixel_transform` gives the same digits for a grey picture in mode L as for that picture in RGB."""
+    return all(isinstance(step, _MOVE_PIXELS) for step in _geometry(transform))
+
+
+_MOVE_PIXELS = (transforms.Resize, transforms.CenterCrop, ResizeKeepRatio)
+"""Treat each channel alike. What pads does not: it fills in a colour."""
+
+
+def _geometry(transform: Transform) -> list[Any]:
+    steps: list[Any] = getattr(transform, "transforms")  # noqa: B009  every transform here is a Compose
+    return steps[:-2]
+
+
+def _in_colour(picture: Image.Image) -> Image.Image:
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def normalise(pixels_BHWC: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
@@ -68,7 +86,7 @@ class PixelDataset(Dataset[UInt8Array]):
     def __getitem__(self, index: int) -> UInt8Array:
         if self.seed is not None:
             seed_generators(self.seed * 1_000_003 + index)
-        return pixel_transform(self.transform)(self.images[index].open())
+        return pixel_transform(self.transform)(self.images[index].open(keep_grey=suits_grey(self.transform)))
 
 
 def describe(transform: Transform) -> str:

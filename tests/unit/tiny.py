@@ -42,7 +42,7 @@ class Pixels:
     seed: int
     label: int
 
-    def open(self) -> Image.Image:
+    def open(self, *, keep_grey: bool = False) -> Image.Image:  # noqa: ARG002
         noise = np.random.default_rng(self.seed).integers(0, 160, (32, 32, 3))
         noise[..., self.label] += 80
         return Image.fromarray(noise.astype(np.uint8))

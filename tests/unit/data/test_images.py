@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from harness.data import images
-from harness.data.images import ArrayImage, FileImage, content_hash, holds_more, open_file, opened, quiet, read_file, to_rgb
+from harness.data.images import ArrayImage, FileImage, content_hash, holds_more, open_file, opened, quiet, read_file, upright
 from harness.errors import DataError
 
 
@@ -55,7 +55,7 @@ def test_big_endian_16_bit(tmp_path: Path) -> None:
     """Byte order of 16-bit files is respected."""
     pixels = np.full((4, 5), 25700, dtype=">u2")
     image = Image.frombytes("I;16B", (5, 4), pixels.tobytes())
-    assert to_rgb(image).getpixel((0, 0)) == (100, 100, 100)
+    assert upright(image).getpixel((0, 0)) == (100, 100, 100)
 
 
 def test_palette_transparency(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_damaged_exif_does_not_cost_the_picture(tmp_path: Path, suffix: str, tag
 def test_unknown_range_is_refused(value: float) -> None:
     """Float pixels whose range cannot be known are refused rather than clipped."""
     with pytest.raises(ValueError, match="no known range"):
-        to_rgb(Image.new("F", (2, 2), value))
+        upright(Image.new("F", (2, 2), value))
 
 
 def test_format_is_restricted(tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_memory_that_ran_out_says_nothing_about_a_file(tmp_path: Path, monkeypat
     """It is not turned into an unreadable image."""
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
 
-    def full(_: Image.Image) -> Image.Image:
+    def full(_: Image.Image, *, keep_grey: bool) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr(images, "to_rgb", full)
+    monkeypatch.setattr(images, "upright", full)
     with pytest.raises(MemoryError):
         FileImage("x", content_hash((tmp_path / "x.png").read_bytes()), tmp_path / "x.png").open()
 
@@ -210,7 +210,7 @@ def test_not_a_number_is_found_in_any_strip(monkeypatch: pytest.MonkeyPatch) -> 
     values[20, 2] = np.nan
     monkeypatch.setattr(images, "_STRIP_PIXELS", 4)
     with pytest.raises(ValueError, match="no known range"):
-        to_rgb(Image.fromarray(values))
+        upright(Image.fromarray(values))
 
 
 def test_large_pictures_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +244,6 @@ def test_further_frames_are_noticed_and_the_first_is_shown(tmp_path: Path, suffi
     options: dict[str, Any] = {"save_all": True, "append_images": frames[1:]} if count > 1 else {}
     frames[0].save(path, **options)
     with opened(path) as (_, image):
-        shown = to_rgb(image)
+        shown = upright(image)
         assert holds_more(image) is expected
     assert shown.getpixel((4, 4)) == pytest.approx((255, 0, 0), abs=3)

@@ -11,7 +11,16 @@ from PIL import Image
 from harness.backbones.backbone import Preprocess
 from harness.config import Augment
 from harness.data.images import ArrayImage
-from harness.data.transforms import PixelDataset, Transform, describe, eval_transform, normalise, train_transform
+from harness.data.transforms import (
+    PixelDataset,
+    Transform,
+    describe,
+    eval_transform,
+    normalise,
+    pixel_transform,
+    suits_grey,
+    train_transform,
+)
 from harness.seeding import seed_generators
 
 PREPROCESS = Preprocess(32, "bicubic", 0.875, "center", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
@@ -122,3 +131,25 @@ def test_a_seed_fixes_what_an_image_looks_like() -> None:
     assert np.array_equal(first[1], again[1])
     assert not np.array_equal(first[1], other[1])
     assert not np.array_equal(first[0], first[1])
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos", "nearest"])
+@pytest.mark.parametrize("crop_mode", ["center", "border", "squash"])
+def test_grey_pictures_need_not_become_colour_before_they_are_resized(interpolation: str, crop_mode: str) -> None:
+    """Evaluation of a picture in mode L gives the digits of the same picture in RGB; where the crop pads with a colour, it is not kept grey."""
+    transform = eval_transform(replace(PREPROCESS, interpolation=interpolation, crop_mode=crop_mode))
+    assert suits_grey(transform) == (crop_mode != "border")
+    rng = np.random.default_rng(0)
+    for height, width in ((48, 60), (300, 41), (9, 7)):
+        grey = Image.fromarray(rng.integers(0, 256, (height, width), dtype=np.uint8))
+        expected = pixel_transform(transform)(grey.convert("RGB"))
+        np.testing.assert_array_equal(PixelDataset([ArrayImage("x", "hash", np.asarray(grey))], transform)[0], expected)
+
+
+def test_augmentation_that_changes_colours_gets_colour_pictures() -> None:
+    """Only evaluation is known to treat all channels alike: everything random is given RGB, and grey pictures give three channels."""
+    pixels = np.full((40, 40), 90, dtype=np.uint8)
+    for augment in Augment:
+        transform = train_transform(PREPROCESS, augment)
+        assert suits_grey(transform) == (augment is Augment.none)
+        assert PixelDataset([ArrayImage("x", "hash", pixels)], transform, seed=0)[0].shape == (32, 32, 3)

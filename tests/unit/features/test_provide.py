@@ -75,9 +75,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     honest = Pixels.open
 
-    def opened(self: Pixels) -> Image.Image:
+    def opened(self: Pixels, *, keep_grey: bool = False) -> Image.Image:
         seen.append(self.id)
-        return honest(self)
+        return honest(self, keep_grey=keep_grey)
 
     monkeypatch.setattr(Pixels, "open", opened)
     return seen
@@ -398,7 +398,7 @@ def test_rows_are_found_only_by_their_equals(provider: Provider, change: str) ->
 def test_a_pass_that_fails_leaves_nothing(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half an entry is no entry: when an image cannot be read, its error comes out and the store is as empty as before."""
 
-    def unreadable(self: Pixels) -> Image.Image:
+    def unreadable(self: Pixels, *, keep_grey: bool) -> Image.Image:
         if self.id == "17":
             raise OSError("gone")
         return Image.new("RGB", (32, 32))
