@@ -280,7 +280,7 @@ class MeasureConfig:
     warm_up_s: float = 1.0
     """How long to wait at most for times that agree within 2 %; then the row says that they were not steady."""
     timing_s: float = 1.0
-    """Time of single images that is kept, and again of batches; once a sweep for each network."""
+    """Time of single images that is kept, and half as long of batches; once a sweep for each network."""
 
     def __post_init__(self) -> None:
         _require(self.warm_up_s >= 0, "measure.warm_up_s", self.warm_up_s, "0 or more seconds")

@@ -10,34 +10,32 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from harness.backbones.trace import PLAIN_CONVS, trace
+from harness.features.fuse import fuse, sole_readers
 
 
-def folded(trunk: nn.Module) -> nn.Module:
+def folded(trunk: nn.Module, *, fuses: bool = False) -> nn.Module:
     """A copy of `trunk` in eval mode, with the same module names, in which every batch-norm that directly follows a convolution is part of it.
 
     Equal to the trunk up to rounding; where the calls of the trunk cannot be recorded, an unchanged copy.
+
+    Args:
+        trunk: stays as it is.
+        fuses: join activations to convolutions as well.
     """
     twin = copy.deepcopy(trunk).eval().requires_grad_(requires_grad=False)
     graph = trace(twin, lambda module, _: isinstance(module, (_BatchNorm, *PLAIN_CONVS)))
-    for conv, norm in [] if graph is None else _pairs(twin, graph):
-        _fold(twin, conv, norm)
+    if graph is not None:
+        for conv, norm in _pairs(twin, graph):
+            _fold(twin, conv, norm)
+        if fuses:
+            fuse(twin, graph)
     return twin.eval()
 
 
 def _pairs(trunk: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
-    """Names of (convolution, batch-norm) where the second is the only reader of the first and both are called once."""
-    calls = [node for node in graph.nodes if node.op == "call_module"]
-    num_calls = {str(node.target): sum(other.target == node.target for other in calls) for node in calls}
-    pairs = []
-    for node in calls:
-        before = node.args[0] if node.args else None
-        if not (isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1):
-            continue
-        conv, norm = str(before.target), str(node.target)
-        is_pair = type(trunk.get_submodule(conv)) in PLAIN_CONVS and _has_statistics(trunk.get_submodule(norm))
-        if is_pair and num_calls[conv] == num_calls[norm] == 1:
-            pairs.append((conv, norm))
-    return pairs
+    """Names of each convolution and the batch-norm that alone reads it."""
+    modules = dict(trunk.named_modules())
+    return [(conv, norm) for conv, norm in sole_readers(graph) if type(modules[conv]) in PLAIN_CONVS and _has_statistics(modules[norm])]
 
 
 def _has_statistics(module: nn.Module) -> bool:

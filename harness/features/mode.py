@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from harness.config import Device, Precision
 from harness.features.cut import CutTrunk
 from harness.features.fold import folded
+from harness.features.fuse import FusedConv, can_fuse
 from harness.features.rows import Crossing
 from harness.runtime import Runtime
 from harness.team import Team
@@ -47,10 +48,16 @@ class Mode:
     """Never auto."""
     is_channels_last: bool = False
     is_folded: bool = False
+    is_fused: bool = False
     is_compiled: bool = False
 
     def __str__(self) -> str:
-        words = ("channels-last", self.is_channels_last), ("folded", self.is_folded), ("compiled", self.is_compiled)
+        words = (
+            ("channels-last", self.is_channels_last),
+            ("folded", self.is_folded),
+            ("fused", self.is_fused),
+            ("compiled", self.is_compiled),
+        )
         return " ".join([self.precision.value, *(word for word, applies in words if applies)])
 
 
@@ -66,9 +73,9 @@ class Chain:
     def __init__(
         self, trunk: CutTrunk, boundaries: Sequence[int], mode: Mode, runtime: Runtime, forms: dict[bool, nn.Module] | None = None
     ) -> None:
-        self.mode = mode
         self._runtime = runtime
         root = _in_form(trunk.trunk, mode, {} if forms is None else forms)
+        self.mode = replace(mode, is_fused=any(isinstance(module, FusedConv) for module in root.modules()))
         self._segments: list[Callable[..., Crossing]] = [trunk.segment(start, end, root) for start, end in pairwise(boundaries)]
         self._num_layers = sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in root.modules())
         self._batch_size: int | None = None
@@ -103,6 +110,8 @@ class Chain:
         Returns:
             Why not, when it was tried in vain.
         """
+        if self.mode.is_fused:  # with the kernels that compiled code would call
+            return None
         saved_s = num_images * seconds_per_image * (1 - 1 / COMPILE_SPEEDUP)
         if saved_s < 2 * COMPILE_S_PER_LAYER * self._num_layers:
             return None
@@ -128,12 +137,13 @@ class Chain:
 
 def modes(runtime: Runtime, wish: Precision) -> list[Mode]:
     """Modes worth trying, the most likely first. `float32` asks for the network as it is; `bfloat16` for nothing else."""
-    low = replace(_FOLDED, precision=Precision.bfloat16)
+    high = replace(_FOLDED, is_fused=can_fuse(runtime.device))
+    low = replace(high, precision=Precision.bfloat16)
     if wish is Precision.float32:
         return [PLAIN]
     if wish is Precision.bfloat16:
         return [low]
-    return [low, _FOLDED, PLAIN] if runtime.precision is Precision.bfloat16 and runtime.device is not Device.mps else [_FOLDED, PLAIN]
+    return [low, high, PLAIN] if runtime.precision is Precision.bfloat16 and runtime.device is not Device.mps else [high, PLAIN]
 
 
 def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team: Team, wish: Precision) -> tuple[Chain, str | None]:
@@ -169,7 +179,7 @@ def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team:
             chain = Chain(trunk, boundaries, mode, runtime, forms)
             found, first_s = run(chain)
             if not (apart := _apart(found, wanted)) <= CLOSE[mode.precision]:
-                note = f"{mode} was {apart:.1%} off"
+                note = f"{chain.mode} was {apart:.1%} off"
                 continue
         if first_s < best_s * _HOPELESS and (seconds := run(chain)[1]) * _CLEARLY < best_s:
             best, best_s = chain, seconds
@@ -179,7 +189,7 @@ def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team:
 def _in_form(trunk: nn.Module, mode: Mode, forms: dict[bool, nn.Module]) -> nn.Module:
     """A copy, since the network's own modules go on to train in a form of their own; modes of one form share it."""
     if mode.is_folded not in forms:
-        twin = folded(trunk) if mode.is_folded else copy.deepcopy(trunk).eval()
+        twin = folded(trunk, fuses=mode.is_fused) if mode.is_folded else copy.deepcopy(trunk).eval()
         layout: Any = torch.channels_last if mode.is_channels_last else torch.contiguous_format
         forms[mode.is_folded] = twin.to(memory_format=layout)
     return forms[mode.is_folded]

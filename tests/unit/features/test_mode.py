@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from harness.features.mode import PLAIN, Chain, Mode, choose, modes
 from harness.features.rows import Crossing
 from harness.runtime import Runtime
 from harness.team import Team
-from tests.unit.tiny import PLAIN_CPU, images_of
+from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone
 
 LOW = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)
 FOLDED = Mode(Precision.float32, is_channels_last=True, is_folded=True)
+LOW_FUSED, FUSED = replace(LOW, is_fused=True), replace(FOLDED, is_fused=True)
+"""What a processor does."""
 
 
 @pytest.fixture
@@ -47,10 +50,10 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
         (Device.cpu, Precision.float32, Precision.float32, [PLAIN]),
         (Device.cuda, Precision.float32, Precision.float32, [PLAIN]),
         (Device.mps, Precision.float32, Precision.float32, [PLAIN]),
-        (Device.cpu, Precision.bfloat16, Precision.bfloat16, [LOW]),
+        (Device.cpu, Precision.bfloat16, Precision.bfloat16, [LOW_FUSED]),
         (Device.cuda, Precision.bfloat16, Precision.bfloat16, [LOW]),
-        (Device.cpu, Precision.float32, Precision.auto, [FOLDED, PLAIN]),
-        (Device.cpu, Precision.bfloat16, Precision.auto, [LOW, FOLDED, PLAIN]),
+        (Device.cpu, Precision.float32, Precision.auto, [FUSED, PLAIN]),
+        (Device.cpu, Precision.bfloat16, Precision.auto, [LOW_FUSED, FUSED, PLAIN]),
         (Device.cuda, Precision.bfloat16, Precision.auto, [LOW, FOLDED, PLAIN]),
         (Device.mps, Precision.float32, Precision.auto, [FOLDED, PLAIN]),
         (Device.mps, Precision.bfloat16, Precision.auto, [FOLDED, PLAIN]),
@@ -63,10 +66,10 @@ def test_the_wish_decides_what_is_tried(device: Device, resolved: Precision, wis
 
 def test_a_mode_says_what_it_is() -> None:
     """In the words that rows carry."""
-    assert [str(mode) for mode in (PLAIN, LOW)] == ["float32", "bfloat16 channels-last folded"]
+    assert [str(mode) for mode in (PLAIN, LOW, FUSED)] == ["float32", "bfloat16 channels-last folded", "float32 channels-last folded fused"]
 
 
-@pytest.mark.parametrize("mode", [PLAIN, FOLDED])
+@pytest.mark.parametrize("mode", [PLAIN, FOLDED, FUSED])
 def test_a_chain_gives_what_the_segments_give(trunk: CutTrunk, images: Tensor, mode: Mode) -> None:
     """At each of its boundaries, in any float32 mode, from the image or from inside."""
     with torch.no_grad():
@@ -79,7 +82,7 @@ def test_a_chain_gives_what_the_segments_give(trunk: CutTrunk, images: Tensor, m
     assert difference(later[0], _wanted(trunk, images)) <= 1e-4
 
 
-@pytest.mark.parametrize("mode", [PLAIN, FOLDED, Mode(Precision.float32, is_channels_last=True)])
+@pytest.mark.parametrize("mode", [PLAIN, FOLDED, FUSED, Mode(Precision.float32, is_channels_last=True)])
 def test_a_chain_leaves_the_network_alone(trunk: CutTrunk, images: Tensor, mode: Mode) -> None:
     """The trunk's own modules go on to train: no gradient, no memory format, no tensor of theirs changes."""
     before = {name: (tensor.clone(), tensor.stride()) for name, tensor in trunk.trunk.state_dict().items()}
@@ -101,13 +104,13 @@ def test_plain_is_what_float32_asks_for(trunk: CutTrunk, images: Tensor, team: T
 def test_a_chosen_mode_agrees_at_every_boundary(trunk: CutTrunk, images: Tensor, team: Team) -> None:
     """Whichever is the fastest here, its features are the trunk's."""
     chain, note = choose(trunk, [0, 2, trunk.last], (images,), team, Precision.auto)
-    assert chain.mode in {FOLDED, PLAIN}
+    assert chain.mode in {FUSED, PLAIN}
     assert note is None
     assert difference(chain.run((images,))[-1][0], _wanted(trunk, images)) <= 1e-4
 
 
 @pytest.mark.parametrize(
-    ("slow", "expected"), [({PLAIN}, FOLDED), ({FOLDED}, PLAIN), ({PLAIN, FOLDED}, FOLDED)], ids=["plain", "folded", "both"]
+    ("slow", "expected"), [({PLAIN}, FUSED), ({FUSED}, PLAIN), ({PLAIN, FUSED}, FUSED)], ids=["plain", "fused", "both"]
 )
 def test_a_chosen_mode_is_faster(resnet: Backbone, team: Team, slow: set[Mode], expected: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folded network is taken unless plain is clearly faster: between equals the order decides, so that noise does not."""
@@ -124,11 +127,11 @@ def test_a_chosen_mode_is_faster(resnet: Backbone, team: Team, slow: set[Mode], 
     assert (chain.mode, note) == (expected, None)
 
 
-def _scaled(factor: float) -> Callable[[nn.Module], nn.Module]:
+def _scaled(factor: float) -> Callable[..., nn.Module]:
     """A fold that gets one weight wrong."""
 
-    def broken(trunk: nn.Module) -> nn.Module:
-        twin = folded(trunk)
+    def broken(trunk: nn.Module, *, fuses: bool) -> nn.Module:
+        twin = folded(trunk, fuses=fuses)
         with torch.no_grad():
             next(parameter for parameter in twin.parameters() if parameter.ndim == 4).mul_(factor)
         return twin
@@ -153,7 +156,7 @@ def test_a_mode_that_is_off_is_never_taken(
     chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.auto)
     assert chain.mode == PLAIN
     assert note is not None
-    assert note.startswith("float32 channels-last folded was ")
+    assert note.startswith("float32 channels-last folded fused was ")
     assert note.endswith("% off")
     assert torch.equal(honest(chain, (images,))[-1][0], _wanted(trunk, images))
 
@@ -164,7 +167,20 @@ def test_bfloat16_that_loses_values_gives_way(trunk: CutTrunk, images: Tensor, t
     chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.bfloat16)
     assert chain.mode == PLAIN
     assert note is not None
-    assert note.startswith("bfloat16 channels-last folded was ")
+    assert note.startswith("bfloat16 channels-last folded fused was ")
+
+
+def test_joined_kernels_are_not_compiled(trunk: CutTrunk, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those that compiled code would call: nothing is left to gain, however many images are still to come."""
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
+    chain = Chain(trunk, [0, trunk.last], FUSED, PLAIN_CPU)
+    assert chain.compile_if_it_pays((images,), num_images=10**9, seconds_per_image=1.0) is None
+    assert chain.mode == FUSED
+
+
+def test_a_mode_is_called_fused_only_where_something_was() -> None:
+    """A network without convolutions before activations runs folded, and may be compiled."""
+    assert Chain(cut(random_backbone("test_vit")), [0, 1], FUSED, PLAIN_CPU).mode == FOLDED
 
 
 def test_few_images_are_not_worth_compiling(trunk: CutTrunk, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,89 @@
+"""Activations joined to convolutions: the same features with fewer calls, and nothing joined that somebody else reads."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.config import Device
+from harness.features.cut import difference
+from harness.features.fold import folded
+from harness.features.fuse import FusedConv, can_fuse
+from tests.unit.tiny import images_of, random_backbone, settle
+
+
+def _num_fused(module: nn.Module) -> int:
+    return sum(isinstance(part, FusedConv) for part in module.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "num_fused"),
+    [
+        ("resnet18", 32, 9),  # the second of each block is read by the sum
+        ("tf_efficientnet_lite0", 32, 33),  # convolutions that pad as TensorFlow does, ReLU6
+        ("mobilenetv3", 32, 40),  # hardswish and ReLU
+        ("tf_efficientnet_b0", 96, 49),  # swish, squeeze and excitation
+        ("regnetx_002", 32, 27),
+        ("shufflenet", 32, 37),  # torchvision's: batch-norm and activation are modules of their own
+        ("densenet121", 32, 59),
+        ("googlenet", 64, 0),  # torchvision's: activations are functions
+        ("convnext_tiny", 32, 0),
+    ],
+)
+@torch.inference_mode()
+def test_joined_activations_give_the_same_features(name: str, size: int, num_fused: int) -> None:
+    """As close to those in float64 as the separate calls come, in float32 and in bfloat16."""
+    backbone = random_backbone(name, size)
+    settle(backbone.trunk, images_of(backbone, 4, seed=2))
+    trunk, images = backbone.trunk.eval(), images_of(backbone, 3)
+    one, other = folded(trunk, fuses=True), folded(trunk)
+    assert _num_fused(one) == num_fused
+    wanted = copy.deepcopy(trunk).double()(images.double()).float()
+    assert difference(one(images), wanted) <= 4 * difference(other(images), wanted) + 1e-5
+    with torch.autocast("cpu", torch.bfloat16):
+        assert difference(one(images).float(), wanted) <= 1.5 * difference(other(images).float(), wanted)
+
+
+def test_module_names_stay() -> None:
+    """Segments of the trunk find every module that they call under its name, and the trunk itself is as it was."""
+    trunk = random_backbone("tf_efficientnet_lite0", 32).trunk
+    modules = dict(trunk.named_modules())
+    leaves = {name for name, module in modules.items() if not any(module.children())}
+    twin = folded(trunk, fuses=True)
+    calls = {name.removesuffix(".conv") for name, _ in twin.named_modules()}
+    assert {name for name in leaves if not name.endswith((".drop", ".act"))} <= calls
+    assert dict(trunk.named_modules()) == modules
+
+
+class _Branching(nn.Module):
+    """A convolution whose output is read twice, one whose activation is used twice, and one with reflected borders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_twice, self.first, self.second = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+        self.mirrored = nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")
+        self.same = nn.Conv2d(3, 3, 3, padding="same")
+        self.act, self.shared, self.after_mirrored, self.after_same = (nn.ReLU() for _ in range(4))
+        self.leaky = nn.LeakyReLU()
+        self.before_leaky = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        found = self.read_twice(images_BCHW)
+        found = found + self.act(found)
+        found = self.shared(self.second(self.shared(self.first(found))))
+        found = self.after_same(self.same(self.after_mirrored(self.mirrored(found))))
+        return torch.as_tensor(self.leaky(self.before_leaky(found)))
+
+
+def test_what_others_read_stays_apart() -> None:
+    """Nothing is joined where the plain output is needed, where an activation serves twice, or where the kernels cannot do the same."""
+    twin = folded(_Branching(), fuses=True)
+    assert _num_fused(twin) == 0
+
+
+def test_joining_is_for_processors() -> None:
+    """Elsewhere, or with a torch that has no such kernels, it is not offered."""
+    assert can_fuse(Device.cpu) == hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    assert not can_fuse(Device.cuda)
+    assert not can_fuse(Device.mps)
