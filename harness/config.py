@@ -277,7 +277,7 @@ class RankConfig:
 class MeasureConfig:
     """How long each job's latency and throughput are timed."""
 
-    warm_up_s: float = 1.0
+    warm_up_s: float = 0.5
     """How long to wait at most for times that agree within 2 %; then the row says that they were not steady."""
     timing_s: float = 1.0
     """Time of single images that is kept, and half as long of batches; once a sweep for each network."""

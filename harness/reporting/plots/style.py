@@ -71,8 +71,10 @@ def new_figure(width_in: float, height_in: float, **layout: Any) -> Figure:
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write `name.svg` and `name.png`; return the SVG for a page that holds several."""
     svg, png = io.StringIO(), io.BytesIO()
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")  # the places are found; finding them again for each file takes as long as drawing
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.set_layout_engine("none")  # the places are found; finding them again would take as long
     # The usual compression takes several times as long and saves a fifth.
     figure.savefig(png, format="png", dpi=160, metadata={"Software": None}, pil_kwargs={"compress_level": 2})
     for suffix, content in (("svg", svg.getvalue().encode()), ("png", png.getvalue())):
