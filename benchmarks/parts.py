@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from harness.allocator import keep_freed_memory
 from harness.backbones.backbone import Backbone
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
@@ -30,6 +31,8 @@ from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
 from harness.transfer.loop import is_separable, new_learner, set_gradients
 from harness.transfer.network import Network, Tail, new_head
+
+keep_freed_memory()  # as jobs do
 
 BATCH_SIZE = 32
 """Of training, and of the plain forward pass."""
