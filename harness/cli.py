@@ -118,7 +118,13 @@ def _unknown_key(messages: str, schema: type | None) -> str | None:
     known = list(known_keys(schema))
     parts = [found.group(1) for found in (override, unknown) if found]
     key = ".".join(parts) if parts[0] in known else parts[0]
-    program = schema.__name__.removesuffix("Config").lower()
+    if key in known:
+        return f"+{key}: the key is there already; give {key}=... without the +."
+    return unknown_key(key, known, schema.__name__.removesuffix("Config").lower())
+
+
+def unknown_key(key: str, known: Iterable[str], program: str) -> str:
+    """What to tell about a key that a program's configuration does not have."""
     return f"{key or repr(key)}: unknown key{suggestion(key, known)}; all keys: python -m harness.{program} --help"
 
 

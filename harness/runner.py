@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.claims import claimed
-from harness.cli import BAD_JOBS, NEXT
+from harness.cli import BAD_JOBS, NEXT, known_keys, unknown_key
 from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError
 from harness.identity import failed_row
@@ -108,21 +108,24 @@ def _seconds(minutes: float | None) -> float | None:
 
 
 def _known(job: JobSpec, stop_epochs: int | None) -> dict[str, Any]:
-    """What need not be measured again. A job that a search may stop does with times that were not steady."""
-    timing = _timings.get(job.network, {})
-    return (timing if timing.get("latency_steady") or stop_epochs else {}) | _evidence.get(job.trunk, {})
+    """What need not be measured again. Times that were not steady are measured once more, unless a search may stop the job."""
+    tried = _timings.get(job.network, [])
+    is_settled = len(tried) > 1 or stop_epochs or any(timing["latency_steady"] for timing in tried)
+    return (tried[-1] if tried and is_settled else {}) | _evidence.get(job.trunk, {})
 
 
 def _remember(job: JobSpec, row: Row) -> None:
-    if row.timed_by is not None and not _timings.get(job.network, {}).get("latency_steady"):
-        _timings[job.network] = {name: getattr(row, name) for name in TIMING_COLUMNS}
+    tried = _timings.setdefault(job.network, [])
+    timing = {name: getattr(row, name) for name in TIMING_COLUMNS}
+    if row.timed_by is not None and timing not in tried:
+        tried.append(timing)
     if row.evidence_s is not None:
         reasons = {name: reason for name, reason in row.details.undefined.items() if name in EVIDENCE_COLUMNS}
         _evidence[job.trunk] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS} | {"undefined": reasons}
 
 
-_timings: dict[str, dict[str, Any]] = {}
-"""Inference times by network, of jobs that this process ran."""
+_timings: dict[str, list[dict[str, Any]]] = {}
+"""Inference times by network, each as often as jobs that this process ran have measured them."""
 
 _evidence: dict[str, dict[str, Any]] = {}
 """Scores of features by trunk, and why some have none, of jobs that this process ran."""
@@ -137,9 +140,21 @@ def to_config(cfg: DictConfig) -> SweepConfig:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=... (several, separated by commas, are swept).")
+    if added := next(_added_keys(cfg), None):
+        raise ConfigError(unknown_key(added, known_keys(SweepConfig), "sweep"))
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, SweepConfig)
     return config
+
+
+def _added_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Dotted keys that a `+` put where the configuration dataclass has none; nobody would ever read them."""
+    known = {field.name for field in fields(OmegaConf.get_type(cfg) or SweepConfig)}
+    for key, value in ((str(key), value) for key, value in cfg.items_ex(resolve=False)):
+        if key not in known:
+            yield f"{prefix}{key}"
+        elif isinstance(value, DictConfig) and is_dataclass(OmegaConf.get_type(value)):
+            yield from _added_keys(value, f"{prefix}{key}.")
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

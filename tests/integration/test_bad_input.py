@@ -27,6 +27,8 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
         (["backbone=test_resnet", "data=cifar"], "did you mean 'cifar10'"),
         (["backbone=test_resnet", "trian.epochs=1"], "trian.epochs"),
         (["backbone=test_resnet", "train.epoch=1"], "did you mean 'train.epochs'"),
+        (["backbone=test_resnet", "+train.epoch=1"], "train.epoch: unknown key; did you mean 'train.epochs'"),
+        (["backbone=test_resnet", "+train.epochs=1"], "+train.epochs: the key is there already; give train.epochs=... without the +."),
         (["backbone=test_resnet", "train.epochs=-1"], "train.epochs=-1"),
         (["backbone=test_resnet", "train.epochs=many"], "train.epochs=many: not allowed; train.epochs takes a whole number."),
         (["backbone=test_resnet", "train.epochs=1.5"], "train.epochs=1.5: not allowed; train.epochs takes a whole number."),
