@@ -88,12 +88,7 @@ def _measure_suffix(found: Subject, depth: FreezeDepth, repeats: int) -> Suffix:
     precisions = {Precision.float32, found.runtime.precision}
     chains = {f"{precision.value} in pieces": found.chain(Mode(precision, is_channels_last=True), boundary) for precision in precisions}
     evals = {how: partial(run_in_pieces, chain, crossing, found.team) for how, chain in chains.items()}
-    steps = {
-        f"{precision.value} {'in pieces' if in_pieces else 'whole batch'}": step
-        for precision in precisions
-        for in_pieces in (True, False)
-        if (step := training_step(found, depth, crossing, precision, in_pieces=in_pieces))
-    }
+    steps = {precision.value: training_step(found, depth, crossing, precision) for precision in precisions}
     (eval_how, eval_s), (train_how, train_s) = _best(best_s(evals, repeats)), _best(best_s(steps, repeats))
     num_images = len(crossing[0])
     return Suffix(train_s / min(BATCH_SIZE, num_images), train_how, eval_s / num_images, eval_how)

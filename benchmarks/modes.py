@@ -74,10 +74,8 @@ def step_rates(found: Subject, text: str, repeats: int) -> dict[str, float]:
     depth = parse_freeze(text)
     crossing = found.crossing(found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).num_frozen_blocks))
     calls = {
-        f"{precision.value} {'in pieces' if in_pieces else 'whole batch'}": step
+        precision.value: training_step(found, depth, crossing, precision)
         for precision in dict.fromkeys([Precision.float32, found.runtime.precision])
-        for in_pieces in (False, True)
-        if (step := training_step(found, depth, crossing, precision, in_pieces=in_pieces))
     }
     num_images = min(BATCH_SIZE, len(found.images_NCHW))
     return {name: num_images / seconds for name, seconds in best_s(calls, repeats).items()}

@@ -6,7 +6,7 @@ Used by the benchmarks that look inside a job. Shapes: N images, B images of a b
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from harness.runtime import Runtime, resolve_runtime
 from harness.team import Team
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
-from harness.transfer.loop import is_separable, new_learner, set_gradients
+from harness.transfer.loop import new_learner, set_gradients
 from harness.transfer.network import Network, Tail, new_head
 
 keep_freed_memory()  # as jobs do
@@ -116,9 +116,7 @@ def plain_pass(found: Subject) -> Callable[[], None]:
     return partial(run_plainly, found.chain(PLAIN), found.images_NCHW)
 
 
-def training_step(
-    found: Subject, depth: FreezeDepth, crossing: Crossing, precision: Precision, *, in_pieces: bool
-) -> Callable[[], None] | None:
+def training_step(found: Subject, depth: FreezeDepth, crossing: Crossing, precision: Precision) -> Callable[[], None]:
     """One training step on the first batch behind the boundary of a depth, ready to run.
 
     Batch-norm keeps its running statistics, as with pretrained weights. The learning rate is zero: the same work, and the
@@ -129,26 +127,18 @@ def training_step(
         depth: of freezing.
         crossing: of the images at that boundary.
         precision: arithmetic of the trunk.
-        in_pieces: each core takes whole pieces, instead of all cores sharing every operation of the batch.
-
-    Returns:
-        None where the network cannot be trained in pieces.
     """
     trunk, plan, cfg = found.backbone.trunk, plan_freeze(found.backbone.blocks, depth), TrainConfig()
-    network = Network(trunk, new_head(found.backbone.num_features, NUM_CLASSES, cfg, seed=0), found.runtime)
-    network.train_precision = precision
+    network = Network(trunk, new_head(found.backbone.num_features, NUM_CLASSES, cfg, seed=0), replace(found.runtime, precision=precision))
     apply_freeze(trunk, plan)
     set_train_mode(trunk, plan, fix_batch_norm=True)
     tail = Tail(network, found.trunk.segment(found.trunk.nearest(plan.num_frozen_blocks), found.trunk.last))
-    if in_pieces and not is_separable(tail):
-        return None
     batch = tuple(part[:BATCH_SIZE] for part in crossing)
     labels_B = torch.arange(len(batch[0])) % NUM_CLASSES
-    pieces = _split((*batch, labels_B), found.team.piece if in_pieces else BATCH_SIZE)
     learner = new_learner(network, cfg, lr=0.0, epochs=1, epoch_steps=1, class_weights_C=None)
 
     def step() -> None:
-        set_gradients(tail, pieces, None, found.team)
+        set_gradients(tail, [(*batch, labels_B)], None)
         learner.optimizer.step()
 
     return step

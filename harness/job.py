@@ -213,7 +213,7 @@ def _training(job: JobSpec, task: Task, fitted: Fitted) -> Columns:
     return {
         "batch_norm": "fixed" if fixes_batch_norm(task) else "batch",
         "micro_batch": min(job.micro_batch or task.cfg.batch_size, task.cfg.batch_size),
-        "train_precision": fitted.network.train_precision.value,
+        "train_precision": fitted.network.runtime.precision.value,
         "boundary": fitted.plan.boundary,
         "num_frozen_blocks": fitted.plan.num_frozen_blocks,
         "num_blocks": fitted.plan.num_blocks,

@@ -1,14 +1,15 @@
 """Where and in which arithmetic a job computes: the user's wish made exact on this machine."""
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, Dataset
 
 from harness.config import Device, Precision
@@ -29,17 +30,12 @@ class Runtime:
     def torch_device(self) -> torch.device:
         return torch.device(self.device.value)
 
-    def autocast(self, precision: Precision) -> AbstractContextManager[object]:
-        """The context in which a trunk runs in a precision."""
+    def autocast(self, precision: Precision, *, trains: bool = False) -> AbstractContextManager[object]:
+        """The context in which a trunk runs in a precision; `trains` when gradients are to follow."""
         if precision is Precision.float32:
             return nullcontext()
-        return torch.autocast(self.device.value, dtype=torch.bfloat16)
-
-    def trains_slowly(self, trunk: nn.Module) -> bool:
-        """Whether gradients in this precision cost more than in float32: those of grouped convolutions in bfloat16 on a CPU."""
-        if self.device is not Device.cpu or self.precision is Precision.float32:
-            return False
-        return any(isinstance(m, nn.Conv2d) and m.groups > 1 and m.weight.requires_grad for m in trunk.modules())
+        lower = torch.autocast(self.device.value, dtype=torch.bfloat16)
+        return _depthwise_apart(lower) if trains and self.device is Device.cpu else lower
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device, in channels-last memory format, which convolutions prefer everywhere."""
@@ -79,6 +75,23 @@ class Runtime:
             torch.cuda.synchronize()
         elif self.device is Device.mps:
             torch.mps.synchronize()
+
+
+@contextmanager
+def _depthwise_apart(lower: AbstractContextManager[object]) -> Iterator[None]:
+    with lower, _DepthwiseInFloat32():
+        yield
+
+
+class _DepthwiseInFloat32(TorchFunctionMode):
+    """Convolutions with one input channel a group, whose gradients a processor computes in bfloat16 several times slower."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        is_depthwise = func is torch.conv2d and len(args) > 1 and args[1].shape[1] == 1 < args[0].shape[-3]
+        if not is_depthwise:
+            return func(*args, **(kwargs or {}))
+        with torch.autocast("cpu", enabled=False):
+            return func(args[0].float(), *args[1:], **(kwargs or {})).bfloat16()
 
 
 class _Loader(DataLoader[Any]):

@@ -1,7 +1,7 @@
 """How the cores of a processor share work: each takes whole pieces, a few images at a time, instead of a part of every operation.
 
-A piece of a few images stays in a core's cache, and no core waits for another after each operation: on two cores a third to
-four fifths faster than all cores on one batch (`benchmarks/modes`). An accelerator takes its pieces one after the other.
+A piece of a few images stays in a core's cache, no core waits for another after each operation, and the one that computes a piece decodes
+it too. An accelerator takes its pieces one after the other.
 """
 
 import time

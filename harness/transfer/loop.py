@@ -11,12 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
-from harness.config import Optimizer, Precision, Schedule, TrainConfig
+from harness.config import Optimizer, Schedule, TrainConfig
 from harness.errors import DivergedError
-from harness.team import Team
 from harness.transfer.network import Tail
 from harness.transfer.rungs import held_epochs
 from harness.transfer.samples import Batch
@@ -45,8 +42,14 @@ def new_learner(
     return Learner(optimizer, schedule, class_weights_C)
 
 
-def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, team: Team) -> tuple[float, float]:
+def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batch: int | None = None) -> tuple[float, float]:
     """One pass over the training samples, which are at the boundary that `tail` takes.
+
+    Args:
+        tail: what is trained.
+        batches: of the epoch.
+        learner: takes a step after each batch.
+        micro_batch: images at once where a whole batch would take too much memory. Batch statistics are then those of fewer images.
 
     Returns:
         Mean loss and accuracy over the epoch's own batches.
@@ -55,14 +58,10 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, team: Team
         DivergedError: the loss or a gradient is not finite.
     """
     total_loss, hits, seen = 0.0, 0, 0
-    separable = is_separable(tail)
-    # Pieces gain nothing in bfloat16, where each would convert the weights again.
-    in_pieces = tail.network.train_precision is Precision.float32 and separable
     for crossing, labels_B in batches:
-        size = team.piece if in_pieces else team.micro_batch or len(labels_B)
-        num_pieces = -(-len(labels_B) // size)  # of nearly equal sizes: one image alone has no batch statistics
+        num_pieces = -(-len(labels_B) // (micro_batch or len(labels_B)))  # of nearly equal sizes: one image alone has no batch statistics
         pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*crossing, labels_B)), strict=True))
-        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, team if separable else None)
+        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C)
         _require_finite(loss, learner.optimizer)
         learner.optimizer.step()
         learner.schedule.step()
@@ -72,47 +71,27 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, team: Team
     return total_loss / seen, hits / seen
 
 
-def is_separable(module: nn.Module) -> bool:
-    """Whether images of a batch do not influence each other and nothing is drawn at random, so that a batch may come in pieces."""
-    for part in module.modules():
-        drop_frac: Any = getattr(part, "p" if isinstance(part, _DropoutNd) else "drop_prob", 0.0)
-        if part.training and (isinstance(part, _BatchNorm) or drop_frac):
-            return False
-    return True
-
-
-def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, team: Team | None) -> tuple[float, int]:
+def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None) -> tuple[float, int]:
     """Set the gradients of a batch's mean loss, piece by piece.
 
     Args:
         tail: what is trained.
         pieces: of one batch; crossing and labels.
         class_weights_C: of the loss.
-        team: who computes pieces side by side; None: one after the other, as they draw at random or leave statistics behind.
 
     Returns:
         The loss and the number of images labelled right.
     """
-    free = [parameter for parameter in tail.parameters() if parameter.requires_grad]
+    tail.zero_grad()
     labels_B = torch.cat([piece[-1] for piece in pieces])
     share = 1.0 / (len(labels_B) if class_weights_C is None else class_weights_C[labels_B].sum())
-
-    def compute(piece: Sequence[Tensor]) -> tuple[float, int, Sequence[Tensor | None]]:
-        *entering, labels = piece
+    losses, hits = [], 0
+    for *entering, labels in pieces:
         logits = tail(*entering)
         loss = share * functional.cross_entropy(logits, labels, weight=class_weights_C, reduction="sum")
-        return loss.item(), int((logits.argmax(dim=1) == labels).sum()), torch.autograd.grad(loss, free, allow_unused=True)
-
-    for parameter in free:
-        parameter.grad = None
-    losses, hits = [], 0
-    # One piece is computed here, with all cores on each operation.
-    for loss, num_hits, gradients in team.map(compute, pieces) if team and len(pieces) > 1 else map(compute, pieces):
-        losses.append(loss)
-        hits += num_hits
-        for parameter, gradient in zip(free, gradients, strict=True):
-            if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        torch.autograd.backward(loss)
+        losses.append(loss.item())
+        hits += int((logits.argmax(dim=1) == labels).sum())
     return math.fsum(losses), hits
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor, nn
 
-from harness.config import Head, Precision, TrainConfig
+from harness.config import Head, TrainConfig
 from harness.runtime import Runtime
 
 
@@ -21,12 +21,6 @@ class Network(nn.Module):
         self.trunk = trunk
         self.head = head
         self.runtime = runtime
-        self.train_precision = runtime.precision
-        """Of passes with gradients."""
-
-    def choose_train_precision(self) -> None:
-        """Train in float32 where lower precision would be slower; to be called when the set of free parameters changes."""
-        self.train_precision = Precision.float32 if self.runtime.trains_slowly(self.trunk) else self.runtime.precision
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """What the head sees, float32, shape B x D."""
@@ -36,7 +30,7 @@ class Network(nn.Module):
 
     def autocast(self) -> AbstractContextManager[object]:
         """The arithmetic of the trunk: that of training where gradients are asked for."""
-        return self.runtime.autocast(self.train_precision if torch.is_grad_enabled() else self.runtime.precision)
+        return self.runtime.autocast(self.runtime.precision, trains=torch.is_grad_enabled())
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         logits_BC: Tensor = self.head(self.features(images_BCHW))

@@ -60,7 +60,6 @@ class Run:
 
     def _train(self, phase: Phase) -> None:
         stop = self.task.stop
-        self.network.choose_train_precision()
         found = load_snapshot(stop.path) if stop else None
         course = self._search(phase) if found is None else self._go_on(phase, found)
         self._advance(course, phase, phase.epochs if stop is None else min(stop.epochs, phase.epochs))
@@ -142,7 +141,7 @@ class Run:
             order_N = rng.permutation(len(train.labels_N))[: self._epoch_images]
             batches = train.batches(order_N, task.cfg.batch_size, seed=int(rng.integers(2**31)))
             what = f"phase {phase.number}, epoch {course.num_epochs + 1} of {phase.epochs}, lr {course.lr:g}"
-            seen = run_epoch(tail, track(batches, what, self._epoch_steps), course.learner, self.supply.team)
+            seen = run_epoch(tail, track(batches, what, self._epoch_steps), course.learner, self.supply.team.micro_batch)
             self.evaluate(val, phase=phase.number, lr=course.lr, train_loss=seen[0], train_accuracy=seen[1])
             course.num_epochs += 1
 
@@ -150,17 +149,16 @@ class Run:
         """Of training in the first phase, by a few steps after a first one. The network is not what it was afterwards."""
         task, phase = self.task, self.phases[0]
         apply_freeze(self.network.trunk, phase.plan)
-        self.network.choose_train_precision()
         set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
         train = self.supply.train(phase.plan.num_frozen_blocks)
         tail, learner = Tail(self.network, self.supply.behind(train)), self._course(phase, self.rates(phase)[0]).learner
         order_N = np.arange(min(self._epoch_images, task.cfg.batch_size * _TIMED_BATCHES))
         batches = train.batches(order_N, task.cfg.batch_size, seed=0)
         first = next(batches)
-        run_epoch(tail, [first], learner, self.supply.team)
+        run_epoch(tail, [first], learner, self.supply.team.micro_batch)
         rest = list(batches) or [first]
         started = time.perf_counter()
-        run_epoch(tail, rest, learner, self.supply.team)
+        run_epoch(tail, rest, learner, self.supply.team.micro_batch)
         return (time.perf_counter() - started) / sum(len(labels_B) for _, labels_B in rest)
 
     def evaluate(self, val: Samples, **seen: Any) -> None:

@@ -1,41 +1,30 @@
-"""The loop: a batch in pieces is the batch, and is in pieces only where nothing joins its images."""
+"""The loop: a batch is computed at once, in pieces only for want of memory, and in the precision that is fast and right."""
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-import timm.layers
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from harness.backbones.backbone import Backbone
 from harness.config import Device, Optimizer, Precision, Schedule, TrainConfig
 from harness.errors import DivergedError
 from harness.features.cut import cut, difference
 from harness.runtime import Runtime
-from harness.team import Team
-from harness.transfer import loop
 from harness.transfer.depth import parse_freeze
 from harness.transfer.freeze import apply_freeze, plan_freeze
-from harness.transfer.loop import is_separable, new_learner, run_epoch
+from harness.transfer.loop import new_learner, run_epoch
 from harness.transfer.network import Network, Tail
 from harness.transfer.samples import Batch
-from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle, team_of
-
-_timm: Any = timm
+from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle
 
 PLAIN_SGD = TrainConfig(optimizer=Optimizer.sgd, schedule=Schedule.constant, warmup_frac=0.0, weight_decay=0.0)
 
 WEIGHTS_C = torch.tensor([0.5, 1.0, 3.0])
-
-
-@pytest.fixture
-def team() -> Team:
-    """Two threads that take pieces of eight."""
-    return team_of(2)
 
 
 @pytest.fixture(params=["test_resnet", "test_vit"])
@@ -73,7 +62,7 @@ def _whole(tail: Tail, batch: Batch, weights_C: Tensor | None) -> tuple[float, d
 
 @pytest.mark.parametrize("weights_C", [None, WEIGHTS_C], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("num_images", [3, 8, 21])
-def test_gradients_in_pieces_are_those_of_the_batch(backbone: Backbone, team: Team, num_images: int, weights_C: Tensor | None) -> None:
+def test_gradients_in_pieces_are_those_of_the_batch(backbone: Backbone, num_images: int, weights_C: Tensor | None) -> None:
     """Summed over pieces, one of them short, they are the gradients of the batch's mean loss, with class weights too; so are loss and accuracy."""
     tail, batch = _tail(backbone).eval(), _batch(backbone, num_images)
     wanted_loss, wanted = _whole(tail, batch, weights_C)
@@ -81,7 +70,7 @@ def test_gradients_in_pieces_are_those_of_the_batch(backbone: Backbone, team: Te
         wanted_frac = (tail(*batch[0]).argmax(dim=1) == batch[1]).float().mean().item()
     calls = _counted(tail)
     learner = new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=weights_C)
-    loss, hit_frac = run_epoch(tail, [batch], learner, team)
+    loss, hit_frac = run_epoch(tail, [batch], learner, micro_batch=8)
     assert len(calls) == math.ceil(num_images / 8)
     assert sum(calls) == num_images
     assert max(calls) - min(calls) <= 1, "no image is left alone"
@@ -110,7 +99,7 @@ def _agree(found: dict[str, Tensor | None], wanted: dict[str, Tensor | None]) ->
             assert (own - tensor).abs().max() <= 1e-5 * largest, name
 
 
-def test_gradients_behind_a_boundary_are_those_of_the_batch(backbone: Backbone, team: Team) -> None:
+def test_gradients_behind_a_boundary_are_those_of_the_batch(backbone: Backbone) -> None:
     """A tail that starts from kept rows, with the part before it fixed: what is free gets its gradients, what is fixed gets none."""
     boundary = len(backbone.blocks) - 2
     apply_freeze(backbone.trunk, plan_freeze(backbone.blocks, parse_freeze("-2")))
@@ -119,51 +108,88 @@ def test_gradients_behind_a_boundary_are_those_of_the_batch(backbone: Backbone, 
         crossing = cut(backbone).segment(0, boundary)(images_BCHW)
     tail = _tail(backbone, boundary).eval()
     _, wanted = _whole(tail, (crossing, labels_B), None)
-    run_epoch(tail, [(crossing, labels_B)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=None), team)
+    run_epoch(tail, [(crossing, labels_B)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=None))
     _agree(_gradients(tail), wanted)
     free = {name for block in backbone.blocks[boundary:] for name in block.tensors} & dict(backbone.trunk.named_parameters()).keys()
     assert {name.removeprefix("network.trunk.") for name in wanted} - {"network.head.weight", "network.head.bias"} == free
 
 
-def test_an_epoch_in_pieces_is_an_epoch(backbone: Backbone, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epoch_in_pieces_is_an_epoch(backbone: Backbone) -> None:
     """After several steps the weights are those that whole batches give."""
     batches = [_batch(backbone, num_images, seed) for seed, num_images in enumerate((16, 16, 5))]
     ends = []
-    for in_pieces in (True, False):
+    for micro_batch in (8, None):
         tail = copy.deepcopy(_tail(backbone).eval())
         learner = new_learner(tail, PLAIN_SGD, lr=1e-3, epochs=1, epoch_steps=3, class_weights_C=None)
-        with monkeypatch.context() as patch:
-            patch.setattr(loop, "is_separable", lambda _, answer=in_pieces: answer)
-            seen = run_epoch(tail, batches, learner, team)
+        seen = run_epoch(tail, batches, learner, micro_batch)
         ends.append((seen, tail.state_dict()))
     (one_seen, one), (other_seen, other) = ends
     assert one_seen == pytest.approx(other_seen, rel=1e-5)
     assert all(difference(one[name], other[name]) <= 1e-5 for name in one if one[name].is_floating_point())
 
 
-def test_old_gradients_are_replaced(backbone: Backbone, team: Team) -> None:
+def test_old_gradients_are_replaced(backbone: Backbone) -> None:
     """A second batch does not add to the first one's gradients."""
     tail, batches = _tail(backbone).eval(), [_batch(backbone, 16, seed=1), _batch(backbone, 16, seed=2)]
     _, wanted = _whole(tail, batches[1], None)
-    run_epoch(tail, batches, new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=2, class_weights_C=None), team)
+    run_epoch(tail, batches, new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=2, class_weights_C=None))
     _agree(_gradients(tail), wanted)
 
 
-@pytest.mark.parametrize(
-    ("precision", "is_training", "num_calls"),
-    [(Precision.float32, False, 3), (Precision.float32, True, 1), (Precision.bfloat16, False, 1)],
-    ids=["separable", "batch-norm", "bfloat16"],
-)
-def test_pieces_only_where_they_are_the_batch(team: Team, precision: Precision, is_training: bool, num_calls: int) -> None:
-    """Batches that batch-norm joins, and those in low precision, go through in one call."""
+@pytest.mark.parametrize("num_images", [3, 24])
+def test_a_batch_is_computed_at_once(num_images: int) -> None:
+    """Unless memory asks for less: batch-norm then sees all of it."""
     backbone = random_backbone("test_resnet", 32)
-    tail = _tail(backbone, runtime=Runtime(Device.cpu, precision)).train(is_training)
+    tail = _tail(backbone).train()
     calls = _counted(tail)
-    run_epoch(tail, [_batch(backbone, 24)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=None), team)
-    assert len(calls) == num_calls
+    run_epoch(tail, [_batch(backbone, num_images)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=None))
+    assert calls == [num_images]
 
 
-def test_a_loss_that_is_not_finite_ends_the_epoch(team: Team) -> None:
+class _Convolutions(TorchFunctionMode):
+    """Notes in which precision convolutions compute, by whether they are depthwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.conv2d:
+            image, weight, *_ = args
+            is_lowered = torch.is_autocast_enabled("cpu")
+            self.seen[weight.shape[1] == 1 < image.shape[1]].add(torch.get_autocast_dtype("cpu") if is_lowered else image.dtype)
+        return func(*args, **(kwargs or {}))
+
+
+def test_depthwise_convolutions_train_in_float32() -> None:
+    """In bfloat16 on a processor, where their gradients are slow; without gradients, and in all other layers, it is bfloat16."""
+    backbone = random_backbone("test_efficientnet", 32)
+    tail = _tail(backbone, runtime=Runtime(Device.cpu, Precision.bfloat16)).eval()
+    with _Convolutions() as training:
+        tail(*_batch(backbone, 8)[0])
+    with _Convolutions() as passing, torch.no_grad():
+        tail(*_batch(backbone, 8)[0])
+    assert training.seen == {True: {torch.float32}, False: {torch.bfloat16}}
+    assert passing.seen == {True: {torch.bfloat16}, False: {torch.bfloat16}}
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_vit"])
+def test_low_precision_gradients_are_those_of_float32(name: str) -> None:
+    """Taken together they point the same way, but for rounding to 8 bits."""
+    backbone = random_backbone(name, 32)
+    settle(backbone.trunk, images_of(backbone, 8, seed=2))
+    batch = _batch(backbone, 16)
+    low, exact = (
+        torch.cat([gradient.flatten() for gradient in _whole(tail, batch, None)[1].values() if gradient is not None])
+        for tail in (
+            _tail(backbone, runtime=Runtime(Device.cpu, precision)).eval() for precision in (Precision.bfloat16, Precision.float32)
+        )
+    )
+    assert functional.cosine_similarity(low, exact, dim=0) > 0.95
+    assert low.norm().item() == pytest.approx(exact.norm().item(), rel=0.1)
+
+
+def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:
     """Before the weights take the step."""
     backbone = random_backbone("test_resnet", 32)
     tail = _tail(backbone).eval()
@@ -172,56 +198,5 @@ def test_a_loss_that_is_not_finite_ends_the_epoch(team: Team) -> None:
     before = {name: parameter.clone() for name, parameter in backbone.trunk.named_parameters()}
     learner = new_learner(tail, PLAIN_SGD, lr=0.1, epochs=1, epoch_steps=1, class_weights_C=None)
     with pytest.raises(DivergedError, match=r"lower train\.lr"):
-        run_epoch(tail, [_batch(backbone, 16)], learner, team)
+        run_epoch(tail, [_batch(backbone, 16)], learner)
     assert all(torch.equal(parameter, before[name]) for name, parameter in backbone.trunk.named_parameters())
-
-
-def _vit(**options: float) -> Callable[[], nn.Module]:
-    return lambda: _timm.create_model("test_vit", num_classes=0, **options)
-
-
-JOINED: dict[str, Callable[[], nn.Module]] = {
-    "batch-norm": lambda: nn.BatchNorm2d(3),
-    "batch-norm-1d": lambda: nn.BatchNorm1d(3),
-    "dropout": lambda: nn.Dropout(0.1),
-    "dropout-2d": lambda: nn.Dropout2d(0.1),
-    "drop-path": lambda: _timm.layers.DropPath(0.1),
-    "vit-drop-path": _vit(drop_path_rate=0.1),
-    "vit-projection": _vit(proj_drop_rate=0.1),
-    "vit-attention": _vit(attn_drop_rate=0.1),
-    "alexnet": lambda: nn.Sequential(nn.Linear(3, 3), nn.Dropout()),
-    "resnet": lambda: _timm.create_model("test_resnet", num_classes=0),
-}
-
-SEPARATE: dict[str, Callable[[], nn.Module]] = {
-    "linear": lambda: nn.Linear(3, 3),
-    "layer-norm": lambda: nn.LayerNorm(3),
-    "group-norm": lambda: nn.GroupNorm(1, 3),
-    "no-dropout": lambda: nn.Dropout(0.0),
-    "no-drop-path": lambda: _timm.layers.DropPath(0.0),
-    "vit": _vit(),
-}
-
-
-@pytest.mark.parametrize("name", JOINED)
-def test_what_joins_images_or_is_random_is_not_separable(name: str) -> None:
-    """In train mode, however deep inside; in eval mode the same layers do neither."""
-    module = nn.Sequential(nn.Identity(), JOINED[name]())
-    assert not is_separable(module.train())
-    assert is_separable(module.eval())
-
-
-@pytest.mark.parametrize("name", SEPARATE)
-def test_what_treats_each_image_alone_is_separable(name: str) -> None:
-    """In both modes."""
-    module = SEPARATE[name]()
-    assert is_separable(module.train())
-    assert is_separable(module.eval())
-
-
-def test_one_layer_in_train_mode_is_enough() -> None:
-    """A frozen part in eval mode does not make a free batch-norm separable."""
-    module = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)).eval()
-    assert is_separable(module)
-    module[1].train()
-    assert not is_separable(module)
