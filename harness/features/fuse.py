@@ -41,7 +41,7 @@ class FusedConv(nn.Module):
         weight, bias = conv.weight, conv.bias
         if torch.is_autocast_enabled("cpu"):  # which does not know these kernels
             dtype = torch.get_autocast_dtype("cpu")
-            images_BCHW, weight, bias = images_BCHW.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+            images_BCHW, weight = images_BCHW.to(dtype), weight.to(dtype)  # a folded bias is added in float32
         padding = conv.padding
         if isinstance(conv, _timm.Conv2dSame):
             images_BCHW, padding = _timm.pad_same(images_BCHW, conv.kernel_size, conv.stride, conv.dilation), (0, 0)

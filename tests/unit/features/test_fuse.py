@@ -45,6 +45,18 @@ def test_joined_activations_give_the_same_features(name: str, size: int, num_fus
         assert difference(one(images).float(), wanted) <= 1.5 * difference(other(images).float(), wanted)
 
 
+@torch.inference_mode()
+def test_a_bias_is_added_in_full() -> None:
+    """In bfloat16 too: one that nearly cancels what the convolution gives is not rounded first."""
+    conv = nn.Conv2d(1, 1, 1)
+    conv.weight.fill_(-1.0)
+    conv.get_parameter("bias").fill_(1.001)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = FusedConv(conv, nn.ReLU)(torch.ones(1, 1, 2, 2))
+    assert found.dtype is torch.bfloat16
+    assert found.float().mean().item() == pytest.approx(0.001, rel=0.01)
+
+
 def test_module_names_stay() -> None:
     """Segments of the trunk find every module that they call under its name, and the trunk itself is as it was."""
     trunk = random_backbone("tf_efficientnet_lite0", 32).trunk
