@@ -42,7 +42,7 @@ def test_joined_activations_give_the_same_features(name: str, size: int, num_fus
     wanted = copy.deepcopy(trunk).double()(images.double()).float()
     assert difference(one(images), wanted) <= 4 * difference(other(images), wanted) + 1e-5
     with torch.autocast("cpu", torch.bfloat16):
-        assert difference(one(images).float(), wanted) <= 1.5 * difference(other(images).float(), wanted)
+        assert difference(one(images).float(), wanted) <= 2 * difference(other(images).float(), wanted)
 
 
 @torch.inference_mode()
