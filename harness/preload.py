@@ -7,6 +7,10 @@ import os
 # Importing makes a great many objects and no garbage; looking for some takes a third of the time.
 gc.disable()
 
+from harness.waiting import wait_briefly  # noqa: E402
+
+wait_briefly()  # read when torch is loaded
+
 from harness import job, prepare  # noqa: E402
 from harness.allocator import keep_freed_memory  # noqa: E402
 
