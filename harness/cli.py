@@ -81,12 +81,22 @@ def quit_on_error(schema: type | None = None) -> Iterator[None]:
     except Exception as error:
         if is_debugging() or not _is_about_what_was_typed(error):
             raise
-        _refuse(f"the command line cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); check its keys and values.")
+        said = " ".join(str(error).split())
+        _refuse(_no_choice() or f"the command line cannot be read ({type(error).__name__}: {said}); check its keys and values.")
 
 
 def _refuse(text: str) -> NoReturn:
     print(visible(f"error: {text}"), file=sys.stderr)
     sys.exit(BAD_CONFIG)
+
+
+def _no_choice() -> str | None:
+    """What to say of `group=null`, of which Hydra says neither group nor value."""
+    for typed in sys.argv[1:]:
+        group, _, value = typed.partition("=")
+        if value == "null" and (known := choices(group)):
+            return f"{typed}: not allowed; there is {', '.join(known)}."
+    return None
 
 
 def _is_about_what_was_typed(error: Exception) -> bool:

@@ -37,6 +37,7 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
         (["backbone=test_resnet", "train.lr_search=[a,b]"], "train.lr_search=[a,b]: not allowed; train.lr_search takes a list of numbers"),
         (["backbone=test_resnet", "train.class_weights=x"], "train.class_weights=x: not allowed; train.class_weights takes true or false."),
         (["backbone=test_resnet", "job.memory_gib=4GB"], "job.memory_gib=4GB: not allowed; job.memory_gib takes a number, or null."),
+        (["backbone=test_resnet", "train=null"], "train=null: not allowed; there is "),
         (["backbone=test_resnet", "job=3"], "job takes keys of its own: timeout_minutes, stall_minutes, memory_gib."),
         (["backbone=test_resnet", "device=gpu"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),
         (["backbone=test_resnet", "device=cpu,gpu"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),

@@ -10,7 +10,9 @@ import pytest
 def _settings(code: str, **environment: str) -> str:
     """What torch's OpenMP says of itself when it is loaded."""
     unset = {name: value for name, value in os.environ.items() if name not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**unset, "OMP_DISPLAY_ENV": "verbose", **environment})
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**unset, "OMP_DISPLAY_ENV": "verbose", **environment}
+    )
     return run.stderr
 
 
