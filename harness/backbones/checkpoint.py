@@ -12,8 +12,8 @@ from torch import Tensor
 
 from harness.backbones.integrity import is_safetensors, why_no_checkpoint
 from harness.backbones.quiet import quiet
-from harness.backbones.reasons import brief
 from harness.errors import BackboneError, is_out_of_memory
+from harness.online.reasons import brief
 
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts put the parameters, the averaged ones first, as timm prefers them."""

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from urllib.request import urlopen
 
 from harness.backbones.integrity import published_sha256, sha256_of, why_not_as_published
-from harness.backbones.reasons import brief, status_of, why
+from harness.online.reasons import brief, status_of, why
 
 _CHUNK_BYTES = 1 << 16
 """`fetch` watches the file grow: it must grow in small steps."""

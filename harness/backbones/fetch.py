@@ -1,7 +1,6 @@
 """Starts a download in a process of its own (`download`), watches what arrives, and ends it when too little does.
 
-One rule bounds everything that a network can do: where in `stall_s` seconds fewer than 10 KiB/s have come, connecting included, the
-download is given up. Bytes that come a second time do not count.
+The rule of `online.pace` bounds everything that a network can do, connecting included. Bytes that come a second time do not count.
 """
 
 import json
@@ -15,10 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness.backbones.download import Order
-from harness.errors import BackboneError
+from harness.online.pace import MIN_KIB_PER_S, stall_s, too_slow
 
-MIN_KIB_PER_S = 10
-_STALL_S = 60.0
 _LOOK_S = 0.1
 _LEAVE_S = 5.0
 """How long a download that was told to end may take to remove its partial file."""
@@ -38,7 +35,7 @@ def fetch(order: Order) -> Path:
 
     Raises:
         NotFetchedError: the server has no such file, refused, broke off, or sent too little for too long.
-        BackboneError: HARNESS_DOWNLOAD_STALL_S is not a number of seconds.
+        ConfigError: HARNESS_DOWNLOAD_STALL_S is not a number of seconds.
     """
     limit_s = stall_s()
     with _started(order) as process:
@@ -50,15 +47,6 @@ def fetch(order: Order) -> Path:
     if "path" in told:
         return Path(told["path"])
     raise NotFetchedError(_why(told, is_stalled=is_stalled, limit_s=limit_s, status=process.returncode))
-
-
-def stall_s() -> float:
-    """`HARNESS_DOWNLOAD_STALL_S`, or one minute."""
-    text = os.environ.get("HARNESS_DOWNLOAD_STALL_S", "").strip()
-    with suppress(ValueError):
-        if (seconds := float(text or _STALL_S)) > 0:
-            return seconds
-    raise BackboneError(f"HARNESS_DOWNLOAD_STALL_S={text}: not a number of seconds; give one above 0, or unset it for {_STALL_S:g}.")
 
 
 @contextmanager
@@ -132,4 +120,4 @@ def _why(told: dict[str, str], *, is_stalled: bool, limit_s: float, status: int)
     if not is_stalled:
         return f"the process that fetched it ended with status {status}"
     note = f", last: {told['note']}" if "note" in told else ""
-    return f"less than {MIN_KIB_PER_S} KiB/s in {limit_s:g} s{note}; HARNESS_DOWNLOAD_STALL_S allows more time"
+    return too_slow(limit_s, note)

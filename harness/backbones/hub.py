@@ -5,8 +5,6 @@ Only `weights` uses this module; `fetch` gets what an order of its asks for.
 """
 
 import os
-import queue
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +16,8 @@ from urllib.request import Request, urlopen
 from harness.backbones.backbone import BackboneSpec
 from harness.backbones.catalog import timm_config, torchvision_weights
 from harness.backbones.download import Order
-from harness.backbones.reasons import root_words, status_of, through_proxy
+from harness.online.answer import why_no_answer
+from harness.online.reasons import status_of
 
 _PROBE_TIMEOUT_S = 3.0
 
@@ -114,27 +113,20 @@ def hub_endpoint() -> str:
 def why_silent(server: str, *, is_hub: bool) -> str | None:
     """A few words on why a server answers nothing at all; None when it does, even if only to refuse. Asked once per process.
 
-    The limit is hard: looking up a name and headers that trickle in obey no timeout, so a thread may be left behind.
-
     Args:
         server: its address.
         is_hub: ask with the hub client and the user's settings for it.
     """
     limit_s = _probe_timeout_s()
-    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             (_ask_hub if is_hub else _ask_url)(server, limit_s + 1)
-            answers.put(None)
-        except Exception as error:  # noqa: BLE001  whatever the client raises, the server did not answer, unless with a status
-            answers.put(None if status_of(error) else f"{root_words(error)}{through_proxy(server)}")
+        except Exception as error:
+            if status_of(error) is None:
+                raise
 
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return answers.get(timeout=limit_s)
-    except queue.Empty:
-        return f"no answer within {limit_s:g} s{through_proxy(server)}"
+    return why_no_answer(ask, server, limit_s)
 
 
 def _probe_timeout_s() -> float:

@@ -9,8 +9,6 @@ also falls back where HTTPS fails. The fingerprint of a study's data set says in
 """
 
 import http.client
-import queue
-import threading
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +20,12 @@ from typing import Any
 import numpy as np
 from torchvision import datasets as tv
 
-from harness.backbones.reasons import root_words, through_proxy
 from harness.data.images import UInt8Array, quiet
 from harness.data.listing import POOL, ArrayCandidate, Candidate, FileCandidate, Group, Listing
 from harness.data.whole_download import bounded_requests, sole, staged
 from harness.errors import DataError
+from harness.online.answer import why_no_answer
+from harness.online.reasons import root_words
 
 _PROBE_TIMEOUT_S = 3.0
 _FAILURES = (OSError, RuntimeError, ValueError, EOFError, http.client.HTTPException)
@@ -76,7 +75,7 @@ def _splits(entry: TorchvisionSet, root: Path, *, download: bool) -> dict[str, A
 
 
 def _fetched(name: str, entry: TorchvisionSet, root: Path, *, may_download: bool) -> dict[str, Any]:
-    reason = _why_unreachable(entry.url()) if may_download else "data.download=false"
+    reason = why_no_answer(partial(_ask, entry.url()), entry.url(), _PROBE_TIMEOUT_S) if may_download else "data.download=false"
     if reason is not None:
         raise _missing(name, entry, root, reason)
     try:
@@ -117,26 +116,9 @@ def _pixels(dataset: Any, is_transposed: bool, index: int) -> UInt8Array:
     return pixels.swapaxes(0, 1) if is_transposed else pixels
 
 
-def _why_unreachable(url: str) -> str | None:
-    """None when one request for `url` is answered within three seconds, name look-up included; else what went wrong.
-
-    The request runs in a daemon thread because no timeout of Python's bounds the look-up of a host name.
-    """
-    answer: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(url, headers={"User-Agent": "pytorch/vision"})  # noqa: S310 - torchvision's own constants
-            urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT_S).close()  # noqa: S310
-            answer.put(None)
-        except _FAILURES as error:
-            answer.put(root_words(error) + through_proxy(url))
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        return answer.get(timeout=_PROBE_TIMEOUT_S)
-    except queue.Empty:
-        return f"no answer within {_PROBE_TIMEOUT_S:g} s{through_proxy(url)}"
+def _ask(url: str) -> None:
+    request = urllib.request.Request(url, headers={"User-Agent": "pytorch/vision"})  # noqa: S310 - torchvision's own constants
+    urllib.request.urlopen(request, timeout=_PROBE_TIMEOUT_S).close()  # noqa: S310
 
 
 def _by_train(cls: Any, **options: Any) -> dict[str, Callable[..., Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from harness.backbones.fetch import MIN_KIB_PER_S, stall_s
+from harness.online.pace import MIN_KIB_PER_S, stall_s, too_slow
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def _move(source: Path, target: Path) -> None:
 def bounded_requests() -> Iterator[None]:
     """Requests of `urllib` in this process end in an HTTPException where in `HARNESS_DOWNLOAD_STALL_S` less than 10 KiB/s came.
 
-    The same rule as for weights (`backbones.fetch`). One that ends before all that was promised came is an HTTPException too.
+    The same rule as for weights (`online.pace`). One that ends before all that was promised came is an HTTPException too.
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(stall_s())
@@ -102,8 +102,7 @@ class _Watched(io.RawIOBase):
 
     def _too_slow(self) -> http.client.HTTPException:
         """No OSError: those have torchvision try again without TLS."""
-        words = f"less than {MIN_KIB_PER_S} KiB/s in {self._limit_s:g} s; HARNESS_DOWNLOAD_STALL_S allows more time"
-        return http.client.HTTPException(words)
+        return http.client.HTTPException(too_slow(self._limit_s))
 
 
 class _Response(http.client.HTTPResponse):

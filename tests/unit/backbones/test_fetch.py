@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import save
 
 from harness.backbones.download import Order
-from harness.backbones.fetch import NotFetchedError, fetch, stall_s
-from harness.errors import BackboneError
+from harness.backbones.fetch import NotFetchedError, fetch
 from tests import loopback
 
 CONTENT = save({"a.weight": torch.arange(60_000.0)})
@@ -54,19 +53,3 @@ def test_what_comes_a_second_time_does_not_count(tmp_path: Path, monkeypatch: py
             fetch(order)
         assert sum(method == "GET" for method, _, _ in site.asked) > 1
     assert list(tmp_path.rglob("*.incomplete")) == []
-
-
-@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan"])
-def test_a_limit_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is not a number of seconds is an error and not a default."""
-    monkeypatch.setenv("HARNESS_DOWNLOAD_STALL_S", text)
-    with pytest.raises(BackboneError, match=rf"HARNESS_DOWNLOAD_STALL_S={text}: not a number of seconds; give one above 0"):
-        stall_s()
-
-
-def test_the_limit_is_a_minute_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unset or empty variable is the default."""
-    monkeypatch.delenv("HARNESS_DOWNLOAD_STALL_S", raising=False)
-    assert stall_s() == 60
-    monkeypatch.setenv("HARNESS_DOWNLOAD_STALL_S", "2.5")
-    assert stall_s() == 2.5

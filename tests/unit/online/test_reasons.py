@@ -5,7 +5,7 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 
-from harness.backbones.reasons import brief, status_of, through_proxy, why
+from harness.online.reasons import brief, status_of, through_proxy, why
 
 
 def _http_error(status: int) -> HTTPError:

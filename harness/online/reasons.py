@@ -1,7 +1,6 @@
 """Why a server gave nothing, in a few words that fit on one line of a message.
 
-Used by `hub`, `download` and `data.torchvision_sets`. What servers say is untrusted: it cannot break the line, nor colour or move
-what a terminal shows.
+What servers say is untrusted: it cannot break the line, nor colour or move what a terminal shows.
 """
 
 import errno
