@@ -29,6 +29,7 @@ BENCHMARKS = (
     Benchmark("pipeline"),
     Benchmark("memory"),
     Benchmark("seeds"),
+    Benchmark("views"),
     Benchmark("equality"),
     Benchmark("replay"),
     Benchmark("search"),
