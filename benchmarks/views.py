@@ -30,7 +30,7 @@ class Seen:
     wall_s: float
     """Of the whole command."""
     num_images: float
-    """Through fixed layers."""
+    """Passed ahead and kept; looking anew passes all training images again in every epoch, on top."""
     val_scores: list[float]
     """Balanced accuracy, by seed."""
 
@@ -47,7 +47,7 @@ def figures_of(seen: Seen) -> list[Figure]:
     """Time, work and score of one way."""
     return [
         Figure(seen.wall_s, "s", f"{seen.way}: the whole command"),
-        Figure(seen.num_images, "images", "through fixed layers"),
+        Figure(seen.num_images, "images", "passed ahead, their rows kept"),
         Figure(100 * statistics.mean(seen.val_scores), "%", "balanced accuracy on val, mean over seeds"),
         Figure(100 * (max(seen.val_scores) - min(seen.val_scores)), "points", "from the lowest to the highest seed"),
     ]
