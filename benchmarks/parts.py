@@ -32,7 +32,7 @@ from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
 from harness.transfer.loop import new_learner, set_gradients
 from harness.transfer.network import Network, Tail, new_head
 
-keep_freed_memory()  # as jobs do
+keep_freed_memory()  # as jobs do; threads that wait make no difference on a quiet machine
 
 BATCH_SIZE = 32
 """Of training, and of the plain forward pass."""

@@ -4,8 +4,9 @@ import ctypes
 from contextlib import suppress
 
 _MIB = 2**20
+_M_MMAP_THRESHOLD = -3
+"""Smaller blocks are no mappings of their own. Older releases of glibc take half of a thread's heap at most."""
 _OPTIONS = {
-    -3: 1024 * _MIB,  # M_MMAP_THRESHOLD: smaller blocks are no mappings of their own
     -1: 1024 * _MIB,  # M_TRIM_THRESHOLD: what is free at the end of the heap stays
     -2: 128 * _MIB,  # M_TOP_PAD: heaps of threads (64 MiB) stay, too
 }
@@ -19,5 +20,7 @@ def keep_freed_memory() -> None:
     """
     with suppress(OSError, AttributeError, TypeError):  # no such library, no such function
         mallopt = ctypes.CDLL(None).mallopt
-        for option, value in _OPTIONS.items():
-            mallopt(option, value)
+        if mallopt(_M_MMAP_THRESHOLD, 1024 * _MIB) or mallopt(_M_MMAP_THRESHOLD, 32 * _MIB):
+            # Without the first, these would make it worse: setting any of them ends glibc's own way to raise the first.
+            for option, value in _OPTIONS.items():
+                mallopt(option, value)

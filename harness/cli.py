@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
@@ -24,10 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import config
 from harness.debug import is_debugging
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.interrupt import told
 from harness.untrusted import one_line, visible
 from harness.wrong_option import refusal
+
+T = TypeVar("T")
 
 BAD_CONFIG = 2
 BAD_JOBS = 3
@@ -106,6 +108,28 @@ def _is_about_what_was_typed(error: Exception) -> bool:
     return bool(own) and own[-1].f_code.co_name in {"launch", "sweep", "_combinations"}
 
 
+def typed(cfg: DictConfig, schema: type[T]) -> T:
+    """A configuration as its dataclass. Raises ConfigError for a key that a `+` added where there is none: nobody would ever read it."""
+    if added := next(_added_keys(cfg, schema), None):
+        raise ConfigError(unknown_key(added, known_keys(schema), _program(schema)))
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, schema)
+    return config
+
+
+def _added_keys(cfg: DictConfig, schema: Any, prefix: str = "") -> Iterator[str]:
+    known = {field.name for field in fields(schema)}
+    for key, value in ((str(key), value) for key, value in cfg.items_ex(resolve=False)):
+        if key not in known:
+            yield f"{prefix}{key}"
+        elif isinstance(value, DictConfig) and is_dataclass(inner := OmegaConf.get_type(value)):
+            yield from _added_keys(value, inner, f"{prefix}{key}.")
+
+
+def _program(schema: type) -> str:
+    return schema.__name__.removesuffix("Config").lower()
+
+
 def explain(error: BaseException, schema: type | None = None) -> str:
     """What to tell the user about an error: one line a problem; unknown keys and choices come with the nearest known ones."""
     if isinstance(error, HarnessError):
@@ -130,7 +154,7 @@ def _unknown_key(messages: str, schema: type | None) -> str | None:
     key = ".".join(parts) if parts[0] in known else parts[0]
     if key in known:
         return f"+{key}: the key is there already; give {key}=... without the +."
-    return unknown_key(key, known, schema.__name__.removesuffix("Config").lower())
+    return unknown_key(key, known, _program(schema))
 
 
 def unknown_key(key: str, known: Iterable[str], program: str) -> str:

@@ -231,7 +231,7 @@ def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Columns
     peak_mem_mib = cost.peak_memory_mib(runtime)  # before the timing below adds its own
     macs = cost.count_macs(network, fitted.plan, image_size, runtime)
     timed = {name: known[name] for name in TIMING_COLUMNS} if known.get("timed_by") else None
-    timing = timed or asdict(cost.measure_timing(network, image_size, runtime, cfg)) | {"timed_by": timed_by}
+    timing = timed or asdict(cost.measure_timing(network, image_size, cfg)) | {"timed_by": timed_by}
     return {
         "image_size": image_size,
         "params_m": cost.params_m(network),

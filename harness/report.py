@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from harness import cli
 from harness.config import ReportConfig
@@ -16,9 +16,7 @@ def main() -> None:
 
 def _task(cfg: DictConfig) -> None:
     with cli.quit_on_error(ReportConfig):
-        config = OmegaConf.to_object(cfg)
-        assert isinstance(config, ReportConfig)
-        run(config)
+        run(cli.typed(cfg, ReportConfig))
 
 
 def run(cfg: ReportConfig) -> int:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.claims import claimed
-from harness.cli import BAD_JOBS, NEXT, known_keys, unknown_key
+from harness.cli import BAD_JOBS, NEXT, typed
 from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError
 from harness.identity import failed_row
@@ -140,21 +140,7 @@ def to_config(cfg: DictConfig) -> SweepConfig:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=... (several, separated by commas, are swept).")
-    if added := next(_added_keys(cfg), None):
-        raise ConfigError(unknown_key(added, known_keys(SweepConfig), "sweep"))
-    config = OmegaConf.to_object(cfg)
-    assert isinstance(config, SweepConfig)
-    return config
-
-
-def _added_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Dotted keys that a `+` put where the configuration dataclass has none; nobody would ever read them."""
-    known = {field.name for field in fields(OmegaConf.get_type(cfg) or SweepConfig)}
-    for key, value in ((str(key), value) for key, value in cfg.items_ex(resolve=False)):
-        if key not in known:
-            yield f"{prefix}{key}"
-        elif isinstance(value, DictConfig) and is_dataclass(OmegaConf.get_type(value)):
-            yield from _added_keys(value, f"{prefix}{key}.")
+    return typed(cfg, SweepConfig)
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from harness import cli
 from harness.config import VerifyConfig
@@ -33,9 +33,7 @@ def main() -> None:
 
 def _task(cfg: DictConfig) -> None:
     with cli.quit_on_error(VerifyConfig):
-        config = OmegaConf.to_object(cfg)
-        assert isinstance(config, VerifyConfig)
-        status = run(config)
+        status = run(cli.typed(cfg, VerifyConfig))
     sys.exit(status)
 
 

@@ -4,9 +4,10 @@ import os
 
 
 def wait_briefly() -> None:
-    """Have OpenMP's threads wait for their next layer for some 0.1 ms, not for milliseconds, before they sleep. To be called before torch is imported.
+    """Have OpenMP's threads spin for some 0.1 ms, not for milliseconds, before they sleep. To be called before torch is imported.
 
-    They wait by going round in a circle, and torch has no other threads for a layer. Where something else runs, too, they hold the very cores that those
-    they wait for need. What the user has set stays.
+    Between two layers a thread waits for the others by spinning. If another program runs, too, it spins on a core that the thread it waits for
+    could use. What the user has set stays.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if "OMP_WAIT_POLICY" not in os.environ:  # which means the same, and would lose
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -4,6 +4,8 @@ The kernels are those that torch's compiler would call; here no compiler is need
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import timm.layers
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from harness.backbones.trace import PLAIN_CONVS
-from harness.config import Device
+from harness.config import Device, Precision
 
 _timm: Any = timm.layers
 
@@ -24,9 +26,16 @@ _KINDS: Mapping[type[nn.Module], tuple[str, list[float]]] = {
 """How the kernels call an activation, and its bounds. Of these very types: a subclass may do something else."""
 
 
-def can_fuse(device: Device) -> bool:
-    """Whether this torch has such kernels for the device. They are no public part of it."""
-    return device is Device.cpu and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+@cache
+def can_fuse(device: Device, precision: Precision) -> bool:
+    """Whether such kernels work here, found out by calling one: they are no public part of torch, and not every processor has them for bfloat16."""
+    if device is not Device.cpu:
+        return False
+    ones = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16 if precision is Precision.bfloat16 else torch.float32)
+    with torch.inference_mode(), suppress(Exception):
+        torch.ops.mkldnn._convolution_pointwise(ones, ones, torch.ones(1), (0, 0), (1, 1), (1, 1), 1, "relu", [], "")
+        return True
+    return False
 
 
 class FusedConv(nn.Module):

@@ -67,12 +67,14 @@ PLAIN = Mode(Precision.float32)
 _FOLDED = Mode(Precision.float32, is_channels_last=True, is_folded=True)
 
 
+Forms = dict[tuple[bool, bool], nn.Module]
+"""Copies of a trunk by whether they are folded and fused."""
+
+
 class Chain:
     """The segments between chosen boundaries of a trunk, in one mode."""
 
-    def __init__(
-        self, trunk: CutTrunk, boundaries: Sequence[int], mode: Mode, runtime: Runtime, forms: dict[bool, nn.Module] | None = None
-    ) -> None:
+    def __init__(self, trunk: CutTrunk, boundaries: Sequence[int], mode: Mode, runtime: Runtime, forms: Forms | None = None) -> None:
         self._runtime = runtime
         root = _in_form(trunk.trunk, mode, {} if forms is None else forms)
         self.mode = replace(mode, is_fused=any(isinstance(module, FusedConv) for module in root.modules()))
@@ -137,8 +139,9 @@ class Chain:
 
 def modes(runtime: Runtime, wish: Precision) -> list[Mode]:
     """Modes worth trying, the most likely first. `float32` asks for the network as it is; `bfloat16` for nothing else."""
-    high = replace(_FOLDED, is_fused=can_fuse(runtime.device))
-    low = replace(high, precision=Precision.bfloat16)
+    high, low = (
+        replace(_FOLDED, precision=each, is_fused=can_fuse(runtime.device, each)) for each in (Precision.float32, Precision.bfloat16)
+    )
     if wish is Precision.float32:
         return [PLAIN]
     if wish is Precision.bfloat16:
@@ -172,7 +175,7 @@ def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team:
 
     wanted, plain_s = run(plain)
     best, best_s, note = plain, float("inf"), None
-    forms: dict[bool, nn.Module] = {}
+    forms: Forms = {}
     for mode in modes(runtime, wish):
         chain, first_s = plain, plain_s
         if mode != PLAIN:
@@ -186,13 +189,14 @@ def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team:
     return best, note
 
 
-def _in_form(trunk: nn.Module, mode: Mode, forms: dict[bool, nn.Module]) -> nn.Module:
+def _in_form(trunk: nn.Module, mode: Mode, forms: Forms) -> nn.Module:
     """A copy, since the network's own modules go on to train in a form of their own; modes of one form share it."""
-    if mode.is_folded not in forms:
+    form = (mode.is_folded, mode.is_fused)
+    if form not in forms:
         twin = folded(trunk, fuses=mode.is_fused) if mode.is_folded else copy.deepcopy(trunk).eval()
         layout: Any = torch.channels_last if mode.is_channels_last else torch.contiguous_format
-        forms[mode.is_folded] = twin.to(memory_format=layout)
-    return forms[mode.is_folded]
+        forms[form] = twin.to(memory_format=layout)
+    return forms[form]
 
 
 def _apart(found: Crossing, wanted: Crossing) -> float:

@@ -8,7 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.backbones.tensors import tensors_of
-from harness.config import Device, MeasureConfig
+from harness.config import Device, MeasureConfig, Precision
 from harness.errors import is_out_of_memory
 from harness.heartbeat import beat
 from harness.runtime import Runtime
 from harness.transfer.freeze import FreezePlan
+from harness.transfer.network import Network
 
 THROUGHPUT_BATCH_SIZE = 32
 _MIB = 2**20
@@ -89,9 +90,10 @@ def _outermost_frozen_flops(network: nn.Module, plan: FreezePlan, flops: dict[st
     return list(found.values())
 
 
-def measure_timing(network: nn.Module, image_size: int, runtime: Runtime, cfg: MeasureConfig) -> Timing:
-    """Time single images until times agree, then one batch size, with synchronised clocks."""
-    network.eval().to(memory_format=torch.channels_last)
+def measure_timing(network: Network, image_size: int, cfg: MeasureConfig) -> Timing:
+    """Time single images until times agree, then one batch size, with synchronised clocks; in float32, whatever the network's own runtime."""
+    runtime = replace(network.runtime, precision=Precision.float32)
+    network = Network(network.trunk, network.head, runtime).eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
         one = runtime.send(torch.randn(1, 3, image_size, image_size))
         many = runtime.send(torch.randn(THROUGHPUT_BATCH_SIZE, 3, image_size, image_size))

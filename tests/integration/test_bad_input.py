@@ -133,3 +133,10 @@ def test_unreadable_files_and_nasty_class_names_do_not_stop_a_sweep(run_sweep: C
     assert "<script" not in markdown.lower()
     assert "broken.png" in html
     assert "größe 数" in html
+
+
+def test_a_key_that_nobody_reads_is_refused_by_the_report(run_report: Command) -> None:
+    """A limit that is misspelt behind a `+` would otherwise be ignored, and what breaks it recommended."""
+    ended = run_report("+rank.max_latency=5")
+    assert ended.status == 2
+    assert "rank.max_latency: unknown key; did you mean 'rank.max_latency_ms'" in ended.err

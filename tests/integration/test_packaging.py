@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import choices, conf_dir
-from harness.study.row import COLUMNS
+from harness.study.row import COLUMN_DOCS, COLUMNS
 from tests.integration.commands import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -29,13 +29,14 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
 
 def test_the_report_side_never_imports_torch() -> None:
     """Neither the report command nor the sweep's own process needs torch."""
-    code = "import sys, harness.report, harness.grid; sys.exit(bool({'torch', 'timm', 'torchvision'} & set(sys.modules)))"
+    code = "import sys, harness.report, harness.grid, harness.data.early, harness.data.load; sys.exit(bool({'torch', 'timm', 'torchvision'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_column_is_documented() -> None:
-    """results/README.md lists the columns in order."""
+    """results/README.md lists the columns in order, in the words that the report has for them."""
     text = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, flags=re.MULTILINE)) == COLUMN_DOCS
     assert tuple(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)) == COLUMNS
 
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 _CODE = """
-import resource, sys
+import ctypes, resource, sys
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size, whatever the machine prefers
 from harness.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.config import Device
+from harness.config import Device, Precision
 from harness.features.cut import difference
 from harness.features.fold import folded
 from harness.features.fuse import FusedConv, can_fuse
+from harness.features.mode import modes
+from harness.runtime import Runtime
 from tests.unit.tiny import images_of, random_backbone, settle
 
 
@@ -96,6 +98,21 @@ def test_what_others_read_stays_apart() -> None:
 
 def test_joining_is_for_processors() -> None:
     """Elsewhere, or with a torch that has no such kernels, it is not offered."""
-    assert can_fuse(Device.cpu) == hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    assert not can_fuse(Device.cuda)
-    assert not can_fuse(Device.mps)
+    assert can_fuse(Device.cpu, Precision.float32) == hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    assert not can_fuse(Device.cuda, Precision.float32)
+    assert not can_fuse(Device.mps, Precision.float32)
+
+
+def test_kernels_that_refuse_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor without them for bfloat16, or a torch that calls them otherwise: found out by calling one, and passes run folded only."""
+
+    def refuse(images_BCHW: Tensor, *_: object) -> Tensor:
+        if images_BCHW.dtype is torch.bfloat16:
+            raise RuntimeError("bf16 path needs the cpu support avx512bw")
+        return images_BCHW
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", refuse)
+    can_fuse.cache_clear()
+    runtime = Runtime(Device.cpu, Precision.bfloat16)
+    assert [mode.is_fused for mode in modes(runtime, Precision.auto)] == [False, True, False]
+    can_fuse.cache_clear()

@@ -5,9 +5,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-from harness.measure.cost import Timing, _steady, median_interval
+from harness.config import Device, MeasureConfig, Precision
+from harness.measure.cost import Timing, _steady, measure_timing, median_interval
+from harness.runtime import Runtime
 from harness.study.row import TIMING_COLUMNS
+from harness.transfer.network import Network
 
 
 def _times(num_calls: int, correlation: float, seed: int) -> list[float]:
@@ -68,6 +73,28 @@ def test_times_that_never_agree_are_kept_and_said_to_be_unsteady() -> None:
     """When the time for warming up is over, the last blocks stand for what they are."""
     kept, is_steady = _steady(_calls(iter(range(1, 1000))), 0.0, cap_s=0.0)
     assert (kept, is_steady) == (list(range(2, 23)), False)
+
+
+class _Noting(nn.Module):
+    """Notes whether it is called under autocast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[bool] = set()
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        self.seen.add(torch.is_autocast_enabled("cpu"))
+        return images_BCHW.mean((2, 3))
+
+
+def test_times_are_those_of_float32() -> None:
+    """Also of a network whose job computes in bfloat16, which keeps its own arithmetic afterwards."""
+    network = Network(trunk := _Noting(), nn.Linear(3, 2), Runtime(Device.cpu, Precision.bfloat16))
+    measure_timing(network, 8, MeasureConfig(warm_up_s=0, timing_s=0))
+    assert trunk.seen == {False}
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 8, 8))
+    assert trunk.seen == {False, True}
 
 
 def test_a_timing_fills_its_columns() -> None:
