@@ -1,4 +1,6 @@
-"""Activations joined to the convolution before them, for trunks that only compute on a processor: one trip through memory instead of two.
+"""Convolutions as calls of the kernels themselves, for trunks that only compute on a processor: less memory to go through, same values.
+
+Activations are joined to the convolution before them, borders to depthwise ones.
 
 The kernels are those that torch's compiler would call; here no compiler is needed.
 """
@@ -11,13 +13,18 @@ from typing import Any
 import timm.layers
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from harness.backbones.trace import PLAIN_CONVS
 from harness.config import Device, Precision
 
 _timm: Any = timm.layers
 
-_KINDS: Mapping[type[nn.Module], tuple[str, list[float]]] = {
+_Uneven = tuple[int, int]
+"""Whether the border below is a line wider than the one above, and the one on the right than the one on the left; 0 or 1."""
+
+_KINDS: Mapping[type[nn.Module] | None, tuple[str, list[float]]] = {
+    None: ("none", []),
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
     nn.SiLU: ("swish", []),
@@ -39,44 +46,67 @@ def can_fuse(device: Device, precision: Precision) -> bool:
 
 
 class FusedConv(nn.Module):
-    """A convolution and the activation of what comes out of it: (B, C, H, W) to (B, C', H', W'), without gradients."""
+    """A convolution and the activation of what comes out of it, if any: (B, C, H, W) to (B, C', H', W'), without gradients."""
 
-    def __init__(self, conv: nn.Conv2d, kind: type[nn.Module]) -> None:
+    def __init__(self, conv: nn.Conv2d, activation: type[nn.Module] | None = None) -> None:
         super().__init__()
-        self.conv, self._kind = conv, kind
+        self.conv, self.activation = conv, activation
+        self._shifted: dict[_Uneven, Tensor] = {}
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        conv, (kind, bounds) = self.conv, _KINDS[self._kind]
-        weight, bias = conv.weight, conv.bias
+        conv, (kind, bounds) = self.conv, _KINDS[self.activation]
+        images_BCHW, weight, padding = self._bordered(images_BCHW)
         if torch.is_autocast_enabled("cpu"):  # which does not know these kernels
             dtype = torch.get_autocast_dtype("cpu")
             images_BCHW, weight = images_BCHW.to(dtype), weight.to(dtype)  # a folded bias is added in float32
-        padding = conv.padding
-        if isinstance(conv, _timm.Conv2dSame):
-            images_BCHW, padding = _timm.pad_same(images_BCHW, conv.kernel_size, conv.stride, conv.dilation), (0, 0)
         found_BCHW: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            images_BCHW, weight, bias, padding, conv.stride, conv.dilation, conv.groups, kind, bounds, ""
+            images_BCHW, weight, conv.bias, padding, conv.stride, conv.dilation, conv.groups, kind, bounds, ""
         )
         return found_BCHW
 
+    def _bordered(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        """Images, weight and padding on each side, such that borders are those of the convolution."""
+        conv = self.conv
+        if not isinstance(conv, _timm.Conv2dSame):
+            assert not isinstance(conv.padding, str)  # `fuse` takes no such
+            return images_BCHW, conv.weight, conv.padding
+        sides = zip(images_BCHW.shape[-2:], conv.kernel_size, conv.stride, conv.dilation, strict=True)
+        borders = [_timm.get_same_padding(*side) for side in sides]
+        down, right = uneven = (borders[0] % 2, borders[1] % 2)
+        if any(uneven) and not (conv.groups == conv.in_channels and conv.dilation == (1, 1)):
+            return _timm.pad_same(images_BCHW, conv.kernel_size, conv.stride, conv.dilation), conv.weight, (0, 0)
+        # The kernels know borders of one width only. One line more before the first, with a weight of zero for it, is as good
+        # as one more behind the last, and spares a copy of the images; with one weight a place it costs next to nothing.
+        if uneven not in self._shifted:
+            self._shifted[uneven] = functional.pad(conv.weight, (right, 0, down, 0))
+        return images_BCHW, self._shifted[uneven], tuple((border + 1) // 2 for border in borders)
+
 
 def fuse(trunk: nn.Module, graph: fx.Graph) -> None:
-    """Put a `FusedConv` for every convolution that only an activation reads; that becomes an identity, so that module names stay.
+    """Put a `FusedConv` for every convolution, together with an activation that alone reads it, which becomes an identity so that names stay.
+
+    A trunk that has no such pair stays as it is: most of what it does is something else.
 
     Args:
         trunk: its batch-norms folded; changed in place.
         graph: the calls it made before they were folded, convolutions and batch-norms among them as one call each.
     """
     readers = dict(sole_readers(graph))
-    for name in readers:
-        conv = trunk.get_submodule(name)
-        if not (type(conv) in PLAIN_CONVS and _is_plain(conv)):
-            continue
-        reader = next((found for found in _follow(name, readers) if not _is_nothing(trunk.get_submodule(found))), None)
+    calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
+    convs = [name for name in dict.fromkeys(calls) if _is_plain(trunk.get_submodule(name))]
+    pairs = {name: reader for name in convs if (reader := _activation_of(name, trunk, readers))}
+    for name in convs if pairs else ():
+        reader = pairs.get(name)
         kind = None if reader is None else _kind(trunk.get_submodule(reader))
-        if reader is not None and kind is not None:
-            trunk.set_submodule(name, FusedConv(conv, kind))  # type: ignore[arg-type]
+        trunk.set_submodule(name, FusedConv(trunk.get_submodule(name), kind))  # type: ignore[arg-type]
+        if reader is not None:
             trunk.set_submodule(reader, nn.Identity())
+
+
+def _activation_of(name: str, trunk: nn.Module, readers: Mapping[str, str]) -> str | None:
+    """The first module behind this one that does something, if that is an activation that the kernels know."""
+    reader = next((found for found in _follow(name, readers) if not _is_nothing(trunk.get_submodule(found))), None)
+    return None if reader is None or _kind(trunk.get_submodule(reader)) is None else reader
 
 
 def sole_readers(graph: fx.Graph) -> Iterator[tuple[str, str]]:
@@ -98,7 +128,7 @@ def _follow(name: str, readers: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_plain(conv: nn.Module) -> bool:
-    return isinstance(conv, nn.Conv2d) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return type(conv) in PLAIN_CONVS and getattr(conv, "padding_mode", "") == "zeros" and not isinstance(conv.padding, str)
 
 
 def _is_nothing(module: nn.Module) -> bool:

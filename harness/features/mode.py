@@ -174,7 +174,8 @@ def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team:
         return tuple(torch.cat(parts) for parts in zip(*ends, strict=True)), time.perf_counter() - started
 
     wanted, plain_s = run(plain)
-    best, best_s, note = plain, float("inf"), None
+    best: Chain | None = None
+    best_s, note = float("inf"), None
     forms: Forms = {}
     for mode in modes(runtime, wish):
         chain, first_s = plain, plain_s
@@ -185,8 +186,10 @@ def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team:
                 note = f"{chain.mode} was {apart:.1%} off"
                 continue
         if first_s < best_s * _HOPELESS and (seconds := run(chain)[1]) * _CLEARLY < best_s:
+            if best and (best_s := min(best_s, run(best)[1])) <= seconds * _CLEARLY:  # it had been disturbed
+                continue
             best, best_s = chain, seconds
-    return best, note
+    return best or plain, note
 
 
 def _in_form(trunk: nn.Module, mode: Mode, forms: Forms) -> nn.Module:

@@ -111,7 +111,10 @@ def measure_timing(network: Network, image_size: int, cfg: MeasureConfig) -> Tim
 
 
 def _throughput_ips(network: nn.Module, images_BCHW: torch.Tensor, runtime: Runtime, seconds: float) -> float | None:
-    """None where memory does not hold the batch: the rate of a smaller one would not compare."""
+    """None where memory does not hold the batch: the rate of a smaller one would not compare.
+
+    That of the quickest call: on a processor the first ones still get their memory from the system, and there may be time for two only.
+    """
     try:
         network(images_BCHW)
         batches_ms = _repeat(lambda: _timed_ms(network, images_BCHW, runtime), seconds, 1)
@@ -119,7 +122,7 @@ def _throughput_ips(network: nn.Module, images_BCHW: torch.Tensor, runtime: Runt
         if not is_out_of_memory(error):
             raise
         return None
-    return len(images_BCHW) / statistics.median(batches_ms) * 1000
+    return len(images_BCHW) / min(batches_ms) * 1000
 
 
 def median_interval(times: Sequence[float]) -> tuple[float, float]:

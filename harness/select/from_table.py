@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
@@ -194,7 +194,7 @@ def _metric(rows: pd.DataFrame, cfg: RankConfig) -> Metric:
 
 def _half_width(std_K: FloatArray, count_K: IntArray, confidence: float) -> FloatArray:
     """Half the Student-t interval of a mean over seeds; NaN for a single seed."""
-    quantile_K = stats.t.ppf((1 + confidence) / 2, np.maximum(count_K - 1, 1))
+    quantile_K = stdtrit(np.maximum(count_K - 1, 1), (1 + confidence) / 2)
     return np.asarray(quantile_K * std_K / np.sqrt(count_K), dtype=np.float64)
 
 

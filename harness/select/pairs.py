@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy.special import bdtr
 
 from harness.select.candidates import Candidate
 from harness.select.comparison import FloatArray, IntArray, Interval
@@ -105,8 +105,9 @@ def mid_p(first_only_P: IntArray, second_only_P: IntArray) -> FloatArray:
     Source: Fagerland, Lydersen and Laake, The McNemar test for binary matched-pairs data, BMC Medical Research Methodology 2013.
     """
     num_P, fewer_P = first_only_P + second_only_P, np.minimum(first_only_P, second_only_P)
-    observed_P = stats.binom.pmf(fewer_P, num_P, 0.5)
-    p_P = np.where(first_only_P == second_only_P, 1 - observed_P / 2, 2 * stats.binom.cdf(fewer_P, num_P, 0.5) - observed_P)
+    at_most_P = bdtr(fewer_P, num_P, 0.5)  # probability of that many heads, or of fewer
+    below_P = np.where(fewer_P > 0, bdtr(np.maximum(fewer_P - 1, 0), num_P, 0.5), 0.0)
+    p_P = np.where(first_only_P == second_only_P, 1 - (at_most_P - below_P) / 2, at_most_P + below_P)
     return np.where(num_P == 0, 1.0, p_P)
 
 

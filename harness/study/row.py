@@ -169,7 +169,7 @@ class Row:
     latency_steady: bool | None = _column(
         "false: blocks of these calls still differed by more than 2 % when the time for warming up was over"
     )
-    throughput_ips: float | None = _column("images per second at a batch of 32, inference")
+    throughput_ips: float | None = _column("images per second at a batch of 32, inference: the quickest batch")
     peak_mem_mib: float | None = _column("peak memory of the job: accelerator memory on CUDA, else of its process (MiB)")
     weights_mib: float | None = _column("size of the model on disk as float32 safetensors (MiB)")
     timed_by: str | None = _column("id of the job of this sweep that timed the network; jobs that train the same network share its times")

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from harness.config import Device, Precision
@@ -15,12 +16,16 @@ from harness.runtime import Runtime
 from tests.unit.tiny import images_of, random_backbone, settle
 
 
-def _num_fused(module: nn.Module) -> int:
-    return sum(isinstance(part, FusedConv) for part in module.modules())
+def _fused(module: nn.Module) -> list[FusedConv]:
+    return [part for part in module.modules() if isinstance(part, FusedConv)]
+
+
+def _num_joined(module: nn.Module) -> int:
+    return sum(part.activation is not None for part in _fused(module))
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "num_fused"),
+    ("name", "size", "num_joined"),
     [
         ("resnet18", 32, 9),  # the second of each block is read by the sum
         ("tf_efficientnet_lite0", 32, 33),  # convolutions that pad as TensorFlow does, ReLU6
@@ -34,19 +39,51 @@ def _num_fused(module: nn.Module) -> int:
     ],
 )
 @torch.inference_mode()
-def test_joined_activations_give_the_same_features(name: str, size: int, num_fused: int) -> None:
-    """As close to those in float64 as the separate calls come, in float32 and in bfloat16."""
+def test_joined_activations_give_the_same_features(name: str, size: int, num_joined: int) -> None:
+    """As close to those in float64 as the separate calls come, in float32 and, where the processor has such kernels, in bfloat16."""
     backbone = random_backbone(name, size)
     settle(backbone.trunk, images_of(backbone, 4, seed=2))
     trunk, images = backbone.trunk.eval(), images_of(backbone, 3)
     one, other = folded(trunk, fuses=True), folded(trunk)
-    assert _num_fused(one) == num_fused
+    assert _num_joined(one) == num_joined
     wanted = copy.deepcopy(trunk).double()(images.double()).float()
     assert difference(one(images), wanted) <= 4 * difference(other(images), wanted) + 1e-5
+    if not can_fuse(Device.cpu, Precision.bfloat16):
+        return
     with torch.autocast("cpu", torch.bfloat16):
         assert difference(one(images).float(), wanted) <= 2 * difference(other(images).float(), wanted)
 
 
+def test_convolutions_without_an_activation_call_the_kernels_too() -> None:
+    """One core computes those of one pixel more slowly through torch's own call. Where nothing is joined, nothing changes."""
+    one, other = (folded(random_backbone(name, 32).trunk, fuses=True) for name in ("tf_efficientnet_lite0", "convnext_tiny"))
+    is_all = {name.endswith(".conv") for name, module in one.named_modules() if isinstance(module, nn.Conv2d)}
+    assert is_all == {True}
+    assert {part.activation for part in _fused(one)} == {None, nn.ReLU6}
+    assert _fused(other) == []
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 15), (16, 15), (13, 14), (4, 3)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "is_depthwise"), [(3, 2, 1, True), (5, 2, 1, True), (6, 1, 1, True), (3, 2, 1, False), (4, 1, 2, True)]
+)
+@torch.inference_mode()
+def test_borders_are_those_of_the_convolution(
+    height: int, width: int, kernel: int, stride: int, dilation: int, *, is_depthwise: bool
+) -> None:
+    """Of even and odd pictures, whether a side needs a line more than the other or not; batch after batch."""
+    conv = Conv2dSame(8, 8, kernel, stride, dilation=dilation, groups=8 if is_depthwise else 1)
+    fused = FusedConv(conv)
+    for seed in range(2):
+        images = torch.randn(2, 8, height, width, generator=torch.Generator().manual_seed(seed)).contiguous(
+            memory_format=torch.channels_last
+        )
+        torch.testing.assert_close(fused(images), conv(images), rtol=1e-5, atol=1e-5)
+    other = images.transpose(2, 3).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(fused(other), conv(other), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not can_fuse(Device.cpu, Precision.bfloat16), reason="this processor has no such kernels for bfloat16")
 @torch.inference_mode()
 def test_a_bias_is_added_in_full() -> None:
     """In bfloat16 too: one that nearly cancels what the convolution gives is not rounded first."""
@@ -93,7 +130,7 @@ class _Branching(nn.Module):
 def test_what_others_read_stays_apart() -> None:
     """Nothing is joined where the plain output is needed, where an activation serves twice, or where the kernels cannot do the same."""
     twin = folded(_Branching(), fuses=True)
-    assert _num_fused(twin) == 0
+    assert _fused(twin) == []
 
 
 def test_joining_is_for_processors() -> None:

@@ -23,7 +23,7 @@ from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone
 LOW = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)
 FOLDED = Mode(Precision.float32, is_channels_last=True, is_folded=True)
 LOW_FUSED, FUSED = replace(LOW, is_fused=True), replace(FOLDED, is_fused=True)
-"""What a processor does."""
+"""What a processor does, if it has kernels for the first."""
 
 
 @pytest.fixture
@@ -59,8 +59,11 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
         (Device.mps, Precision.bfloat16, Precision.auto, [FOLDED, PLAIN]),
     ],
 )
-def test_the_wish_decides_what_is_tried(device: Device, resolved: Precision, wish: Precision, expected: list[Mode]) -> None:
+def test_the_wish_decides_what_is_tried(
+    device: Device, resolved: Precision, wish: Precision, expected: list[Mode], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """float32 is the network as it is, bfloat16 nothing else, and auto tries low precision only where it is native."""
+    monkeypatch.setattr(modes_module, "can_fuse", lambda device, _: device is Device.cpu)
     assert modes(Runtime(device, resolved), wish) == expected
 
 
@@ -127,6 +130,21 @@ def test_a_chosen_mode_is_faster(resnet: Backbone, team: Team, slow: set[Mode], 
     assert (chain.mode, note) == (expected, None)
 
 
+def test_one_disturbance_does_not_change_the_mode(resnet: Backbone, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is about to lose to a slower one, because it was disturbed while it was timed, is timed again."""
+    honest, disturbed = Chain.run, [False, True]
+
+    def run(self: Chain, crossing: Crossing) -> list[Crossing]:
+        time.sleep(0.02 if self.mode == PLAIN else 0.5 if disturbed and disturbed.pop(0) else 0)
+        return honest(self, crossing)
+
+    trunk, images = cut(resnet), images_of(resnet, 8)
+    team.num_threads = 1
+    monkeypatch.setattr(Chain, "run", run)
+    assert choose(trunk, [0, trunk.last], (images,), team, Precision.auto)[0].mode == FUSED
+    assert not disturbed
+
+
 def _scaled(factor: float) -> Callable[..., nn.Module]:
     """A fold that gets one weight wrong."""
 
@@ -167,7 +185,7 @@ def test_bfloat16_that_loses_values_gives_way(trunk: CutTrunk, images: Tensor, t
     chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.bfloat16)
     assert chain.mode == PLAIN
     assert note is not None
-    assert note.startswith("bfloat16 channels-last folded fused was ")
+    assert note.startswith("bfloat16 channels-last folded ")  # fused, where the processor has such kernels
 
 
 def test_joined_kernels_are_not_compiled(trunk: CutTrunk, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

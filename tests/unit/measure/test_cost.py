@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.config import Device, MeasureConfig, Precision
-from harness.measure.cost import Timing, _steady, measure_timing, median_interval
+from harness.measure import cost
+from harness.measure.cost import THROUGHPUT_BATCH_SIZE, Timing, _steady, measure_timing, median_interval
 from harness.runtime import Runtime
 from harness.study.row import TIMING_COLUMNS
 from harness.transfer.network import Network
@@ -85,6 +86,15 @@ class _Noting(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         self.seen.add(torch.is_autocast_enabled("cpu"))
         return images_BCHW.mean((2, 3))
+
+
+def test_throughput_is_that_of_the_quickest_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches for which memory is still being fetched do not count, however few there is time for."""
+    times = itertools.chain([300.0, 40.0], itertools.repeat(200.0))
+    monkeypatch.setattr(cost, "_timed_ms", lambda _, images_BCHW, __: next(times) if len(images_BCHW) > 1 else 1.0)
+    network = Network(_Noting(), nn.Linear(3, 2), Runtime(Device.cpu, Precision.float32))
+    found = measure_timing(network, 8, MeasureConfig(warm_up_s=0, timing_s=0.1)).throughput_ips
+    assert found == pytest.approx(THROUGHPUT_BATCH_SIZE / 0.04)
 
 
 def test_times_are_those_of_float32() -> None:
