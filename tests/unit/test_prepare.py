@@ -4,7 +4,7 @@ import pytest
 
 from harness import prepare
 from harness.config import DataConfig, SweepConfig
-from harness.data.early import key_of
+from harness.data.early import Loaded, key_of
 from harness.errors import DataError
 from tests.unit.tiny import colours
 
@@ -28,7 +28,7 @@ def test_what_was_read_early_is_used_and_its_errors_are_told_once() -> None:
         _config("resnet34", "bad", "0.5"),
         _config("resnet34", "good", "0.5"),
     ]
-    found = {"good": colours(), "bad": DataError("photos/cat: no images.")}
+    found: Loaded = {"good": colours(), "bad": DataError("photos/cat: no images.")}
     loaded = {key_of(cfg.data, cfg.cache_dir): found[cfg.data.name] for cfg in wanted}
     jobs, problems = prepare.prepare_all([(cfg, ()) for cfg in wanted], loaded)
     assert [(job.backbone.model, job.config.freeze) for job in jobs] == [("resnet18", "all"), ("resnet34", "0.5")]

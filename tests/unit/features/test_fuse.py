@@ -1,10 +1,11 @@
 """Activations joined to convolutions: the same features with fewer calls, and nothing joined that somebody else reads."""
 
 import copy
+from typing import Any
 
 import pytest
+import timm.layers
 import torch
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from harness.config import Device, Precision
@@ -14,6 +15,9 @@ from harness.features.fuse import FusedConv, can_fuse
 from harness.features.mode import modes
 from harness.runtime import Runtime
 from tests.unit.tiny import images_of, random_backbone, settle
+
+
+_timm: Any = timm.layers
 
 
 def _fused(module: nn.Module) -> list[FusedConv]:
@@ -72,7 +76,7 @@ def test_borders_are_those_of_the_convolution(
     height: int, width: int, kernel: int, stride: int, dilation: int, *, is_depthwise: bool
 ) -> None:
     """Of even and odd pictures, whether a side needs a line more than the other or not; batch after batch."""
-    conv = Conv2dSame(8, 8, kernel, stride, dilation=dilation, groups=8 if is_depthwise else 1)
+    conv = _timm.Conv2dSame(8, 8, kernel, stride, dilation=dilation, groups=8 if is_depthwise else 1)
     fused = FusedConv(conv)
     for seed in range(2):
         images = torch.randn(2, 8, height, width, generator=torch.Generator().manual_seed(seed)).contiguous(
