@@ -16,7 +16,6 @@ from harness.features.mode import modes
 from harness.runtime import Runtime
 from tests.unit.tiny import images_of, random_backbone, settle
 
-
 _timm: Any = timm.layers
 
 
