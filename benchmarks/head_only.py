@@ -33,7 +33,7 @@ from harness.data.images import FileImage
 
 SHORT_IMAGES, SHORT_EPOCHS = 200, 2
 HARNESS_RUNS = 3
-"""For each run of a baseline, which takes minutes: seconds deserve a median."""
+"""For each run of a baseline, which takes minutes: seconds deserve a median. The short form has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Setting:
     num_images: int
     epochs: int
     repeats: int
+    harness_runs: int
+    """For each repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def compare(module_file: str, baseline: str, name: str, packages: Sequence[str])
         prepared = prepare(setting, Path(folder))
         images = f"{prepared.num_train} train and {prepared.num_val} val images of elpv"
         print(
-            f"head only, {images}, {setting.epochs} epochs; medians of {HARNESS_RUNS * setting.repeats} and {setting.repeats}", flush=True
+            f"head only, {images}, {setting.epochs} epochs; medians of {setting.harness_runs * setting.repeats} and {setting.repeats}",
+            flush=True,
         )
         contests = _run_all(setting, prepared, baseline, name)
     for contest in contests:
@@ -133,7 +136,7 @@ def _read_arguments(name: str) -> tuple[Setting, bool]:
     if args.epochs < 1 or args.repeats < 1:
         raise BenchmarkError(f"--epochs {args.epochs} --repeats {args.repeats}: give 1 or more of each.")
     num_images, epochs = (SHORT_IMAGES, SHORT_EPOCHS) if args.short else (args.images, args.epochs)
-    return Setting(tuple(args.backbones.split(",")), num_images, epochs, args.repeats), args.short
+    return Setting(tuple(args.backbones.split(",")), num_images, epochs, args.repeats, 1 if args.short else HARNESS_RUNS), args.short
 
 
 def _run_all(setting: Setting, prepared: Prepared, baseline: str, name: str) -> list[Contest]:
@@ -152,7 +155,7 @@ def _run_all(setting: Setting, prepared: Prepared, baseline: str, name: str) -> 
 
 
 def _run_harness(setting: Setting, backbones: tuple[str, ...], fingerprint: str) -> Iterator[Result]:
-    for _ in range(HARNESS_RUNS):
+    for _ in range(setting.harness_runs):
         result = run_harness(setting, backbones, fingerprint)
         _say(result.wall_s, f"harness, {', '.join(backbones)}")
         yield result
