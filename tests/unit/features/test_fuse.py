@@ -18,6 +18,8 @@ from tests.unit.tiny import images_of, random_backbone, settle
 
 _timm: Any = timm.layers
 
+NEEDS_BFLOAT16 = pytest.mark.skipif(not can_fuse(Device.cpu, Precision.bfloat16), reason="this processor has no such kernels for bfloat16")
+
 
 def _fused(module: nn.Module) -> list[FusedConv]:
     return [part for part in module.modules() if isinstance(part, FusedConv)]
@@ -41,20 +43,21 @@ def _num_joined(module: nn.Module) -> int:
         ("convnext_tiny", 32, 0),
     ],
 )
+@pytest.mark.parametrize("precision", [Precision.float32, pytest.param(Precision.bfloat16, marks=NEEDS_BFLOAT16)])
 @torch.inference_mode()
-def test_joined_activations_give_the_same_features(name: str, size: int, num_joined: int) -> None:
-    """As close to those in float64 as the separate calls come, in float32 and, where the processor has such kernels, in bfloat16."""
+def test_joined_activations_give_the_same_features(name: str, size: int, num_joined: int, precision: Precision) -> None:
+    """As close to those in float64 as the separate calls come, in float32 and in bfloat16."""
     backbone = random_backbone(name, size)
     settle(backbone.trunk, images_of(backbone, 4, seed=2))
     trunk, images = backbone.trunk.eval(), images_of(backbone, 3)
     one, other = folded(trunk, fuses=True), folded(trunk)
     assert _num_joined(one) == num_joined
     wanted = copy.deepcopy(trunk).double()(images.double()).float()
-    assert difference(one(images), wanted) <= 4 * difference(other(images), wanted) + 1e-5
-    if not can_fuse(Device.cpu, Precision.bfloat16):
-        return
-    with torch.autocast("cpu", torch.bfloat16):
-        assert difference(one(images).float(), wanted) <= 2 * difference(other(images).float(), wanted)
+    if precision is Precision.float32:
+        assert difference(one(images), wanted) <= 4 * difference(other(images), wanted) + 1e-5
+    else:
+        with torch.autocast("cpu", torch.bfloat16):
+            assert difference(one(images).float(), wanted) <= 2 * difference(other(images).float(), wanted)
 
 
 def test_convolutions_without_an_activation_call_the_kernels_too() -> None:
@@ -86,7 +89,7 @@ def test_borders_are_those_of_the_convolution(
     torch.testing.assert_close(fused(other), conv(other), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(not can_fuse(Device.cpu, Precision.bfloat16), reason="this processor has no such kernels for bfloat16")
+@NEEDS_BFLOAT16
 @torch.inference_mode()
 def test_a_bias_is_added_in_full() -> None:
     """In bfloat16 too: one that nearly cancels what the convolution gives is not rounded first."""
