@@ -37,7 +37,7 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, a
             batch = _next(todo, at_once or len(todo))
             chosen = {job.job_id for job, _ in batch}
             todo = [(job, overrides) for job, overrides in todo if job.job_id not in chosen]
-            errors = launch([overrides for _, overrides in batch])
+            errors = _launch_needed(batch, launch)
             for offset, ((job, _), error) in enumerate(zip(batch, errors, strict=True), 1):
                 progress.finished(_row_of(job, error), num_left=len(todo) + len(batch) - offset)
         return finish(jobs)
@@ -49,6 +49,18 @@ def _next(todo: Sequence[Wanted], num: int) -> Sequence[Wanted]:
         return todo
     free = (pair for pair in todo if not is_claimed(pair[0].config.study_dir, pair[0].group))
     return list(itertools.islice(free, num)) or todo[:num]
+
+
+def _launch_needed(batch: Sequence[Wanted], launch: Launch) -> list[str | None]:
+    """What went wrong with each job of a batch.
+
+    One that has its row by now is not launched: its group or another sweep ran it, and composing its configuration once more
+    takes longer than training its head did.
+    """
+    needed = [(job, overrides) for job, overrides in batch if is_wanted(job)]
+    found = launch([overrides for _, overrides in needed]) if needed else []
+    errors = {job.job_id: error for (job, _), error in zip(needed, found, strict=True)}
+    return [errors.get(job.job_id) for job, _ in batch]
 
 
 def _row_of(job: JobSpec, error: str | None) -> Row:
