@@ -76,7 +76,7 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
         limits: going over the first two becomes an outcome with status `timeout`, over the last one with status `oom`.
         is_light: the function needs nothing of what `warm_up` imports, and does not wait for it.
     """
-    context = multiprocessing.get_context("spawn") if is_light else _context()
+    context = _light_context() if is_light else _context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(sender, target, arguments))
     num_oom_kills = _num_oom_kills()
@@ -130,12 +130,18 @@ def _memory_mib(pid: int) -> float:
         return 0.0
 
 
-def _context() -> Any:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
+def _light_context() -> Any:
+    known = multiprocessing.get_all_start_methods()
     # Workers of joblib have a start method of their own, which a child would be told to use and does not know.
-    if multiprocessing.get_start_method(allow_none=True) not in {None, *multiprocessing.get_all_start_methods()}:
-        multiprocessing.set_start_method("forkserver", force=True)
+    if multiprocessing.get_start_method(allow_none=True) not in {None, *known}:
+        multiprocessing.set_start_method("spawn", force=True)
+    return multiprocessing.get_context("spawn")
+
+
+def _context() -> Any:
+    context = _light_context()
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return context
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     with _born_quiet():

@@ -1,5 +1,9 @@
 """From the command line to rows, table and report."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -8,6 +12,7 @@ from scipy.special import softmax
 from sklearn import metrics
 
 from harness.study.row import COLUMNS, EVIDENCE_COLUMNS
+from harness.study.store import Study
 from tests.integration.commands import QUICK, TINY, Command
 
 QUALITY = [name for name in COLUMNS if name.startswith(("val_", "train_accuracy", "train_log_loss", "last_val"))]
@@ -54,6 +59,17 @@ def test_a_finished_sweep_trains_nothing_again(run_sweep: Command) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in (first.study().root / "rows").iterdir()}
     third = run_sweep(*options, "seed=1")
     assert len(third.rows()) == 2
+
+
+def test_a_launcher_with_workers_of_its_own_runs_the_jobs(tmp_path: Path) -> None:
+    """Under joblib each worker prepares its job again and runs it: every row is good."""
+    folders = [f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    command = [sys.executable, "-m", "harness.sweep", *folders, *TINY, "backbone=test_resnet", "freeze=all,none", *launcher]
+    # Its workers wait for more to do for minutes, which is no business of the process that runs the tests.
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert [row.status for row in Study(tmp_path / "results" / "digits").rows()] == ["ok"] * 2
 
 
 def test_the_same_command_gives_the_same_quality(run_sweep: Command) -> None:
