@@ -44,12 +44,42 @@ def imbalance_ratio(class_counts: Sequence[int]) -> float:
     return max(class_counts) / max(min(class_counts), 1)
 
 
-def quality(log_probs_NC: FloatArray, labels_N: IntArray) -> tuple[dict[str, float | None], dict[str, str]]:
+def decide(log_probs_NC: FloatArray, metric: Metric, prior_C: FloatArray) -> IntArray:
+    """The class that each image is called, shape N: the best guess under a metric.
+
+    Accuracy asks for the likeliest class. Balanced accuracy counts a class with few images as much as one with many, so its best guess is
+    the class whose probability is highest *for its share*: the share that the network has learnt is divided out.
+
+    Args:
+        log_probs_NC: natural logarithms of class probabilities.
+        metric: what is to be high.
+        prior_C: the class shares that these probabilities know of: those of train, or equal ones where the loss was weighted by class.
+
+    Source: Menon et al., Long-tail learning via logit adjustment, ICLR 2021.
+    """
+    if metric is not Metric.balanced_accuracy:
+        return np.asarray(log_probs_NC.argmax(axis=1), dtype=np.int64)
+    return np.asarray((log_probs_NC - np.log(prior_C)).argmax(axis=1), dtype=np.int64)
+
+
+def score(predicted_N: IntArray, labels_N: IntArray, metric: Metric) -> float:
+    """Accuracy, or balanced accuracy over the classes that are there: what a metric by rule can be."""
+    is_hit_N = predicted_N == labels_N
+    if metric is not Metric.balanced_accuracy:
+        return float(is_hit_N.mean())
+    counts_C = np.bincount(labels_N)
+    return float(np.mean(np.bincount(labels_N, weights=is_hit_N)[counts_C > 0] / counts_C[counts_C > 0]))
+
+
+def quality(
+    log_probs_NC: FloatArray, labels_N: IntArray, predicted_N: IntArray | None = None
+) -> tuple[dict[str, float | None], dict[str, str]]:
     """Every quality metric of one split.
 
     Args:
         log_probs_NC: natural logarithms of class probabilities; each row's probabilities sum to one.
         labels_N: true class ids in [0, C).
+        predicted_N: what the images are called (`decide`); None: the likeliest class.
 
     Returns:
         The metrics by scikit-learn's names, fractions in [0, 1] except `log_loss` (nats), and, for those that
@@ -57,18 +87,36 @@ def quality(log_probs_NC: FloatArray, labels_N: IntArray) -> tuple[dict[str, flo
     """
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
+    said = _Said(log_probs_NC, labels_N, log_probs_NC.argmax(axis=1) if predicted_N is None else predicted_N)
     for name, measure in _METRICS.items():
         try:
-            values[name] = measure(log_probs_NC, labels_N)
+            values[name] = measure(said)
         except UndefinedMetricError as reason:
             values[name] = None
             undefined[name] = str(reason)
     return values, undefined
 
 
-def per_class(log_probs_NC: FloatArray, labels_N: IntArray, num_classes: int) -> list[PerClass]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Said:
+    """What is known of one split."""
+
+    log_probs_NC: FloatArray
+    labels_N: IntArray
+    predicted_N: IntArray
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.log_probs_NC.shape[1])
+
+    @property
+    def classes(self) -> list[PerClass]:
+        return per_class(self.predicted_N, self.labels_N, self.num_classes)
+
+
+def per_class(predicted_N: IntArray, labels_N: IntArray, num_classes: int) -> list[PerClass]:
     """Precision, recall, F1 and number of images of each class, in class order."""
-    counts_CC = confusion(log_probs_NC, labels_N, num_classes)
+    counts_CC = confusion(predicted_N, labels_N, num_classes)
     hits_C, true_C, predicted_C = np.diag(counts_CC), counts_CC.sum(axis=1), counts_CC.sum(axis=0)
     return [
         PerClass(
@@ -81,69 +129,66 @@ def per_class(log_probs_NC: FloatArray, labels_N: IntArray, num_classes: int) ->
     ]
 
 
-def confusion(log_probs_NC: FloatArray, labels_N: IntArray, num_classes: int) -> IntArray:
+def confusion(predicted_N: IntArray, labels_N: IntArray, num_classes: int) -> IntArray:
     """Images by true class (rows) and predicted class (columns), shape C x C."""
-    cells_N = labels_N * num_classes + log_probs_NC.argmax(axis=1)
-    return np.bincount(cells_N, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return np.bincount(labels_N * num_classes + predicted_N, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _ratio(part: int, whole: int) -> float | None:
     return float(part) / float(whole) if whole else None
 
 
-def _accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    return float(np.mean(log_probs_NC.argmax(axis=1) == labels_N))
+def _accuracy(said: _Said) -> float:
+    return float(np.mean(said.predicted_N == said.labels_N))
 
 
-def _balanced_accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    return _mean_over_classes("recall", log_probs_NC, labels_N)
+def _balanced_accuracy(said: _Said) -> float:
+    return _mean_over_classes("recall", said)
 
 
-def _precision_macro(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    never = set(range(log_probs_NC.shape[1])) - set(log_probs_NC.argmax(axis=1).tolist())
+def _precision_macro(said: _Said) -> float:
+    never = set(range(said.num_classes)) - set(said.predicted_N.tolist())
     if never:
         raise UndefinedMetricError(f"precision does not exist for {counted(len(never), 'class', 'classes')} never predicted")
-    return float(np.mean([found.precision for found in per_class(log_probs_NC, labels_N, log_probs_NC.shape[1])]))
+    return float(np.mean([found.precision for found in said.classes]))
 
 
-def _f1_macro(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    return _mean_over_classes("f1", log_probs_NC, labels_N)
+def _f1_macro(said: _Said) -> float:
+    return _mean_over_classes("f1", said)
 
 
-def _f1_weighted(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    return _mean_over_classes("f1", log_probs_NC, labels_N, np.bincount(labels_N, minlength=log_probs_NC.shape[1]))
+def _f1_weighted(said: _Said) -> float:
+    return _mean_over_classes("f1", said, np.bincount(said.labels_N, minlength=said.num_classes))
 
 
-def _mean_over_classes(name: str, log_probs_NC: FloatArray, labels_N: IntArray, weights_C: IntArray | None = None) -> float:
-    missing = log_probs_NC.shape[1] - len(np.unique(labels_N))
+def _mean_over_classes(name: str, said: _Said, weights_C: IntArray | None = None) -> float:
+    missing = said.num_classes - len(np.unique(said.labels_N))
     if missing:
         raise UndefinedMetricError(f"no image of {counted(missing, 'class', 'classes')} in this split")
-    values = [getattr(found, name) for found in per_class(log_probs_NC, labels_N, log_probs_NC.shape[1])]
-    return float(np.average(values, weights=weights_C))
+    return float(np.average([getattr(found, name) for found in said.classes], weights=weights_C))
 
 
-def _top5_accuracy(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    num_classes = log_probs_NC.shape[1]
-    if num_classes < 6:
-        raise UndefinedMetricError(f"with {num_classes} classes every image is right among the five most likely")
-    best_N5 = np.argsort(log_probs_NC, axis=1, kind="stable")[:, -5:]
-    return float(np.mean((best_N5 == labels_N[:, None]).any(axis=1)))
+def _top5_accuracy(said: _Said) -> float:
+    if said.num_classes < 6:
+        raise UndefinedMetricError(f"with {said.num_classes} classes every image is right among the five most likely")
+    best_N5 = np.argsort(said.log_probs_NC, axis=1, kind="stable")[:, -5:]
+    return float(np.mean((best_N5 == said.labels_N[:, None]).any(axis=1)))
 
 
-def _log_loss(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    return float(-log_probs_NC.astype(np.float64)[np.arange(len(labels_N)), labels_N].mean())
+def _log_loss(said: _Said) -> float:
+    return float(-said.log_probs_NC.astype(np.float64)[np.arange(len(said.labels_N)), said.labels_N].mean())
 
 
-def _ece(log_probs_NC: FloatArray, labels_N: IntArray) -> float:
-    """Expected calibration error: mean |confidence - accuracy| over equal-width bins. Source: Guo et al., ICML 2017."""
-    confidence_N = np.exp(log_probs_NC.max(axis=1).astype(np.float64))
-    hit_N = (log_probs_NC.argmax(axis=1) == labels_N).astype(np.float64)
+def _ece(said: _Said) -> float:
+    """Expected calibration error: mean |confidence - accuracy| of the likeliest class over equal-width bins. Source: Guo et al., ICML 2017."""
+    confidence_N = np.exp(said.log_probs_NC.max(axis=1).astype(np.float64))
+    hit_N = (said.log_probs_NC.argmax(axis=1) == said.labels_N).astype(np.float64)
     bin_N = np.minimum((confidence_N * _CALIBRATION_BINS).astype(np.int64), _CALIBRATION_BINS - 1)
     gaps = np.bincount(bin_N, weights=confidence_N - hit_N, minlength=_CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(labels_N))
+    return float(np.abs(gaps).sum() / len(said.labels_N))
 
 
-_METRICS: dict[str, Callable[[FloatArray, IntArray], float]] = {
+_METRICS: dict[str, Callable[[_Said], float]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "precision_macro": _precision_macro,

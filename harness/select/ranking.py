@@ -248,4 +248,5 @@ def _class_scores(label: str, split: str, seeds: Sequence[Predictions]) -> Class
     log_probs_NC = np.concatenate([found.log_probs_NC for found in seeds])
     labels_N = np.concatenate([found.labels_N for found in seeds])
     num_classes = log_probs_NC.shape[1]
-    return ClassScores(label, split, per_class(log_probs_NC, labels_N, num_classes), confusion(log_probs_NC, labels_N, num_classes))
+    predicted_N = log_probs_NC.argmax(axis=1)
+    return ClassScores(label, split, per_class(predicted_N, labels_N, num_classes), confusion(predicted_N, labels_N, num_classes))

@@ -40,8 +40,9 @@ def test_metrics_equal_scikit_learns(seed: int, num_images: int, num_classes: in
 def test_per_class_results_follow_from_the_confusion_matrix(seed: int, num_classes: int) -> None:
     """Support sums to the images, and mean recall is the balanced accuracy."""
     log_probs, labels = _predictions(seed, 50, num_classes)
-    results = per_class(log_probs, labels, num_classes)
-    assert sum(result.support for result in results) == 50 == confusion(log_probs, labels, num_classes).sum()
+    predicted = log_probs.argmax(axis=1)
+    results = per_class(predicted, labels, num_classes)
+    assert sum(result.support for result in results) == 50 == confusion(predicted, labels, num_classes).sum()
     recalls = [result.recall for result in results if result.recall is not None]
     assert np.mean(recalls) == pytest.approx(quality(log_probs, labels)[0]["balanced_accuracy"])
 
