@@ -4,7 +4,7 @@ Torch is not imported here: the report side reads these classes too.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -178,12 +178,19 @@ class TorchvisionConfig(DataConfig):
     """Fetch the data set when it is not on disk; False: say what is missing instead."""
 
 
+MIN_EPOCHS, MAX_EPOCHS = 3, 20
+"""Of a recipe that does not say how many."""
+
+
 @dataclass
 class TrainConfig:
     """One training recipe. Two jobs with equal recipes, candidates and seeds are the same job."""
 
     name: str = "short"
-    epochs: int = 3
+    epochs: int | None = None
+    """None: as many as `min_steps` takes, from 3 to 20. A head on a wholly frozen backbone that starts solved needs none."""
+    min_steps: int = 200
+    """Steps of the first phase that `epochs=null` sees to: on few images an epoch is a few steps only."""
     batch_size: int = 32
     optimizer: Optimizer = Optimizer.adamw
     lr: float = 1e-4
@@ -208,9 +215,25 @@ class TrainConfig:
     release_epochs: int = 0
     release_lr: float = 1e-5
 
+    @property
+    def num_epochs(self) -> int:
+        """Of the first phase, once it is known how many images there are (`with_epochs`)."""
+        assert self.epochs is not None
+        return self.epochs
+
+    def with_epochs(self, num_train: int) -> "TrainConfig":
+        """The same recipe with its number of epochs for so many train images."""
+        if self.epochs is not None:
+            return self
+        steps = max(1, num_train // self.batch_size)
+        return replace(self, epochs=min(max(-(-self.min_steps // steps), MIN_EPOCHS), MAX_EPOCHS))
+
     def __post_init__(self) -> None:
-        _require(self.epochs >= 0, "train.epochs", self.epochs, "0 or more")
-        _require(self.epochs > 0 or self.head_init is HeadInit.solved, "train.epochs", self.epochs, "1 or more, or train.head_init=solved")
+        _require(
+            self.epochs is None or self.epochs >= 0, "train.epochs", self.epochs, "0 or more, or null for as many as train.min_steps takes"
+        )
+        _require(self.min_steps >= 0, "train.min_steps", self.min_steps, "0 or more")
+        _require(self.epochs != 0 or self.head_init is HeadInit.solved, "train.epochs", self.epochs, "1 or more, or train.head_init=solved")
         _require(self.batch_size >= 2, "train.batch_size", self.batch_size, "2 or more")
         _require(self.lr > 0, "train.lr", self.lr, "a positive number")
         _require(

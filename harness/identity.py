@@ -46,7 +46,7 @@ def identity(job: JobSpec, started_at: str) -> dict[str, Any]:
         "n_val": len(dataset.val),
         "n_test": len(dataset.test),
         "num_classes": dataset.num_classes,
-        "epochs": recipe.epochs + recipe.release_epochs,
+        "epochs": recipe.num_epochs + recipe.release_epochs,
         "lr": recipe.lr,
         "weight_decay": recipe.weight_decay,
         "batch_size": recipe.batch_size,

@@ -7,17 +7,21 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from harness import provenance
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
-from harness.config import MeasureConfig
-from harness.data.dataset import Dataset, Split
+from harness.backbones.tensors import tensor_digest, tensors_of
+from harness.config import MeasureConfig, Metric
+from harness.data.dataset import Split
 from harness.data.transforms import describe, eval_transform, train_transform
 from harness.errors import DivergedError
 from harness.features.provide import DECODED
@@ -26,20 +30,23 @@ from harness.identity import failed_row, identity, now
 from harness.isolate import one_line
 from harness.jobspec import JobSpec
 from harness.measure import cost
-from harness.measure.quality import quality
+from harness.measure.quality import decide, quality
 from harness.measure.transferability import Evidence, evidence
 from harness.runtime import Runtime
 from harness.seeding import seed_everything
 from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Details, Row, Status
-from harness.study.store import FloatArray, Predictions, Study
+from harness.study.store import FloatArray, IntArray, Predictions, Study
 from harness.team import Team
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.rungs import rungs
 from harness.transfer.supply import Supply, supply
-from harness.transfer.task import Fitted, Stop, Task, fixes_batch_norm, phases_of
+from harness.transfer.task import Fitted, Stop, Task, fixes_batch_norm, is_probe, learnt_prior, phases_of
 from harness.transfer.train import fit, predict, seconds_per_image
 
 Columns = dict[str, Any]
+
+OUT_OF_FOLD = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss")
+"""Metrics that candidates may be ranked by."""
 
 
 def run_jobs(
@@ -66,7 +73,7 @@ def run_jobs(
     backbone = load(first.backbone, first.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
     runtime.place(backbone.trunk)
     supplied = _supply(jobs, backbone, runtime)
-    tasks = [Task(backbone, job.dataset, job.depth, job.config.train, runtime, job.config.seed, _stop(job, stop_epochs)) for job in jobs]
+    tasks = [_task(job, backbone, runtime, stop_epochs) for job in jobs]
     found = _evidence(backbone, supplied, known or {})  # of the trunk as it was loaded
     done = [_Done(job, task, fitted) for job, task, fitted in zip(jobs, tasks, fit(tasks, supplied), strict=True)]
     rows = {one.job.job_id: _columns(one, supplied, stop_epochs, found.undefined) for one in done if isinstance(one.fitted, Fitted)}
@@ -87,6 +94,11 @@ class _Done:
     job: JobSpec
     task: Task
     fitted: Fitted | DivergedError
+
+
+def _task(job: JobSpec, backbone: Backbone, runtime: Runtime, stop_epochs: int | None) -> Task:
+    cfg, metric = job.config, Metric(job.primary_metric)
+    return Task(backbone, job.dataset, job.depth, cfg.train, runtime, cfg.seed, metric, _stop(job, stop_epochs))
 
 
 def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Supply:
@@ -121,7 +133,7 @@ def _evidence(backbone: Backbone, supplied: Supply, known: Columns) -> Evidence:
     train_ND, dataset = supplied.features("train"), supplied.dataset
     with threadpool_limits(1, user_api="blas"):  # products too small to share; on a busy machine threads wait for each other for seconds
         source_probs_NS = backbone.source_head.probabilities(train_ND) if backbone.source_head else None
-        return evidence(train_ND, dataset.train.labels, supplied.features("val"), dataset.val.labels, source_probs_NS)
+        return evidence(train_ND, dataset.train.labels, source_probs_NS)
 
 
 def _row(one: _Done, own: Columns | None, shared: Columns, started_at: str) -> Row:
@@ -139,21 +151,19 @@ def _columns(one: _Done, supplied: Supply, stop_epochs: int | None, unscored: di
     # The only look at the test images; nobody sees the outcome before the ranking recommends this job.
     is_sealed = fitted.is_complete and len(dataset.test) > 0
     sealed = _predictions(predict(fitted, supplied, "test"), dataset.test) if is_sealed else None
-    Study(job.config.study_dir).write_predictions(job.job_id, val, sealed)
-    quality_columns, undefined = _quality(fitted, dataset)
+    Study(job.config.study_dir).write_predictions(job.job_id, val, sealed, _out_of_fold(task, fitted))
+    quality_columns, undefined = _quality(task, fitted)
     return (
         _ending(task, fitted, stop_epochs)
         | _training(job, task, fitted)
         | quality_columns
-        | {"details": _details(job, task.backbone, fitted, undefined | unscored)}
+        | {"details": _details(job, task, fitted, undefined | unscored)}
     )
 
 
 def _ending(task: Task, fitted: Fitted, stop_epochs: int | None) -> Columns:
     """How far the job came."""
-    epochs, trained = task.cfg.epochs + task.cfg.release_epochs, fitted.curve[-1].epoch
-    if fitted.is_complete:
-        trained = epochs
+    epochs, trained = task.cfg.num_epochs + task.cfg.release_epochs, fitted.curve[-1].epoch
     rung = 0 if fitted.plan.is_whole_trunk else 1 + bisect_left(rungs(epochs), trained)
     return {
         "status": (Status.ok if fitted.is_complete else Status.pruned).value,
@@ -196,16 +206,41 @@ def _uncut(supplied: Supply, fitted: Fitted) -> str | None:
     return "no clean cut at this depth: the frozen part ran again for every epoch"
 
 
-def _quality(fitted: Fitted, dataset: Dataset) -> tuple[Columns, dict[str, str]]:
-    values, undefined = quality(fitted.val_log_probs_NC, dataset.val.labels)
-    train_values, _ = quality(fitted.train_log_probs_NC, dataset.train.labels)
-    last = fitted.curve[-1]
+def _out_of_fold(task: Task, fitted: Fitted) -> Predictions | None:
+    """Where the model is a head on the backbone as it was loaded: what heads that never saw an image say about train and val."""
+    probe, dataset = fitted.probe, task.dataset
+    if probe is None or not _is_probe(task):
+        return None
+    ids = [image.id for split in (dataset.train, dataset.val) for image in split.images]
+    return Predictions(probe.log_probs_NC, probe.labels_N, ids)
+
+
+def _is_probe(task: Task) -> bool:
+    return is_probe(task, phases_of(task.backbone, task.depth, task.cfg))
+
+
+def _quality(task: Task, fitted: Fitted) -> tuple[Columns, dict[str, str]]:
+    dataset, prior_C, last = task.dataset, learnt_prior(task), fitted.curve[-1]
+
+    def measured(log_probs_NC: FloatArray, labels_N: IntArray) -> tuple[dict[str, float | None], dict[str, str]]:
+        return quality(log_probs_NC, labels_N, decide(log_probs_NC, task.metric, prior_C))
+
+    values, undefined = measured(fitted.val_log_probs_NC, dataset.val.labels)
+    raw, _ = measured(fitted.raw_val_log_probs_NC, dataset.val.labels)
+    train, _ = measured(fitted.train_log_probs_NC, dataset.train.labels)
     columns: Columns = {f"val_{name}": value for name, value in values.items()} | {
-        "train_accuracy": train_values["accuracy"],
-        "train_log_loss": train_values["log_loss"],
+        "raw_val_log_loss": raw["log_loss"],
+        "raw_val_ece": raw["ece"],
+        "train_accuracy": train["accuracy"],
+        "train_log_loss": train["log_loss"],
         "last_val_accuracy": last.val_accuracy,
         "last_val_log_loss": last.val_loss,
     }
+    if (probe := fitted.probe) is not None:
+        found, _ = measured(probe.log_probs_NC, probe.labels_N)
+        columns |= {"probe_accuracy": found["accuracy"], "probe_log_loss": found["log_loss"], "probe_strength": probe.strength}
+        if _is_probe(task):
+            columns |= {f"oof_{name}": found[name] for name in OUT_OF_FOLD} | {"oof_folds": len(np.unique(probe.folds_N))}
     return columns, {f"val_{name}": reason for name, reason in undefined.items()}
 
 
@@ -219,11 +254,20 @@ def _training(job: JobSpec, task: Task, fitted: Fitted) -> Columns:
         "num_blocks": fitted.plan.num_blocks,
         "frozen_ok": True,  # `fit` raises when a frozen tensor has moved
         "chosen_epoch": fitted.chosen_epoch,
+        "is_trained": fitted.unchanged < fitted.plan.num_blocks,
+        "model_blake2b": _digest(fitted.network),
+        "temperature": fitted.temperature,
         "lr": fitted.lr,
-        "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_losses) or None,
-        "lr_on_edge": fitted.lr in {min(fitted.lr_losses), max(fitted.lr_losses)} if fitted.lr_losses else None,
+        "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_scores) or None,
+        "lr_on_edge": fitted.lr in {min(fitted.lr_scores), max(fitted.lr_scores)} if fitted.lr_scores else None,
         "train_s": fitted.train_s,
     }
+
+
+def _digest(network: nn.Module) -> str:
+    """Of the kept weights: equal for two jobs that ended in the same model."""
+    text = " ".join(f"{name} {tensor_digest(tensor)}" for name, tensor in sorted(tensors_of(network).items()))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Columns, *, timed_by: str) -> Columns:
@@ -245,8 +289,8 @@ def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Columns
     }
 
 
-def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[str, str]) -> Details:
-    preprocess, augment = backbone.preprocess, job.config.train.augment
+def _details(job: JobSpec, task: Task, fitted: Fitted, undefined: dict[str, str]) -> Details:
+    preprocess, augment = task.backbone.preprocess, job.config.train.augment
     return Details(
         class_names=list(job.dataset.class_names),
         curve=list(fitted.curve),
@@ -258,5 +302,6 @@ def _details(job: JobSpec, backbone: Backbone, fitted: Fitted, undefined: dict[s
         transforms={"train": describe(train_transform(preprocess, augment)), "eval": describe(eval_transform(preprocess))},
         undefined=undefined,
         command=job.alone,
-        lr_losses={f"{lr:g}": loss for lr, loss in fitted.lr_losses.items()},
+        lr_scores={f"{lr:g}": score for lr, score in fitted.lr_scores.items()},
+        class_prior=learnt_prior(task).tolist(),
     )

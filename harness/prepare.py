@@ -56,6 +56,7 @@ def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
 
 def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
     dataset, runtime = _data(cfg), _runtime(cfg)
+    cfg = replace(cfg, train=cfg.train.with_epochs(len(dataset.train)))
     backbone, weights = _backbone(cfg)
     return JobSpec(
         config=cfg,
@@ -132,5 +133,5 @@ def _protocol(cfg: SweepConfig, dataset: Dataset) -> dict[str, Any]:
         "n_val": len(dataset.val),
         "n_test": len(dataset.test),
         "metric": primary_metric(counts_C).value,
-        "epochs": cfg.train.epochs + cfg.train.release_epochs,
+        "epochs": cfg.train.num_epochs + cfg.train.release_epochs,
     }

@@ -1,10 +1,10 @@
-"""Choosing among looks: which epoch at which learning rate is kept, how sure its probabilities may be, and what the choice is worth.
+"""Choosing among checkpoints: which epoch at which learning rate is kept, how sure its probabilities may be, what the choice is worth.
 
-Between training, which makes looks, and the row. A look is what one state of a network says about the images that choices are made on.
-The score of the best of many looks on the images that it was picked by promises too much; what is reported is therefore
-*cross-chosen*: the images are dealt into folds, and each fold is predicted by the look, and at the temperature, that the others pick.
+Between training, which makes checkpoints, and the row. The score of the best of many on the images that it was chosen by promises too
+much; what is reported is therefore *cross-chosen*: the images are dealt into folds, and each fold is predicted by the checkpoint, and at
+the temperature, that the other folds choose.
 
-Shapes: N images, C classes, T temperatures, L looks.
+Shapes: N images, C classes, T temperatures.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ Value = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What one state of a network says."""
+class Evaluation:
+    """What one checkpoint says about the images that choices are made on."""
 
     log_probs_NC: FloatArray
     """As the network gives them: temperature 1."""
@@ -40,19 +40,20 @@ class Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """The look that is kept, and what a choice like it says about images that took no part in it."""
+    """The checkpoint that is kept, and what a choice like it says about images that took no part in it."""
 
-    look: int
+    position: int
+    """Among the evaluations."""
     temperature: float
     """Fitted on all images."""
-    log_probs_NC: FloatArray
+    raw_log_probs_NC: FloatArray
     """Cross-chosen, at temperature 1."""
-    temperature_N: FloatArray
-    """Cross-fitted."""
+    log_probs_NC: FloatArray
+    """The same at cross-fitted temperatures: the probabilities that a user would see."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judge:
+class Selector:
     """The images that choices are made on, and the metric that makes them."""
 
     labels_N: IntArray
@@ -62,45 +63,49 @@ class Judge:
     folds_N: IntArray
 
     @classmethod
-    def of(cls, labels_N: IntArray, metric: Metric, prior_C: FloatArray) -> "Judge":
+    def of(cls, labels_N: IntArray, metric: Metric, prior_C: FloatArray) -> "Selector":
         return cls(labels_N, metric, prior_C, deal(labels_N, NUM_FOLDS))
 
-    def look(self, log_probs_NC: FloatArray) -> Look:
-        """Judge one state."""
+    def evaluate(self, log_probs_NC: FloatArray) -> Evaluation:
+        """Of one checkpoint."""
         loss_NT = losses(log_probs_NC, self.labels_N)
-        return Look(log_probs_NC, loss_NT, self._value(log_probs_NC, loss_NT, np.ones(len(self.labels_N), dtype=np.bool_))[0])
+        return Evaluation(log_probs_NC, loss_NT, self._value(log_probs_NC, loss_NT, self._everyone)[0])
 
-    def choose(self, looks: Sequence[Look]) -> Choice:
-        """The best look; the first of equals. One at least."""
-        best, temperature = self._best(looks, np.ones(len(self.labels_N), dtype=np.bool_))
-        log_probs_NC, temperature_N = np.array(looks[best].log_probs_NC), np.full(len(self.labels_N), temperature, dtype=np.float32)
+    def choose(self, evaluations: Sequence[Evaluation]) -> Choice:
+        """The best of one or more; the first of equals."""
+        best, temperature = self._best(evaluations, self._everyone)
+        raw_NC, heat_N = np.array(evaluations[best].log_probs_NC), np.full(len(self.labels_N), temperature)
         for fold in np.unique(self.folds_N):
             is_in_N = self.folds_N == fold
             if not is_in_N.all():
-                chosen, temperature_N[is_in_N] = self._best(looks, ~is_in_N)
-                log_probs_NC[is_in_N] = looks[chosen].log_probs_NC[is_in_N]
-        return Choice(best, temperature, log_probs_NC, temperature_N)
+                chosen, heat_N[is_in_N] = self._best(evaluations, ~is_in_N)
+                raw_NC[is_in_N] = evaluations[chosen].log_probs_NC[is_in_N]
+        return Choice(best, temperature, raw_NC, calibrated(raw_NC, heat_N))
 
-    def _best(self, looks: Sequence[Look], among_N: npt.NDArray[np.bool_]) -> tuple[int, float]:
-        """Of some images: the look, and its temperature."""
-        found = [self._value(look.log_probs_NC, look.loss_NT, among_N) for look in looks]
+    @property
+    def _everyone(self) -> npt.NDArray[np.bool_]:
+        return np.ones(len(self.labels_N), dtype=np.bool_)
+
+    def _best(self, evaluations: Sequence[Evaluation], among_N: npt.NDArray[np.bool_]) -> tuple[int, float]:
+        """By some of the images: the checkpoint, and its temperature."""
+        found = [self._value(each.log_probs_NC, each.loss_NT, among_N) for each in evaluations]
         best = max(range(len(found)), key=lambda number: (found[number][0], -number))
         return best, found[best][1]
 
     def _value(self, log_probs_NC: FloatArray, loss_NT: FloatArray, among_N: npt.NDArray[np.bool_]) -> tuple[Value, float]:
-        temperature, loss = coolest(loss_NT[among_N])
+        temperature, loss = best_temperature(loss_NT[among_N])
         predicted_N = decide(calibrated(log_probs_NC[among_N], temperature), self.metric, self.prior_C)
         return (score(predicted_N, self.labels_N[among_N], self.metric), -loss), temperature
 
 
 def losses(log_probs_NC: FloatArray, labels_N: IntArray) -> FloatArray:
     """Negative log-probability of each image's class at each of `TEMPERATURES`, shape N x T (nats)."""
-    true_N = log_probs_NC[np.arange(len(labels_N)), labels_N].astype(np.float64)
-    columns = [logsumexp(log_probs_NC.astype(np.float64) / heat, axis=1) - true_N / heat for heat in TEMPERATURES]
-    return np.stack(columns, axis=1)
+    exact_NC = log_probs_NC.astype(np.float64)
+    true_N = exact_NC[np.arange(len(labels_N)), labels_N]
+    return np.stack([logsumexp(exact_NC / heat, axis=1) - true_N / heat for heat in TEMPERATURES], axis=1)
 
 
-def coolest(loss_NT: FloatArray) -> tuple[float, float]:
+def best_temperature(loss_NT: FloatArray) -> tuple[float, float]:
     """The temperature with the lowest mean loss, and that loss.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
@@ -110,10 +115,10 @@ def coolest(loss_NT: FloatArray) -> tuple[float, float]:
     return TEMPERATURES[place], float(mean_T[place])
 
 
-def calibrated(log_probs_NC: FloatArray, temperature: float | FloatArray) -> FloatArray:
-    """Log-probabilities at a temperature, one for all images or one for each."""
+def calibrated(log_probs_NC: FloatArray, temperature: float | FloatArray) -> npt.NDArray[np.float32]:
+    """Log-probabilities at a temperature, one for all images or one for each; float32."""
     cooled_NC = log_probs_NC.astype(np.float64) / np.asarray(temperature, dtype=np.float64).reshape(-1, 1)
-    return np.asarray(cooled_NC - logsumexp(cooled_NC, axis=1, keepdims=True))
+    return np.asarray(cooled_NC - logsumexp(cooled_NC, axis=1, keepdims=True), dtype=np.float32)
 
 
 def deal(labels_N: IntArray, num_folds: int, seed: int = 0) -> IntArray:

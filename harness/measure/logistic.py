@@ -1,7 +1,7 @@
 """The best linear classifier on features that do not move: multinomial logistic regression with a chosen penalty.
 
-The head's start before any step of training (`solve`, chosen on val), and the linear probe (`cross_validated`, chosen within
-train). Shapes: N train images, M val images, C classes, D features, R of them independent.
+The linear probe: heads that never saw an image say what it is (`cross_fit`), and one on all of train (`solve`) is what a head starts from.
+Shapes: N images, C classes, D features, R of them independent, S strengths.
 """
 
 from dataclasses import dataclass, replace
@@ -16,14 +16,23 @@ FloatArray = npt.NDArray[np.floating]
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = tuple(10.0 ** (step / 2) for step in range(-10, 7))
 """Inverse weights of the penalty that are tried, the strongest penalty first; each fit starts from the one before."""
+
+_MAX_RISES = 2
+"""Strengths that may be worse than the best before no weaker ones are tried."""
+
+_DEAD_FRAC = 0.01
+"""Of the median deviation of a feature, the least that one is divided by."""
+
+_FEW = 0.1
+"""Images that a class without any counts as having, where a path starts."""
 
 _MAX_ITERATIONS = 300
 """An unconverged fit is still a start, and its val loss says whether it is a good one."""
 _PRECISE = 1e7 * float(np.finfo(np.float64).eps)
 """A fit ends when a step lowers the mean loss by less than this share of it (or, below 1, by less than this)."""
-_COARSE = 1e-4
+_COARSE = 1e-5
 """The same where fits only tell strengths apart: a hundredth of what folds differ by, at a third of the time."""
 
 
@@ -43,58 +52,64 @@ class Solution:
         return float(-self.log_probs(features_ND)[np.arange(len(labels_N)), labels_N].mean())
 
 
-def solve(
-    train_ND: FloatArray, train_labels_N: IntArray, val_MD: FloatArray, val_labels_M: IntArray, class_weights_C: FloatArray
-) -> Solution:
-    """Minimise sum of weighted log losses + |W|^2 / (2 strength) on standardised features, for the strength with the least val log loss.
+@dataclass(frozen=True, slots=True, eq=False)
+class Strengths:
+    """What classifiers of several strengths say about images that they never saw."""
+
+    strengths: list[float]
+    """Ascending."""
+    log_probs_SNC: list[Float64Array]
+    """One for each of them."""
+
+
+def cross_fit(features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, class_weights_C: FloatArray) -> Strengths:
+    """Predict every fold by classifiers trained on the others, for strengths from the weakest on until the held-out loss rises twice.
+
+    Along such a path it falls to one lowest place, and the weak penalties behind it take the longest. Features are standardised once, on
+    all images: that looks at no label.
 
     Args:
-        train_ND: features.
-        train_labels_N: class ids in [0, C).
-        val_MD: features that the strength is chosen on.
-        val_labels_M: their class ids.
+        features_ND: features.
+        labels_N: class ids in [0, C); a class of a single image is unknown to the classifier that predicts it.
+        folds_N: fold of each image, from 0; two at least.
         class_weights_C: weight of an image of each class in the loss; ones for none.
+    """
+    whole = _Problem(_Standardised.of(features_ND).values_NR, labels_N, class_weights_C)
+    folds = [np.flatnonzero(folds_N == fold) for fold in np.unique(folds_N)]
+    parts = [whole.part(folds_N != folds_N[members[0]]) for members in folds]
+    found = [part.start() for part in parts]
+    tried, said, losses = list[float](), list[Float64Array](), list[float]()
+    for strength in STRENGTHS:
+        found = [part.solve(strength, start, _COARSE) for part, start in zip(parts, found, strict=True)]
+        log_probs_NC = np.empty((len(labels_N), len(class_weights_C)))
+        for members, each in zip(folds, found, strict=True):
+            log_probs_NC[members] = Solution(each[:, :-1], each[:, -1]).log_probs(whole.inputs_NR[members])
+        tried.append(strength)
+        said.append(log_probs_NC)
+        losses.append(float(-log_probs_NC[np.arange(len(labels_N)), labels_N].mean()))
+        if len(losses) - 1 - int(np.argmin(losses)) == _MAX_RISES:
+            break
+    return Strengths(tried, said)
+
+
+def solve(features_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArray, strength: float) -> Solution:
+    """Minimise sum of weighted log losses + |W|^2 / (2 strength) on standardised features.
+
+    Args:
+        features_ND: features.
+        labels_N: class ids in [0, C).
+        class_weights_C: weight of an image of each class in the loss; ones for none.
+        strength: inverse weight of the penalty.
 
     Returns:
         The solution in terms of the features as they are.
     """
-    return min(path(train_ND, train_labels_N, class_weights_C), key=lambda solution: solution.log_loss(val_MD, val_labels_M))
-
-
-def path(train_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArray) -> list[Solution]:
-    """The solution for each of `STRENGTHS`, in terms of the features as they are."""
-    inputs = _Standardised.of(train_ND)
+    inputs = _Standardised.of(features_ND)
     problem = _Problem(inputs.values_NR, labels_N, class_weights_C)
-    found, solutions = problem.zeros(), []
-    for strength in STRENGTHS:
-        found = problem.solve(strength, found)
-        solutions.append(inputs.solution(found))
-    return solutions
-
-
-def cross_validated(train_ND: FloatArray, labels_N: IntArray, folds_N: IntArray) -> tuple[float, Solution]:
-    """The strength with the least log loss on held-out folds, and the solution for it on all images.
-
-    Strengths are tried in their order until the held-out loss rises; along such a path it falls to one lowest place, and the weak
-    penalties behind it take the longest. Features are standardised once, on all images: that looks at no label.
-
-    Args:
-        train_ND: features.
-        labels_N: class ids, each in [0, C) at least once.
-        folds_N: fold of each image, from 0; -1: trains in every fold and is never held out.
-    """
-    inputs = _Standardised.of(train_ND)
-    weights_C = np.ones(int(labels_N.max()) + 1)
-    whole = _Problem(inputs.values_NR, labels_N, weights_C)
-    found = [whole.zeros() for _ in range(int(folds_N.max()) + 1)]
-    losses: list[float] = []
-    for strength in STRENGTHS:
-        found = [whole.part(folds_N != fold).solve(strength, start, _COARSE) for fold, start in enumerate(found)]
-        losses.append(sum(whole.part(folds_N == fold).total_loss(fitted) for fold, fitted in enumerate(found)))
-        if losses[-1] > min(losses):
-            break
-    chosen = STRENGTHS[int(np.argmin(losses))]
-    return chosen, inputs.solution(whole.solve(chosen, whole.zeros()))
+    found = problem.start()
+    for weaker in (*(each for each in STRENGTHS if each < strength), strength):
+        found = problem.solve(weaker, found, _PRECISE if weaker == strength else _COARSE)
+    return inputs.solution(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +125,10 @@ class _Standardised:
     @classmethod
     def of(cls, train_ND: FloatArray) -> Self:
         mean_D, scale_D = train_ND.mean(axis=0, dtype=np.float64), train_ND.std(axis=0, dtype=np.float64)
-        scale_D = np.where(scale_D > 0, scale_D, 1.0)
+        varies_D = scale_D > 0
+        # A channel that is all but dead here may be thousands of such deviations away in another image, and would decide it alone.
+        least = _DEAD_FRAC * float(np.median(scale_D[varies_D])) if varies_D.any() else 0.0
+        scale_D = np.where(varies_D, np.maximum(scale_D, least), 1.0)
         inputs_ND = (train_ND - mean_D) / scale_D
         basis_DR = _span(inputs_ND)
         return cls(inputs_ND if basis_DR is None else inputs_ND @ basis_DR, mean_D, scale_D, basis_DR)
@@ -134,18 +152,16 @@ class _Problem:
     labels_N: IntArray
     class_weights_C: FloatArray
 
-    def zeros(self) -> Float64Array:
-        """Where a path starts."""
-        return np.zeros((len(self.class_weights_C), self.inputs_NR.shape[1] + 1))
+    def start(self) -> Float64Array:
+        """Where a path starts: features say nothing, biases are those of the class shares."""
+        found = np.zeros((len(self.class_weights_C), self.inputs_NR.shape[1] + 1))
+        found[:, -1] = np.log(np.maximum(np.bincount(self.labels_N, minlength=len(found)) * self.class_weights_C, _FEW))
+        found[:, -1] -= found[:, -1].mean()
+        return found
 
     def part(self, is_in_N: npt.NDArray[np.bool_]) -> Self:
         """The problem of some of the images."""
         return replace(self, inputs_NR=self.inputs_NR[is_in_N], labels_N=self.labels_N[is_in_N])
-
-    def total_loss(self, found: Float64Array) -> float:
-        """Sum of log losses without class weights (nats)."""
-        solution = Solution(found[:, :-1], found[:, -1])
-        return len(self.labels_N) * solution.log_loss(self.inputs_NR, self.labels_N)
 
     def solve(self, strength: float, start: Float64Array, tolerance: float = _PRECISE) -> Float64Array:
         """Weights and, in the last column, biases; shape C x (R + 1). The penalty spares biases."""

@@ -15,30 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import DataError, UndefinedMetricError
-from harness.measure.labelled import Labelled, checked
+from harness.measure.labelled import Labelled
 from harness.measure.log_evidence import max_log_evidence
-from harness.measure.logistic import cross_validated
 from harness.measure.neighbours import leave_one_out
 
 FloatArray = npt.NDArray[np.floating]
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_FOLDS = 5
 _SUM_TOLERANCE = 0.02
 """Source probabilities may have been computed in bfloat16."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A linear classifier fitted on train and held against other images."""
-
-    accuracy: float
-    """Fraction in [0, 1]."""
-    log_loss: float
-    """Mean negative log-probability of the true class (nats); lower is better."""
-    strength: float
-    """Inverse weight of the penalty, chosen on train alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +40,6 @@ class Evidence:
 def evidence(
     train_ND: FloatArray,
     train_labels_N: IntArray,
-    val_MD: FloatArray,
-    val_labels_M: IntArray,
     source_probs_NS: FloatArray | None = None,
 ) -> Evidence:
     """Every score that has a column; what they share is computed once.
@@ -63,8 +47,6 @@ def evidence(
     Args:
         train_ND: features of train.
         train_labels_N: class ids, any integers.
-        val_MD: features that the probe, and nothing else, is held against.
-        val_labels_M: their class ids.
         source_probs_NS: train under the classifier that the backbone came with; None: it came without.
 
     Raises:
@@ -75,7 +57,6 @@ def evidence(
     undefined: dict[str, str] = {}
     data = cache(lambda: Labelled.of(train_ND, train_labels_N, "train features"))
     for names, score in {
-        ("probe_accuracy", "probe_log_loss"): lambda: _accuracy_and_loss(_probe(data(), val_MD, val_labels_M)),
         ("knn_accuracy",): lambda: [leave_one_out(data(), 1, "cosine")],
         ("logme",): lambda: [max_log_evidence(data())],
         ("gbc",): lambda: [_gbc(data())],
@@ -96,56 +77,10 @@ def _value_or_reason(score: Callable[[], Sequence[float]]) -> tuple[Sequence[flo
         return None, str(reason)
 
 
-def _accuracy_and_loss(probe: Probe) -> Sequence[float]:
-    return [probe.accuracy, probe.log_loss]
-
-
 def _leep_of(source_probs_NS: FloatArray | None, labels_N: IntArray) -> float:
     if source_probs_NS is None:
         raise UndefinedMetricError("the weights come without a classifier of their own.")
     return leep(source_probs_NS, labels_N)
-
-
-def linear_probe(train_features_ND: FloatArray, train_labels_N: IntArray, test_features_MD: FloatArray, test_labels_M: IntArray) -> Probe:
-    """Multinomial logistic regression on standardised features, its L2 penalty chosen by stratified 5-fold cross-validation on train.
-
-    A class with a single image trains in every fold and is never held out. Test features are clipped at sqrt(N - 1) deviations from the
-    mean of train, the farthest that an image of train can be.
-
-    Raises:
-        DataError: wrong shapes.
-        UndefinedMetricError: values that are not finite, a single class, no class with two images, or a test class that train lacks.
-    """
-    return _probe(Labelled.of(train_features_ND, train_labels_N, "train features"), test_features_MD, test_labels_M)
-
-
-def _probe(data: Labelled, test_MD: FloatArray, test_labels_M: IntArray) -> Probe:
-    values_MD, given_M = checked(test_MD, test_labels_M, "test features")
-    if values_MD.shape[1] != data.values_ND.shape[1]:
-        raise DataError(f"test features: {values_MD.shape[1]} columns; give the {data.values_ND.shape[1]} that the train features have.")
-    labels_M, first_D = data.numbers_of(given_M), data.values_ND[0]
-    # Less the first image a column that never changes is exactly zero, so standardising cannot blow up its rounding error.
-    train_ND = data.values_ND - first_D
-    strength, solution = cross_validated(train_ND, data.labels_N, _folds(data))
-    # No train image can lie farther out. A channel that is all but dead on train may put a test image at thousands of deviations, which
-    # cross-validation cannot see: on solar cells, 1 of 200 images then made up half of the log loss.
-    reach_D = np.sqrt(len(train_ND) - 1) * train_ND.std(axis=0)
-    log_probs_MC = solution.log_probs((values_MD - first_D).clip(train_ND.mean(axis=0) - reach_D, train_ND.mean(axis=0) + reach_D))
-    return Probe(
-        accuracy=float(np.mean(log_probs_MC.argmax(axis=1) == labels_M)),
-        log_loss=float(-log_probs_MC[np.arange(len(labels_M)), labels_M].mean()),
-        strength=strength,
-    )
-
-
-def _folds(data: Labelled) -> IntArray:
-    """Images dealt out class by class, so that no two folds differ by more than one image of a class."""
-    folds_N = np.full(len(data.labels_N), -1)
-    dealt = np.flatnonzero(data.counts_C[data.labels_N] > 1)
-    if len(dealt) == 0:
-        raise UndefinedMetricError("every class has a single image; cross-validation needs a class with two or more.")
-    folds_N[dealt[data.labels_N[dealt].argsort(kind="stable")]] = np.arange(len(dealt)) % _FOLDS
-    return folds_N
 
 
 def knn_accuracy(features_ND: FloatArray, labels_N: IntArray, k: int = 1, metric: str = "cosine") -> float:

@@ -52,7 +52,7 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
         history = search(
             found,
             trainer,
-            epochs=first.train.epochs,
+            epochs=first.train.num_epochs,
             budget_s=limit_s,
             share=first.budget.share,
             tell=lambda plan: progress.say(_plan_words(plan)),
@@ -67,7 +67,7 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
 
 
 def _require_stages(jobs: Sequence[JobSpec]) -> None:
-    recipes = {(job.config.train.epochs, job.config.train.release) for job in jobs}
+    recipes = {(job.config.train.num_epochs, job.config.train.release) for job in jobs}
     if len(recipes) > 1 or any(release is not None or epochs < 1 for epochs, release in recipes):
         raise ConfigError(
             "search=staged: needs one train.epochs of 1 or more for all jobs, and no train.release; give search=grid for these."

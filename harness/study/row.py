@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
-ROW_SCHEMA = 4
+ROW_SCHEMA = 5
 """Part of every job id: rows written under another schema are other jobs."""
 
 
@@ -43,7 +43,10 @@ class Epoch:
     """Mean over the epoch's own training batches (dropout and augmentation on); at epoch 0 None."""
     train_accuracy: float | None
     val_loss: float
+    """At temperature 1."""
     val_accuracy: float
+    val_score: float
+    """The study's primary metric on val: what epochs are chosen by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +73,10 @@ class Details:
     """Column -> why it is empty, for jobs that are `ok`."""
     command: list[str] = field(default_factory=list)
     """The overrides that `python -m harness.sweep` needs to run this one job again."""
-    lr_losses: dict[str, float | None] = field(default_factory=dict)
-    """Learning rates that were tried -> lowest val log loss in the epochs that they were compared by; None: it diverged."""
+    lr_scores: dict[str, float | None] = field(default_factory=dict)
+    """Learning rates that were tried -> highest primary metric on val in the epochs that they were compared by; None: it diverged."""
+    class_prior: list[float] = field(default_factory=list)
+    """Class shares that the loss taught, in class order: divided out of decisions where the metric asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +115,14 @@ class Row:
     epochs: int | None = _column("epochs asked for, both phases together")
     rung: int | None = _column("last rung of the staged search that the job went through, from 0; empty: it was not searched in stages")
     epochs_trained: int | None = _column("epochs trained; below `epochs` when the job was pruned")
-    chosen_epoch: int | None = _column("epoch whose weights were kept: lowest val log loss; 0 is the solved head before any step")
-    lr: float | None = _column("peak learning rate of the first phase; where several were tried, the one that was kept")
+    chosen_epoch: int | None = _column(
+        "epoch whose weights were kept: highest primary metric on val, then lowest calibrated log loss; 0 is the solved head before any step"
+    )
+    is_trained: bool | None = _column("true: the kept weights of the backbone are not those that were loaded")
+    model_blake2b: str | None = _column("hash of every tensor of the kept model; equal for jobs that ended in the same one")
+    lr: float | None = _column(
+        "peak learning rate of the first phase; where several were tried, the one that was kept; empty: nothing was trained in steps"
+    )
     lrs_tried: str | None = _column("peak learning rates that were tried for the first epochs, in ascending order, separated by spaces")
     lr_on_edge: bool | None = _column("true: the kept learning rate is the lowest or the highest of several that were tried")
     weight_decay: float | None = _column("weight decay")
@@ -139,21 +150,36 @@ class Row:
     gmacs: float | None = _column("multiply-adds of one image (10^9)")
     frozen_macs_frac: float | None = _column("share of the multiply-adds in the frozen blocks")
     primary_metric: str | None = _column("the metric the data calls for: accuracy, or balanced_accuracy when imbalanced")
-    val_accuracy: float | None = _column("share of val images labelled right, at the chosen epoch")
+    temperature: float | None = _column("number that the kept model's logits are divided by, so that its probabilities are calibrated")
+    val_accuracy: float | None = _column(
+        "share of val images correctly classified; as for all val metrics, each image is predicted by the epoch and the temperature that "
+        "the other val images choose, and classes are decided as the primary metric asks"
+    )
     val_balanced_accuracy: float | None = _column("mean recall over classes")
     val_precision_macro: float | None = _column("mean precision over classes")
     val_recall_macro: float | None = _column("mean recall over classes")
     val_f1_macro: float | None = _column("mean F1 over classes")
     val_f1_weighted: float | None = _column("mean F1 weighted by class frequency")
     val_top5_accuracy: float | None = _column("true class among the five most likely; empty below six classes")
-    val_log_loss: float | None = _column("mean negative log-probability of the true class (nats)")
-    val_ece: float | None = _column("expected calibration error, 15 equal-width bins (fraction)")
-    train_accuracy: float | None = _column("share of train images labelled right by the kept weights, without augmentation")
+    val_log_loss: float | None = _column("mean negative log-probability of the true class, calibrated (nats)")
+    val_ece: float | None = _column("expected calibration error of calibrated probabilities, 15 equal-width bins (fraction)")
+    raw_val_log_loss: float | None = _column("log loss before calibration: at temperature 1 (nats)")
+    raw_val_ece: float | None = _column("expected calibration error before calibration (fraction)")
+    oof_accuracy: float | None = _column(
+        "share of train and val images correctly classified by heads that never saw them; filled where only a head is fitted"
+    )
+    oof_balanced_accuracy: float | None = _column("mean recall over classes of the same")
+    oof_f1_macro: float | None = _column("mean F1 over classes of the same")
+    oof_f1_weighted: float | None = _column("mean F1 weighted by class frequency of the same")
+    oof_log_loss: float | None = _column("calibrated log loss of the same (nats)")
+    oof_folds: int | None = _column("folds that train and val were dealt into")
+    train_accuracy: float | None = _column("share of train images correctly classified by the kept weights, without augmentation")
     train_log_loss: float | None = _column("log loss on train of the kept weights (nats)")
     last_val_accuracy: float | None = _column("val accuracy after the last epoch: what a tutorial would have reported")
     last_val_log_loss: float | None = _column("val log loss after the last epoch (nats)")
-    probe_accuracy: float | None = _column("val accuracy of a linear probe on the fixed backbone, its strength cross-validated on train")
-    probe_log_loss: float | None = _column("val log loss of the same probe (nats)")
+    probe_accuracy: float | None = _column("out-of-fold accuracy over train and val of a linear probe on the backbone as it was loaded")
+    probe_log_loss: float | None = _column("out-of-fold calibrated log loss of the same probe (nats)")
+    probe_strength: float | None = _column("inverse weight of the probe's L2 penalty, on standardised features, chosen out of fold")
     knn_accuracy: float | None = _column("leave-one-out accuracy of the nearest neighbour among the train features, by cosine")
     logme: float | None = _column("log maximum evidence of the train features, per image and class (nats)")
     gbc: float | None = _column("minus the overlap of the classes as Gaussians in the train features")
@@ -190,7 +216,7 @@ class Row:
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row) if f.name != "details")
 TIMING_COLUMNS = ("latency_ms_p50", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "latency_steady", "throughput_ips", "timed_by")
 """What jobs of one sweep that end in the same network share."""
-EVIDENCE_COLUMNS = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
+EVIDENCE_COLUMNS = ("knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
 """What jobs of one sweep that start from the same trunk and images share."""
 COLUMN_DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Row) if f.name != "details"}
 

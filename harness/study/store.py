@@ -137,11 +137,10 @@ class Study:
         lost = [found for file in good if (found := self._lost(file))]
         return [*damaged, *lost, *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
 
-    def write_predictions(self, job_id: str, val: Predictions, test: Predictions | None) -> None:
-        """Keep val in the open and test, where there is one, under keys that only `open_test` reads."""
-        arrays = {f"val_{k}": v for k, v in _arrays(val).items()}
-        if test is not None:
-            arrays |= {f"test_{k}": v for k, v in _arrays(test).items()}
+    def write_predictions(self, job_id: str, val: Predictions, test: Predictions | None, out_of_fold: Predictions | None = None) -> None:
+        """Keep val and what was predicted out of fold in the open, and test, where there is one, under keys that only `open_test` reads."""
+        splits = {"val": val, "test": test, "oof": out_of_fold}
+        arrays = {f"{split}_{k}": v for split, found in splits.items() if found is not None for k, v in _arrays(found).items()}
         content = io.BytesIO()  # an archive that meets a full disk halfway fails again when it is closed
         np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
         write_durably(self.predictions_path(job_id), content.getvalue())
@@ -156,6 +155,10 @@ class Study:
         if found is None:
             raise TableError(f"{self.predictions_path(job_id)}: holds no val predictions; {_AGAIN}.")
         return found
+
+    def out_of_fold(self, job_id: str) -> Predictions | None:
+        """What heads that never saw an image say about train and val; None for a job that trained more. Raises like `val_predictions`."""
+        return self._load(job_id, "oof")
 
     def open_test(self, job_id: str, reason: str) -> Predictions | None:
         """Break the seal of one job's test predictions and log it; None when the data set has no test split. Raises like `val_predictions`."""

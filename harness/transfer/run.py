@@ -1,11 +1,10 @@
 """One task on its way through its phases: learning rates compared, epochs run, the best of them kept, the rest left for later.
 
-Between `train`, which knows all tasks of a group, and `course`, which knows one learning rate. Shapes: N images of a split, C classes.
+Between `train`, which knows all tasks of a group, and `training_run`, which knows one learning rate. Shapes: N images of a split, C classes.
 """
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,31 @@ import numpy.typing as npt
 
 from harness.config import HeadInit
 from harness.errors import DivergedError
-from harness.measure.quality import quality
+from harness.measure.choice import Selector, calibrated
 from harness.progress import track
-from harness.study.row import Epoch
-from harness.transfer.course import Course, Snapshot, load_snapshot, save_snapshot
+from harness.transfer.checkpoints import Checkpoints
 from harness.transfer.freeze import apply_freeze, set_train_mode
 from harness.transfer.heads import HeadFit
-from harness.transfer.keeper import Keeper
 from harness.transfer.loop import new_learner, run_epoch
 from harness.transfer.network import Network, Tail, new_head
 from harness.transfer.predict import log_probabilities
+from harness.transfer.probe import Probe
+from harness.transfer.rate_search import RateSearch
 from harness.transfer.rungs import rungs
 from harness.transfer.samples import Samples
 from harness.transfer.supply import Supply
-from harness.transfer.task import Fitted, Phase, Task, class_weights, fixes_batch_norm, learning_rates, num_unchanged
+from harness.transfer.task import (
+    Fitted,
+    Phase,
+    Task,
+    class_weights,
+    fixes_batch_norm,
+    is_probe,
+    learning_rates,
+    learnt_prior,
+    num_unchanged,
+)
+from harness.transfer.training_run import Snapshot, TrainingRun, load_snapshot, save_snapshot
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -45,11 +55,19 @@ class Run:
         self.network = Network(task.backbone.trunk, head, task.runtime)
         task.runtime.place(self.network)
         fixed = frozenset.intersection(*(phase.plan.frozen for phase in phases))
-        self.keeper = Keeper(self.network, {f"trunk.{name}" for name in fixed})
+        selector = Selector.of(task.dataset.val.labels, task.metric, learnt_prior(task))
+        self.checkpoints = Checkpoints(self.network, {f"trunk.{name}" for name in fixed}, selector)
+        self.probe: Probe | None = None
         self.error: DivergedError | None = None
-        self.lr = task.cfg.lr
-        self.lr_losses: dict[float, float | None] = {}
+        self.lr: float | None = None
+        self.lr_scores: dict[float, float | None] = {}
         self.is_complete = True
+
+    def start_from(self, probe: Probe) -> None:
+        """Give the head the solution of the linear probe; epoch 0 is what that says."""
+        self.probe = probe
+        self.network.head.load_state_dict(probe.state)
+        self.evaluate(self.supply.split("val", self.supply.trunk.last), phase=1)
 
     def train(self, phase: Phase) -> None:
         """Run one phase through the layers that are free."""
@@ -61,63 +79,63 @@ class Run:
     def _train(self, phase: Phase) -> None:
         stop = self.task.stop
         found = load_snapshot(stop.path) if stop else None
-        course = self._search(phase) if found is None else self._go_on(phase, found)
-        self._advance(course, phase, phase.epochs if stop is None else min(stop.epochs, phase.epochs))
-        self.is_complete = course.num_epochs == phase.epochs
+        run = self._search(phase) if found is None else self._go_on(phase, found)
+        self._advance(run, phase, phase.epochs if stop is None else min(stop.epochs, phase.epochs))
+        self.is_complete = run.num_epochs == phase.epochs
         if stop and not self.is_complete:
-            save_snapshot(course.snapshot() | {"lr_losses": self.lr_losses}, stop.path)
+            save_snapshot(run.snapshot() | {"lr_scores": self.lr_scores}, stop.path)
 
-    def _search(self, phase: Phase) -> Course:
+    def _search(self, phase: Phase) -> TrainingRun:
         """The phase at the learning rate that does best on val in the epochs before the first rung."""
         rates = self.rates(phase)
         if len(rates) == 1 or phase.epochs == 0:
-            return self._course(phase, rates[0])
-        start, best, last = self.keeper.snapshot(), None, len(self.keeper.curve)
-        for lr in rates:
-            self.keeper.go_back(start)
-            course = self._course(phase, lr)
+            return self._training_run(phase, rates[0])
+        start, best, last = self.checkpoints.snapshot(), None, len(self.checkpoints.curve)
+        search = RateSearch(rates)
+        while (lr := search.next()) is not None:
+            self.checkpoints.go_back(start)
+            run = self._training_run(phase, lr)
             try:
-                self._advance(course, phase, rungs(phase.epochs)[0])
+                self._advance(run, phase, rungs(phase.epochs)[0])
             except DivergedError:
-                self.lr_losses[lr] = None
+                search.tell(lr, None)
                 continue
-            self.lr_losses[lr] = loss = min(point.val_loss for point in self.keeper.curve[last:])
-            if best is None or loss < best[0]:
-                best = loss, course.snapshot()
+            if search.tell(lr, self.checkpoints.best_value(since=last)):
+                best = run.snapshot()
+        self.lr_scores = search.scores
         if best is None:
             raise DivergedError(f"the loss is not finite at any learning rate of {', '.join(map(str, rates))}; try a lower train.lr.")
-        return self._go_on(phase, best[1])
+        return self._go_on(phase, best)
 
     def rates(self, phase: Phase) -> list[float]:
         """Peak learning rates that the phase tries, ascending; a later phase has one of its own."""
         return learning_rates(self.task.cfg) if phase.number == 1 else [phase.lr]
 
-    def adopt_best(self, tried: Sequence[tuple[float, HeadFit]], phase: Phase) -> None:
-        """Take the head whose learning rate did best on val; all of them are trained to the end, as that costs next to nothing."""
-        losses = {lr: None if fit.error else min((point.val_loss for point in fit.curve), default=math.inf) for lr, fit in tried}
-        lr, found = min(tried, key=lambda pair: (losses[pair[0]] is None, losses[pair[0]] or 0.0))
+    def adopt(self, search: "RateSearch", fits: Mapping[float, HeadFit], phase: Phase) -> None:
+        """Take the head of the best learning rate; all of them are trained to the end, as that costs next to nothing."""
+        lr = search.best
         if phase.number == 1:
-            self.lr, self.lr_losses = lr, losses if len(losses) > 1 else {}
-        self.network.head.load_state_dict(found.last)
+            self.lr, self.lr_scores = lr, search.scores if len(search.scores) > 1 else {}
+        self.network.head.load_state_dict(fits[lr].last)
         try:
-            self.keeper.adopt(found)
+            self.checkpoints.adopt(fits[lr])
         except DivergedError as error:
             self.error = error
 
-    def _go_on(self, phase: Phase, snapshot: Snapshot) -> Course:
-        course = self._course(phase, snapshot["lr"])
-        course.go_on_from(snapshot)
-        self.lr_losses |= snapshot.get("lr_losses", {})
-        return course
+    def _go_on(self, phase: Phase, snapshot: Snapshot) -> TrainingRun:
+        run = self._training_run(phase, snapshot["lr"])
+        run.go_on_from(snapshot)
+        self.lr_scores |= snapshot.get("lr_scores", {})
+        return run
 
-    def _course(self, phase: Phase, lr: float) -> Course:
+    def _training_run(self, phase: Phase, lr: float) -> TrainingRun:
         task = self.task
         learner = new_learner(
             self.network, task.cfg, lr=lr, epochs=phase.epochs, epoch_steps=self._epoch_steps, class_weights_C=class_weights(task)
         )
         if phase.number == 1:
             self.lr = lr
-        return Course(self.keeper, learner, lr, seeds=(task.seed, phase.number))
+        return TrainingRun(self.checkpoints, learner, lr, seeds=(task.seed, phase.number))
 
     @property
     def _epoch_images(self) -> int:
@@ -129,21 +147,21 @@ class Run:
     def _epoch_steps(self) -> int:
         return -(-self._epoch_images // self.task.cfg.batch_size)
 
-    def _advance(self, course: Course, phase: Phase, epochs: int) -> None:
+    def _advance(self, run: TrainingRun, phase: Phase, epochs: int) -> None:
         """Train until so many epochs of the phase are done."""
         task, boundary = self.task, num_unchanged(self.task.backbone, self.phases[: phase.number])
         train, val = self.supply.train(boundary), self.supply.split("val", boundary)
         tail = Tail(self.network, self.supply.behind(train))
-        while course.num_epochs < epochs:
+        while run.num_epochs < epochs:
             set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
             self.network.head.train()
-            rng = course.generator()
+            rng = run.generator()
             order_N = rng.permutation(len(train.labels_N))[: self._epoch_images]
             batches = train.batches(order_N, task.cfg.batch_size, seed=int(rng.integers(2**31)))
-            what = f"phase {phase.number}, epoch {course.num_epochs + 1} of {phase.epochs}, lr {course.lr:g}"
-            seen = run_epoch(tail, track(batches, what, self._epoch_steps), course.learner, self.supply.team.micro_batch)
-            self.evaluate(val, phase=phase.number, lr=course.lr, train_loss=seen[0], train_accuracy=seen[1])
-            course.num_epochs += 1
+            what = f"phase {phase.number}, epoch {run.num_epochs + 1} of {phase.epochs}, lr {run.lr:g}"
+            seen = run_epoch(tail, track(batches, what, self._epoch_steps), run.learner, self.supply.team.micro_batch)
+            self.evaluate(val, phase=phase.number, lr=run.lr, train_loss=seen[0], train_accuracy=seen[1])
+            run.num_epochs += 1
 
     def seconds_per_image(self) -> float:
         """Of training in the first phase, by a few steps after a first one. The network is not what it was afterwards."""
@@ -151,7 +169,7 @@ class Run:
         apply_freeze(self.network.trunk, phase.plan)
         set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
         train = self.supply.train(phase.plan.num_frozen_blocks)
-        tail, learner = Tail(self.network, self.supply.behind(train)), self._course(phase, self.rates(phase)[0]).learner
+        tail, learner = Tail(self.network, self.supply.behind(train)), self._training_run(phase, self.rates(phase)[0]).learner
         order_N = np.arange(min(self._epoch_images, task.cfg.batch_size * _TIMED_BATCHES))
         batches = train.batches(order_N, task.cfg.batch_size, seed=0)
         first = next(batches)
@@ -165,18 +183,13 @@ class Run:
         """Add a point to the curve: val as it is now, beside what the epoch saw of its own training batches."""
         epoch = self.next_epoch
         log_probs_NC = look(self.network, self.supply, val, f"epoch {epoch}: val")
-        values, _ = quality(log_probs_NC, val.labels_N)
-        loss, accuracy = values["log_loss"], values["accuracy"]
-        assert loss is not None
-        assert accuracy is not None
-        measured = {"epoch": epoch, "lr": None, "train_loss": None, "train_accuracy": None} | seen
-        self.keeper.add(Epoch(**measured, val_loss=loss, val_accuracy=accuracy), log_probs_NC)
+        self.checkpoints.add(log_probs_NC, **({"epoch": epoch, "lr": None, "train_loss": None, "train_accuracy": None} | seen))
 
     @property
     def next_epoch(self) -> int:
         """Number of the next point of the curve: 0 is a solved head before any step."""
-        if self.keeper.curve:
-            return self.keeper.curve[-1].epoch + 1
+        if self.checkpoints.curve:
+            return self.checkpoints.curve[-1].epoch + 1
         return 0 if self.task.cfg.head_init is HeadInit.solved else 1
 
     def finish(self, shared_s: float) -> Fitted | DivergedError:
@@ -184,23 +197,30 @@ class Run:
         if self.error is not None:
             return self.error
         started = time.perf_counter()
-        self.keeper.put_back()
-        assert self.keeper.val_log_probs_NC is not None
-        chosen = next(point for point in self.keeper.curve if point.epoch == self.keeper.chosen_epoch)
+        self.checkpoints.put_back()
+        choice = self.checkpoints.choose()
+        chosen = self.checkpoints.curve[choice.position]
         unchanged = num_unchanged(self.task.backbone, self.phases[: chosen.phase] if chosen.epoch else [])
-        train = self.supply.split("train", unchanged)
+        train_log_probs_NC = look(self.network, self.supply, self.supply.split("train", unchanged), "predictions on train")
+        heat, val_log_probs_NC = choice.temperature, choice.log_probs_NC
+        if self.probe is not None and is_probe(self.task, self.phases):  # far more images say how sure it may be
+            heat = self.probe.temperature
+            val_log_probs_NC = calibrated(choice.raw_log_probs_NC, heat)
         return Fitted(
             network=self.network,
             blocks=self.task.backbone.blocks,
             plan=self.phases[-1].plan,
-            curve=tuple(self.keeper.curve),
-            chosen_epoch=self.keeper.chosen_epoch,
+            curve=tuple(self.checkpoints.curve),
+            chosen_epoch=chosen.epoch,
             lr=self.lr,
-            lr_losses=self.lr_losses,
+            lr_scores=self.lr_scores,
             is_complete=self.is_complete,
             unchanged=unchanged,
-            val_log_probs_NC=self.keeper.val_log_probs_NC,
-            train_log_probs_NC=look(self.network, self.supply, train, "predictions on train"),
+            temperature=heat,
+            raw_val_log_probs_NC=choice.raw_log_probs_NC,
+            val_log_probs_NC=val_log_probs_NC,
+            train_log_probs_NC=calibrated(train_log_probs_NC, heat),
+            probe=self.probe,
             train_s=shared_s + time.perf_counter() - started,
         )
 

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from harness.backbones.backbone import Backbone, Block, WeightsSource
-from harness.config import BatchNorm, TrainConfig
+from harness.config import Augment, BatchNorm, HeadInit, Metric, TrainConfig
 from harness.data.dataset import Dataset
 from harness.runtime import Runtime
 from harness.study.row import Epoch
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.freeze import FreezePlan, plan_freeze
 from harness.transfer.network import Network
+from harness.transfer.probe import Probe
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -34,6 +35,8 @@ class Task:
     cfg: TrainConfig
     runtime: Runtime
     seed: int
+    metric: Metric
+    """That epochs and learning rates are chosen by."""
     stop: "Stop | None" = None
 
 
@@ -67,24 +70,30 @@ class Fitted:
     """Of the last phase."""
     curve: tuple[Epoch, ...]
     chosen_epoch: int
-    lr: float
-    """The learning rate that was kept."""
-    lr_losses: dict[float, float | None]
-    """Learning rates that were tried -> lowest val log loss in the epochs that they were compared by; None: it diverged."""
+    lr: float | None
+    """The learning rate that was kept; None: nothing was trained step by step."""
+    lr_scores: dict[float, float | None]
+    """Learning rates that were tried -> highest primary metric on val in the epochs that they were compared by; None: it diverged."""
     is_complete: bool
     """Whether no epoch is left to train."""
     unchanged: int
     """Blocks that are still as they were loaded, counted from the input: kept rows up to this boundary are those of this network."""
+    temperature: float
+    """That the logits of the chosen epoch are divided by."""
+    raw_val_log_probs_NC: FloatArray
+    """Cross-chosen, at temperature 1 (`measure.choice`)."""
     val_log_probs_NC: FloatArray
-    """Of the chosen epoch."""
+    """Cross-chosen and calibrated."""
     train_log_probs_NC: FloatArray
-    """Of the chosen epoch, without augmentation."""
+    """Of the chosen epoch, calibrated, without augmentation."""
+    probe: Probe | None
+    """The linear probe that the head started from; None: it started at random."""
     train_s: float
 
 
 def phases_of(backbone: Backbone, depth: FreezeDepth, cfg: TrainConfig) -> list[Phase]:
     """The phases of a recipe. Raises ConfigError when a depth asks for more blocks than the backbone has."""
-    phases = [Phase(1, plan_freeze(backbone.blocks, depth), cfg.epochs, cfg.lr)]
+    phases = [Phase(1, plan_freeze(backbone.blocks, depth), cfg.num_epochs, cfg.lr)]
     if cfg.release is not None:
         released = plan_freeze(backbone.blocks, parse_freeze(cfg.release, "train.release"))
         phases.append(Phase(2, released, cfg.release_epochs, cfg.release_lr))
@@ -94,6 +103,21 @@ def phases_of(backbone: Backbone, depth: FreezeDepth, cfg: TrainConfig) -> list[
 def learning_rates(cfg: TrainConfig) -> list[float]:
     """The peak learning rates that every candidate tries in its first phase, ascending."""
     return sorted(float(f"{cfg.lr * factor:.6g}") for factor in cfg.lr_search)
+
+
+def is_probe(task: Task, phases: Sequence[Phase]) -> bool:
+    """Whether nothing is left to train once the head is solved: no layer is free, and no augmentation shows anything new."""
+    solved = task.cfg.head_init is HeadInit.solved and task.cfg.augment is Augment.none
+    return solved and all(phase.plan.is_whole_trunk for phase in phases)
+
+
+def learnt_prior(task: Task) -> npt.NDArray[np.float64]:
+    """Class shares that the loss teaches, shape C: those of train, or equal ones where it is weighted by class."""
+    num_classes = task.dataset.num_classes
+    if task.cfg.class_weights:
+        return np.full(num_classes, 1.0 / num_classes)
+    counts_C = np.maximum(np.bincount(task.dataset.train.labels, minlength=num_classes), 1)
+    return np.asarray(counts_C / counts_C.sum())
 
 
 def num_unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:

@@ -9,18 +9,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
 
 from harness.config import Augment, HeadInit
 from harness.errors import DivergedError
-from harness.measure.logistic import solve
+from harness.measure.choice import Selector, calibrated
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, check_frozen, frozen_digests
-from harness.transfer.heads import Arm, HeadData, train_heads
+from harness.transfer.heads import Arm, HeadData, HeadFit, train_heads
+from harness.transfer.probe import linear_probe
+from harness.transfer.rate_search import RateSearch
 from harness.transfer.run import FloatArray, Run, look
 from harness.transfer.supply import Supply
-from harness.transfer.task import Fitted, Phase, Task, class_weights, num_unchanged, phases_of
+from harness.transfer.task import Fitted, Phase, Task, class_weights, is_probe, learnt_prior, num_unchanged, phases_of
 
 
 def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
@@ -42,13 +42,8 @@ def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
     for phase in phases:
         before = frozen_digests(first.backbone.trunk, phase.plan)
         apply_freeze(first.backbone.trunk, phase.plan)
-        if num_unchanged(first.backbone, phases[: phase.number]) == len(first.backbone.blocks) and (
-            first.cfg.augment is Augment.none or supply.views
-        ):
-            _run_heads(runs, supply, phase)
-        else:
-            (run,) = runs
-            run.train(phase)
+        if not is_probe(first, phases):
+            _train(runs, supply, phase)
         check_frozen(first.backbone.trunk, phase.plan, before)
     shared_s = (time.perf_counter() - started) / len(runs)
     return [run.finish(shared_s) for run in runs]
@@ -68,30 +63,41 @@ def seconds_per_image(task: Task, depths: Iterable[FreezeDepth], supply: Supply)
 
 
 def predict(fitted: Fitted, supply: Supply, split: str) -> FloatArray:
-    """Log-probabilities of a split under a fitted network, from the nearest kept rows that are still the network's own."""
-    return look(fitted.network, supply, supply.split(split, fitted.unchanged), f"predictions on {split}")
+    """Calibrated log-probabilities of a split under a fitted network, from the nearest cached activations that are still its own."""
+    return calibrated(look(fitted.network, supply, supply.split(split, fitted.unchanged), f"predictions on {split}"), fitted.temperature)
 
 
 def _start_solved(runs: Sequence[Run], supply: Supply) -> None:
-    """The solution depends on no seed and no learning rate: one for all."""
+    """The probe depends on the seed, which deals the folds, and on nothing else in which runs differ: one for each seed."""
     task, weights_C = runs[0].task, class_weights(runs[0].task)
-    with threadpool_limits(1, user_api="blas"):  # as for all small products of numpy beside torch's own threads
-        solution = solve(
-            supply.features("train"),
-            task.dataset.train.labels,
-            supply.features("val"),
-            task.dataset.val.labels,
-            np.ones(task.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
+    probes = {
+        seed: linear_probe(
+            [supply.features("train"), supply.features("val")],
+            [task.dataset.train.labels, task.dataset.val.labels],
+            metric=task.metric,
+            class_weights_C=np.ones(task.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
+            prior_C=learnt_prior(task),
+            seed=seed,
         )
-    state = {"weight": torch.from_numpy(solution.weight_CD), "bias": torch.from_numpy(solution.bias_C)}
-    val = supply.split("val", supply.trunk.last)
+        for seed in {run.task.seed for run in runs}
+    }
     for run in runs:
-        run.network.head.load_state_dict(state)
-        run.evaluate(val, phase=1)
+        run.start_from(probes[run.task.seed])
+
+
+def _train(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
+    """One phase of all runs: heads together, or the one run that trains more than its head or sees every image anew."""
+    task, phases = runs[0].task, runs[0].phases
+    only_heads = num_unchanged(task.backbone, phases[: phase.number]) == len(task.backbone.blocks)
+    if only_heads and (task.cfg.augment is Augment.none or supply.views):
+        _run_heads(runs, supply, phase)
+    else:
+        (run,) = runs
+        run.train(phase)
 
 
 def _run_heads(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
-    """One phase in which nothing but heads learns: all of them at once, on kept features."""
+    """One phase in which nothing but heads learns: all of them at once, on cached features."""
     task = runs[0].task
     data = HeadData(
         train_VND=np.stack([bank.final() for bank in supply.views]) if supply.views else supply.features("train")[None],
@@ -101,7 +107,14 @@ def _run_heads(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
         num_classes=task.dataset.num_classes,
         class_weights_C=class_weights(task),
     )
-    arms = [Arm(run.task.seed, lr, run.task.cfg.weight_decay, run.network.head) for run in runs for lr in run.rates(phase)]
-    fits = train_heads(arms, data, task.cfg, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
-    for run, tried in zip(runs, np.array_split(np.arange(len(arms)), len(runs)), strict=True):
-        run.adopt_best([(arms[j].lr, fits[j]) for j in tried], phase)
+    searches = [RateSearch(run.rates(phase)) for run in runs]
+    fits: list[dict[float, HeadFit]] = [{} for _ in runs]
+    while wanted := [(number, lr) for number, search in enumerate(searches) for lr in iter(search.next, None)]:
+        arms = [Arm(runs[number].task.seed, lr, runs[number].task.cfg.weight_decay, runs[number].network.head) for number, lr in wanted]
+        selector = Selector.of(data.val_labels_M, task.metric, learnt_prior(task))
+        found = train_heads(arms, data, task.cfg, selector, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
+        for (number, lr), fit in zip(wanted, found, strict=True):
+            fits[number][lr] = fit
+            searches[number].tell(lr, None if fit.error else max((each.value for each in fit.evaluations), default=(0.0, 0.0)))
+    for run, search, tried in zip(runs, searches, fits, strict=True):
+        run.adopt(search, tried, phase)

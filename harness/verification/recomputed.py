@@ -6,14 +6,16 @@ After the checksums, which only say that a file is as it was written.
 import math
 from collections.abc import Callable, Iterable, Iterator, Set
 
+import numpy as np
 import pandas as pd
 
+from harness.config import Metric
 from harness.errors import TableError
-from harness.measure.quality import quality
+from harness.measure.quality import decide, quality
 from harness.study.disk import why
-from harness.study.row import Row, Status
+from harness.study.row import COLUMNS, Row, Status
 from harness.study.row_file import RowFile
-from harness.study.store import Damage, Study
+from harness.study.store import Damage, Predictions, Study
 from harness.study.table import CSV, PARQUET, to_csv, to_frame
 from harness.verification.check import Check, share
 from harness.words import counted
@@ -37,18 +39,25 @@ def metrics(study: Study, files: Iterable[RowFile]) -> Check:
 
 def _metrics(study: Study, row: Row) -> Iterator[Damage]:
     try:
-        found = study.val_predictions(row.job_id)
-        values, _ = quality(found.log_probs_NC, found.labels_N)
+        found, out_of_fold = study.val_predictions(row.job_id), study.out_of_fold(row.job_id)
+        values = _values(row, found, "val_") | (_values(row, out_of_fold, "oof_") if out_of_fold else {})
     except (TableError, ValueError, IndexError) as error:
         yield _wrong(study, row, f"no metrics come of its predictions ({why(error)})")
         return
-    wrong = [name for name, value in values.items() if not _agree(getattr(row, f"val_{name}"), value)]
+    wrong = [name for name, value in values.items() if not _agree(getattr(row, name), value)]
     if row.n_val is not None and row.n_val != len(found.labels_N):
         yield _wrong(study, row, f"says n_val={row.n_val}, its predictions are of {counted(len(found.labels_N), 'image')}")
     if wrong:
         name = wrong[0]
         more = f", {len(wrong) - 1} more" if wrong[1:] else ""
-        yield _wrong(study, row, f"says val_{name}={getattr(row, f'val_{name}')}, its predictions say {values[name]}{more}")
+        yield _wrong(study, row, f"says {name}={getattr(row, name)}, its predictions say {values[name]}{more}")
+
+
+def _values(row: Row, found: Predictions, prefix: str) -> dict[str, float | None]:
+    """Metrics of a split under the names of their columns, classes decided as the row's primary metric asks."""
+    predicted_N = decide(found.log_probs_NC, Metric(row.primary_metric), np.array(row.details.class_prior))
+    values, _ = quality(found.log_probs_NC, found.labels_N, predicted_N)
+    return {f"{prefix}{name}": value for name, value in values.items() if f"{prefix}{name}" in COLUMNS}
 
 
 def tables(study: Study, rows: Iterable[Row], *, has_all_rows: bool) -> Check:

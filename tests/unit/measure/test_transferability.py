@@ -14,29 +14,17 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from harness.errors import ConfigError, DataError, UndefinedMetricError
 from harness.measure import neighbours
-from harness.measure.labelled import Labelled
-from harness.measure.logistic import STRENGTHS
-from harness.measure.transferability import _folds, evidence, gbc, h_score, knn_accuracy, leep, linear_probe, logme, nce
+from harness.measure.transferability import evidence, gbc, h_score, knn_accuracy, leep, logme, nce
 from harness.study.row import COLUMNS
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 Score = Callable[[FloatArray, IntArray], float]
-
-
-def _probe_accuracy(features: FloatArray, labels: IntArray) -> float:
-    return linear_probe(features, labels, features, labels).accuracy
-
-
-def _probe_log_likelihood(features: FloatArray, labels: IntArray) -> float:
-    return -linear_probe(features, labels, features, labels).log_loss
 
 
 OF_FEATURES: dict[str, Score] = {
@@ -45,8 +33,6 @@ OF_FEATURES: dict[str, Score] = {
     "h_score": h_score,
     "knn": knn_accuracy,
     "knn_euclidean": lambda features, labels: knn_accuracy(features, labels, 3, "euclidean"),
-    "probe": _probe_accuracy,
-    "probe_log_loss": _probe_log_likelihood,
 }
 OF_SOURCE: dict[str, Score] = {"leep": leep, "nce": nce}
 SCORES = OF_FEATURES | OF_SOURCE
@@ -274,58 +260,6 @@ def test_angles_keep_their_digits_under_an_offset() -> None:
     assert knn_accuracy(features, labels) == pytest.approx(np.mean(labels[distances.argmin(axis=1)] == labels))
 
 
-@pytest.mark.parametrize("num_features", [6, 120])
-@pytest.mark.parametrize("num_classes", [2, 4])
-def test_the_probe_is_scikit_learns_logistic_regression(num_features: int, num_classes: int) -> None:
-    """Its accuracy and log loss on the second pair, at the strength that was chosen, on features standardised by the first."""
-    drawn, drawn_labels = _features(200, num_features, num_classes, apart=0.4)
-    features, labels, others, other_labels = drawn[:80], drawn_labels[:80], drawn[80:], drawn_labels[80:]
-    found = linear_probe(features, labels, others, other_labels)
-    mean, scale = features.mean(axis=0), features.std(axis=0)
-    doubled = 2 if num_classes == 2 else 1  # one vector where the softmax has two of half its length
-    model = LogisticRegression(C=doubled * found.strength, max_iter=3000, tol=1e-8).fit((features - mean) / scale, labels)
-    probabilities = model.predict_proba((others - mean) / scale)
-    assert found.log_loss == pytest.approx(log_loss(other_labels, probabilities), abs=5e-3)
-    assert found.accuracy == pytest.approx(np.mean(probabilities.argmax(axis=1) == other_labels), abs=1.5 / 120)
-
-
-def test_folds_are_stratified() -> None:
-    """No two folds differ by more than one image of a class, so two images of one class part; a lone image is in no fold."""
-    features, _ = _features(40, 4, 2)
-    data = Labelled.of(features, np.repeat([0, 1, 2, 3, 4], [20, 12, 5, 2, 1]))
-    folds = _folds(data)
-    for label, count in enumerate(data.counts_C):
-        own = np.bincount(folds[data.labels_N == label] + 1, minlength=6)
-        assert own[0] == (count if count == 1 else 0)
-        assert np.ptp(own[1:]) <= 1
-
-
-def test_the_probes_penalty_fits_the_signal() -> None:
-    """Labels without a relation to the features are answered by the strongest penalty, clear ones by a weak one."""
-    noise, signal = (linear_probe(*_features(400, 6, 3, apart=apart) * 2).strength for apart in (0.0, 2.0))
-    assert (noise, signal) == (STRENGTHS[0], STRENGTHS[-1])
-
-
-def test_the_probes_strength_depends_on_train_alone() -> None:
-    """Wrong labels on the second pair change what it scores, and not the strength."""
-    features, labels = _features(80, 6, 3, apart=0.8)
-    right, wrong = linear_probe(features, labels, features, labels), linear_probe(features, labels, features, (labels + 1) % 3)
-    assert right.strength == wrong.strength
-    assert right.accuracy > wrong.accuracy
-    assert right.log_loss < wrong.log_loss
-
-
-def test_a_channel_that_is_all_but_dead_on_train_does_not_decide_the_probe() -> None:
-    """A test image where it is alive lies 50,000 deviations out; it is clipped at the farthest that an image of train can be."""
-    features, labels = _features(80, 6, 3, apart=0.8)
-    dead = np.zeros((80, 1), dtype=np.float32)
-    dead[7] = 1e-4
-    train, test = np.hstack([features, dead]), np.hstack([features, dead])
-    test[3, -1] = 5
-    with_it, without = linear_probe(train, labels, test, labels), linear_probe(features, labels, features, labels)
-    assert abs(with_it.log_loss - without.log_loss) < 0.05
-
-
 # What no score depends on, and what every score does
 
 
@@ -349,7 +283,7 @@ def test_scores_fall_as_classes_move_together(name: str, seed: int, width: int) 
     """Far apart is better than near, and near is better than no difference at all."""
     far, near, nowhere = (SCORES[name](*_given(name, 160, width, 4, apart=apart, seed=seed)) for apart in (2.0, 1.0, 0.0))
     assert far >= near >= nowhere
-    assert far > nowhere or "probe" in name  # on as many features as images it fits what it has seen, whatever that is
+    assert far > nowhere
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -393,10 +327,9 @@ def test_scores_are_finite_where_data_are_few(name: str, kind: str) -> None:
 
 
 def test_features_that_never_change_say_nothing() -> None:
-    """Neighbours and probe call the largest class, Gaussians overlap fully, and the H-score has no value."""
+    """Neighbours call the largest class, Gaussians overlap fully, and the H-score has no value."""
     features, labels = np.full((30, 8), 0.1), np.repeat([0, 1, 2], [15, 10, 5])  # a mean of 30 times 0.1 is another number
     assert knn_accuracy(features, labels) == pytest.approx(0.5)
-    assert linear_probe(features, labels, features, labels).accuracy == pytest.approx(0.5)
     assert gbc(features, labels) == -3
     with pytest.raises(UndefinedMetricError, match="the same for all images"):
         h_score(features, labels)
@@ -476,32 +409,17 @@ def test_logits_are_no_probabilities() -> None:
         assert score(_coarse(probs), labels) == pytest.approx(score(probs, labels), abs=0.01)
 
 
-def test_a_probe_needs_test_images_like_those_of_train() -> None:
-    """As many columns, no class that train lacks, and a class with two images to choose the strength on."""
-    features, labels = _features(12, 4, 3)
-    with pytest.raises(DataError, match="3 columns; give the 4"):
-        linear_probe(features, labels, features[:, :3], labels)
-    with pytest.raises(UndefinedMetricError, match="class 9 of the test images"):
-        linear_probe(features, labels, features[:2], np.array([0, 9]))
-    with pytest.raises(UndefinedMetricError, match="every class has a single image"):
-        linear_probe(features, np.arange(12), features, np.arange(12))
-
-
 # All of them for a row
 
 
 def test_evidence_is_what_the_functions_say() -> None:
     """Under columns of the table, in their order, with nothing left out."""
     features, labels = _features(60, 9, 3, apart=0.5)
-    others, other_labels = _features(30, 9, 3, apart=0.5, seed=1)
     probs, _ = _probs(60, 5, 3)
-    found = evidence(features, labels, others, other_labels, probs)
-    probe = linear_probe(features, labels, others, other_labels)
+    found = evidence(features, labels, probs)
     assert found.undefined == {}
     assert found.columns.pop("evidence_s") is not None
     assert found.columns == {
-        "probe_accuracy": probe.accuracy,
-        "probe_log_loss": probe.log_loss,
         "knn_accuracy": knn_accuracy(features, labels),
         "logme": logme(features, labels),
         "gbc": gbc(features, labels),
@@ -515,12 +433,12 @@ def test_evidence_says_why_a_score_is_missing() -> None:
     """Each undefined score is None with a reason and leaves the others alone; a broken backbone has none, and no job fails for it."""
     features, labels = _features(60, 9, 3)
     features[0] = 0
-    found = evidence(features, labels, features, labels)
+    found = evidence(features, labels)
     assert found.undefined.keys() == {"knn_accuracy", "leep"}
     assert "without a classifier" in found.undefined["leep"]
     assert all((found.columns[name] is None) == (name in found.undefined) for name in found.columns)
     features[3] = np.nan
-    broken = evidence(features, labels, features, labels)
+    broken = evidence(features, labels)
     assert [name for name, value in broken.columns.items() if value is not None] == ["evidence_s"]
     assert "not finite" in broken.undefined["logme"]
 
@@ -529,4 +447,4 @@ def test_evidence_of_wrong_shapes_is_an_error() -> None:
     """A mistake of the caller is no property of the data."""
     features, labels = _features(60, 9, 3)
     with pytest.raises(DataError, match="60 integer class ids"):
-        evidence(features, labels[:5], features, labels)
+        evidence(features, labels[:5])

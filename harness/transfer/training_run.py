@@ -14,21 +14,21 @@ import numpy as np
 import torch
 
 from harness.study.disk import write_durably
-from harness.transfer.keeper import Keeper
+from harness.transfer.checkpoints import Checkpoints
 from harness.transfer.loop import Learner
 
 _log = logging.getLogger("harness")
-_KEYS = {"lr", "num_epochs", "optimizer", "schedule", "keeper"}
+_KEYS = {"lr", "num_epochs", "optimizer", "schedule", "checkpoints"}
 
 Snapshot = dict[str, Any]
 """Tensors, numbers and text only, so that it can be read back without running anything."""
 
 
 @dataclass(slots=True)
-class Course:
+class TrainingRun:
     """A phase of training at one learning rate, with what it takes to go on."""
 
-    keeper: Keeper
+    checkpoints: Checkpoints
     learner: Learner
     lr: float
     seeds: tuple[int, ...]
@@ -49,15 +49,15 @@ class Course:
             "num_epochs": self.num_epochs,
             "optimizer": copy.deepcopy(self.learner.optimizer.state_dict()),
             "schedule": self.learner.schedule.state_dict(),
-            "keeper": self.keeper.snapshot(),
+            "checkpoints": self.checkpoints.snapshot(),
         }
 
     def go_on_from(self, snapshot: Snapshot) -> None:
-        """Be where another course of the same phase and learning rate was."""
+        """Be where another run of the same phase and learning rate was."""
         self.num_epochs = snapshot["num_epochs"]
         self.learner.optimizer.load_state_dict(copy.deepcopy(snapshot["optimizer"]))
         self.learner.schedule.load_state_dict(snapshot["schedule"])
-        self.keeper.go_back(snapshot["keeper"])
+        self.checkpoints.go_back(snapshot["checkpoints"])
 
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:

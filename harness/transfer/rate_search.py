@@ -1,0 +1,62 @@
+"""Which learning rate to try next, and which is best: a few that every candidate tries, and more where the best lies on their edge.
+
+Asked by `run`, told what each came to. A best rate on the edge says that a better one may lie beyond: the grid is widened there, by the
+step that it ends with, once or twice.
+"""
+
+from collections.abc import Sequence
+
+from harness.measure.choice import Value
+
+MAX_WIDENINGS = 2
+
+
+class RateSearch:
+    """Learning rates of one candidate."""
+
+    def __init__(self, rates: Sequence[float]) -> None:
+        """Rates ascending, one at least."""
+        self._waiting = list(rates)
+        self._asked: set[float] = set()
+        self._values: dict[float, Value | None] = {}
+        self._num_widened = 0
+
+    def next(self) -> float | None:
+        """The next one to try; None when there is none, or none before those that are being tried are told."""
+        is_told = self._asked <= self._values.keys()
+        if not self._waiting and is_told and self._num_widened < MAX_WIDENINGS and (beyond := self._beyond()) is not None:
+            self._num_widened += 1
+            self._waiting.append(beyond)
+        if not self._waiting:
+            return None
+        self._asked.add(self._waiting[0])
+        return self._waiting.pop(0)
+
+    def tell(self, lr: float, value: Value | None) -> bool:
+        """What a rate came to, higher is better; None: it diverged. Returns whether it is the best so far."""
+        self._values[lr] = value
+        return value is not None and self.best == lr
+
+    @property
+    def best(self) -> float:
+        """The best so far; of equals the lowest, which changes the pretrained weights least."""
+        known = {lr: value for lr, value in self._values.items() if value is not None}
+        return max(known or self._values, key=lambda lr: (known.get(lr, (0.0, 0.0)), -lr))
+
+    @property
+    def scores(self) -> dict[float, float | None]:
+        """Rate -> primary metric, ascending; None: it diverged."""
+        return {lr: None if value is None else value[0] for lr, value in sorted(self._values.items())}
+
+    def _beyond(self) -> float | None:
+        """A rate past the edge that the best lies on; None: it lies on none, or rates there diverge."""
+        tried = sorted(self._values)
+        if len(tried) < 2 or self._values[self.best] is None:
+            return None
+        if self.best == tried[-1]:
+            return _rounded(tried[-1] ** 2 / tried[-2])
+        return _rounded(tried[0] ** 2 / tried[1]) if self.best == tried[0] else None
+
+
+def _rounded(lr: float) -> float:
+    return float(f"{lr:.3g}")
