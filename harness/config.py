@@ -286,6 +286,9 @@ class RankConfig:
     """Bootstrap resamples."""
     equivalence_frac: float = 0.01
     """Scores that differ by less than this are as good as equal to the user."""
+    points_per_doubling: float | None = None
+    """Points (hundredths) of the score that half the latency is worth; 0: the score alone counts. None: 0.5, or 0 where `max_latency_ms` is
+    given, as latency within a limit is free unless it is priced as well."""
 
     def __post_init__(self) -> None:
         for name in ("max_latency_ms", "max_params_m", "max_gmacs", "max_peak_mem_mib", "max_weights_mib", "max_train_min"):
@@ -294,6 +297,8 @@ class RankConfig:
         _require(0.5 <= self.confidence < 1, "rank.confidence", self.confidence, "a fraction from 0.5 to below 1")
         _require(self.num_resamples >= 200, "rank.num_resamples", self.num_resamples, "200 or more")
         _require(0 < self.equivalence_frac < 1, "rank.equivalence_frac", self.equivalence_frac, "a fraction between 0 and 1")
+        price = self.points_per_doubling
+        _require(price is None or 0 <= price < math.inf, "rank.points_per_doubling", price, "0 or more points, or null for the default")
 
 
 @dataclass

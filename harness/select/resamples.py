@@ -11,18 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import Metric
-from harness.select.comparison import (
-    MIN_SEEDS_TO_RESAMPLE,
-    FloatArray,
-    IntArray,
-    Interval,
-    Runs,
-    bootstrap,
-    interval,
-    score_interval,
-    scores,
-)
+from harness.select.comparison import Interval, interval, score_interval
+from harness.select.evidence import Evidence, image_errors
 from harness.select.metric import is_higher_better
+from harness.select.scores import FloatArray, IntArray, Runs, shares
 
 Answers = tuple[IntArray, npt.NDArray[np.floating]]
 """What one candidate said about the images: predicted class (S x N), log-probability of the true class (S x N)."""
@@ -44,32 +36,37 @@ class Resamples:
     scores_K: FloatArray
     """Means over seeds."""
     draws_RK: FloatArray
-    """Images drawn anew and, where a candidate has three or more, its seeds."""
+    """Images drawn anew and, where any candidate was repeated, seeds."""
     image_draws_RK: FloatArray
     """Images alone drawn anew, the same ones, seeds averaged: what more images would change."""
+    num_equal: float
+    """Images of equal weight that know as much about a score as these do; fewer than there are where a rare class counts as much as others."""
 
     @classmethod
     def of(cls, answers: Sequence[Answers], labels_N: IntArray, num_classes: int, metric: Metric, num_resamples: int) -> "Resamples":
         """Resample candidates together, the same images for all. Every class needs an image unless the metric is a mean over images."""
-        seeds = [len(predicted_SN) for predicted_SN, _ in answers]
         runs = Runs(
             predicted_JN=np.concatenate([predicted_SN for predicted_SN, _ in answers]),
             true_log_prob_JN=np.concatenate([true_log_prob_SN for _, true_log_prob_SN in answers]),
             labels_N=labels_N,
             num_classes=num_classes,
         )
-        starts = np.cumsum([0, *seeds[:-1]])
-        draws_RK = bootstrap(runs, metric, num_resamples, seeds)
-        image_draws_RK = draws_RK
-        if max(seeds) >= MIN_SEEDS_TO_RESAMPLE:
-            draws_RJ = bootstrap(runs, metric, num_resamples, [1] * sum(seeds))
-            image_draws_RK = np.add.reduceat(draws_RJ, starts, axis=1) / np.array(seeds)
-        return cls(metric, np.add.reduceat(scores(runs, metric), starts) / np.array(seeds), draws_RK, image_draws_RK)
+        evidence = Evidence.of(runs, metric, [len(predicted_SN) for predicted_SN, _ in answers])
+        return cls.from_evidence(evidence, metric, num_resamples)
+
+    @classmethod
+    def from_evidence(cls, evidence: Evidence, metric: Metric, num_resamples: int) -> "Resamples":
+        """Of candidates whose scores and influences are known, whatever images each was measured on."""
+        image_error_RK = image_errors(evidence.influence_KN, evidence.labels_N, num_resamples)
+        draws_RK = evidence.draws_around(image_error_RK)
+        image_draws_RK = evidence.without_seeds().draws_around(image_error_RK) if evidence.seed_variance_K.any() else draws_RK
+        num_equal = 1.0 / float((shares(evidence.labels_N, metric) ** 2).sum())
+        return cls(metric, evidence.scores_K, draws_RK, image_draws_RK, num_equal)
 
     def take(self, positions: Sequence[int]) -> "Resamples":
         """Some of the candidates, in the order given."""
         kept = list(positions)
-        return Resamples(self.metric, self.scores_K[kept], self.draws_RK[:, kept], self.image_draws_RK[:, kept])
+        return Resamples(self.metric, self.scores_K[kept], self.draws_RK[:, kept], self.image_draws_RK[:, kept], self.num_equal)
 
     def natural(self, found: Interval) -> Interval:
         """An interval of scores in the metric's own unit and order."""
@@ -81,7 +78,9 @@ class Resamples:
 
     def interval(self, k: int, confidence: float) -> Interval:
         """Of one candidate's score, in the metric's own unit."""
-        return self.natural(score_interval(self.draws_RK[:, k], self.metric, confidence))
+        return self.natural(
+            score_interval(self.draws_RK[:, k], self.metric, confidence, score=float(self.scores_K[k]), num_equal=self.num_equal)
+        )
 
     def difference(self, first: int, second: int, confidence: float) -> Difference:
         """How much better the first is, paired in every draw."""

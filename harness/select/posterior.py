@@ -1,0 +1,262 @@
+"""What the true scores of K candidates probably are: what was measured, and what was known of them before.
+
+Beside the tied set, on the same scores. The tied set states who cannot be excluded as best; the posterior says how good each probably is,
+how probably it is the best, and what choosing it may cost, which is what a decision needs.
+Shapes: R draws, K candidates, G values of the unknown spread t; D distinct candidates, whose predictions are not another's.
+
+The model, in points: a score is the truth plus the error of the images, Gaussian with a covariance that is known. The truth is
+a + b1 z(published top-1) + b2 log2(cost) + b3 own rank + an effect of depth + e, where e has standard deviation t, shared in parts by family and
+by backbone. Given t everything is Gaussian and exact; t itself is half-Cauchy and summed over a grid.
+
+Source: Gelman, Prior distributions for variance parameters in hierarchical models, Bayesian Analysis 2006; Rasmussen and Williams,
+Gaussian Processes for Machine Learning, 2006, chapter 2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from harness.select.comparison import SAME, FloatArray, IntArray
+
+NUM_DRAWS = 4000
+POINT = 0.01
+"""One point: a hundredth of an accuracy, or 0.01 nats of log loss."""
+
+TOP1_POINTS = 2.0
+"""Prior standard deviation of what one standard deviation of published accuracy is worth."""
+DOUBLING_POINTS = 1.0
+"""The same for twice the multiply-adds or parameters."""
+OWN_RANK_POINTS = 4.0
+"""The same for the way from the best to the worst place on other data sets."""
+DEPTH_POINTS = 2.0
+"""Prior standard deviation of what a freeze depth does to every backbone alike."""
+DEPTH_REACH = 0.5
+"""Difference in frozen share at which two depths have little in common."""
+SPREAD_POINTS = 3.0
+"""Scale of the half-Cauchy of t."""
+FAMILY_SHARE, BACKBONE_SHARE = 0.2, 0.5
+"""Of the variance of e: what a family, and what a backbone at all its depths has in common. The rest is each candidate's own."""
+
+_INTERCEPT_POINTS = 30.0
+"""Of a, around the mean score: as good as flat."""
+_GRID_POINTS = np.geomspace(0.1, 30.0, 20)
+_NEGLIGIBLE = 1e-3
+"""Posterior weight of a spread t below which it is left out."""
+_SEED = 20_261_128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a candidate before it has seen an image of this data set. None: not known, which counts as average."""
+
+    backbone: str
+    """Candidates of one backbone differ in depth only."""
+    family: str | None = None
+    top1_frac: float | None = None
+    """Published ImageNet accuracy of its weights."""
+    log2_cost: float | None = None
+    """Of multiply-adds or of parameters, the same for all candidates."""
+    own_rank: float | None = None
+    """Mean normalised rank on other data sets; 0 is the best of each, 1 the worst."""
+    frozen_frac: float | None = None
+    """Share of the blocks that is frozen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """A mixture of Gaussians, in the unit of the scores; higher is better. Candidates that are one share everything."""
+
+    weights_G: FloatArray
+    mean_GD: FloatArray
+    covariance_GDD: FloatArray
+    distinct_K: IntArray
+    """Which of the D distinct ones each candidate is."""
+
+    @cached_property
+    def mean_K(self) -> FloatArray:
+        """Expected true scores."""
+        return np.asarray((self.weights_G @ self.mean_GD)[self.distinct_K])
+
+    @cached_property
+    def sd_K(self) -> FloatArray:
+        """Standard deviations of the true scores."""
+        second_D = self.weights_G @ (np.diagonal(self.covariance_GDD, axis1=1, axis2=2) + self.mean_GD**2)
+        return np.asarray(np.sqrt(np.maximum(second_D[self.distinct_K] - self.mean_K**2, 0.0)))
+
+    @cached_property
+    def draws_RK(self) -> FloatArray:
+        """Joint draws, always the same ones; their mean is exactly `mean_K`."""
+        return self._draws_RD[:, self.distinct_K]
+
+    @cached_property
+    def prob_best_K(self) -> FloatArray:
+        """How probably nobody is better. Candidates that are one are best together."""
+        return np.asarray((self._draws_RD >= self._best_R[:, None]).mean(axis=0)[self.distinct_K])
+
+    @cached_property
+    def expected_loss_K(self) -> FloatArray:
+        """Expected score of the best, whoever that is, less one's own."""
+        return np.asarray(np.maximum(self._best_R.mean() - self.mean_K, 0.0))
+
+    def prob_behind_K(self, margin: float) -> FloatArray:
+        """How probably the best is better by more than `margin`."""
+        return np.asarray((self._best_R[:, None] - self._draws_RD > margin).mean(axis=0)[self.distinct_K])
+
+    def observe(self, k: int, score: float, variance: float) -> "Posterior":
+        """After candidate `k` scored once more, on images that nothing else was measured on.
+
+        Args:
+            k: the candidate.
+            score: in the unit of the others.
+            variance: of its error.
+        """
+        d = self.distinct_K[k]
+        own_GD = self.covariance_GDD[:, d]
+        total_G = np.maximum(own_GD[:, d] + variance, SAME**2)
+        surprise_G = score - self.mean_GD[:, d]
+        gain_GD = own_GD / total_G[:, None]
+        return Posterior(
+            _normalised(np.log(self.weights_G) - (surprise_G**2 / total_G + np.log(total_G)) / 2),
+            self.mean_GD + gain_GD * surprise_G[:, None],
+            self.covariance_GDD - gain_GD[:, :, None] * own_GD[:, None, :],
+            self.distinct_K,
+        )
+
+    @cached_property
+    def _best_R(self) -> FloatArray:
+        return np.asarray(self._draws_RD.max(axis=1))
+
+    @cached_property
+    def _draws_RD(self) -> FloatArray:
+        """Numbers of draws by weight; normal numbers in pairs of opposite sign, dealt to candidates by their means, not by their place in the list."""
+        mean_D = self.weights_G @ self.mean_GD
+        order_D = np.argsort(-mean_D, kind="stable")
+        half_RD = np.random.default_rng(_SEED).standard_normal((NUM_DRAWS // 2, len(order_D)))
+        normal_RD = np.stack([half_RD, -half_RD], axis=1).reshape(NUM_DRAWS, -1)
+        ends_G = np.round(np.cumsum(self.weights_G) * NUM_DRAWS).astype(np.int64)
+        draws_RD = np.empty_like(normal_RD)
+        for start, end, mean, covariance in zip((0, *ends_G[:-1]), ends_G, self.mean_GD, self.covariance_GDD, strict=True):
+            root_DD = _root(covariance[np.ix_(order_D, order_D)])
+            draws_RD[start:end, order_D] = mean[order_D] + normal_RD[start:end] @ root_DD.T
+        return draws_RD + (mean_D - draws_RD.mean(axis=0))
+
+
+def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[Known], *, point: float = POINT) -> Posterior:
+    """Of the true scores of K candidates, one or more.
+
+    Candidates with equal scores whose difference has no variance are one, such as a backbone that fine-tuning left as it was: they count
+    once, with what is known of the most frozen.
+
+    Args:
+        scores_K: higher is better.
+        covariance_KK: of their errors; seeds and whatever else makes them vary included.
+        known: what was known before, in the same order.
+        point: what the scale of the prior is stated in: a hundredth for fractions, 0.01 nats for log loss.
+    """
+    first_D, distinct_K = _distinct(scores_K, covariance_KK, known)
+    centre = float(scores_K[first_D].mean())
+    error_DD = shrunk(covariance_KK[np.ix_(first_D, first_D)]) / point**2
+    score_D = (scores_K[first_D] - centre) / point
+    common_DD, spread_DD = _prior([known[k] for k in first_D])
+    log_weight_G, mean_GD, covariance_GDD = zip(
+        *(_given_spread(t, score_D, error_DD, common_DD + t**2 * spread_DD) for t in _GRID_POINTS), strict=True
+    )
+    weights_G = _normalised(np.array(log_weight_G))
+    kept_G = weights_G > _NEGLIGIBLE
+    return Posterior(
+        weights_G[kept_G] / weights_G[kept_G].sum(),
+        centre + point * np.array(mean_GD)[kept_G],
+        point**2 * np.array(covariance_GDD)[kept_G],
+        distinct_K,
+    )
+
+
+def shrunk(covariance_KK: FloatArray) -> FloatArray:
+    """Half the covariance, half its diagonal with one common correlation: single correlations are known from few images only.
+
+    Source: Ledoit and Wolf, Honey, I Shrunk the Sample Covariance Matrix, Journal of Portfolio Management 2004 (the target).
+    """
+    sd_K = np.sqrt(np.maximum(np.diag(covariance_KK), 0.0))
+    sd_KK = np.outer(sd_K, sd_K)
+    is_pair_KK = (sd_KK > 0) & ~np.eye(len(sd_K), dtype=np.bool_)
+    common = float((covariance_KK[is_pair_KK] / sd_KK[is_pair_KK]).mean()) if is_pair_KK.any() else 0.0
+    target_KK = np.where(np.eye(len(sd_K), dtype=np.bool_), sd_KK, max(common, 0.0) * sd_KK)
+    return np.asarray((covariance_KK + target_KK) / 2)
+
+
+def _distinct(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[Known]) -> tuple[IntArray, IntArray]:
+    """Positions of the distinct candidates, and which of these each candidate is."""
+    variance_K = np.diag(covariance_KK)
+    apart_KK = variance_K[:, None] + variance_K[None, :] - 2 * covariance_KK
+    is_same_KK = (apart_KK <= 1e-9 * np.maximum(variance_K[:, None], variance_K[None, :])) & (np.abs(scores_K[:, None] - scores_K) <= SAME)
+    group_K = is_same_KK.argmax(axis=1)  # the first that is the same
+    frozen_K = np.array([-1.0 if each.frozen_frac is None else each.frozen_frac for each in known])
+    groups, distinct_K = np.unique(group_K, return_inverse=True)
+    first = [max(np.flatnonzero(group_K == group), key=lambda k: frozen_K[k]) for group in groups]
+    return np.array(first, dtype=np.int64), distinct_K.astype(np.int64)
+
+
+def _given_spread(t: float, score_D: FloatArray, error_DD: FloatArray, prior_DD: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+    """Log weight of one t, and the mean and covariance of the truth under it; in points, around the mean score."""
+    factor = cho_factor(prior_DD + error_DD, lower=True)
+    solved_D = cho_solve(factor, score_D)
+    log_likelihood = -float(score_D @ solved_D) / 2 - float(np.log(np.diag(factor[0])).sum())
+    log_prior = float(np.log(t / (1 + (t / SPREAD_POINTS) ** 2)))  # half-Cauchy; the grid is even in log t
+    covariance_DD = error_DD - error_DD @ cho_solve(factor, error_DD)
+    return log_likelihood + log_prior, score_D - error_DD @ solved_D, covariance_DD
+
+
+def _prior(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
+    """Covariance of what is not e, and that of e at t = 1; in points."""
+    top1_D, cost_D, rank_D, frozen_D = (
+        _centred([value(each) for each in known]) for value in (_top1, lambda each: each.log2_cost, lambda each: each.own_rank, _frozen)
+    )
+    slopes_DP = np.stack([TOP1_POINTS * _unit(top1_D), DOUBLING_POINTS * cost_D, OWN_RANK_POINTS * rank_D], axis=1)
+    depth_DD = DEPTH_POINTS**2 * np.exp(-np.abs(frozen_D[:, None] - frozen_D) / DEPTH_REACH)
+    common_DD = _INTERCEPT_POINTS**2 + slopes_DP @ slopes_DP.T + depth_DD
+    same_family_DD = _equal([each.family if each.family is not None else each.backbone for each in known])
+    same_backbone_DD = _equal([each.backbone for each in known])
+    own = 1 - FAMILY_SHARE - BACKBONE_SHARE
+    return common_DD, FAMILY_SHARE * same_family_DD + BACKBONE_SHARE * same_backbone_DD + own * np.eye(len(known))
+
+
+def _top1(known: Known) -> float | None:
+    return known.top1_frac
+
+
+def _frozen(known: Known) -> float | None:
+    return known.frozen_frac
+
+
+def _centred(values: Sequence[float | None]) -> FloatArray:
+    """Less the mean of those that are known; 0 where unknown."""
+    value_D = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    is_known_D = np.isfinite(value_D)
+    return np.where(is_known_D, value_D - value_D[is_known_D].mean(), 0.0) if is_known_D.any() else np.zeros(len(value_D))
+
+
+def _unit(centred_D: FloatArray) -> FloatArray:
+    """In units of the standard deviation; nothing known or nothing different stays 0."""
+    sd = float(centred_D[centred_D != 0].std()) if np.count_nonzero(centred_D) > 1 else 0.0
+    return centred_D / sd if sd > SAME else np.zeros_like(centred_D)
+
+
+def _equal(names: Sequence[str]) -> FloatArray:
+    codes = np.unique(np.array(names), return_inverse=True)[1]
+    return np.asarray(codes[:, None] == codes, dtype=np.float64)
+
+
+def _normalised(log_weight_G: FloatArray) -> FloatArray:
+    weight_G = np.exp(log_weight_G - log_weight_G.max())
+    return np.asarray(weight_G / weight_G.sum())
+
+
+def _root(covariance_DD: FloatArray) -> FloatArray:
+    """A matrix whose product with its transpose is the covariance, which may be singular."""
+    room = SAME * max(float(np.diag(covariance_DD).max()), 0.0)
+    if room == 0:
+        return np.zeros_like(covariance_DD)
+    return np.asarray(np.linalg.cholesky(covariance_DD + room * np.eye(len(covariance_DD))))

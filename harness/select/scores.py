@@ -1,0 +1,115 @@
+"""Scores of runs, and what every image adds to them: the evidence that intervals, ties and the posterior are made of.
+
+First step of a comparison. Here higher is always better: log loss carries a minus sign.
+Shapes: N images, J runs (one candidate with one seed).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.config import Metric
+from harness.errors import TableError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+SAME = 1e-9
+"""Scores and spreads below this are rounding, far below what one image among a million changes."""
+PER_CLASS = (Metric.balanced_accuracy, Metric.f1_macro)
+"""Metrics in which every class counts alike, so that an image of a rare class counts more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs:
+    """What J runs said about the same N images."""
+
+    predicted_JN: IntArray
+    true_log_prob_JN: npt.NDArray[np.floating]
+    labels_N: IntArray
+    num_classes: int
+
+
+def score_and_influence(runs: Runs, metric: Metric) -> tuple[FloatArray, FloatArray]:
+    """Scores of every run, shape J, and what each image adds to them, shape J x N.
+
+    A score on other images is, to first order, the score here plus the sum of the influences of the images that take part, each as often as
+    it does, less once. Every class needs an image.
+
+    Raises:
+        TableError: a run says NaN of an image, so that nothing can be said of it.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 21 (the infinitesimal jackknife).
+    """
+    num_undefined_J = np.isnan(runs.true_log_prob_JN).sum(axis=1)
+    if num_undefined_J.any():
+        run = int(num_undefined_J.argmax())
+        raise TableError(
+            f"predictions of run {run + 1} of {len(num_undefined_J)}: {num_undefined_J[run]} of {len(runs.labels_N)} images have NaN as their "
+            "log-probability; training diverged or the file is damaged. Delete its row and run the sweep again."
+        )
+    return _SCORES[metric](runs)
+
+
+def scores(runs: Runs, metric: Metric) -> FloatArray:
+    """Scores of every run on the images as they are, shape J; higher is better. Every class needs an image."""
+    return score_and_influence(runs, metric)[0]
+
+
+def shares(labels_N: IntArray, metric: Metric) -> FloatArray:
+    """How much of the score each image is, shape N; they sum to one."""
+    if metric not in PER_CLASS:
+        return np.full(len(labels_N), 1.0 / len(labels_N))
+    _, codes_N, counts_C = np.unique(labels_N, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / (len(counts_C) * counts_C[codes_N]))
+
+
+def _mean(values_JN: FloatArray, share_N: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weighted mean over images, and what each image adds to it; shares sum to one."""
+    score_J = np.asarray(values_JN @ share_N)
+    return score_J, (values_JN - score_J[:, None]) * share_N
+
+
+def _accuracy(runs: Runs) -> tuple[FloatArray, FloatArray]:
+    return _mean(_is_hit(runs), np.full(len(runs.labels_N), 1.0 / len(runs.labels_N)))
+
+
+def _balanced_accuracy(runs: Runs) -> tuple[FloatArray, FloatArray]:
+    counts_C = np.bincount(runs.labels_N, minlength=runs.num_classes)
+    return _mean(_is_hit(runs), 1.0 / (runs.num_classes * counts_C[runs.labels_N]))
+
+
+def _log_loss(runs: Runs) -> tuple[FloatArray, FloatArray]:
+    return _mean(runs.true_log_prob_JN.astype(np.float64), np.full(len(runs.labels_N), 1.0 / len(runs.labels_N)))
+
+
+def _is_hit(runs: Runs) -> FloatArray:
+    return np.asarray(runs.predicted_JN == runs.labels_N, dtype=np.float64)
+
+
+def _f1(runs: Runs, *, is_weighted: bool) -> tuple[FloatArray, FloatArray]:
+    """Mean over classes of F1 = 2 TP / (images of the class + images called so), each class counting once or by its images."""
+    score_J, influence_JN = np.zeros(len(runs.predicted_JN)), np.zeros(runs.predicted_JN.shape)
+    for label in range(runs.num_classes):
+        is_member_N, is_called_JN = runs.labels_N == label, (runs.predicted_JN == label).astype(np.float64)
+        share = is_member_N.mean() if is_weighted else 1.0 / runs.num_classes
+        hit_JN, size_J1 = is_called_JN * is_member_N, np.maximum(is_member_N.sum() + is_called_JN.sum(axis=1, keepdims=True), 1.0)
+        f1_J1 = 2 * hit_JN.sum(axis=1, keepdims=True) / size_J1
+        score_J += share * f1_J1[:, 0]
+        influence_JN += share * (2 * hit_JN - f1_J1 * (is_member_N + is_called_JN)) / size_J1
+        if is_weighted:
+            influence_JN += f1_J1 * (is_member_N - share) / len(runs.labels_N)
+    return score_J, influence_JN
+
+
+_SCORES: Mapping[Metric, Callable[[Runs], tuple[FloatArray, FloatArray]]] = {
+    Metric.accuracy: _accuracy,
+    Metric.balanced_accuracy: _balanced_accuracy,
+    Metric.f1_macro: partial(_f1, is_weighted=False),
+    Metric.f1_weighted: partial(_f1, is_weighted=True),
+    Metric.log_loss: _log_loss,
+}
