@@ -1,25 +1,31 @@
 """From rows to candidates: the good rows of one protocol, seeds of one candidate together, with their val predictions.
 
-First step of a ranking. Shapes: N val images, S seeds.
+First step of a ranking. Shapes: N images, S seeds, M images of train and val.
 """
 
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.config import Metric
 from harness.errors import TableError
+from harness.measure.quality import decide
+from harness.select.scores import Runs
 from harness.study.row import Row, Status
 from harness.study.store import Damage, Predictions, Study
 from harness.words import counted
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
+
+TRUNK = ("backbone", "weights", "weights_sha256", "image_size", "precision", "device")
+"""Columns that make two rows start from the same backbone, as it was loaded, on the same features."""
 
 CANDIDATE = ("backbone", "weights", "weights_sha256", "freeze", "release", "recipe_hash", "image_size", "precision", "device")
 """Columns that make two rows the same candidate; weights of equal name but other content are not, nor is another processor."""
@@ -57,6 +63,36 @@ class Cost:
     """Seconds of all jobs together."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What the runs of a candidate say of N images."""
+
+    predicted_SN: IntArray
+    """The likeliest class."""
+    balanced_SN: IntArray
+    """The likeliest class for its share: what balanced accuracy asks for."""
+    true_log_prob_SN: FloatArray
+    """Log-probability (nats) that each seed gives to the true class."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], found: Sequence[Predictions]) -> "Said":
+        """One row and its predictions for each seed."""
+        decided = [
+            [decide(each.log_probs_NC, metric, np.array(row.details.class_prior)) for row, each in zip(rows, found, strict=True)]
+            for metric in (Metric.accuracy, Metric.balanced_accuracy)
+        ]
+        true = [each.log_probs_NC[np.arange(len(each.labels_N)), each.labels_N] for each in found]
+        return cls(np.stack(decided[0]), np.stack(decided[1]), np.stack(true))
+
+    def decided_SN(self, metric: Metric) -> IntArray:
+        """What each image is called under a metric."""
+        return self.balanced_SN if metric is Metric.balanced_accuracy else self.predicted_SN
+
+    def runs(self, labels_N: IntArray, num_classes: int, metric: Metric) -> Runs:
+        """For scoring."""
+        return Runs(self.decided_SN(metric), self.true_log_prob_SN, labels_N, num_classes)
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """One backbone at one freeze depth under one recipe, with one row per seed."""
@@ -67,11 +103,13 @@ class Candidate:
     """The label without its freeze depth: candidates of one line differ in depth only."""
     rows: tuple[Row, ...]
     """In the order of their seeds."""
-    predicted_SN: IntArray
-    true_log_prob_SN: FloatArray
-    """Log-probability (nats) that each seed gave to the true class of each val image."""
+    val: Said
+    out_of_fold: Said | None
+    """Of train and val, by heads that never saw the image; None where more than a head was trained."""
     timed: tuple[Row, ...]
     """Rows of every candidate that is the same network at inference, one for each time that it was timed."""
+    twins: tuple[Row, ...] = ()
+    """One row of each other freeze depth that ended in the very same model: training changed nothing there that was kept."""
 
     @property
     def row(self) -> Row:
@@ -79,9 +117,14 @@ class Candidate:
         return self.rows[0]
 
     @property
-    def answers(self) -> tuple[IntArray, FloatArray]:
-        """What it said about the val images, for resampling."""
-        return self.predicted_SN, self.true_log_prob_SN
+    def trunk(self) -> tuple[object, ...]:
+        """What it started from; equal for all depths of one backbone."""
+        return tuple(getattr(self.row, name) for name in TRUNK)
+
+    @property
+    def models(self) -> tuple[str | None, ...]:
+        """Hashes of what its seeds ended in."""
+        return tuple(row.model_blake2b for row in self.rows)
 
     @property
     def network(self) -> tuple[object, ...]:
@@ -112,6 +155,9 @@ class Pool:
     protocol: str | None
     candidates: tuple[Candidate, ...]
     labels_N: IntArray
+    """Of the val images."""
+    everyone_M: IntArray
+    """Labels of the train images and then the val images; empty where nothing was predicted out of fold."""
     class_names: tuple[str, ...]
     failed: tuple[Row, ...]
     left_out: tuple[LeftOut, ...]
@@ -138,7 +184,8 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     if not (good or pruned or failed):
         raise TableError(_no_rows(study, damaged))
     if not good:
-        return Pool(None, (), np.empty(0, dtype=np.int64), tuple(rows[-1].details.class_names), failed, (), pruned, damaged)
+        nobody = np.empty(0, dtype=np.int64)
+        return Pool(None, (), nobody, nobody, tuple(rows[-1].details.class_names), failed, (), pruned, damaged)
     chosen = protocol or good[-1].protocol
     ranked = [row for row in good if row.protocol == chosen]
     if not ranked:
@@ -147,9 +194,11 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     newest, older = _newest_per_seed(ranked)
     left_out = [LeftOut(row, _difference(row, ranked[-1])) for row in (*good, *pruned) if row.protocol != chosen]
     left_out += [LeftOut(row, "a newer job has the same candidate and seed") for row in older]
-    candidates, labels_N = _candidates(study, newest)
+    candidates, labels_N, everyone_M = _candidates(study, newest)
     same = tuple(row for row in pruned if row.protocol == chosen)
-    return Pool(chosen, candidates, labels_N, tuple(ranked[-1].details.class_names), failed, tuple(left_out), same, damaged)
+    return Pool(
+        chosen, _merged(candidates), labels_N, everyone_M, tuple(ranked[-1].details.class_names), failed, tuple(left_out), same, damaged
+    )
 
 
 def _no_rows(study: Study, damaged: Sequence[Damage]) -> str:
@@ -190,44 +239,74 @@ def _difference(row: Row, ranked: Row) -> str:
     return "; ".join(f"{name} is {theirs.get(name)} instead of {ours.get(name)}" for name in names)
 
 
-def _candidates(study: Study, rows: Sequence[Row]) -> tuple[tuple[Candidate, ...], IntArray]:
+def _candidates(study: Study, rows: Sequence[Row]) -> tuple[list[Candidate], IntArray, IntArray]:
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[_key(row)].append(row)
     ordered = [sorted(group, key=lambda row: row.seed) for group in groups.values()]
     names = labels([group[0] for group in ordered])
-    first = (ordered[0][0], study.val_predictions(ordered[0][0].job_id))
+    known = _Known(study)
     by_network: dict[tuple[object, ...], dict[str, Row]] = defaultdict(dict)
     for row in rows:
         by_network[_network(row)].setdefault(row.timed_by or row.job_id, row)  # jobs of a sweep share one timing, which counts once
     timed = {network: tuple(same.values()) for network, same in by_network.items()}
-    candidates = [_candidate(study, name, group, first, timed[_network(group[0])]) for name, group in zip(names, ordered, strict=True)]
-    return tuple(candidates), first[1].labels_N
+    candidates = [_candidate(known, name, group, timed[_network(group[0])]) for name, group in zip(names, ordered, strict=True)]
+    return candidates, known.labels("val"), known.labels("oof")
+
+
+def _merged(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Candidates that ended in the same model are one; the most frozen, which is the cheapest to train, stands for the others."""
+    groups: dict[object, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        groups[candidate.label if None in candidate.models else (candidate.trunk, candidate.models)].append(candidate)
+    return tuple(_standing_for(sorted(group, key=lambda each: -(each.row.num_frozen_blocks or 0))) for group in groups.values())
+
+
+def _standing_for(group: Sequence[Candidate]) -> Candidate:
+    first, *others = group
+    if not others:
+        return first
+    return replace(
+        first, label=f"{first.label} (= {', '.join(each.row.freeze for each in others)})", twins=tuple(each.row for each in others)
+    )
 
 
 def _network(row: Row) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in NETWORK)
 
 
-def _candidate(
-    study: Study, name: tuple[str, str], rows: Sequence[Row], first: tuple[Row, Predictions], timed: tuple[Row, ...]
-) -> Candidate:
-    predicted: list[IntArray] = []
-    true_log_prob: list[FloatArray] = []
-    for row in rows:
-        found = study.val_predictions(row.job_id)
-        _require_same_images(row, found, *first)
-        predicted.append(found.log_probs_NC.argmax(axis=1))
-        true_log_prob.append(found.log_probs_NC[np.arange(len(found.labels_N)), found.labels_N])
+def _candidate(known: "_Known", name: tuple[str, str], rows: Sequence[Row], timed: tuple[Row, ...]) -> Candidate:
     label, line = name
-    return Candidate(label, line, tuple(rows), np.stack(predicted), np.stack(true_log_prob), timed)
+    val = known.of(rows, "val")
+    assert val is not None
+    return Candidate(label, line, tuple(rows), val, known.of(rows, "oof"), timed)
+
+
+class _Known:
+    """Predictions of a study, and that all of a kind are about the same images."""
+
+    def __init__(self, study: Study) -> None:
+        self._read = {"val": study.val_predictions, "oof": study.out_of_fold}
+        self._first: dict[str, tuple[Row, Predictions]] = {}
+
+    def of(self, rows: Sequence[Row], kind: str) -> Said | None:
+        """What the seeds of one candidate say; None where one of them says nothing of this kind."""
+        found = [each for row in rows if (each := self._read[kind](row.job_id)) is not None]
+        if len(found) < len(rows):
+            return None
+        for row, each in zip(rows, found, strict=True):
+            _require_same_images(row, each, *self._first.setdefault(kind, (row, each)))
+        return Said.of(rows, found)
+
+    def labels(self, kind: str) -> IntArray:
+        return self._first[kind][1].labels_N if kind in self._first else np.empty(0, dtype=np.int64)
 
 
 def _require_same_images(row: Row, found: Predictions, first_row: Row, first: Predictions) -> None:
     same = found.ids_N == first.ids_N and np.array_equal(found.labels_N, first.labels_N)
     if not same or found.log_probs_NC.shape != first.log_probs_NC.shape:
         raise TableError(
-            f"jobs {first_row.job_id} and {row.job_id}: their val images, labels or classes differ though their protocol is the same; "
+            f"jobs {first_row.job_id} and {row.job_id}: their images, labels or classes differ though their protocol is the same; "
             f"delete rows/{row.job_id}.json and run the sweep again."
         )
 

@@ -1,9 +1,10 @@
-"""What val says: scores, limits, ties and the choice, and what follows from them. Knows nothing of test.
+"""What train and val say: scores, limits, ties, the posterior and the decision, and what follows from them. Knows nothing of test.
 
-Middle of selection: pool -> contest -> finalists -> ranking. Everything here is about positions among the K candidates of the
-pool; "within" are those that no limit excludes.
+Middle of selection: pool -> evidence -> contest -> test -> ranking. Everything here is about positions among the K candidates of the
+pool; "within" are those that no limit excludes, and what is decided among them is in their `order`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +12,19 @@ import numpy as np
 from harness.config import Metric, RankConfig
 from harness.select.candidates import Candidate, Pool
 from harness.select.comparison import BoolArray, Chance, tied_set
+from harness.select.decision import Decision, Option, Terms, decide
+from harness.select.evidence import Evidence
+from harness.select.known import known_of, option_of, terms_of
 from harness.select.limits import Breach, breaches
-from harness.select.metric import is_higher_better
-from harness.select.optimism import corrected_score
+from harness.select.measured import evidence_of
 from harness.select.pairs import Pair, compare_pairs
 from harness.select.pareto import Front, draw_latency_ms, likely_front, pareto_front
+from harness.select.posterior import Posterior, posterior
+from harness.select.prior import OwnRanks
 from harness.select.ranks import Leads, RankInterval, rank_intervals
 from harness.select.resamples import Resamples
-from harness.select.rule import cheapest, or_infinite
+from harness.select.rule import or_infinite
 from harness.select.sample_size import Separation, separate
-from harness.select.sensitivity import Sensitivity, half_the_images, other_limits, other_metrics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +33,8 @@ class Contest:
 
     pool: Pool
     cfg: RankConfig
+    own: OwnRanks
+    evidence: Evidence
     val: Resamples
     missed: tuple[tuple[Breach, ...], ...]
     """Limits that each candidate misses."""
@@ -37,26 +43,53 @@ class Contest:
     excluded: tuple[int, ...]
     """The others, best score first."""
     tied_K: BoolArray
-    """In the tied set of those within."""
+    """Of those within, who cannot be excluded as best."""
     leads: Leads
     """What chance explains among those within, in their `order`."""
-    first: int | None
-    """Val's choice: the cheapest of the tied; None when nobody is within."""
+    belief: Posterior
+    """The true scores of all K."""
 
     @classmethod
-    def of(cls, pool: Pool, metric: Metric, cfg: RankConfig) -> "Contest":
-        """Resample the val images and apply the limits and the rule."""
-        answers = [candidate.answers for candidate in pool.candidates]
-        val = Resamples.of(answers, pool.labels_N, len(pool.class_names), metric, cfg.num_resamples)
+    def of(cls, pool: Pool, metric: Metric, cfg: RankConfig, own: OwnRanks) -> "Contest":
+        """Put the evidence together, resample the images, apply the limits."""
+        evidence = evidence_of(pool, pool.candidates, metric)
+        val = Resamples.from_evidence(evidence, metric, cfg.num_resamples)
         missed = tuple(tuple(breaches(candidate, cfg)) for candidate in pool.candidates)
         by_score = sorted(range(len(missed)), key=lambda k: (-val.scores_K[k], pool.candidates[k].label))
         order = tuple(k for k in by_score if not missed[k])
         within = val.take(order)
         tied_K = np.zeros(len(missed), dtype=np.bool_)
         tied_K[list(order)] = tied_set(within.scores_K, within.draws_RK, cfg.confidence)
-        first = cheapest([candidate.cost for candidate in pool.candidates], val.scores_K, np.flatnonzero(tied_K))
-        leads = Leads.of(Chance.of(within.draws_RK, cfg.confidence))
-        return cls(pool, cfg, val, missed, order, tuple(k for k in by_score if missed[k]), tied_K, leads, first)
+        return cls(
+            pool=pool,
+            cfg=cfg,
+            own=own,
+            evidence=evidence,
+            val=val,
+            missed=missed,
+            order=order,
+            excluded=tuple(k for k in by_score if missed[k]),
+            tied_K=tied_K,
+            leads=Leads.of(Chance.of(within.draws_RK, cfg.confidence)),
+            belief=posterior(evidence.scores_K, evidence.covariance(), [known_of(each, own) for each in pool.candidates]),
+        )
+
+    @property
+    def options(self) -> list[Option]:
+        """Of those within."""
+        return [option_of(candidate) for candidate in self._within()]
+
+    @property
+    def terms(self) -> Terms:
+        return terms_of(self.cfg)
+
+    def belief_within(self) -> Posterior:
+        """The true scores of those within."""
+        return self.belief.take(self.order)
+
+    def decision(self) -> Decision | None:
+        """Among those within; None when nobody is."""
+        return decide(self.belief_within(), self.options, self.terms) if self.order else None
 
     def label(self, k: int) -> str:
         return self.pool.candidates[k].label
@@ -88,35 +121,22 @@ class Contest:
             equivalence_frac=self.cfg.equivalence_frac,
         )
 
-    def separation(self) -> Separation | None:
-        """Of val's choice and the best other one in the tied set; None when it is alone there."""
-        other = next((k for k in self.order if self.tied_K[k] and k != self.first), None)
-        if self.first is None or other is None:
+    def separation(self, first: int) -> Separation | None:
+        """Of one candidate and the best other one that cannot be excluded as best; None when nobody else is."""
+        other = next((k for k in self.order if self.tied_K[k] and k != first), None)
+        if other is None:
             return None
-        behind = max(self.order.index(self.first), self.order.index(other))
+        behind = max(self.order.index(first), self.order.index(other))
         critical = float(self.leads.of_one_K[behind])
-        labels = (self.label(self.first), self.label(other))
-        difference = self.val.difference(self.first, other, self.cfg.confidence)
-        errors = self.val.standard_errors(self.first, other)
-        return separate(labels, difference, errors, len(self.pool.labels_N), critical)
+        labels = (self.label(first), self.label(other))
+        difference = self.val.difference(first, other, self.cfg.confidence)
+        errors = self.val.standard_errors(first, other)
+        return separate(labels, difference, errors, self.num_images, critical)
 
-    def sensitivity(self) -> Sensitivity | None:
-        """What would flip val's choice; None when there is none."""
-        if self.first is None:
-            return None
-        within, first = self._within(), self.order.index(self.first)
-        missed = [frozenset(breach.key for breach in found) for found in self.missed]
-        return Sensitivity(
-            other_metrics(self.pool, within, self.val.metric, self.cfg),
-            other_limits(self.pool.candidates, self.val, missed, self.first, self.cfg),
-            half_the_images(within, self.val.take(self.order), self.leads, first, len(self.pool.labels_N)),
-        )
+    @property
+    def num_images(self) -> int:
+        """That the evidence rests on."""
+        return len(self.evidence.labels_N)
 
-    def corrected(self, k: int) -> float:
-        """The score of one of those within, less what it owes to a choice among all of them; in the metric's unit."""
-        within = self.val.take(self.order)
-        found = corrected_score(within.scores_K, within.draws_RK, self.order.index(k))
-        return found if is_higher_better(self.val.metric) else -found
-
-    def _within(self) -> list[Candidate]:
+    def _within(self) -> Sequence[Candidate]:
         return [self.pool.candidates[k] for k in self.order]

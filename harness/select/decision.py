@@ -11,6 +11,7 @@ So the outcome depends on the latencies alone, not on the order in which candida
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -136,6 +137,11 @@ def veto(decision: Decision, belief: Posterior, options: Sequence[Option], test_
     return Veto(prob_behind, choice.with_recommended(choice.best(others_K)[0], Ground.test))
 
 
+def highest_utility(belief: Posterior, options: Sequence[Option], terms: Terms) -> int:
+    """Its position, without the guard: what a decision nearly always is, and much faster."""
+    return _Choice(belief, options, terms).highest()
+
+
 def doublings(latency_ms: Sequence[float | None]) -> FloatArray:
     """Doublings of latency above the lowest, shape K, close ones as equal; NaN where unknown."""
     latency_ms_K = np.array([np.nan if value is None else value for value in latency_ms], dtype=np.float64)
@@ -162,7 +168,13 @@ class _Choice:
         self.doublings_K = np.where(is_known_K, self.known_K, slowest)
         self.price = terms.points_per_doubling * terms.point
         self.utility_K = belief.mean_K - self.price * self.doublings_K
-        self.prob_behind_K = belief.prob_behind_K(MARGIN_POINTS * terms.point)
+
+    @cached_property
+    def prob_behind_K(self) -> FloatArray:
+        return self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point)
+
+    def highest(self) -> int:
+        return self._first(np.ones(len(self.options), dtype=np.bool_), self.utility_K)
 
     def decision(self, among_K: BoolArray) -> Decision:
         return self.with_recommended(*self.best(among_K))

@@ -1,24 +1,22 @@
-"""The sealed test split: whose predictions are opened, and what they say about the choice that val made.
+"""The sealed test split: the recommended's predictions are opened, and what they say about the choice.
 
-Last step of selection. Val picks the finalists, test only checks: it can take the recommendation from a candidate that does not
-hold what val promised, and hand it to another finalist, but never bring in somebody new.
-Shapes: K candidates, F finalists, N test images.
+Last step of selection. Everything is chosen on train and val. The recommended's test score can take the recommendation away, if val and
+test together are nearly certain that it is behind; it can never choose among others, whose predictions stay sealed.
+Shapes: N test images.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from harness.config import Metric, RankConfig
-from harness.errors import TableError
 from harness.measure.quality import quality
-from harness.select.candidates import Candidate
-from harness.select.comparison import FloatArray, IntArray, Interval, interval, tied_set
+from harness.select.candidates import Candidate, Said
+from harness.select.comparison import FloatArray, Interval, interval
 from harness.select.contest import Contest
-from harness.select.resamples import Answers, Difference, Resamples
-from harness.select.rule import cheapest
+from harness.select.decision import Decision, Veto, veto
+from harness.select.evidence import Evidence
+from harness.select.resamples import Resamples
 from harness.study.store import Predictions, Study
 
 _SEED = 20_240_302
@@ -30,8 +28,8 @@ Tests = dict[str, Predictions]
 class Outcome(StrEnum):
     """What the test split said about the recommendation."""
 
-    confirmed = "confirmed"  # no finalist is clearly better on test
-    overturned = "overturned"  # one is, and the recommendation went over
+    confirmed = "confirmed"  # val and test together do not contradict it
+    overturned = "overturned"  # they do, and the next by utility is recommended
     no_test = "no_test"  # the data set has no test split
     undefined = "undefined"  # the metric has no value on test
 
@@ -67,137 +65,108 @@ class Finalist:
     test: OpenedTest
     drop: Drop | None
     """None where the metric is undefined on test."""
-    tied: bool | None
-    """In the tied set of the finalists on test; None where the metric is undefined there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """What became of the choice that val made."""
-
-    outcome: Outcome
-    val_choice: str
-    """Label of the candidate that val recommends."""
-    recommended: str
-    """Label of the one that is recommended in the end."""
-    difference: Difference | None
-    """If overturned, how much better the recommended scores on test than val's choice. It was picked on test, so this flatters it."""
+    prob_behind: float | None
+    """That the best is better by more than a point, by val and its own test score; None where its test score had no say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opening:
     """Everything that opening the seals has told."""
 
-    finalists: tuple[Finalist, ...]
-    confirmation: Confirmation
+    outcome: Outcome
+    decision: Decision
+    """In the end; positions are those within the contest."""
+    val_choice: int
+    """Position among the candidates of what train and val recommend."""
     recommended: int
-    """Position among the candidates."""
+    """The same of what is recommended in the end."""
+    finalists: tuple[Finalist, ...]
+    """What train and val recommend, and after an overturn what is recommended instead; empty without a test split."""
     tests: Tests
     """Of the recommended; empty without a test split."""
 
     @property
     def test(self) -> OpenedTest | None:
         """The recommended on test."""
-        return next((found.test for found in self.finalists if found.label == self.confirmation.recommended), None)
+        return self.finalists[-1].test if self.finalists else None
 
 
-def open_finalists(study: Study, contest: Contest, first: int) -> Opening:
-    """Open the finalists' test predictions, every seed of each, and decide whether val's choice stands.
+def open_recommended(study: Study, contest: Contest, decision: Decision) -> Opening:
+    """Open the recommended's test predictions, every seed, and let them confirm or overturn it.
 
-    Val picks the finalists: the recommended, and the two best scores within the limits. One of these two that is clearly
-    behind on val (outside the tied set) stays sealed, unless the test score of the recommended, at the lower end of its
-    interval, falls to what that one scores on val.
-
-    The recommended stands unless it is outside the tied set of the finalists on test, under the same rule and confidence as on
-    val. Then it is overturned, and the cheapest finalist in that set is recommended instead.
+    After an overturn the next candidate's are opened too, for its score alone: it was not chosen by them.
 
     Args:
         study: the folder; what is opened is logged there.
-        contest: what val says.
-        first: position of the candidate that val recommends.
+        contest: what train and val say.
+        decision: theirs.
 
     Raises:
-        TableError: predictions cannot be read, or two finalists were tested on different images.
+        TableError: predictions cannot be read.
     """
-    candidates, val, name = contest.pool.candidates, contest.val, contest.val.metric.value
-    opened = {first: _open(study, candidates[first], f"recommended by val {name}")}
-    if not opened[first]:
-        return Opening((), Confirmation(Outcome.no_test, contest.label(first), contest.label(first), None), first, {})
-    floor = _floor(opened[first], val.metric, contest.cfg)
-    for place, k in zip(("best", "second best"), contest.order, strict=False):
-        if k != first and (contest.tied_K[k] or val.scores_K[k] >= floor):
-            opened[k] = _open(study, candidates[k], f"{place} val {name}")
-    opened = {k: tests for k, tests in opened.items() if tests}
-    _require_same_images(opened)
-    return _judge(contest, opened, first)
+    first, metric = contest.order[decision.recommended.position], contest.val.metric
+    tests = _open(study, contest.pool.candidates[first], f"recommended by {metric.value}")
+    if not tests:
+        return Opening(Outcome.no_test, decision, first, first, (), {})
+    seen = _Seen.of(contest, first, tests)
+    if seen.evidence is None:
+        return Opening(Outcome.undefined, decision, first, first, (seen.finalist(None),), tests)
+    found = _veto(contest, decision, first, seen.evidence)
+    if not found.is_overturned:
+        return Opening(Outcome.confirmed, found.decision, first, first, (seen.finalist(found.prob_behind),), tests)
+    second = contest.order[found.decision.recommended.position]
+    others = _open(
+        study, contest.pool.candidates[second], f"recommended by {metric.value} after the test images overturned {contest.label(first)}"
+    )
+    finalists = (seen.finalist(found.prob_behind), _Seen.of(contest, second, others).finalist(None))
+    return Opening(Outcome.overturned, found.decision, first, second, finalists, others)
 
 
 def _open(study: Study, candidate: Candidate, reason: str) -> Tests:
     return {row.job_id: found for row in candidate.rows if (found := study.open_test(row.job_id, reason)) is not None}
 
 
-def _floor(tests: Tests, metric: Metric, cfg: RankConfig) -> float:
-    """The lower end of a test score's interval, higher is better; infinite where the metric is undefined."""
-    if _why_undefined(tests, metric) is not None:
-        return float("inf")
-    return interval(_resample([tests], metric, cfg).draws_RK[:, 0], cfg.confidence).low
+def _veto(contest: Contest, decision: Decision, first: int, test: Evidence) -> Veto:
+    variance = float(test.covariance()[0, 0] + contest.evidence.seed_variance_K[first])
+    return veto(decision, contest.belief_within(), contest.options, float(test.scores_K[0]), variance)
 
 
-def _judge(contest: Contest, opened: dict[int, Tests], first: int) -> Opening:
-    val, cfg, label = contest.val, contest.cfg, contest.label
-    if (reason := _why_undefined(opened[first], val.metric)) is not None:
-        unscored = [Finalist(label(k), _unscored(tests, reason), None, None) for k, tests in opened.items()]
-        return Opening(tuple(unscored), Confirmation(Outcome.undefined, label(first), label(first), None), first, opened[first])
-    test = _resample(list(opened.values()), val.metric, cfg)
-    tied_F = tied_set(test.scores_K, test.draws_RK, cfg.confidence)
-    scored = [
-        Finalist(label(k), _scored(tests, test, f, cfg.confidence), _drop(val, k, test, f, cfg.confidence), bool(tied_F[f]))
-        for f, (k, tests) in enumerate(opened.items())
-    ]
-    if tied_F[0]:
-        return Opening(tuple(scored), Confirmation(Outcome.confirmed, label(first), label(first), None), first, opened[first])
-    places = list(opened)
-    winner = cheapest([contest.pool.candidates[k].cost for k in places], test.scores_K, np.flatnonzero(tied_F))
-    assert winner is not None  # the best of a set is always tied with itself
-    better, chosen = test.difference(winner, 0, cfg.confidence), places[winner]
-    return Opening(tuple(scored), Confirmation(Outcome.overturned, label(first), label(chosen), better), chosen, opened[chosen])
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """One candidate on test."""
+
+    contest: Contest
+    k: int
+    said: Said
+    first: Predictions
+    quality: dict[str, float]
+    undefined: str | None
+    evidence: Evidence | None
+    """None where the metric is undefined."""
+
+    @classmethod
+    def of(cls, contest: Contest, k: int, tests: Tests) -> "_Seen":
+        candidate, found, metric = contest.pool.candidates[k], list(tests.values()), contest.val.metric
+        said = Said.of(candidate.rows, found)
+        labels_N, num_classes = found[0].labels_N, found[0].log_probs_NC.shape[1]
+        each = [quality(one.log_probs_NC, labels_N, predicted_N) for one, predicted_N in zip(found, said.decided_SN(metric), strict=True)]
+        undefined = next((reasons[metric.value] for _, reasons in each if metric.value in reasons), None)
+        runs = said.runs(labels_N, num_classes, metric)
+        evidence = None if undefined else Evidence.of(runs, metric, [len(found)])
+        return cls(contest, k, said, found[0], _means([values for values, _ in each]), undefined, evidence)
+
+    def finalist(self, prob_behind: float | None) -> Finalist:
+        label, num_images = self.contest.label(self.k), len(self.first.labels_N)
+        if self.evidence is None:
+            return Finalist(label, OpenedTest(num_images, None, None, self.undefined, self.quality), None, None)
+        cfg, metric = self.contest.cfg, self.contest.val.metric
+        test = Resamples.from_evidence(self.evidence, metric, cfg.num_resamples)
+        opened = OpenedTest(num_images, test.score(0), test.interval(0, cfg.confidence), None, self.quality)
+        return Finalist(label, opened, _drop(self.contest.val, self.k, test, cfg.confidence), prob_behind)
 
 
-def _why_undefined(tests: Tests, metric: Metric) -> str | None:
-    return next((reasons[metric.value] for _, reasons in map(_quality, tests.values()) if metric.value in reasons), None)
-
-
-def _quality(found: Predictions) -> tuple[dict[str, float | None], dict[str, str]]:
-    return quality(found.log_probs_NC, found.labels_N)
-
-
-def _resample(opened: Sequence[Tests], metric: Metric, cfg: RankConfig) -> Resamples:
-    first = next(iter(opened[0].values()))
-    answers = [_answers(tests, first.labels_N) for tests in opened]
-    return Resamples.of(answers, first.labels_N, first.log_probs_NC.shape[1], metric, cfg.num_resamples)
-
-
-def _answers(tests: Tests, labels_N: IntArray) -> Answers:
-    each_N = np.arange(len(labels_N))
-    predicted_SN = np.stack([found.log_probs_NC.argmax(axis=1) for found in tests.values()])
-    return predicted_SN, np.stack([found.log_probs_NC[each_N, labels_N] for found in tests.values()])
-
-
-def _num_images(tests: Tests) -> int:
-    return len(next(iter(tests.values())).labels_N)
-
-
-def _scored(tests: Tests, test: Resamples, f: int, confidence: float) -> OpenedTest:
-    return OpenedTest(_num_images(tests), test.score(f), test.interval(f, confidence), None, _means(tests))
-
-
-def _unscored(tests: Tests, reason: str) -> OpenedTest:
-    return OpenedTest(_num_images(tests), None, None, reason, _means(tests))
-
-
-def _means(tests: Tests) -> dict[str, float]:
+def _means(found: list[dict[str, float | None]]) -> dict[str, float]:
     """Means over seeds of the metrics that every seed has."""
-    found = [_quality(predictions)[0] for predictions in tests.values()]
     return {
         name: float(np.mean([value for value in values if value is not None]))
         for name in found[0]
@@ -205,18 +174,8 @@ def _means(tests: Tests) -> dict[str, float]:
     }
 
 
-def _drop(val: Resamples, k: int, test: Resamples, f: int, confidence: float) -> Drop:
+def _drop(val: Resamples, k: int, test: Resamples, confidence: float) -> Drop:
     """Val and test are other images, so their draws are paired at random."""
-    test_draws_R: FloatArray = np.random.default_rng(_SEED).permutation(test.image_draws_RK[:, f])
+    test_draws_R: FloatArray = np.random.default_rng(_SEED).permutation(test.image_draws_RK[:, 0])
     found = interval(val.image_draws_RK[:, k] - test_draws_R, confidence)
-    return Drop(float(val.scores_K[k] - test.scores_K[f]), found, found.low > 0)
-
-
-def _require_same_images(opened: dict[int, Tests]) -> None:
-    (first_id, first), *others = [run for tests in opened.values() for run in tests.items()]
-    for job_id, found in others:
-        if found.ids_N != first.ids_N or not np.array_equal(found.labels_N, first.labels_N):
-            raise TableError(
-                f"jobs {first_id} and {job_id}: their test images or labels differ though their protocol is the same; "
-                f"delete rows/{job_id}.json and run the sweep again."
-            )
+    return Drop(float(val.scores_K[k] - test.scores_K[0]), found, found.low > 0)

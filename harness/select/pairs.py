@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import bdtr
 
+from harness.config import Metric
 from harness.select.candidates import Candidate
 from harness.select.comparison import FloatArray, IntArray, Interval
 from harness.select.resamples import Difference, Resamples
@@ -79,7 +80,7 @@ def compare_pairs(
         equivalence_frac: half the region of practical equivalence, in the metric's unit.
     """
     chosen = _choose(order, reference)
-    counts = [_discordant(candidates[i], candidates[j], labels_N) for i, j in chosen]
+    counts = [_discordant(candidates[i], candidates[j], labels_N, val.metric) for i, j in chosen]
     p_P = mid_p(np.array([first for first, _, _ in counts], dtype=np.int64), np.array([second for _, second, _ in counts], dtype=np.int64))
     return tuple(
         _pair(candidates[i].label, candidates[j].label, val.difference(i, j, confidence), equivalence_frac, McNemar(*count, p, p_holm))
@@ -128,13 +129,13 @@ def _choose(order: Sequence[int], reference: int) -> list[tuple[int, int]]:
     return [*((reference, k) for k in others), *rest]
 
 
-def _discordant(first: Candidate, second: Candidate, labels_N: IntArray) -> tuple[int, int, tuple[int, int]]:
+def _discordant(first: Candidate, second: Candidate, labels_N: IntArray, metric: Metric) -> tuple[int, int, tuple[int, int]]:
     """Images that only the first, only the second labels right, and the seeds that were looked at."""
     seeds = [[row.seed for row in candidate.rows] for candidate in (first, second)]
     common = sorted(set(seeds[0]) & set(seeds[1]))
     one, other = (common[0], common[0]) if common else (seeds[0][0], seeds[1][0])
-    is_right_N = first.predicted_SN[seeds[0].index(one)] == labels_N
-    is_other_right_N = second.predicted_SN[seeds[1].index(other)] == labels_N
+    is_right_N = first.val.decided_SN(metric)[seeds[0].index(one)] == labels_N
+    is_other_right_N = second.val.decided_SN(metric)[seeds[1].index(other)] == labels_N
     return int((is_right_N & ~is_other_right_N).sum()), int((is_other_right_N & ~is_right_N).sum()), (one, other)
 
 

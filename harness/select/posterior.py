@@ -105,6 +105,12 @@ class Posterior:
         """How probably the best is better by more than `margin`."""
         return np.asarray((self._best_R[:, None] - self._draws_RD > margin).mean(axis=0)[self.distinct_K])
 
+    def take(self, positions: Sequence[int]) -> "Posterior":
+        """Of some of the candidates, in the order given; what is believed of them stays as it is."""
+        kept_D, distinct_K = np.unique(self.distinct_K[list(positions)], return_inverse=True)
+        covariance_GDD = self.covariance_GDD[:, kept_D[:, None], kept_D]
+        return Posterior(self.weights_G, self.mean_GD[:, kept_D], covariance_GDD, np.asarray(distinct_K, dtype=np.int64))
+
     def observe(self, k: int, score: float, variance: float) -> "Posterior":
         """After candidate `k` scored once more, on images that nothing else was measured on.
 

@@ -1,6 +1,6 @@
-"""The ranking: everything that the report prints about who is best, who is tied, and what to use. Opens the seals of the finalists.
+"""The ranking: everything that the report prints about who is best, who may be, and what to use. Opens the seal of the recommended.
 
-Last step of selection: pool -> scores and resamples -> limits -> tied set -> the choice of val -> finalists on test -> recommendation.
+Last step of selection: pool -> evidence -> limits -> posterior -> decision -> the recommended on test -> recommendation.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,15 @@ import numpy as np
 
 from harness.config import Metric, RankConfig
 from harness.measure.quality import PerClass, confusion, per_class, quality
-from harness.select.candidates import Candidate, Cost, LeftOut, Pool, load_pool
+from harness.select.candidates import Candidate, Cost, LeftOut, Pool, Said, load_pool
 from harness.select.comparison import IntArray, Interval
 from harness.select.contest import Contest
-from harness.select.finalists import Confirmation, Finalist, OpenedTest, Opening, open_finalists
+from harness.select.decision import Decision
+from harness.select.finalists import Finalist, OpenedTest, Opening, Outcome, open_recommended
 from harness.select.limits import Breach
-from harness.select.metric import choose_metric
+from harness.select.metric import choose_metric, is_higher_better
 from harness.select.pairs import Pair
+from harness.select.prior import OwnRanks, own_ranks
 from harness.select.ranks import RankInterval
 from harness.select.resamples import Difference
 from harness.select.sample_size import Separation
@@ -47,6 +49,12 @@ class Entry:
     breaches: tuple[Breach, ...]
     behind: Difference | None
     """How much better the recommended candidate scores; None without a recommendation and for the recommended itself."""
+    expected: float
+    """Expected true score, by what was measured and what was known before."""
+    prob_best: float | None
+    """That no candidate within the limits is better; None when a limit excludes the candidate."""
+    expected_loss: float | None
+    """Expected score of the best within the limits, whoever that is, less its own; None when it is excluded."""
 
     @property
     def label(self) -> str:
@@ -82,8 +90,15 @@ class Ranking:
     metric_reason: str
     entries: tuple[Entry, ...]
     """Best score first; those that a limit excludes come after all others."""
+    decision: Decision | None
+    """What is recommended in the end, after the recommended's test predictions were opened, and why; None: nobody is within the limits.
+    Its positions are those of `eligible`."""
+    outcome: Outcome | None
+    """What the test images said; None when nothing is recommended."""
+    val_choice: Entry | None
+    """What train and val recommend."""
     recommended: Entry | None
-    """In the end, after the finalists' test predictions were opened. `confirmed` says whom val chose."""
+    """What is recommended in the end."""
     best: Entry | None
     """Best score of those within the limits, or of all when none is."""
     runner_up: Entry | None
@@ -91,15 +106,11 @@ class Ranking:
     pairs: tuple[Pair, ...]
     """On val: the recommended, or else the best, against every other within the limits; then all other pairs if they are few."""
     separation: Separation | None
-    """Of val's choice and the best other one that is tied with it: what it takes to tell them apart; None when nobody else is tied."""
+    """Of the choice and the best other one that cannot be excluded as best: what would tell which is better; None when nobody else is."""
     sensitivity: Sensitivity | None
-    """What would flip val's choice; None when there is none."""
-    corrected: float | None
-    """Val score of the recommended less what it owes to being picked among many. The headline where there is no test split."""
+    """What would change the choice of train and val; None when there is none."""
     finalists: tuple[Finalist, ...]
-    """Val's choice first; empty without a test split."""
-    confirmed: Confirmation | None
-    """What the test split said about val's choice; None when nothing is recommended."""
+    """What train and val recommend, and after an overturn what is recommended instead; empty without a test split."""
     test: OpenedTest | None
     """The recommended on test."""
     num_opened: int
@@ -110,7 +121,10 @@ class Ranking:
     """The recommended on test, or on val when there is no test split."""
     baseline: dict[str, float]
     """Val quality of always naming the most frequent class of val."""
+    num_images: int
+    """Labelled images that the comparison rests on: of train and val where heads were judged out of fold, else of val."""
     labels_N: IntArray
+    """Of the val images."""
     class_names: tuple[str, ...]
     failed: tuple[Row, ...]
     left_out: tuple[LeftOut, ...]
@@ -124,9 +138,14 @@ class Ranking:
         return next(entry for entry in self.entries if entry.label == label)
 
     @property
-    def val_choice(self) -> Entry | None:
-        """What val alone recommends."""
-        return None if self.confirmed is None else self.entry(self.confirmed.val_choice)
+    def budget(self) -> Entry | None:
+        """The faster candidate that a higher price of latency would choose."""
+        return None if self.decision is None else self.eligible[self.decision.budget.position]
+
+    @property
+    def fastest(self) -> Entry | None:
+        """The best of the lowest latency."""
+        return None if self.decision is None else self.eligible[self.decision.fastest.position]
 
     @property
     def tied(self) -> list[Entry]:
@@ -144,20 +163,28 @@ class Ranking:
         return sorted(missing, key=lambda entry: max(breach.ratio for breach in entry.breaches))[:3]
 
 
-def rank(study: Study, cfg: RankConfig) -> Ranking:
-    """Rank the candidates of the newest protocol, choose one on val, and let the finalists' test predictions confirm or overturn it.
+def rank(study: Study, cfg: RankConfig, own: OwnRanks | None = None) -> Ranking:
+    """Rank the candidates of the newest protocol, decide, and let the recommended's test predictions confirm or overturn it.
+
+    Args:
+        study: the folder.
+        cfg: metric, limits, prices.
+        own: ranks of networks on other data sets; None: they are looked up beside the study.
 
     Raises:
         TableError: the study cannot be read, or the metric is undefined on its val split.
     """
     pool = load_pool(study)
     metric, reason = choose_metric(pool, cfg)
-    contest = Contest.of(pool, metric, cfg) if pool.candidates else None
-    opening = _open(study, contest) if contest else None
+    contest = Contest.of(pool, metric, cfg, own or own_ranks(study)) if pool.candidates else None
+    decision = contest.decision() if contest else None
+    opening = open_recommended(study, contest, decision) if contest and decision else None
     entries = _entries(contest, opening) if contest else ()
     eligible = [entry for entry in entries if not entry.breaches]
     best = next(iter(eligible or entries), None)
-    chosen = None if opening is None else next(entry for entry in entries if entry.label == opening.confirmation.recommended)
+    chosen, val_choice = (
+        (_entry(contest, entries, k) for k in (opening.recommended, opening.val_choice)) if contest and opening else (None, None)
+    )
     runner_up = next((entry for entry in eligible if entry is not chosen), None)
     shown = [entry for entry in (chosen or best, runner_up) if entry is not None]
     return Ranking(
@@ -167,20 +194,22 @@ def rank(study: Study, cfg: RankConfig) -> Ranking:
         metric=metric,
         metric_reason=reason,
         entries=entries,
+        decision=opening.decision if opening else None,
+        outcome=opening.outcome if opening else None,
+        val_choice=val_choice,
         recommended=chosen,
         best=best,
         runner_up=runner_up,
         pairs=_pairs(contest, opening) if contest else (),
-        separation=contest.separation() if contest else None,
-        sensitivity=contest.sensitivity() if contest else None,
-        corrected=contest.corrected(opening.recommended) if contest and opening else None,
+        separation=contest.separation(opening.val_choice) if contest and opening else None,
+        sensitivity=Sensitivity.of(contest, opening.val_choice) if contest and opening else None,
         finalists=opening.finalists if opening else (),
-        confirmed=opening.confirmation if opening else None,
         test=opening.test if opening else None,
         num_opened=len(study.opened()),
-        class_scores=tuple(_class_scores(entry.label, "val", _val(study, entry)) for entry in shown),
-        final_scores=_final_scores(study, chosen, opening) if chosen and opening else None,
+        class_scores=tuple(_class_scores(entry, metric, "val", _val(study, entry)) for entry in shown),
+        final_scores=_final_scores(study, chosen, metric, opening) if chosen and opening else None,
         baseline=_baseline(pool),
+        num_images=contest.num_images if contest else 0,
         labels_N=pool.labels_N,
         class_names=pool.class_names,
         failed=pool.failed,
@@ -190,9 +219,8 @@ def rank(study: Study, cfg: RankConfig) -> Ranking:
     )
 
 
-def _open(study: Study, contest: Contest) -> Opening | None:
-    """The finalists' sealed predictions; None when no candidate is within the limits, and then nothing is opened."""
-    return None if contest.first is None else open_finalists(study, contest, contest.first)
+def _entry(contest: Contest, entries: Sequence[Entry], k: int) -> Entry:
+    return next(entry for entry in entries if entry.label == contest.label(k))
 
 
 def _entries(contest: Contest, opening: Opening | None) -> tuple[Entry, ...]:
@@ -200,6 +228,7 @@ def _entries(contest: Contest, opening: Opening | None) -> tuple[Entry, ...]:
     first = opening.recommended if opening else None
     places = {k: place for place, k in enumerate(contest.order)}
     open_ranks, on_front, front, confidence = contest.rank_intervals(), contest.point_front(), contest.front(), contest.cfg.confidence
+    within, sign = contest.belief_within() if contest.order else None, 1.0 if is_higher_better(contest.val.metric) else -1.0
     return tuple(
         Entry(
             candidate=contest.pool.candidates[k],
@@ -213,6 +242,9 @@ def _entries(contest: Contest, opening: Opening | None) -> tuple[Entry, ...]:
             dominated_by=_label(contest, front.dominated_by(places[k])) if k in places else None,
             breaches=contest.missed[k],
             behind=contest.val.difference(first, k, confidence) if first is not None and first != k else None,
+            expected=sign * float(contest.belief.mean_K[k]),
+            prob_best=float(within.prob_best_K[places[k]]) if within and k in places else None,
+            expected_loss=float(within.expected_loss_K[places[k]]) if within and k in places else None,
         )
         for k in (*contest.order, *contest.excluded)
     )
@@ -226,10 +258,10 @@ def _pairs(contest: Contest, opening: Opening | None) -> tuple[Pair, ...]:
     return contest.pairs(opening.recommended if opening else contest.order[0]) if contest.order else ()
 
 
-def _final_scores(study: Study, chosen: Entry, opening: Opening) -> ClassScores:
+def _final_scores(study: Study, chosen: Entry, metric: Metric, opening: Opening) -> ClassScores:
     if opening.tests:
-        return _class_scores(chosen.label, "test", list(opening.tests.values()))
-    return _class_scores(chosen.label, "val", _val(study, chosen))
+        return _class_scores(chosen, metric, "test", list(opening.tests.values()))
+    return _class_scores(chosen, metric, "val", _val(study, chosen))
 
 
 def _baseline(pool: Pool) -> dict[str, float]:
@@ -244,9 +276,8 @@ def _val(study: Study, entry: Entry) -> list[Predictions]:
     return [study.val_predictions(row.job_id) for row in entry.candidate.rows]
 
 
-def _class_scores(label: str, split: str, seeds: Sequence[Predictions]) -> ClassScores:
-    log_probs_NC = np.concatenate([found.log_probs_NC for found in seeds])
+def _class_scores(entry: Entry, metric: Metric, split: str, seeds: Sequence[Predictions]) -> ClassScores:
+    predicted_N = Said.of(entry.candidate.rows, seeds).decided_SN(metric).ravel()
     labels_N = np.concatenate([found.labels_N for found in seeds])
-    num_classes = log_probs_NC.shape[1]
-    predicted_N = log_probs_NC.argmax(axis=1)
-    return ClassScores(label, split, per_class(predicted_N, labels_N, num_classes), confusion(predicted_N, labels_N, num_classes))
+    num_classes = seeds[0].log_probs_NC.shape[1]
+    return ClassScores(entry.label, split, per_class(predicted_N, labels_N, num_classes), confusion(predicted_N, labels_N, num_classes))

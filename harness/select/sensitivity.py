@@ -1,28 +1,29 @@
-"""What would flip the recommendation: another metric, another limit, or half the val images.
+"""What would change the recommendation: another metric, another limit, or half the images.
 
-After the recommendation, by the same rule on other terms: within the limits, tied with the best, cheapest.
-Shapes: K candidates, R resamples.
+After the recommendation, by the same decision on other terms. Shapes: K candidates, R resamples.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.config import Metric, RankConfig
-from harness.select.candidates import Candidate, Cost, Pool
-from harness.select.comparison import BoolArray, Chance, FloatArray, pair_spread
+from harness.config import Metric
+from harness.select.comparison import BoolArray, FloatArray
+from harness.select.contest import Contest
+from harness.select.decision import decide, highest_utility
+from harness.select.known import known_of, option_of
 from harness.select.limits import column_of, set_limits
+from harness.select.measured import evidence_of
 from harness.select.metric import why_undefined
-from harness.select.ranks import ROUNDING, Leads, Units
-from harness.select.resamples import Resamples
-from harness.select.rule import LATENCY_TIE_FRAC, cheapest, or_infinite
+from harness.select.posterior import posterior
+from harness.select.rule import or_infinite
 
-NUM_HALVES = 200
-"""Half-size val sets that are looked at."""
+NUM_HALVES = 100
+"""Half-size sets of images that are looked at."""
 
-MAX_STEPS = 40
+MAX_STEPS = 20
 """Values of a limit that are tried in one direction, evenly spread over those at which a candidate drops out or comes in."""
 
 MAX_OTHERS = 3
@@ -33,13 +34,13 @@ TIGHTENED = ("max_latency_ms", "max_params_m")
 
 @dataclass(frozen=True, slots=True)
 class OtherMetric:
-    """Whom the rule would recommend under another metric."""
+    """Who would be recommended under another metric."""
 
     metric: Metric
     recommended: str | None
     """A label; None where the metric is undefined."""
     undefined: str | None
-    """Why it is undefined on these val images."""
+    """Why it is undefined on these images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class OtherLimit:
 
 @dataclass(frozen=True, slots=True)
 class FewerImages:
-    """What the rule says on random halves of val, each class halved."""
+    """What is recommended on random halves of the images, each class halved."""
 
     num_images: int
     num_draws: int
@@ -69,122 +70,86 @@ class FewerImages:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What flips the recommendation that val gives."""
+    """What changes the recommendation that train and val give."""
 
     metrics: tuple[OtherMetric, ...]
     """Every metric but the one that ranks."""
     limits: tuple[OtherLimit, ...]
-    """Only limits that flip it: set ones in both directions, latency and parameters tightened in any case."""
+    """Only limits that change it: set ones in both directions, latency and parameters tightened in any case."""
     half: FewerImages
 
+    @classmethod
+    def of(cls, contest: Contest, first: int) -> "Sensitivity":
+        """What would change the choice of one candidate."""
+        return cls(other_metrics(contest), other_limits(contest, first), half_the_images(contest, first))
 
-def other_metrics(pool: Pool, within: Sequence[Candidate], metric: Metric, cfg: RankConfig) -> tuple[OtherMetric, ...]:
-    """Whom of those within the limits the rule recommends under every other metric, ties and all."""
-    return tuple(_other_metric(pool, within, other, cfg) for other in Metric if other not in (metric, Metric.auto))
+
+def other_metrics(contest: Contest) -> tuple[OtherMetric, ...]:
+    """Who of those within the limits would be recommended under every other metric."""
+    return tuple(_other_metric(contest, other) for other in Metric if other not in (contest.val.metric, Metric.auto))
 
 
-def other_limits(
-    candidates: Sequence[Candidate], val: Resamples, missed: Sequence[frozenset[str]], first: int, cfg: RankConfig
-) -> tuple[OtherLimit, ...]:
+def _other_metric(contest: Contest, metric: Metric) -> OtherMetric:
+    if reason := why_undefined(contest.pool, metric):
+        return OtherMetric(metric, None, reason)
+    within = [contest.pool.candidates[k] for k in contest.order]
+    evidence = evidence_of(contest.pool, within, metric)
+    belief = posterior(evidence.scores_K, evidence.covariance(), [known_of(candidate, contest.own) for candidate in within])
+    return OtherMetric(metric, within[decide(belief, contest.options, contest.terms).recommended.position].label, None)
+
+
+def other_limits(contest: Contest, first: int) -> tuple[OtherLimit, ...]:
     """The nearest limits that would change the recommendation, tighter ones first.
 
     Args:
-        candidates: all K.
-        val: the scores of all K.
-        missed: which limits each misses.
+        contest: limits as they are.
         first: the position of the recommended.
-        cfg: the limits as they are.
     """
-    rule, given = _Rule.of(candidates, val, cfg.confidence), set_limits(cfg)
+    given = set_limits(contest.cfg)
+    missed = [frozenset(breach.key for breach in found) for found in contest.missed]
     within_K = np.array([not keys for keys in missed])
-    found = [_tighten(rule, key, within_K, first) for key in dict.fromkeys((*TIGHTENED, *given))]
+    found = [_tighten(contest, key, within_K, first) for key in dict.fromkeys((*TIGHTENED, *given))]
     for key, limit in given.items():
-        found.append(_loosen(rule, key, np.array([keys <= {key} for keys in missed]), limit, first))
+        found.append(_loosen(contest, key, np.array([keys <= {key} for keys in missed]), limit, first))
     return tuple(change for change in found if change is not None)
 
 
-def half_the_images(candidates: Sequence[Candidate], val: Resamples, leads: Leads, first: int, num_images: int) -> FewerImages:
-    """How often the recommendation survives with half the val images.
+def half_the_images(contest: Contest, first: int) -> FewerImages:
+    """How often the recommendation survives with half the images.
 
     A mean over a random half, drawn without replacement, varies around that over all images just as a bootstrap mean does:
-    each draw serves as a half. What chance shows within a half is larger by the square root of two; what leads it
-    explains, in units of that spread, is taken over from all images.
-
-    Args:
-        candidates: those within the limits.
-        val: their scores.
-        leads: what chance explains among them.
-        first: the position of the recommended.
-        num_images: images of val.
+    each draw serves as a half, whose errors are twice those of all images.
 
     Source: Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982, chapter 8 (half-sampling).
     """
-    units = Units.of(pair_spread(val.draws_RK + (np.sqrt(2) - 1) * val.image_draws_RK))  # seeds vary as before
-    costs, halves = [candidate.cost for candidate in candidates], val.image_draws_RK[:NUM_HALVES]
-    tied = (np.flatnonzero(units.ahead(scores_K).max(axis=1) <= leads.of_one_K * (1 + ROUNDING)) for scores_K in halves)
-    votes = Counter(cheapest(costs, scores_K, tied_T) for scores_K, tied_T in zip(halves, tied, strict=True))
-    same = votes.pop(first, 0)
-    others = [(candidates[k].label, count / len(halves)) for k, count in votes.most_common(MAX_OTHERS) if k is not None]
-    return FewerImages(num_images // 2, len(halves), same / len(halves), tuple(others))
+    within = contest.evidence.take(contest.order)
+    covariance_KK = 2 * within.without_seeds().covariance() + np.diag(within.seed_variance_K)
+    known = [known_of(contest.pool.candidates[k], contest.own) for k in contest.order]
+    halves = contest.val.take(contest.order).image_draws_RK[:NUM_HALVES]
+    beliefs = (posterior(scores_K, covariance_KK, known) for scores_K in halves)
+    votes = Counter(contest.label(contest.order[highest_utility(each, contest.options, contest.terms)]) for each in beliefs)
+    same = votes.pop(contest.label(first), 0)
+    others = tuple((label, count / len(halves)) for label, count in votes.most_common(MAX_OTHERS))
+    return FewerImages(contest.num_images // 2, len(halves), same / len(halves), others)
 
 
-def _other_metric(pool: Pool, within: Sequence[Candidate], metric: Metric, cfg: RankConfig) -> OtherMetric:
-    if reason := why_undefined(pool, metric):
-        return OtherMetric(metric, None, reason)
-    found = Resamples.of([candidate.answers for candidate in within], pool.labels_N, len(pool.class_names), metric, cfg.num_resamples)
-    rule = _Rule.of(within, found, cfg.confidence)
-    return OtherMetric(metric, rule.name(rule.recommend(np.ones(len(within), dtype=np.bool_))), None)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rule:
-    """The rule for any part of the candidates, worked out only as far as it takes to find the cheapest of the tied."""
-
-    labels: list[str]
-    costs: list[Cost]
-    scores_K: FloatArray
-    chance: Chance
-    fastest_first: list[int]
-
-    @classmethod
-    def of(cls, candidates: Sequence[Candidate], val: Resamples, confidence: float) -> "_Rule":
-        costs = [candidate.cost for candidate in candidates]
-        order = sorted(range(len(costs)), key=lambda k: or_infinite(costs[k].latency_ms_p50))
-        return cls([candidate.label for candidate in candidates], costs, val.scores_K, Chance.of(val.draws_RK, confidence), order)
-
-    def recommend(self, within_K: BoolArray) -> int | None:
-        return cheapest(self.costs, self.scores_K, self._fastest_tied(within_K))
-
-    def name(self, k: int | None) -> str | None:
-        return None if k is None else self.labels[k]
-
-    def values(self, key: str) -> FloatArray:
-        """What the limit is about, shape K; infinite where it was not measured."""
-        return np.array([or_infinite(getattr(cost, column_of(key))) for cost in self.costs])
-
-    def _fastest_tied(self, within_K: BoolArray) -> Iterator[int]:
-        bound = np.inf
-        for k in self.fastest_first:
-            latency_ms = or_infinite(self.costs[k].latency_ms_p50)
-            if latency_ms > bound:
-                return
-            if within_K[k] and self.chance.explains(k, self.scores_K, within_K):
-                bound = min(bound, latency_ms * (1 + LATENCY_TIE_FRAC))
-                yield k
-
-
-def _tighten(rule: _Rule, key: str, within_K: BoolArray, first: int) -> OtherLimit | None:
+def _tighten(contest: Contest, key: str, within_K: BoolArray, first: int) -> OtherLimit | None:
     """Down from the most expensive to the recommended itself, which is out at the latest when the limit is below its own value."""
-    value_K = rule.values(key)
+    value_K = _values(contest, key)
     steps = _steps(value_K[within_K & (value_K >= value_K[first])])[::-1]
-    return _first_change(rule, key, steps, lambda limit: within_K & (value_K < limit), first, is_tighter=True)
+    return _first_change(contest, key, steps, lambda limit: within_K & (value_K < limit), first, is_tighter=True)
 
 
-def _loosen(rule: _Rule, key: str, within_K: BoolArray, limit: float, first: int) -> OtherLimit | None:
+def _loosen(contest: Contest, key: str, within_K: BoolArray, limit: float, first: int) -> OtherLimit | None:
     """Up from the limit, over the values of those that miss no other one."""
-    value_K = rule.values(key)
+    value_K = _values(contest, key)
     steps = _steps(value_K[within_K & (value_K > limit)])
-    return _first_change(rule, key, steps, lambda limit: within_K & (value_K <= limit), first, is_tighter=False)
+    return _first_change(contest, key, steps, lambda limit: within_K & (value_K <= limit), first, is_tighter=False)
+
+
+def _values(contest: Contest, key: str) -> FloatArray:
+    """What the limit is about, shape K; infinite where it was not measured."""
+    return np.array([or_infinite(getattr(candidate.cost, column_of(key))) for candidate in contest.pool.candidates])
 
 
 def _steps(values: FloatArray) -> FloatArray:
@@ -194,10 +159,18 @@ def _steps(values: FloatArray) -> FloatArray:
 
 
 def _first_change(
-    rule: _Rule, key: str, steps: FloatArray, within: Callable[[float], BoolArray], first: int, *, is_tighter: bool
+    contest: Contest, key: str, steps: FloatArray, within: Callable[[float], BoolArray], first: int, *, is_tighter: bool
 ) -> OtherLimit | None:
     for limit in steps.tolist():
-        found = rule.recommend(within(limit))
+        found = _recommend(contest, np.flatnonzero(within(limit)).tolist())
         if found != first:
-            return OtherLimit(key, limit, is_tighter, rule.name(found))
+            return OtherLimit(key, limit, is_tighter, None if found is None else contest.label(found))
     return None
+
+
+def _recommend(contest: Contest, among: Sequence[int]) -> int | None:
+    """Of some of the K, by what is believed of all."""
+    if not among:
+        return None
+    options = [option_of(contest.pool.candidates[k]) for k in among]
+    return among[decide(contest.belief.take(among), options, contest.terms).recommended.position]
