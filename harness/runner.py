@@ -278,11 +278,11 @@ def finish(jobs: Sequence[JobSpec]) -> int:
 
 
 def _report(job: JobSpec) -> None:
-    from harness.reporting.build import build_report
+    from harness.reporting.build import close_sweep
     from harness.reporting.terminal import print_summary
 
     study = Study(job.config.study_dir)
-    print_summary(build_report(study, job.config.rank), study.report_dir / "index.html")
+    print_summary(close_sweep(study, job.config.rank), study.report_dir / "index.html")
 
 
 def _one_per_study(jobs: Sequence[JobSpec]) -> list[JobSpec]:

@@ -1,7 +1,8 @@
 """The sealed test split: the recommended's predictions are opened, and what they say about the choice.
 
 Last step of selection. Everything is chosen on train and val. The recommended's test score can take the recommendation away, if val and
-test together are nearly certain that it is behind; it can never choose among others, whose predictions stay sealed.
+test together are nearly certain that it is behind; it can never choose among others, whose predictions stay sealed. A what-if question
+(other limits, prices or metrics than the sweep's own) opens nothing at all.
 Shapes: N test images.
 """
 
@@ -32,6 +33,7 @@ class Outcome(StrEnum):
     overturned = "overturned"  # they do, and the next by utility is recommended
     no_test = "no_test"  # the data set has no test split
     undefined = "undefined"  # the metric has no value on test
+    sealed = "sealed"  # a what-if question opens nothing, and nothing else has opened the recommended before
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +85,39 @@ class Opening:
     finalists: tuple[Finalist, ...]
     """What train and val recommend, and after an overturn what is recommended instead; empty without a test split."""
     tests: Tests
-    """Of the recommended; empty without a test split."""
+    """Of the recommended; empty without a test split, and where its predictions stay sealed."""
 
     @property
     def test(self) -> OpenedTest | None:
         """The recommended on test."""
-        return self.finalists[-1].test if self.finalists else None
+        return self.finalists[-1].test if self.tests else None
 
 
-def open_recommended(study: Study, contest: Contest, decision: Decision) -> Opening:
+@dataclass(frozen=True, slots=True)
+class Seals:
+    """The sealed test predictions of a study, and who asks for them."""
+
+    study: Study
+    by: str
+    """The command, for the log."""
+    may_open: bool
+    """False for a what-if question: it sees what was opened before it, and nothing else."""
+
+    def tests(self, candidate: Candidate, reason: str) -> Tests | None:
+        """Of every seed; empty without a test split, None where they stay sealed. Raises TableError when they cannot be read."""
+        if candidate.row.n_test and not self.may_open and not self.study.opened().issuperset(row.job_id for row in candidate.rows):
+            return None
+        found = {row.job_id: self.study.open_test(row.job_id, reason, self.by) for row in candidate.rows}
+        return {job_id: each for job_id, each in found.items() if each is not None}
+
+
+def open_recommended(seals: Seals, contest: Contest, decision: Decision) -> Opening:
     """Open the recommended's test predictions, every seed, and let them confirm or overturn it.
 
     After an overturn the next candidate's are opened too, for its score alone: it was not chosen by them.
 
     Args:
-        study: the folder; what is opened is logged there.
+        seals: of the study; what is opened is logged there.
         contest: what train and val say.
         decision: theirs.
 
@@ -105,7 +125,9 @@ def open_recommended(study: Study, contest: Contest, decision: Decision) -> Open
         TableError: predictions cannot be read.
     """
     first, metric = contest.order[decision.recommended.position], contest.val.metric
-    tests = _open(study, contest.pool.candidates[first], f"recommended by {metric.value}")
+    tests = seals.tests(contest.pool.candidates[first], f"recommended by {metric.value}")
+    if tests is None:
+        return Opening(Outcome.sealed, decision, first, first, (), {})
     if not tests:
         return Opening(Outcome.no_test, decision, first, first, (), {})
     seen = _Seen.of(contest, first, tests)
@@ -115,15 +137,10 @@ def open_recommended(study: Study, contest: Contest, decision: Decision) -> Open
     if not found.is_overturned:
         return Opening(Outcome.confirmed, found.decision, first, first, (seen.finalist(found.prob_behind),), tests)
     second = contest.order[found.decision.recommended.position]
-    others = _open(
-        study, contest.pool.candidates[second], f"recommended by {metric.value} after the test images overturned {contest.label(first)}"
-    )
-    finalists = (seen.finalist(found.prob_behind), _Seen.of(contest, second, others).finalist(None))
-    return Opening(Outcome.overturned, found.decision, first, second, finalists, others)
-
-
-def _open(study: Study, candidate: Candidate, reason: str) -> Tests:
-    return {row.job_id: found for row in candidate.rows if (found := study.open_test(row.job_id, reason)) is not None}
+    reason = f"recommended by {metric.value} after the test images overturned {contest.label(first)}"
+    others = seals.tests(contest.pool.candidates[second], reason) or {}
+    finalists = [seen.finalist(found.prob_behind), *([_Seen.of(contest, second, others).finalist(None)] if others else [])]
+    return Opening(Outcome.overturned, found.decision, first, second, tuple(finalists), others)
 
 
 def _veto(contest: Contest, decision: Decision, first: int, test: Evidence) -> Veto:

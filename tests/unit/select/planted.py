@@ -7,12 +7,73 @@ from typing import Any
 import numpy as np
 
 from harness.config import Metric, RankConfig
+from harness.measure.quality import quality
+from harness.select.decision import Decision
 from harness.select.ranking import Ranking
-from harness.study.row import Details
+from harness.study.row import Details, Row, Status
 from harness.study.store import Predictions, Study
-from tests.unit.reporting.fake_study import make_row, write_job
 
 QUICK = RankConfig(metric=Metric.accuracy, num_resamples=300)
+FROZEN = {"all": 10, "0.5": 5, "none": 0}
+"""Freeze depth -> frozen blocks of ten."""
+
+
+def make_details(num_classes: int = 2, **changes: Any) -> Details:
+    """Classes `a`, `b`, ... with 50 train images each, whose shares the loss taught."""
+    names = [chr(ord("a") + number) for number in range(num_classes)]
+    given = {"class_names": names, "profile": {"class_counts": {"train": dict.fromkeys(names, 50)}}, "class_prior": [1 / num_classes] * num_classes}
+    return Details(**(given | changes))
+
+
+def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed: int = 0, **changes: Any) -> Row:
+    """A good row without predictions; any column may be replaced. Networks cost the same unless they are told not to."""
+    row = Row(
+        job_id=job_id,
+        status=Status.ok.value,
+        study="planted",
+        protocol="p1",
+        backbone=backbone,
+        model=backbone,
+        family=backbone,
+        weights="a1_in1k",
+        weights_source="cache",
+        weights_sha256=f"sha-{backbone}",
+        freeze=freeze,
+        num_frozen_blocks=FROZEN.get(freeze, 5),
+        num_blocks=10,
+        recipe="short",
+        recipe_hash="r1",
+        seed=seed,
+        dataset="planted",
+        data_fingerprint="f1",
+        image_size=224,
+        precision="float32",
+        device="cpu",
+        num_threads=2,
+        params_m=10.0,
+        gmacs=1.0,
+        latency_ms_p50=20.0,
+        latency_ms_low=19.6,
+        latency_ms_high=20.6,
+        peak_mem_mib=600.0,
+        weights_mib=40.0,
+        features_s=6.0,
+        train_s=60.0 if freeze == "all" else 600.0,
+        total_s=700.0,
+        started_at=f"2025-03-01T10:00:{len(job_id) % 60:02d}+00:00",
+        host="bench",
+        details=make_details(),
+    )
+    return replace(row, **changes)
+
+
+def write_job(study: Study, row: Row, val: Predictions, test: Predictions | None = None, out_of_fold: Predictions | None = None) -> Row:
+    """A row with the metrics of its predictions, and the predictions."""
+    columns = {f"val_{name}": value for name, value in quality(val.log_probs_NC, val.labels_N)[0].items()}
+    study.write_predictions(row.job_id, val, test, out_of_fold)
+    written = replace(row, **columns, n_val=len(val.labels_N), n_test=0 if test is None else len(test.labels_N))  # type: ignore[arg-type]
+    study.write_row(written)
+    return written
 
 
 def planted(wrong: Iterable[int], num_images: int = 200, name: str = "", confidence: float = 0.9) -> Predictions:
@@ -25,15 +86,22 @@ def planted(wrong: Iterable[int], num_images: int = 200, name: str = "", confide
     return Predictions(log_probs_NC, labels_N, [f"{name}{i}" for i in range(num_images)])
 
 
-def add(study: Study, backbone: str, val: Predictions, test: Predictions | None = None, **changes: Any) -> None:
-    """One job; the seed is part of its id."""
-    profile = {"class_counts": {"train": {"a": 50, "b": 50}}}
-    details = changes.pop("details", Details(class_names=["a", "b"], profile=profile))
-    row = replace(make_row(f"{backbone}{changes.get('seed', 0)}", backbone), details=details, **changes)
-    write_job(study, row, val, test)
+def add(
+    study: Study, backbone: str, val: Predictions, test: Predictions | None = None, out_of_fold: Predictions | None = None, **changes: Any
+) -> Row:
+    """One job; its depth and seed are part of its id."""
+    freeze, seed = changes.get("freeze", "all"), changes.get("seed", 0)
+    job_id = f"{backbone}{'' if freeze == 'all' else freeze}{seed}"
+    return write_job(study, make_row(**({"job_id": job_id, "backbone": backbone} | changes)), val, test, out_of_fold)
 
 
 def backbone(ranking: Ranking) -> str:
     """The recommended one."""
     assert ranking.recommended is not None
     return ranking.recommended.candidate.row.backbone
+
+
+def decision(ranking: Ranking) -> Decision:
+    """Of a ranking that recommends somebody."""
+    assert ranking.decision is not None
+    return ranking.decision
