@@ -61,6 +61,7 @@ def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed:
         train_s=60.0 if freeze == "all" else 600.0,
         total_s=700.0,
         started_at=f"2025-03-01T10:00:{len(job_id) % 60:02d}+00:00",
+        harness_version="0.1.0",
         host="bench",
         details=make_details(),
     )

@@ -15,7 +15,7 @@ from harness.select.audit import Audit, Line, audit, is_fine_tuned
 from harness.select.order import agreement, choose, rank_average
 from harness.select.prior import OwnRank, OwnRanks
 from harness.study.row import Details, Epoch, Row
-from tests.unit.reporting.fake_study import make_row
+from tests.unit.select.planted import make_row
 
 NONE = OwnRanks({})
 EVIDENCE = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
@@ -24,7 +24,7 @@ EVIDENCE = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", 
 def tuned(name: str, score: float, freeze: str = "none", seed: int = 0, first_epoch: float | None = None, **changes: Any) -> Row:
     """A fine-tuned row: 10 s of training over 5 epochs, 2 s of passes."""
     curve = [
-        Epoch(epoch=epoch, phase=1, lr=None, train_loss=None, train_accuracy=None, val_loss=1 - value, val_accuracy=value)
+        Epoch(epoch=epoch, phase=1, lr=None, train_loss=None, train_accuracy=None, val_loss=1 - value, val_accuracy=value, val_score=value)
         for epoch, value in ((0, 0.01), (1, first_epoch or 0.0))
         if first_epoch is not None or epoch == 0
     ]
