@@ -109,7 +109,7 @@ class Candidate:
     timed: tuple[Row, ...]
     """Rows of every candidate that is the same network at inference, one for each time that it was timed."""
     twins: tuple[Row, ...] = ()
-    """One row of each other freeze depth that ended in the very same model: training changed nothing there that was kept."""
+    """One row of each other freeze depth or recipe that ended in the very same model: training changed nothing there that was kept."""
 
     @property
     def row(self) -> Row:
@@ -266,9 +266,8 @@ def _standing_for(group: Sequence[Candidate]) -> Candidate:
     first, *others = group
     if not others:
         return first
-    return replace(
-        first, label=f"{first.label} (= {', '.join(each.row.freeze for each in others)})", twins=tuple(each.row for each in others)
-    )
+    same = ", ".join(each.label.removeprefix(f"{_backbone(each.row)} · ") for each in others)
+    return replace(first, label=f"{first.label} (= {same})", twins=tuple(each.row for each in others))
 
 
 def _network(row: Row) -> tuple[object, ...]:
