@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.config import Metric, RankConfig
 from harness.measure.quality import quality
@@ -21,7 +22,11 @@ FROZEN = {"all": 10, "0.5": 5, "none": 0}
 def make_details(num_classes: int = 2, **changes: Any) -> Details:
     """Classes `a`, `b`, ... with 50 train images each, whose shares the loss taught."""
     names = [chr(ord("a") + number) for number in range(num_classes)]
-    given = {"class_names": names, "profile": {"class_counts": {"train": dict.fromkeys(names, 50)}}, "class_prior": [1 / num_classes] * num_classes}
+    given = {
+        "class_names": names,
+        "profile": {"class_counts": {"train": dict.fromkeys(names, 50)}},
+        "class_prior": [1 / num_classes] * num_classes,
+    }
     return Details(**(given | changes))
 
 
@@ -94,6 +99,25 @@ def add(
     freeze, seed = changes.get("freeze", "all"), changes.get("seed", 0)
     job_id = f"{backbone}{'' if freeze == 'all' else freeze}{seed}"
     return write_job(study, make_row(**({"job_id": job_id, "backbone": backbone} | changes)), val, test, out_of_fold)
+
+
+def imbalanced(study: Study, backbone: str, skill: float = 0.8, num_val: int = 140, num_test: int = 0, **changes: Any) -> Row:
+    """One job of three classes, four to two to one, whose probabilities lean to the large class; the same errors for the same name and seed."""
+    share_C = np.array([4, 2, 1]) / 7
+    rng = np.random.default_rng([*backbone.encode(), changes.get("seed", 0)])
+    splits = [_leaning(rng, share_C, skill, size, kind) for size, kind in ((num_val, "v"), (num_test, "t"))]
+    profile = {"class_counts": {"train": {"a": 400, "b": 200, "c": 100}}}
+    details = make_details(3, class_prior=share_C.tolist(), profile=profile)
+    return add(study, backbone, splits[0], splits[1] if num_test else None, details=details, **changes)
+
+
+def _leaning(rng: np.random.Generator, share_C: npt.NDArray[np.float64], skill: float, num_images: int, kind: str) -> Predictions:
+    """About `skill` of the images are recognised; of the others the probabilities are little more than the class shares."""
+    labels_N = np.repeat(np.arange(3), [num_images - 3 * (num_images // 7), 2 * (num_images // 7), num_images // 7])
+    logits_NC = np.log(share_C) + rng.normal(0, 0.5, (num_images, 3))
+    logits_NC[np.arange(num_images), labels_N] += np.where(rng.random(num_images) < skill, 2.0, 0.0)
+    log_probs_NC = logits_NC - np.log(np.exp(logits_NC).sum(axis=1, keepdims=True))
+    return Predictions(log_probs_NC.astype(np.float32), labels_N, [f"{kind}{i}" for i in range(num_images)])
 
 
 def backbone(ranking: Ranking) -> str:

@@ -25,7 +25,9 @@ def predictions(seed: int = 0, prefix: str = "") -> Predictions:
 def add(study: Study, job_id: str, second: int = 0, **changes: Any) -> Row:
     """Write one good job; later `second`s are newer. Every job says something else of the images."""
     details = changes.pop("details", make_details(protocol={"epochs": 3}))
-    row = replace(make_row(job_id, freeze=changes.get("freeze", "all")), started_at=f"2025-03-01T10:00:{second:02d}+00:00", details=details, **changes)
+    row = replace(
+        make_row(job_id, freeze=changes.get("freeze", "all")), started_at=f"2025-03-01T10:00:{second:02d}+00:00", details=details, **changes
+    )
     write_job(study, row, predictions(second))
     return row
 
@@ -223,7 +225,9 @@ def test_merged_recipes_are_told_by_their_settings(tmp_path: Path) -> None:
 def test_out_of_fold_predictions_are_of_all_seeds_or_none(tmp_path: Path) -> None:
     """What heads say of images that they never saw is read beside val; a seed without it leaves the candidate to val."""
     study = Study(tmp_path / "s")
-    everyone = Predictions(np.log(np.full((60, 2), 0.5, dtype=np.float32)), np.repeat([0, 1, 0, 1], [20, 20, 10, 10]), [f"x{i}" for i in range(60)])
+    everyone = Predictions(
+        np.log(np.full((60, 2), 0.5, dtype=np.float32)), np.repeat([0, 1, 0, 1], [20, 20, 10, 10]), [f"x{i}" for i in range(60)]
+    )
     write_job(study, make_row("a", "a"), predictions(), None, everyone)
     write_job(study, make_row("b0", "b"), predictions(), None, everyone)
     write_job(study, make_row("b1", "b", seed=1), predictions())
