@@ -87,6 +87,19 @@ class Contest:
         """The true scores of those within."""
         return self.belief.take(self.order)
 
+    def belief_if(self, first: int, growth: float) -> Posterior:
+        """The same, if the errors of one candidate's score had that many times the variance that they seem to have."""
+        is_one_K = self.evidence.same_K == self.evidence.same_K[first]
+        scale_K = np.where(is_one_K, growth**0.5, 1.0)
+        known = [known_of(candidate, self.own) for candidate in self.pool.candidates]
+        belief = posterior(self.evidence.scores_K, self.evidence.covariance() * np.outer(scale_K, scale_K), known)
+        return belief.take(self.order)
+
+    def on_val_alone(self, k: int) -> Evidence:
+        """What val says of one candidate, without help from other images."""
+        runs = self.pool.candidates[k].val.runs(self.pool.labels_N, len(self.pool.class_names), self.val.metric)
+        return Evidence.of(runs, self.val.metric, [len(self.pool.candidates[k].rows)])
+
     def decision(self) -> Decision | None:
         """Among those within; None when nobody is."""
         return decide(self.belief_within(), self.options, self.terms) if self.order else None

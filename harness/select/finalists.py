@@ -144,8 +144,21 @@ def open_recommended(seals: Seals, contest: Contest, decision: Decision) -> Open
 
 
 def _veto(contest: Contest, decision: Decision, first: int, test: Evidence) -> Veto:
-    variance = float(test.covariance()[0, 0] + contest.evidence.seed_variance_K[first])
-    return veto(decision, contest.belief_within(), contest.options, float(test.scores_K[0]), variance)
+    """By val and test, each image of either counting alike.
+
+    How much a score varies is read off its own images, so one that is too good to be true seems to vary least of all and would outweigh
+    a test score that contradicts it. So both have the variance of an image that they show together.
+    """
+    val = contest.on_val_alone(first)
+    sizes, variances = (np.array([get(each) for each in (val, test)]) for get in (lambda found: len(found.labels_N), _image_variance))
+    growth_of_val, growth_of_test = sizes @ variances / sizes.sum() / variances
+    variance = float(test.covariance()[0, 0] * growth_of_test + contest.evidence.seed_variance_K[first])
+    return veto(decision, contest.belief_if(first, growth_of_val), contest.options, float(test.scores_K[0]), variance)
+
+
+def _image_variance(found: Evidence) -> float:
+    """Of a single candidate's score, as if it were known from one image."""
+    return float(found.without_seeds().covariance()[0, 0]) * len(found.labels_N)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
