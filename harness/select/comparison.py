@@ -90,7 +90,7 @@ def score_interval(
     if score is None or num_equal is None or metric is Metric.log_loss:
         return found
     wilson = _wilson(score, num_equal, confidence)
-    return Interval(min(found.low, wilson.low), max(found.high, wilson.high)) if score in (0.0, 1.0) else found
+    return Interval(min(found.low, wilson.low), max(found.high, wilson.high)) if min(score, 1 - score) <= SAME else found
 
 
 def _wilson(score: float, num_equal: float, confidence: float) -> Interval:
