@@ -46,7 +46,7 @@ def ask(study: Study, cfg: RankConfig, given: Collection[str] | None = None) -> 
 def keep(study: Study, cfg: RankConfig) -> None:
     """Keep what a sweep closes with. Raises StoreError."""
     with atomic_write(_path(study)) as temporary:
-        temporary.write_text(json.dumps(asdict(cfg), indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(cfg) | {"metric": cfg.metric.value}, indent=1), encoding="utf-8")
 
 
 def kept(study: Study) -> RankConfig:
