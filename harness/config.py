@@ -193,9 +193,9 @@ class TrainConfig:
     """Steps of the first phase that `epochs=null` sees to: on few images an epoch is a few steps only."""
     batch_size: int = 32
     optimizer: Optimizer = Optimizer.adamw
-    lr: float = 1e-4
+    lr: float = 3e-4
     lr_search: list[float] = field(default_factory=lambda: [0.3, 1.0, 3.0])
-    """Every candidate tries `lr` times each of these for the first epochs and goes on with the best on val; one value: no search."""
+    """Every candidate tries `lr` times each of these in a short training of its own, and then trains at the best on val; one value: no search."""
     weight_decay: float = 0.01
     schedule: Schedule = Schedule.held
     warmup_frac: float = 0.1

@@ -258,8 +258,8 @@ def _training(job: JobSpec, task: Task, fitted: Fitted) -> Columns:
         "model_blake2b": _digest(fitted.network),
         "temperature": fitted.temperature,
         "lr": fitted.lr,
-        "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_scores) or None,
-        "lr_on_edge": fitted.lr in {min(fitted.lr_scores), max(fitted.lr_scores)} if fitted.lr_scores else None,
+        "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_losses) or None,
+        "lr_on_edge": fitted.lr in {min(fitted.lr_losses), max(fitted.lr_losses)} if fitted.lr_losses else None,
         "train_s": fitted.train_s,
     }
 
@@ -302,6 +302,6 @@ def _details(job: JobSpec, task: Task, fitted: Fitted, undefined: dict[str, str]
         transforms={"train": describe(train_transform(preprocess, augment)), "eval": describe(eval_transform(preprocess))},
         undefined=undefined,
         command=job.alone,
-        lr_scores={f"{lr:g}": score for lr, score in fitted.lr_scores.items()},
+        lr_losses={f"{lr:g}": loss for lr, loss in fitted.lr_losses.items()},
         class_prior=learnt_prior(task).tolist(),
     )

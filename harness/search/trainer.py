@@ -16,7 +16,7 @@ from harness.select.metric import is_higher_better
 from harness.study.disk import write_durably
 from harness.study.row import Row, Status
 from harness.study.store import Study
-from harness.transfer.rungs import rungs
+from harness.transfer.rungs import search_epochs
 
 PROBE = "all"
 """The freeze depth that every backbone is probed at."""
@@ -139,7 +139,7 @@ class JobTrainer:
             timing_s = 2.5 * job.config.measure.timing_s  # of single images, and of batches that take longer
             return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S + timing_s)
         num_rates = len(job.config.train.lr_search)
-        epochs = stop - start + (rungs(job.config.train.num_epochs)[0] * (num_rates - 1) if start == 0 else 0)
+        epochs = stop - start + (search_epochs(job.config.train.num_epochs) * num_rates if start == 0 and num_rates > 1 else 0)
         num_images, constant_s = (num_train + num_val // 3) * len(jobs), _JOB_S * len(jobs)
         measured_s = probe.details.train_s_per_image.get(str(job.depth)) if probe else None
         if measured_s is not None:

@@ -73,8 +73,8 @@ class Details:
     """Column -> why it is empty, for jobs that are `ok`."""
     command: list[str] = field(default_factory=list)
     """The overrides that `python -m harness.sweep` needs to run this one job again."""
-    lr_scores: dict[str, float | None] = field(default_factory=dict)
-    """Learning rates that were tried -> highest primary metric on val in the epochs that they were compared by; None: it diverged."""
+    lr_losses: dict[str, float | None] = field(default_factory=dict)
+    """Learning rates that were tried -> calibrated log loss on val at the end of a training of their own (nats); None: it diverged."""
     class_prior: list[float] = field(default_factory=list)
     """Class shares that the loss taught, in class order: divided out of decisions where the metric asks for it."""
 
@@ -116,14 +116,16 @@ class Row:
     rung: int | None = _column("last rung of the staged search that the job went through, from 0; empty: it was not searched in stages")
     epochs_trained: int | None = _column("epochs trained; below `epochs` when the job was pruned")
     chosen_epoch: int | None = _column(
-        "epoch whose weights were kept: highest primary metric on val, then lowest calibrated log loss; 0 is the solved head before any step"
+        "epoch whose weights were kept: the last, or 0, the closed-form head before any step, where that is better on val; any, where the learning rate is constant"
     )
     is_trained: bool | None = _column("true: the kept weights of the backbone are not those that were loaded")
     model_blake2b: str | None = _column("hash of every tensor of the kept model; equal for jobs that ended in the same one")
     lr: float | None = _column(
         "peak learning rate of the first phase; where several were tried, the one that was kept; empty: nothing was trained in steps"
     )
-    lrs_tried: str | None = _column("peak learning rates that were tried for the first epochs, in ascending order, separated by spaces")
+    lrs_tried: str | None = _column(
+        "peak learning rates that were tried, each in a short training of its own, in ascending order, separated by spaces"
+    )
     lr_on_edge: bool | None = _column("true: the kept learning rate is the lowest or the highest of several that were tried")
     weight_decay: float | None = _column("weight decay")
     batch_size: int | None = _column("images per step")

@@ -113,6 +113,6 @@ def _run_heads(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
         found = train_heads(arms, data, task.cfg, selector, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
         for (number, lr), fit in zip(wanted, found, strict=True):
             fits[number][lr] = fit
-            searches[number].tell(lr, None if fit.error else max((each.value for each in fit.evaluations), default=(0.0, 0.0)))
+            searches[number].tell(lr, None if fit.error or not fit.evaluations else -fit.evaluations[-1].value[1])
     for run, search, tried in zip(runs, searches, fits, strict=True):
         run.adopt(search, tried, phase)
