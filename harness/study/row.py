@@ -44,6 +44,8 @@ class Epoch:
     train_accuracy: float | None
     val_loss: float
     val_accuracy: float
+    val_score: float
+    """The study's primary metric on val at this epoch: what epochs are chosen by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

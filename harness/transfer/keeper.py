@@ -50,9 +50,10 @@ class Keeper:
         self.curve += head.curve
         if head.error is not None:
             raise DivergedError(head.error)
-        found = min(head.curve, key=lambda point: point.val_loss, default=None)
+        found = head.curve[head.best_look] if head.curve else None
         if found is not None and found.val_loss < self._best_loss:
-            self._best_loss, self.chosen_epoch, self.val_log_probs_NC = found.val_loss, found.epoch, head.best_val_log_probs_MC
+            self._best_loss, self.chosen_epoch = found.val_loss, found.epoch
+            self.val_log_probs_NC = head.looks[head.best_look].log_probs_NC.astype(np.float32)
             self._best = self._copies()
             self._best |= {f"head.{name}": tensor for name, tensor in head.best.items()}
 

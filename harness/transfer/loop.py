@@ -6,6 +6,7 @@ Shapes: B images of a batch, C classes.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,10 +35,15 @@ def new_learner(
     """An optimiser over what is trainable; weight decay spares norms and biases, as is usual for fine-tuning."""
     free = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in free if parameter.ndim > 1], "weight_decay": cfg.weight_decay},
-        {"params": [parameter for parameter in free if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [parameter for parameter in free if parameter.ndim > 1], "lr": lr, "weight_decay": cfg.weight_decay},
+        {"params": [parameter for parameter in free if parameter.ndim <= 1], "lr": lr, "weight_decay": 0.0},
     ]
-    optimizer = OPTIMIZERS[cfg.optimizer](groups, lr)
+    return learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, class_weights_C=class_weights_C)
+
+
+def learner_of(groups: list[dict[str, Any]], cfg: TrainConfig, *, epochs: int, epoch_steps: int, class_weights_C: Tensor | None) -> Learner:
+    """An optimiser over groups of parameters, each with its own peak `lr` and `weight_decay`."""
+    optimizer = OPTIMIZERS[cfg.optimizer](groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(cfg, epochs=epochs, epoch_steps=epoch_steps))
     return Learner(optimizer, schedule, class_weights_C)
 
@@ -120,8 +126,8 @@ def lr_factor(cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> Callable[[i
     return factor
 
 
-OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
-    Optimizer.adamw: lambda groups, lr: torch.optim.AdamW(groups, lr=lr),
-    Optimizer.adam: lambda groups, lr: torch.optim.Adam(groups, lr=lr),
-    Optimizer.sgd: lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9),
+OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    Optimizer.adamw: torch.optim.AdamW,
+    Optimizer.adam: torch.optim.Adam,
+    Optimizer.sgd: partial(torch.optim.SGD, momentum=0.9),
 }

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from harness.config import HeadInit
 from harness.errors import DivergedError
-from harness.measure.quality import quality
+from harness.measure.choice import Judge
+from harness.measure.quality import primary_metric, quality
 from harness.progress import track
 from harness.study.row import Epoch
 from harness.transfer.course import Course, Snapshot, load_snapshot, save_snapshot
@@ -170,7 +171,9 @@ class Run:
         assert loss is not None
         assert accuracy is not None
         measured = {"epoch": epoch, "lr": None, "train_loss": None, "train_accuracy": None} | seen
-        self.keeper.add(Epoch(**measured, val_loss=loss, val_accuracy=accuracy), log_probs_NC)
+        self.keeper.add(
+            Epoch(**measured, val_loss=loss, val_accuracy=accuracy, val_score=judge_of(self.task).look(log_probs_NC).value[0]), log_probs_NC
+        )
 
     @property
     def next_epoch(self) -> int:
@@ -203,6 +206,13 @@ class Run:
             train_log_probs_NC=look(self.network, self.supply, train, "predictions on train"),
             train_s=shared_s + time.perf_counter() - started,
         )
+
+
+def judge_of(task: Task) -> Judge:
+    """Of the task's looks at val: by the metric that the data calls for, knowing the class shares that the loss lets a network learn."""
+    counts_C = np.bincount(task.dataset.train.labels, minlength=task.dataset.num_classes)
+    known_C = np.ones(len(counts_C)) if task.cfg.class_weights else counts_C
+    return Judge.of(task.dataset.val.labels, primary_metric(counts_C.tolist()), known_C / known_C.sum())
 
 
 def look(network: Network, supply: Supply, samples: Samples, what: str) -> FloatArray:

@@ -18,7 +18,7 @@ from harness.measure.logistic import solve
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, check_frozen, frozen_digests
 from harness.transfer.heads import Arm, HeadData, train_heads
-from harness.transfer.run import FloatArray, Run, look
+from harness.transfer.run import FloatArray, Run, judge_of, look
 from harness.transfer.supply import Supply
 from harness.transfer.task import Fitted, Phase, Task, class_weights, num_unchanged, phases_of
 
@@ -97,11 +97,9 @@ def _run_heads(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
         train_VND=np.stack([bank.final() for bank in supply.views]) if supply.views else supply.features("train")[None],
         train_labels_N=task.dataset.train.labels,
         val_MD=supply.features("val"),
-        val_labels_M=task.dataset.val.labels,
-        num_classes=task.dataset.num_classes,
         class_weights_C=class_weights(task),
     )
     arms = [Arm(run.task.seed, lr, run.task.cfg.weight_decay, run.network.head) for run in runs for lr in run.rates(phase)]
-    fits = train_heads(arms, data, task.cfg, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
+    fits = train_heads(arms, data, task.cfg, judge_of(task), epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
     for run, tried in zip(runs, np.array_split(np.arange(len(arms)), len(runs)), strict=True):
         run.adopt_best([(arms[j].lr, fits[j]) for j in tried], phase)
