@@ -55,6 +55,7 @@ class Schedule(Enum):
     held = "held"  # constant for the first third of the epochs, then falls to zero at the last step
     cosine = "cosine"  # falls to zero at the last step
     constant = "constant"
+    one_cycle = "one_cycle"  # rises along half a cosine during warm-up, then falls to zero along another
 
 
 class Head(Enum):

@@ -110,15 +110,21 @@ def _require_finite(loss: float, optimizer: torch.optim.Optimizer) -> None:
 
 
 def lr_factor(cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> Callable[[int], float]:
-    """The learning rate's factor at each step: a linear rise, then held for as long as the schedule says, then half a cosine to zero."""
+    """The learning rate's factor at each step: a rise, then held for as long as the schedule says, then half a cosine to zero.
+
+    The rise is linear; that of one cycle is half a cosine too. Source: Smith & Topin, Super-Convergence, 2018.
+    """
     num_steps = epochs * epoch_steps
     warmup = math.ceil(cfg.warmup_frac * num_steps)
-    held = {Schedule.constant: num_steps, Schedule.held: held_epochs(epochs) * epoch_steps, Schedule.cosine: 0}[cfg.schedule]
+    held = {Schedule.constant: num_steps, Schedule.held: held_epochs(epochs) * epoch_steps, Schedule.cosine: 0, Schedule.one_cycle: 0}[
+        cfg.schedule
+    ]
     falls_from = max(warmup, held)
 
     def factor(step: int) -> float:
         if step < warmup:
-            return (step + 1) / warmup
+            risen = (step + 1) / warmup
+            return (1 - math.cos(math.pi * risen)) / 2 if cfg.schedule is Schedule.one_cycle else risen
         if step < falls_from:
             return 1.0
         return (1 + math.cos(math.pi * min(1.0, (step - falls_from) / max(1, num_steps - falls_from)))) / 2

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from harness.features.cut import cut, difference
 from harness.runtime import Runtime
 from harness.transfer.depth import parse_freeze
 from harness.transfer.freeze import apply_freeze, plan_freeze
-from harness.transfer.loop import new_learner, run_epoch
+from harness.transfer.loop import lr_factor, new_learner, run_epoch
 from harness.transfer.network import Network, Tail
 from harness.transfer.samples import Batch
 from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle
@@ -187,6 +188,13 @@ def test_low_precision_gradients_are_those_of_float32(name: str) -> None:
     )
     assert functional.cosine_similarity(low, exact, dim=0) > 0.95
     assert low.norm().item() == pytest.approx(exact.norm().item(), rel=0.1)
+
+
+def test_one_cycle_rises_and_falls_along_cosines() -> None:
+    """Over 20 steps, 8 of them warm-up: the peak after the 8th, half of it after the 4th and the 14th, zero at the end."""
+    factor = lr_factor(replace(PLAIN_SGD, schedule=Schedule.one_cycle, warmup_frac=0.4), epochs=2, epoch_steps=10)
+    assert [factor(step) for step in (3, 7, 8, 14, 20)] == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.0])
+    assert factor(0) < 1 / 8, "slower at first than a line"
 
 
 def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:
