@@ -204,6 +204,8 @@ class TrainConfig:
     batch_norm: BatchNorm = BatchNorm.auto
     class_weights: bool = False
     """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
+    label_smoothing: float = 0.0
+    """Share of every target that goes to all classes alike where images are trained on; heads on kept features do without."""
     release: str | None = None
     """Freeze depth of a second phase, as `freeze`; None: one phase."""
     release_epochs: int = 0
@@ -223,6 +225,7 @@ class TrainConfig:
         _require(self.release_lr > 0, "train.release_lr", self.release_lr, "a positive number")
         _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.warmup_frac < 1, "train.warmup_frac", self.warmup_frac, "a fraction from 0 to below 1")
+        _require(0 <= self.label_smoothing < 1, "train.label_smoothing", self.label_smoothing, "a fraction from 0 to below 1")
         _require(self.head_hidden >= 1, "train.head_hidden", self.head_hidden, "1 or more")
         _require(self.views >= 1, "train.views", self.views, "1 or more")
         _require(

@@ -27,6 +27,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     class_weights_C: Tensor | None
+    label_smoothing: float
 
 
 def new_learner(
@@ -45,7 +46,7 @@ def learner_of(groups: list[dict[str, Any]], cfg: TrainConfig, *, epochs: int, e
     """An optimiser over groups of parameters, each with its own peak `lr` and `weight_decay`."""
     optimizer = OPTIMIZERS[cfg.optimizer](groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(cfg, epochs=epochs, epoch_steps=epoch_steps))
-    return Learner(optimizer, schedule, class_weights_C)
+    return Learner(optimizer, schedule, class_weights_C, cfg.label_smoothing)
 
 
 def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batch: int | None = None) -> tuple[float, float]:
@@ -67,7 +68,7 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
     for crossing, labels_B in batches:
         num_pieces = -(-len(labels_B) // (micro_batch or len(labels_B)))  # of nearly equal sizes: one image alone has no batch statistics
         pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*crossing, labels_B)), strict=True))
-        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C)
+        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, learner.label_smoothing)
         _require_finite(loss, learner.optimizer)
         learner.optimizer.step()
         learner.schedule.step()
@@ -77,13 +78,16 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
     return total_loss / seen, hits / seen
 
 
-def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None) -> tuple[float, int]:
+def set_gradients(
+    tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, label_smoothing: float = 0.0
+) -> tuple[float, int]:
     """Set the gradients of a batch's mean loss, piece by piece.
 
     Args:
         tail: what is trained.
         pieces: of one batch; crossing and labels.
         class_weights_C: of the loss.
+        label_smoothing: share of every target that goes to all classes alike.
 
     Returns:
         The loss and the number of images labelled right.
@@ -94,7 +98,8 @@ def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_
     losses, hits = [], 0
     for *entering, labels in pieces:
         logits = tail(*entering)
-        loss = share * functional.cross_entropy(logits, labels, weight=class_weights_C, reduction="sum")
+        total = functional.cross_entropy(logits, labels, weight=class_weights_C, reduction="sum", label_smoothing=label_smoothing)
+        loss = share * total
         torch.autograd.backward(loss)
         losses.append(loss.item())
         hits += int((logits.argmax(dim=1) == labels).sum())

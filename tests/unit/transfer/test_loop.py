@@ -52,25 +52,29 @@ def _gradients(tail: Tail) -> dict[str, Tensor | None]:
     return {name: parameter.grad for name, parameter in tail.named_parameters() if parameter.requires_grad}
 
 
-def _whole(tail: Tail, batch: Batch, weights_C: Tensor | None) -> tuple[float, dict[str, Tensor | None]]:
+def _whole(tail: Tail, batch: Batch, weights_C: Tensor | None, smoothing: float = 0.0) -> tuple[float, dict[str, Tensor | None]]:
     """Loss and gradients as torch's documentation has them, on a copy."""
     tail = copy.deepcopy(tail)
     crossing, labels_B = batch
-    loss = functional.cross_entropy(tail(*crossing), labels_B, weight=weights_C)
+    loss = functional.cross_entropy(tail(*crossing), labels_B, weight=weights_C, label_smoothing=smoothing)
     torch.autograd.backward(loss)
     return loss.item(), _gradients(tail)
 
 
 @pytest.mark.parametrize("weights_C", [None, WEIGHTS_C], ids=["unweighted", "weighted"])
-@pytest.mark.parametrize("num_images", [3, 8, 21])
-def test_gradients_in_pieces_are_those_of_the_batch(backbone: Backbone, num_images: int, weights_C: Tensor | None) -> None:
-    """Summed over pieces, one of them short, they are the gradients of the batch's mean loss, with class weights too; so are loss and accuracy."""
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("num_images", [3, 21])
+def test_gradients_in_pieces_are_those_of_the_batch(
+    backbone: Backbone, num_images: int, weights_C: Tensor | None, smoothing: float
+) -> None:
+    """Summed over pieces they are those of the batch's mean loss, with class weights and smoothing too; so are loss and accuracy."""
     tail, batch = _tail(backbone).eval(), _batch(backbone, num_images)
-    wanted_loss, wanted = _whole(tail, batch, weights_C)
+    wanted_loss, wanted = _whole(tail, batch, weights_C, smoothing)
     with torch.no_grad():
         wanted_frac = (tail(*batch[0]).argmax(dim=1) == batch[1]).float().mean().item()
     calls = _counted(tail)
-    learner = new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=weights_C)
+    cfg = replace(PLAIN_SGD, label_smoothing=smoothing)
+    learner = new_learner(tail, cfg, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=weights_C)
     loss, hit_frac = run_epoch(tail, [batch], learner, micro_batch=8)
     assert len(calls) == math.ceil(num_images / 8)
     assert sum(calls) == num_images
