@@ -190,6 +190,8 @@ class TrainConfig:
     lr: float = 1e-4
     lr_search: list[float] = field(default_factory=lambda: [0.3, 1.0, 3.0])
     """Every candidate tries `lr` times each of these for the first epochs and goes on with the best on val; one value: no search."""
+    layer_decay: float = 1.0
+    """Block b, counted from the output, learns at `lr` times this to the power of b; the head (0) at `lr`. 1: all alike."""
     weight_decay: float = 0.01
     schedule: Schedule = Schedule.held
     warmup_frac: float = 0.1
@@ -223,6 +225,7 @@ class TrainConfig:
             "one or more different positive factors, such as [0.3,1,3]",
         )
         _require(self.release_lr > 0, "train.release_lr", self.release_lr, "a positive number")
+        _require(0 < self.layer_decay <= 1, "train.layer_decay", self.layer_decay, "a fraction above 0, at most 1")
         _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.warmup_frac < 1, "train.warmup_frac", self.warmup_frac, "a fraction from 0 to below 1")
         _require(0 <= self.label_smoothing < 1, "train.label_smoothing", self.label_smoothing, "a fraction from 0 to below 1")

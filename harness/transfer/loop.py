@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.backbones.backbone import Block
 from harness.config import Optimizer, Schedule, TrainConfig
 from harness.errors import DivergedError
 from harness.transfer.network import Tail
@@ -31,15 +32,32 @@ class Learner:
 
 
 def new_learner(
-    network: nn.Module, cfg: TrainConfig, *, lr: float, epochs: int, epoch_steps: int, class_weights_C: Tensor | None
+    network: nn.Module,
+    cfg: TrainConfig,
+    *,
+    lr: float,
+    epochs: int,
+    epoch_steps: int,
+    class_weights_C: Tensor | None,
+    blocks: Sequence[Block] = (),
 ) -> Learner:
-    """An optimiser over what is trainable; weight decay spares norms and biases, as is usual for fine-tuning."""
-    free = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in free if parameter.ndim > 1], "lr": lr, "weight_decay": cfg.weight_decay},
-        {"params": [parameter for parameter in free if parameter.ndim <= 1], "lr": lr, "weight_decay": 0.0},
-    ]
+    """An optimiser over what is trainable; what lies in none of the trunk's `blocks` learns at the full rate."""
+    groups = _groups(network, cfg, lr, blocks)
     return learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, class_weights_C=class_weights_C)
+
+
+def _groups(network: nn.Module, cfg: TrainConfig, lr: float, blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """Trainable parameters by rate and decay; weight decay spares norms and biases, as is usual for fine-tuning.
+
+    Source of rates by layer: Bao et al., BEiT, ICLR 2022.
+    """
+    places = {f"trunk.{name}": place for place, block in enumerate(reversed(blocks), start=1) for name in block.tensors}
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            rate = lr * cfg.layer_decay ** places.get(name, 0)
+            found.setdefault((rate, cfg.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return [{"params": found[rate, decay], "lr": rate, "weight_decay": decay} for rate, decay in sorted(found, reverse=True)]
 
 
 def learner_of(groups: list[dict[str, Any]], cfg: TrainConfig, *, epochs: int, epoch_steps: int, class_weights_C: Tensor | None) -> Learner:

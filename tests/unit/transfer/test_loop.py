@@ -194,6 +194,20 @@ def test_low_precision_gradients_are_those_of_float32(name: str) -> None:
     assert low.norm().item() == pytest.approx(exact.norm().item(), rel=0.1)
 
 
+def test_blocks_near_the_input_learn_more_slowly(backbone: Backbone) -> None:
+    """Every free parameter has one rate: the head the full one, each block half of the one behind it; a fixed block has none."""
+    network = _tail(backbone).network
+    apply_freeze(backbone.trunk, plan_freeze(backbone.blocks, parse_freeze("-2")))
+    cfg = replace(PLAIN_SGD, layer_decay=0.5)
+    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=1, class_weights_C=None, blocks=backbone.blocks)
+    rates = {id(parameter): group["lr"] for group in learner.optimizer.param_groups for parameter in group["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in network.named_parameters() if id(parameter) in rates}
+    wanted = {"head.weight": 1.0, "head.bias": 1.0}
+    for rate, block in zip((0.5, 0.25), backbone.blocks[::-1], strict=False):
+        wanted |= {f"trunk.{name}": rate for name in block.tensors if name in dict(backbone.trunk.named_parameters())}
+    assert found == wanted
+
+
 def test_one_cycle_rises_and_falls_along_cosines() -> None:
     """Over 20 steps, 8 of them warm-up: the peak after the 8th, half of it after the 4th and the 14th, zero at the end."""
     factor = lr_factor(replace(PLAIN_SGD, schedule=Schedule.one_cycle, warmup_frac=0.4), epochs=2, epoch_steps=10)
