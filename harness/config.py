@@ -55,6 +55,7 @@ class Schedule(Enum):
     held = "held"  # constant for the first third of the epochs, then falls to zero at the last step
     cosine = "cosine"  # falls to zero at the last step
     constant = "constant"
+    one_cycle = "one_cycle"  # rises along half a cosine during warm-up, then falls to zero along another
 
 
 class Head(Enum):
@@ -196,6 +197,8 @@ class TrainConfig:
     lr: float = 3e-4
     lr_search: list[float] = field(default_factory=lambda: [0.3, 1.0, 3.0])
     """Every candidate tries `lr` times each of these in a short training of its own, and then trains at the best on val; one value: no search."""
+    layer_decay: float = 1.0
+    """Block b, counted from the output, learns at `lr` times this to the power of b; the head (0) at `lr`. 1: all alike."""
     weight_decay: float = 0.01
     schedule: Schedule = Schedule.held
     warmup_frac: float = 0.1
@@ -210,6 +213,8 @@ class TrainConfig:
     batch_norm: BatchNorm = BatchNorm.auto
     class_weights: bool = False
     """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
+    label_smoothing: float = 0.0
+    """Share of every target that goes to all classes alike where images are trained on; heads on kept features do without."""
     release: str | None = None
     """Freeze depth of a second phase, as `freeze`; None: one phase."""
     release_epochs: int = 0
@@ -243,8 +248,10 @@ class TrainConfig:
             "one or more different positive factors, such as [0.3,1,3]",
         )
         _require(self.release_lr > 0, "train.release_lr", self.release_lr, "a positive number")
+        _require(0 < self.layer_decay <= 1, "train.layer_decay", self.layer_decay, "a fraction above 0, at most 1")
         _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.warmup_frac < 1, "train.warmup_frac", self.warmup_frac, "a fraction from 0 to below 1")
+        _require(0 <= self.label_smoothing < 1, "train.label_smoothing", self.label_smoothing, "a fraction from 0 to below 1")
         _require(self.head_hidden >= 1, "train.head_hidden", self.head_hidden, "1 or more")
         _require(self.views >= 1, "train.views", self.views, "1 or more")
         _require(

@@ -160,8 +160,9 @@ class _Group:
 
     def _val_log_probs(self) -> FloatArray:
         """Float32, shape J x M x C."""
-        chunks = [self._data.val_MD[start : start + _CHUNK_IMAGES] for start in range(0, len(self._selector.labels_N), _CHUNK_IMAGES)]
-        return np.concatenate([self._heads.log_probs(_double(chunk_BD)) for chunk_BD in chunks], axis=1)
+        starts = range(0, len(self._selector.labels_N), _CHUNK_IMAGES)
+        chunks = (_double(self._data.val_MD[start : start + _CHUNK_IMAGES]) for start in starts)
+        return np.concatenate([self._heads.log_probs(chunk_BD) for chunk_BD in chunks], axis=1)
 
     def _next(self, j: int, number: int, seen: "_Seen", val_log_probs_MC: FloatArray) -> HeadFit:
         """What is known of an arm after one more epoch."""
@@ -200,7 +201,9 @@ class _Heads:
 
     def __init__(self, arms: Sequence[Arm], class_weights_C: Tensor | None, cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> None:
         states = [arm.start.state_dict() for arm in arms]
-        self._stacks = {name: torch.stack([state[name] for state in states]).double().requires_grad_() for name in states[0]}
+        self._stacks = {
+            name: torch.stack([state[name] for state in states]).to("cpu", torch.float64).requires_grad_() for name in states[0]
+        }
         paces = [(pace, len(list(same))) for pace, same in groupby(map(_pace, arms))]
         self._sizes = [size for _, size in paces]
         # Every pace has its own part of the stacks: the same memory, which the optimiser changes.

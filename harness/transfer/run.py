@@ -133,7 +133,13 @@ class Run:
     def _training_run(self, phase: Phase, lr: float) -> TrainingRun:
         task = self.task
         learner = new_learner(
-            self.network, task.cfg, lr=lr, epochs=phase.epochs, epoch_steps=self._epoch_steps, class_weights_C=class_weights(task)
+            self.network,
+            task.cfg,
+            lr=lr,
+            epochs=phase.epochs,
+            epoch_steps=self._epoch_steps,
+            class_weights_C=class_weights(task),
+            blocks=task.backbone.blocks,
         )
         if phase.number == 1:
             self.lr = lr

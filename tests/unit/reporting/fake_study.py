@@ -268,6 +268,7 @@ def _curve(skill: float, freeze: str) -> list[Epoch]:
                 train_accuracy=train[1] if train else None,
                 val_loss=0.9 / (epoch + 1) + 3 * over,
                 val_accuracy=skill - 0.03 + 0.012 * epoch,
+                val_score=skill - 0.03 + 0.012 * epoch,
             )
         )
     return points

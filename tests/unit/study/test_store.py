@@ -22,7 +22,9 @@ def make_row(job_id: str, status: Status = Status.ok, **columns: object) -> Row:
     given: dict[str, object] = {
         "job_id": job_id, "status": status.value, "study": "s", "protocol": "p", "backbone": "b", "model": "b", "freeze": "all",
         "recipe": "short", "recipe_hash": "r", "seed": 0, "dataset": "d", "started_at": "2026-01-01T00:00:00", "harness_version": "0",
-        "host": "h", "details": Details(curve=[Epoch(epoch=0, phase=1, lr=None, train_loss=None, train_accuracy=None, val_loss=1.0, val_accuracy=0.5)]),
+        "host": "h", "details": Details(curve=[
+            Epoch(epoch=0, phase=1, lr=None, train_loss=None, train_accuracy=None, val_loss=1.0, val_accuracy=0.5, val_score=0.5)
+        ]),
     }  # fmt: skip
     return Row(**(given | columns))  # type: ignore[arg-type]
 

@@ -43,8 +43,8 @@ def test_one_rate_is_no_search() -> None:
 def test_rates_that_diverge_are_no_edge() -> None:
     """A rate that diverged is neither best nor widened past; where all diverged, the lowest is named and nothing is widened."""
     search = RateSearch([1.0, 10.0])
-    for lr in iter(search.next, None):
-        search.tell(lr, None)
+    for rate in iter(search.next, None):
+        search.tell(rate, None)
     assert search.losses == {1.0: None, 10.0: None}
     search = RateSearch([0.1, 1.0, 10.0])
     while (lr := search.next()) is not None:
