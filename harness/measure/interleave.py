@@ -16,7 +16,7 @@ Block = list[float]
 """Times of calls that followed each other."""
 
 STEADY_FRAC = 0.05
-"""Blocks this close to the lowest one agree with it; as far apart as latencies that count as equal."""
+"""Blocks this close to the lowest one agree with it: as close as latencies that count as equal. Also what a quiet machine may take away."""
 _DRAWS = 1000
 
 
@@ -59,7 +59,7 @@ def _block(call: Call, pace: Pace) -> Block:
 
 def _num_rounds(first: Block, pace: Pace) -> int:
     block_ms = (len(first) + pace.settles) * statistics.median(first)
-    return min(pace.max_rounds, max(pace.min_rounds, int(pace.budget_ms / block_ms) if block_ms else pace.max_rounds))
+    return min(pace.max_rounds, max(pace.min_rounds, round(pace.budget_ms / block_ms) if block_ms else pace.max_rounds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,17 @@ class Latency:
     latency_ms_p95: float
     """Of all calls."""
     latency_steady: bool
-    """At least half of the blocks lie within 5 % of the lowest: median and minimum say the same."""
+    """The machine was quiet: at least half of the blocks lie within 5 % of the lowest, so that median and minimum say the same, and nobody
+    else had the processor. A machine that is busy all the time makes blocks that agree, and are all too slow."""
 
 
-def latency(blocks: Sequence[Block]) -> Latency:
-    """Sum up the blocks of one call."""
+def latency(blocks: Sequence[Block], waited_frac: float | None = None) -> Latency:
+    """Sum up the blocks of one call.
+
+    Args:
+        blocks: its times.
+        waited_frac: how long threads waited for a core meanwhile, by the time that the calls took; None: unknown.
+    """
     medians = [statistics.median(block) for block in blocks]
     times = [taken for block in blocks for taken in block]
     low_ms, high_ms = median_interval(medians)
@@ -91,7 +97,7 @@ def latency(blocks: Sequence[Block]) -> Latency:
         latency_ms_low=low_ms,
         latency_ms_high=high_ms,
         latency_ms_p95=float(np.quantile(times, 0.95)),
-        latency_steady=p50_ms <= min_ms * (1 + STEADY_FRAC),
+        latency_steady=p50_ms <= min_ms * (1 + STEADY_FRAC) and (waited_frac or 0.0) <= STEADY_FRAC,
     )
 
 

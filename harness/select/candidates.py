@@ -279,10 +279,12 @@ def _cost(rows: Sequence[Row]) -> Cost:
     train_s, features_s = _mean(rows, "train_s"), _mean(rows, "features_s")
     memory = [row.peak_mem_mib for row in rows if row.peak_mem_mib is not None]
     total = [row.total_s for row in rows if row.total_s is not None]
+    names = ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib")
+    means: dict[str, Any] = {name: _mean(rows, name) for name in names}
     timed = next((row for row in rows if row.latency_ms_p50 is not None), rows[0])
     return Cost(
         **{name: getattr(timed, name) for name in TIMINGS},
-        **{name: _mean(rows, name) for name in ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib")},
+        **means,
         peak_mem_mib=max(memory, default=None),
         train_min=None if train_s is None else (train_s + (features_s or 0.0)) / 60,
         total_s=sum(total) if total else None,

@@ -35,6 +35,8 @@ class Timing:
     latency_ms_high: float | None = None
     latency_ms_p95: float | None = None
     latency_steady: bool | None = None
+    waited_frac: float | None = None
+    """How long its threads waited for a core that another program had, by the time its calls took; None where the system does not tell."""
     throughput_ips: float | None = None
     """None also where memory did not hold a batch."""
     latency_ms_bfloat16: float | None = None
@@ -62,7 +64,7 @@ def decode(content: bytes) -> Timing:
         raise ValueError("is not as it was written")
     if record.get("schema") != TIMING_SCHEMA:
         raise ValueError(f"holds a timing of another schema than {TIMING_SCHEMA}")
-    values = {field.name: record.get(field.name) for field in fields(Timing)}
+    values: dict[str, Any] = {field.name: record.get(field.name) for field in fields(Timing)}
     if wrong := [name for name, value in values.items() if type(value) not in _TYPES[name]]:
         raise ValueError(f"holds what no timing has ({wrong[0]})")
     return Timing(**values)
@@ -103,5 +105,5 @@ def _filled(row: Row, host: str, known: dict[tuple[str, str], Timing]) -> Row:
     timing = known.get((row.latency_key, host))
     reason = timing.error if timing else f"not timed on {host}, where others of this study were; run `python -m harness.retime` there"
     undefined = row.details.undefined | ({"latency_ms_p50": reason} if reason else {})
-    columns = {name: getattr(timing, name) if timing else None for name in TIMING_COLUMNS}
+    columns: dict[str, Any] = {name: getattr(timing, name) if timing else None for name in TIMING_COLUMNS}
     return replace(row, **columns, details=replace(row.details, undefined=undefined))

@@ -60,7 +60,9 @@ def _timed(ranking: Ranking) -> str:
     last = max((row.timed_at or "" for row in timed.values()), default="")[:16].replace("T", " ")
     where = ", ".join(sorted({formats.one_line(row.timed_on or "") for row in timed.values()}))
     text = (
-        f"Inference was timed on {where} when the jobs were done ({last} UTC), {counted(len(timed), 'network')} in turn." if timed else ""
+        f"Inference was timed on {where} when the jobs were done ({formats.one_line(last)} UTC), {counted(len(timed), 'network')} in turn."
+        if timed
+        else ""
     )
     reasons = {row.backbone: reason for row in rows if (reason := row.details.undefined.get("latency_ms_p50"))}
     missing = "; ".join(f"{formats.one_line(name)} ({formats.one_line(reason)})" for name, reason in reasons.items())
