@@ -10,7 +10,7 @@ from harness.select.ranks import RankInterval
 EMPTY = "–"
 """A cell without a value."""
 
-ROUGH = "~"
+ROUGH = "≈"
 """In front of a value that a busy machine has made."""
 
 one_line = untrusted.one_line
@@ -81,7 +81,7 @@ def difference_with_range(metric: Metric, value: float, interval: Interval) -> s
 
 
 def ms(value: float | None, *, is_rough: bool = False) -> str:
-    """Milliseconds; two decimals below ten: `9.61 ms`, `~ 41.2 ms`."""
+    """Milliseconds; two decimals below ten: `9.61 ms`, `≈ 41.2 ms`."""
     if value is None:
         return EMPTY
     text = f"{value:.2f}\N{NO-BREAK SPACE}ms" if value < 10 else f"{value:.1f}\N{NO-BREAK SPACE}ms"

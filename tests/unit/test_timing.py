@@ -24,13 +24,14 @@ CFG, LIMITS = MeasureConfig(), Limits()
 def study(tmp_path: Path) -> Study:
     """Three networks, the first at two depths; one of another protocol, one that failed."""
     study = Study(tmp_path / "s")
-    for job_id, key, changes in (
+    jobs: list[tuple[str, str, dict[str, Any]]] = [
         ("a1", "a", {}),
         ("a2", "a", {"freeze": "none"}),
         ("b1", "b", {}),
         ("old", "c", {"protocol": "p0"}),
         ("bad", "d", {"status": "failed"}),
-    ):
+    ]
+    for job_id, key, changes in jobs:
         study.write_row(make_row(job_id, latency_key=key, latency_ms_p50=None, weights_mib=100.0, **changes))
     return study
 
