@@ -96,7 +96,7 @@ def time_together(rows: Sequence[Row], cfg: MeasureConfig) -> list[Timing]:
     subjects = [_subject(row, runtime, cfg) for row in rows]
     with torch.inference_mode():
         singles = _turns([s.single for s in subjects], Pace(cfg.timing_s * 1000))
-        batches = _turns([s.batch for s in subjects], Pace(cfg.timing_s * 500, max_rounds=3, min_rounds=2, settles=False))
+        batches = _turns([s.batch for s in subjects], Pace(cfg.timing_s * 500, max_rounds=3, min_rounds=1, settles=False))
         others = {v: _turns([s.variants.get(v) for s in subjects], Pace(cfg.timing_s * 1000)) for v in cfg.variants}
     about: dict[str, Any] = {
         "timed_on": node(),
