@@ -308,14 +308,28 @@ class RankConfig:
         _require(price is None or 0 <= price < math.inf, "rank.points_per_doubling", price, "0 or more points, or null for the default")
 
 
+class Variant(Enum):
+    """Other ways of computing inference, timed beside plain float32 when asked for."""
+
+    bfloat16 = "bfloat16"  # autocast
+    compile = "compile"  # torch.compile
+
+    @property
+    def column(self) -> str:
+        """Where a row has its latency."""
+        return f"latency_ms_{self.value}"
+
+
 @dataclass
 class MeasureConfig:
-    """How long each job's latency and throughput are timed."""
+    """How long the networks of a study are timed, in turn, when its jobs are done."""
 
     warm_up_s: float = 0.5
-    """How long to wait at most for times that agree within 2 %; then the row says that they were not steady."""
+    """Each network is called at most so long until its times agree, before timing begins."""
     timing_s: float = 1.0
-    """Time of single images that is kept, and half as long of batches; once a sweep for each network."""
+    """Of each network: time of single images, and half as long of batches."""
+    variants: list[Variant] = field(default_factory=list)
+    """Ways of computing whose latency is measured as well: bfloat16, compile."""
 
     def __post_init__(self) -> None:
         _require(self.warm_up_s >= 0, "measure.warm_up_s", self.warm_up_s, "0 or more seconds")
@@ -431,6 +445,17 @@ class VerifyConfig:
     cache_dir: str = "~/.cache/model-selection-harness"
 
 
+@dataclass
+class RetimeConfig:
+    """What the retime command reads."""
+
+    study: str | None = None
+    """None: the study with the newest row."""
+    results_dir: str = "results"
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    rank: RankConfig = field(default_factory=RankConfig)
+
+
 MAX_STUDY_NAME_BYTES = 200
 """File systems take 255 for a name."""
 
@@ -450,6 +475,7 @@ def register() -> None:
         (None, "sweep_schema", SweepConfig),
         (None, "report_schema", ReportConfig),
         (None, "verify_schema", VerifyConfig),
+        (None, "retime_schema", RetimeConfig),
         ("data", "data_schema", DataConfig),
         ("data", "elpv_schema", ElpvConfig),
         ("data", "torchvision_schema", TorchvisionConfig),
