@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from harness.config import RankConfig
 from harness.select.comparison import SAME, BoolArray, FloatArray
 from harness.select.posterior import POINT, Posterior
 from harness.select.rule import LATENCY_TIE_FRAC, or_infinite
@@ -25,6 +26,7 @@ MAX_PROB_BEHIND = 0.3
 """A recommended candidate is behind by more than the margin at most this probably, if there is one of which that is true."""
 PROB_OVERTURN = 0.95
 """So sure must val and test together be that the recommended is behind by more than the margin."""
+BYU = False
 UNKNOWN_DOUBLINGS = 1.0
 """How much slower than the slowest known latency an unknown one counts, where latency has a price."""
 
@@ -47,6 +49,13 @@ class Terms:
     points_per_doubling: float = DEFAULT_POINTS_PER_DOUBLING
     """0: score only."""
     point: float = POINT
+
+    @classmethod
+    def of(cls, cfg: RankConfig) -> "Terms":
+        """The price that was given; else the default, or none within a limit of latency."""
+        if cfg.points_per_doubling is not None:
+            return cls(cfg.points_per_doubling)
+        return cls(0.0 if cfg.max_latency_ms is not None else DEFAULT_POINTS_PER_DOUBLING)
 
 
 class Ground(StrEnum):
@@ -170,7 +179,8 @@ class _Choice:
     def best(self, among_K: BoolArray) -> tuple[int, Ground]:
         """The highest utility of some, or the highest among those that are rarely behind."""
         first = self._first(among_K, self.utility_K)
-        safe_K = among_K & (self.prob_behind_K <= MAX_PROB_BEHIND)
+        guard_K = self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K) if BYU else self.prob_behind_K
+        safe_K = among_K & (guard_K <= MAX_PROB_BEHIND)
         if safe_K[first] or not safe_K.any():
             return first, Ground.utility
         return self._first(safe_K, self.utility_K), Ground.guard

@@ -37,6 +37,8 @@ DOUBLING_SPREADS = 0.3
 """The same for twice the multiply-adds or parameters."""
 OWN_RANK_SPREADS = 1.5
 """The same for the way from the best to the worst place on other data sets."""
+TOP1_MEAN, DOUBLING_MEAN, OWN_RANK_MEAN = 0.35, 0.25, -0.75
+"""What these are worth on average, in units of t: better and larger networks transfer better on most data sets, and those that were good stay good."""
 DEPTH_SPREADS = 0.5
 """The same for what a freeze depth does to every backbone alike."""
 COMMON_SHARE = 0.8
@@ -105,9 +107,12 @@ class Posterior:
         """Expected score of the best, whoever that is, less one's own."""
         return np.asarray(np.maximum(self._best_R.mean() - self.mean_K, 0.0))
 
-    def prob_behind_K(self, margin: float) -> FloatArray:
-        """How probably the best is better by more than `margin`."""
-        return np.asarray((self._best_R[:, None] - self._draws_RD > margin).mean(axis=0)[self.distinct_K])
+    def prob_behind_K(self, margin: float, cost_K: FloatArray | None = None) -> FloatArray:
+        """How probably another is better by more than `margin`, each one's score less its cost if there is one."""
+        if cost_K is None:
+            return np.asarray((self._best_R[:, None] - self._draws_RD > margin).mean(axis=0)[self.distinct_K])
+        worth_RK = self.draws_RK - cost_K
+        return np.asarray((worth_RK.max(axis=1, keepdims=True) - worth_RK > margin).mean(axis=0))
 
     def observe(self, k: int, score: float, variance: float) -> "Posterior":
         """After candidate `k` scored once more, on images that nothing else was measured on.
@@ -165,16 +170,15 @@ def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[K
     centre = float(scores_K[first_D].mean())
     error_DD = shrunk(covariance_KK[np.ix_(first_D, first_D)], known_D) / point**2
     score_D = (scores_K[first_D] - centre) / point
-    structure_DD = _structure(known_D)
-    log_weight_G, mean_GD, covariance_GDD = zip(
-        *(_given_spread(t, score_D, error_DD, _INTERCEPT_POINTS**2 + t**2 * structure_DD) for t in _GRID_POINTS), strict=True
-    )
-    weights_G = _normalised(np.array(log_weight_G))
-    kept_G = weights_G > _NEGLIGIBLE
+    expected_D, structure_DD = _structure(known_D)
+    priors = [_INTERCEPT_POINTS**2 + t**2 * structure_DD for t in _GRID_POINTS]
+    weights_G = _normalised(np.array([_log_weight(t, score_D - t * expected_D, error_DD + prior) for t, prior in zip(_GRID_POINTS, priors, strict=True)]))
+    kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
+    mean_GD, covariance_GDD = zip(*(_given_spread(score_D, _GRID_POINTS[g] * expected_D, error_DD, priors[g]) for g in kept), strict=True)
     return Posterior(
-        weights_G[kept_G] / weights_G[kept_G].sum(),
-        centre + point * np.array(mean_GD)[kept_G],
-        point**2 * np.array(covariance_GDD)[kept_G],
+        weights_G[kept] / weights_G[kept].sum(),
+        centre + point * np.array(mean_GD),
+        point**2 * np.array(covariance_GDD),
         distinct_K,
     )
 
@@ -213,27 +217,35 @@ def _distinct(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[K
     return np.array(first, dtype=np.int64), distinct_K.astype(np.int64)
 
 
-def _given_spread(t: float, score_D: FloatArray, error_DD: FloatArray, prior_DD: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-    """Log weight of one t, and the mean and covariance of the truth under it; in points, around the mean score."""
+def _log_weight(t: float, surprise_D: FloatArray, total_DD: FloatArray) -> float:
+    """How probable t is, up to a constant, by its prior and by the scores less what they should be, whose covariance under it is given."""
+    factor = cho_factor(total_DD, lower=True)
+    log_likelihood = -float(surprise_D @ cho_solve(factor, surprise_D)) / 2 - float(np.log(np.diag(factor[0])).sum())
+    return log_likelihood - float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
+
+
+def _given_spread(
+    score_D: FloatArray, expected_D: FloatArray, error_DD: FloatArray, prior_DD: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the truth under one t; in points, around the mean score."""
     factor = cho_factor(prior_DD + error_DD, lower=True)
-    solved_D = cho_solve(factor, score_D)
-    log_likelihood = -float(score_D @ solved_D) / 2 - float(np.log(np.diag(factor[0])).sum())
-    log_prior = -float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
     covariance_DD = error_DD - error_DD @ cho_solve(factor, error_DD)
-    return log_likelihood + log_prior, score_D - error_DD @ solved_D, covariance_DD
+    return score_D - error_DD @ cho_solve(factor, score_D - expected_D), covariance_DD
 
 
-def _structure(known: Sequence[Known]) -> FloatArray:
-    """Covariance of the truths at t = 1, the intercept apart."""
+def _structure(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the truths at t = 1, the intercept apart."""
     top1_D, cost_D, rank_D, frozen_D = (
         _centred([value(each) for each in known]) for value in (_top1, lambda each: each.log2_cost, lambda each: each.own_rank, _frozen)
     )
-    slopes_DP = np.stack([TOP1_SPREADS * _unit(top1_D), DOUBLING_SPREADS * cost_D, OWN_RANK_SPREADS * rank_D], axis=1)
+    told_DP = np.stack([_unit(top1_D), cost_D, rank_D], axis=1)
+    slopes_DP = told_DP * (TOP1_SPREADS, DOUBLING_SPREADS, OWN_RANK_SPREADS)
     depth_DD = DEPTH_SPREADS**2 * np.exp(-np.abs(frozen_D[:, None] - frozen_D) / DEPTH_REACH)
     same_family_DD, same_backbone_DD = _kin(known)
     own = 1 - FAMILY_SHARE - BACKBONE_SHARE
     shared_DD = FAMILY_SHARE * same_family_DD + BACKBONE_SHARE * same_backbone_DD
-    return np.asarray(slopes_DP @ slopes_DP.T + depth_DD + shared_DD + own * np.eye(len(known)))
+    expected_D = told_DP @ np.array([TOP1_MEAN, DOUBLING_MEAN, OWN_RANK_MEAN])
+    return expected_D, np.asarray(slopes_DP @ slopes_DP.T + depth_DD + shared_DD + own * np.eye(len(known)))
 
 
 def _top1(known: Known) -> float | None:
