@@ -7,12 +7,17 @@ is known beforehand are others.
 Shapes: N images, K candidates, B backbones, F families.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, gammaincinv, ndtr, ndtri
 
+from benchmarks.figures import Figure
 from harness.config import Metric
 from harness.select.comparison import tied_set
 from harness.select.decision import Option, Terms, decide, doublings
@@ -28,7 +33,7 @@ SPREADS = (2.5, 0.8)
 """Standard deviation of the true scores, in points."""
 NUM_CANDIDATES = (9, 24, 60)
 NUM_IMAGES = (50, 90, 200, 1000)
-NUM_STUDIES = {9: 1000, 24: 600, 60: 400}
+NUM_STUDIES = {9: 500, 24: 300, 60: 200}
 SHORT_STUDIES = 40
 _NUM_RESAMPLES = 1000
 
@@ -227,3 +232,98 @@ def play(cell: Cell, seed: int) -> Played:
 def mean(outcomes: Sequence[Outcome]) -> Outcome:
     """Field by field."""
     return Outcome(*(float(np.mean([getattr(outcome, each.name) for outcome in outcomes])) for each in fields(Outcome)))
+
+
+def workers(num: int) -> ProcessPoolExecutor:
+    """Processes of one thread each."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"  # read by a worker when it starts
+    return ProcessPoolExecutor(num, mp_context=get_context("spawn"))
+
+
+def judge_rules(grid: Sequence[Cell], num_workers: int) -> tuple[list[Figure], list[dict[str, Any]]]:
+    """Play every cell and print its line; the figures, and everything found. What is found does not depend on the number of processes."""
+    print(header(), flush=True)
+    found = []
+    with workers(num_workers) as pool:
+        for cell, played in zip(grid, pool.map(play, grid, range(len(grid))), strict=True):
+            print(show(cell, played), flush=True)
+            found.append(played)
+    planted = planted_figures(max(grid[0].num_studies // 5, 40))
+    return [*summarise(grid, found), *planted], [{"cell": asdict(cell), **asdict(played)} for cell, played in zip(grid, found, strict=True)]
+
+
+def header() -> str:
+    """Headings of the table: regret and latency of every rule in points and doublings, then what both come to."""
+    names = "".join(f"{name:>24}" for name in RULES)
+    return (
+        "regret in points, latency in doublings above the lowest, utility less the best score at the lowest latency; "
+        f"said less real: expected loss of the recommended less its regret\n{'spread cand. images':19}{names}  said less real"
+    )
+
+
+def show(cell: Cell, played: Played) -> str:
+    """A line of the table under `header`."""
+    figures = "".join(f"{each.regret:11.2f} {each.doublings:5.2f} {each.utility:6.2f}" for each in played.means.values())
+    said = " ".join(f"{played.means[name].expected_loss - played.means[name].regret:+.2f}" for name in (SHIPPED_0, SHIPPED))
+    return f"{cell.spread_points:6.1f} {cell.num_candidates:5} {cell.num_images:6,}{figures}  {said}"
+
+
+def summarise(grid: Sequence[Cell], found: Sequence[Played]) -> list[Figure]:
+    """The worst cell and the mean of every claim, in points."""
+    rivals = (BEST, ONE_SE, OLD)
+    behind_G = [played.means[SHIPPED_0].regret - played.means[BEST].regret for played in found]
+    lead_G = [played.means[SHIPPED].utility - max(played.means[name].utility for name in rivals) for played in found]
+    total = {name: mean([played.means[name] for played in found]) for name in RULES}
+    worst, least = int(np.argmax(behind_G)), int(np.argmin(lead_G))
+    figures = [
+        Figure(behind_G[worst], "points", f"price 0: regret less that of best on val, worst cell ({_name(grid[worst])})", at_most=0.1),
+        Figure(float(np.mean(behind_G)), "points", "price 0: the same, mean over cells", at_most=0.0),
+        Figure(
+            lead_G[least],
+            "points",
+            f"price 0.5: utility less that of the best other rule, worst cell ({_name(grid[least])})",
+            at_least=-0.1,
+        ),
+    ]
+    figures += [
+        Figure(
+            total[SHIPPED].utility - total[name].utility, "points", f"price 0.5: utility less that of {name}, mean over cells", at_least=0.0
+        )
+        for name in rivals
+    ]
+    for sizes, limit in (((9, 24), 0.3), ((60,), 0.6)):
+        for name in (SHIPPED_0, SHIPPED):
+            gap = {
+                g: abs(p.means[name].expected_loss - p.means[name].regret) for g, p in enumerate(found) if grid[g].num_candidates in sizes
+            }
+            widest = max(gap, key=lambda g: gap[g])
+            text = f"{name}: expected against realised loss, {' and '.join(map(str, sizes))} candidates, worst cell ({_name(grid[widest])})"
+            figures.append(Figure(gap[widest], "points", text, at_most=limit))
+    return figures
+
+
+def planted_figures(num_studies: int) -> list[Figure]:
+    """Two cases whose answer is plain, over many draws of 90 images."""
+    rng = np.random.default_rng(0)
+    small = Truth(
+        scores_K=np.array([0.85, 0.845, 0.84, 0.80]),
+        latency_ms_K=np.array([20.0, 20.0, 15.0, 5.0]),
+        known=tuple(
+            Known(backbone=name, family=name, top1_frac=top1, log2_cost=cost, frozen_frac=1.0)
+            for name, top1, cost in zip("abcd", (0.77, 0.78, 0.76, 0.70), (2.0, 2.1, 1.8, 0.2), strict=True)
+        ),
+        families_K=np.arange(4),
+        backbones_K=np.arange(4),
+    )
+    wrong = np.mean([_shipped(look(small, 90, rng), PRICE) == 3 for _ in range(num_studies)])
+    belief = posterior(np.array([0.8, 0.8]), np.array([[1.6e-3, 1.2e-3], [1.2e-3, 1.6e-3]]), [Known(backbone="a"), Known(backbone="b")])
+    fast = decide(belief, [Option(label="a", latency_ms=20.0), Option(label="b", latency_ms=10.0)]).recommended.position
+    return [
+        Figure(float(wrong), "", "a small network, truly 5 points worse, is recommended on 90 images", at_most=0.05),
+        Figure(float(fast == 1), "", "of two equal networks the one that is twice as fast is recommended", at_least=1.0),
+    ]
+
+
+def _name(cell: Cell) -> str:
+    return f"spread {cell.spread_points}, {cell.num_candidates} candidates, {cell.num_images:,} images"

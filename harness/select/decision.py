@@ -23,10 +23,9 @@ DEFAULT_POINTS_PER_DOUBLING = 0.5
 MARGIN_POINTS = 1.0
 """A candidate that is worse than the best by less is as good as the best to most people."""
 MAX_PROB_BEHIND = 0.3
-"""A recommended candidate is behind by more than the margin at most this probably, if there is one of which that is true."""
+"""The recommended candidate's utility is below another's by more than the margin at most this probably, if there is one of which that is true."""
 PROB_OVERTURN = 0.95
 """So sure must val and test together be that the recommended is behind by more than the margin."""
-BYU = False
 UNKNOWN_DOUBLINGS = 1.0
 """How much slower than the slowest known latency an unknown one counts, where latency has a price."""
 
@@ -62,7 +61,7 @@ class Ground(StrEnum):
     """Why the recommended is."""
 
     utility = "utility"  # the highest expected utility
-    guard = "guard"  # the highest utility was too probably behind the best by more than a point
+    guard = "guard"  # the highest expected utility was too probably more than a point below another's
     test = "test"  # the one before it was overturned by its test score
 
 
@@ -115,8 +114,9 @@ class Veto:
 def decide(belief: Posterior, options: Sequence[Option], terms: Terms | None = None) -> Decision:
     """Recommend by expected utility.
 
-    If the highest utility belongs to a candidate that is behind the best by more than a point with a probability above 30 %, and another is
-    below that, the best of the others by utility is taken: a price does not buy a gamble.
+    If the candidate of the highest expected utility is with a probability above 30 % worse than another by more than a point of utility, and
+    somebody is below that, the best of those is taken: a mean does not make up for a gamble. Utilities are compared, not scores: points
+    that the price gives up for latency knowingly are no gamble. At price 0 the two are the same.
 
     Args:
         belief: of the true scores of K candidates, one or more.
@@ -177,10 +177,10 @@ class _Choice:
         return self.with_recommended(*self.best(among_K))
 
     def best(self, among_K: BoolArray) -> tuple[int, Ground]:
-        """The highest utility of some, or the highest among those that are rarely behind."""
+        """The highest utility of some, or the highest among those that are rarely far below another."""
         first = self._first(among_K, self.utility_K)
-        guard_K = self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K) if BYU else self.prob_behind_K
-        safe_K = among_K & (guard_K <= MAX_PROB_BEHIND)
+        gamble_K = self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
+        safe_K = among_K & (gamble_K <= MAX_PROB_BEHIND)
         if safe_K[first] or not safe_K.any():
             return first, Ground.utility
         return self._first(safe_K, self.utility_K), Ground.guard

@@ -25,7 +25,7 @@ NUM_DRAWS = 4000
 POINT = 0.01
 """One point: a hundredth of an accuracy, or 0.01 nats of log loss."""
 
-SPREAD_POINTS = 1.2
+SPREAD_POINTS = 1.0
 """Median of t before anything is seen: recorded tables have true scores with standard deviations of 0.8 to 2.5 points, of which e is a part."""
 SPREAD_LOG_SD = 0.7
 """Standard deviation of ln t: a study whose scores differ by much more soon says so."""
@@ -172,7 +172,9 @@ def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[K
     score_D = (scores_K[first_D] - centre) / point
     expected_D, structure_DD = _structure(known_D)
     priors = [_INTERCEPT_POINTS**2 + t**2 * structure_DD for t in _GRID_POINTS]
-    weights_G = _normalised(np.array([_log_weight(t, score_D - t * expected_D, error_DD + prior) for t, prior in zip(_GRID_POINTS, priors, strict=True)]))
+    weights_G = _normalised(
+        np.array([_log_weight(t, score_D - t * expected_D, error_DD + prior) for t, prior in zip(_GRID_POINTS, priors, strict=True)])
+    )
     kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
     mean_GD, covariance_GDD = zip(*(_given_spread(score_D, _GRID_POINTS[g] * expected_D, error_DD, priors[g]) for g in kept), strict=True)
     return Posterior(
@@ -224,9 +226,7 @@ def _log_weight(t: float, surprise_D: FloatArray, total_DD: FloatArray) -> float
     return log_likelihood - float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
 
 
-def _given_spread(
-    score_D: FloatArray, expected_D: FloatArray, error_DD: FloatArray, prior_DD: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def _given_spread(score_D: FloatArray, expected_D: FloatArray, error_DD: FloatArray, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and covariance of the truth under one t; in points, around the mean score."""
     factor = cho_factor(prior_DD + error_DD, lower=True)
     covariance_DD = error_DD - error_DD @ cho_solve(factor, error_DD)

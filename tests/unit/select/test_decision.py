@@ -73,7 +73,7 @@ def test_of_two_equals_the_fast_one() -> None:
 def test_a_small_network_that_is_five_points_worse_on_90_images() -> None:
     """It is not recommended at the default price, though images are few and it is four times as fast."""
     error_KK = 0.85 * 0.15 / 90 * (0.5 + 0.5 * np.eye(3))
-    known = [Known(backbone=name, family=name) for name in "abc"]
+    known = [Known(backbone=name, family=name, log2_cost=cost) for name, cost in zip("abc", (2.0, 2.0, 0.0), strict=True)]
     found = decide(posterior(np.array([0.85, 0.845, 0.80]), error_KK, known), offer([16, 16, 4]))
     assert found.recommended.position == 0
     assert (found.budget.position, found.fastest.position) == (2, 2)
@@ -85,16 +85,27 @@ def test_within_a_limit_the_better_one() -> None:
     assert decide(believe([0, -0.3]), offer([19.8, 15.4]), Terms(0.0)).recommended.position == 0
 
 
-def test_a_price_buys_no_gamble() -> None:
-    """The highest utility is passed over where it is behind by more than a point too probably, and another is not."""
-    belief, options = believe([0, -1.4], error_points=0.5), offer([80, 10])
-    found = decide(belief, options)
-    assert found.ground is Ground.guard
-    assert (found.recommended.position, found.recommended.prob_behind <= 0.3) == (0, True)
-    assert found.recommended.utility < found.budget.utility
-    alone = decide(believe([0, 0, 0, -0.1], error_points=5.0), offer([80, 80, 80, 10]))
-    assert alone.ground is Ground.utility, "nobody is below, so that the guard has nobody to offer"
-    assert alone.recommended.position == 3
+def worlds(prob: float, points: Sequence[Sequence[float]]) -> Posterior:
+    """Two worlds in which all scores are certain, the first with this probability."""
+    return Posterior(np.array([prob, 1 - prob]), 0.8 + np.array(points) / 100, np.zeros((2, 3, 3)), np.arange(3))
+
+
+def test_a_mean_does_not_make_up_for_a_gamble() -> None:
+    """The best mean is passed over where it is more than a point behind too probably and a steadier candidate is not; where all are, it stays."""
+    options = offer([10, 10, 10])
+    gamble = worlds(0.65, [[0.9, 0, -9], [-1.2, -0.1, -9]])
+    assert gamble.mean_K[0] > gamble.mean_K[1]
+    found = decide(gamble, options)
+    assert (found.recommended.position, found.ground) == (1, Ground.guard)
+    wild = decide(worlds(0.65, [[2, 0, -9], [-2, 0, -9]]), options)
+    assert (wild.recommended.position, wild.ground) == (0, Ground.utility), "each is behind in a third of the worlds or more"
+
+
+def test_points_given_up_for_latency_are_no_gamble() -> None:
+    """A candidate that is surely two points worse is taken where the price of its rival's latency is more than that."""
+    found = decide(believe([0, -2]), offer([80, 10]), Terms(1.0))
+    assert (found.recommended.position, found.ground) == (1, Ground.utility)
+    assert found.recommended.prob_behind > 0.9
 
 
 def test_candidates_that_are_one_take_the_cheaper_to_train() -> None:

@@ -57,9 +57,12 @@ def sampled(found: Study, num: int) -> tuple[FloatArray, FloatArray, FloatArray]
 
     top1_K = column("top1_frac")
     spread = top1_K[top1_K != 0].std() if np.count_nonzero(top1_K) > 1 else 0.0
-    slopes = [(top1_K / spread if spread > 0 else 0 * top1_K, module.TOP1_SPREADS)]
-    slopes += [(column("log2_cost"), module.DOUBLING_SPREADS), (column("own_rank"), module.OWN_RANK_SPREADS)]
-    unit_RK = np.asarray(sum(scale * rng.normal(size=(num, 1)) * value_K for value_K, scale in slopes))
+    slopes = [
+        (top1_K / spread if spread > 0 else 0 * top1_K, module.TOP1_MEAN, module.TOP1_SPREADS),
+        (column("log2_cost"), module.DOUBLING_MEAN, module.DOUBLING_SPREADS),
+        (column("own_rank"), module.OWN_RANK_MEAN, module.OWN_RANK_SPREADS),
+    ]
+    unit_RK = np.asarray(sum((mean + scale * rng.normal(size=(num, 1))) * value_K for value_K, mean, scale in slopes))
     frozen_K = column("frozen_frac")
     depth_KK = np.exp(-np.abs(frozen_K[:, None] - frozen_K) / module.DEPTH_REACH)
     values, vectors = np.linalg.eigh(depth_KK)
