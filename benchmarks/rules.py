@@ -254,11 +254,12 @@ def judge_rules(grid: Sequence[Cell], num_workers: int) -> tuple[list[Figure], l
 
 
 def header() -> str:
-    """Headings of the table: regret and latency of every rule in points and doublings, then what both come to."""
+    """Headings of the table: regret, latency and utility of every rule, then what the posterior says less what is real at both prices."""
     names = "".join(f"{name:>24}" for name in RULES)
     return (
-        "regret in points, latency in doublings above the lowest, utility less the best score at the lowest latency; "
-        f"said less real: expected loss of the recommended less its regret\n{'spread cand. images':19}{names}  said less real"
+        "Of every rule: regret in points, latency in doublings above the lowest, utility less the best score at the lowest latency.\n"
+        "Said: expected loss of the shipped choice less its regret, at both prices.\n"
+        f"{'spread cand. images':19}{names}         said"
     )
 
 
@@ -316,11 +317,13 @@ def planted_figures(num_studies: int) -> list[Figure]:
         families_K=np.arange(4),
         backbones_K=np.arange(4),
     )
-    wrong = np.mean([_shipped(look(small, 90, rng), PRICE) == 3 for _ in range(num_studies)])
+    studies = [look(small, 90, rng) for _ in range(num_studies)]
+    behind = [seen for seen in studies if seen.evidence.scores_K.max() - seen.evidence.scores_K[3] >= 5 * POINT]
+    wrong = np.mean([_shipped(seen, PRICE) == 3 for seen in behind])
     belief = posterior(np.array([0.8, 0.8]), np.array([[1.6e-3, 1.2e-3], [1.2e-3, 1.6e-3]]), [Known(backbone="a"), Known(backbone="b")])
     fast = decide(belief, [Option(label="a", latency_ms=20.0), Option(label="b", latency_ms=10.0)]).recommended.position
     return [
-        Figure(float(wrong), "", "a small network, truly 5 points worse, is recommended on 90 images", at_most=0.05),
+        Figure(float(wrong), "", "a small network that scores 5 points less or worse on 90 images is recommended", at_most=0.0),
         Figure(float(fast == 1), "", "of two equal networks the one that is twice as fast is recommended", at_least=1.0),
     ]
 
