@@ -44,10 +44,11 @@ class Setting:
     splits: tuple[int, ...] = (0, 1, 2)
     overrides: tuple[str, ...] = ()
     """Of the sweep, beside those that say what is compared."""
+    baselines: tuple[str, ...] = (PLAIN, FASTAI)
 
 
 FULL = Setting()
-SHORT = Setting(num_images=200, size=64, splits=(0,))
+SHORT = Setting(num_images=200, size=64, splits=(0,), baselines=(PLAIN,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,9 @@ def run_round(case: Case, setting: Setting, split_seed: int) -> Round:
         given += ["--size", str(setting.size), *([] if case.flips else ["--no-flips"])]
         wall_s, rows, predicted = _run_harness(case, setting, data, folder)
         efforts = {freeze: Effort(wall_s, None) for freeze in predicted}
-        for method, module in MODULES.items():
+        for method in setting.baselines:
             if method != FASTAI or find_spec("fastai"):
-                predicted[method], efforts[method] = _run_baseline(module, [*given, "--seconds", str(wall_s)], folder)
+                predicted[method], efforts[method] = _run_baseline(MODULES[method], [*given, "--seconds", str(wall_s)], folder)
     return Round(Answers([image.id for image in data.test.images], data.test.labels, predicted), efforts, rows)
 
 
@@ -162,7 +163,7 @@ def _run_baseline(module: str, given: Sequence[str], folder: Path) -> tuple[IntA
 
 def _write_split(data: Dataset, folder: Path) -> Path:
     """Every picture as the harness decodes it, as a file, and the list of them."""
-    content = {"class_names": data.class_names}
+    content: dict[str, Any] = {"class_names": data.class_names}
     content |= {name: _write_images(getattr(data, name), folder / name) for name in ("train", "val", "test")}
     path = folder / "split.json"
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -247,7 +248,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=FULL.num_images, help="of a data set, at most")
     parser.add_argument("--size", type=int, default=FULL.size, help="side of the input (pixels)")
     parser.add_argument("--splits", type=int, default=len(FULL.splits), help="how many")
-    parser.add_argument("--short", action="store_true", help="digits only, 200 images of 64 pixels, one split, whatever else is given")
+    parser.add_argument(
+        "--short", action="store_true", help="digits only, 200 images of 64 pixels, one split, no fastai, whatever else is given"
+    )
     parser.add_argument("--json", type=Path, help="write what was found to this file")
     parser.add_argument("overrides", nargs="*", help="of the sweep, such as train.epochs=10")
     args = parser.parse_args()

@@ -61,8 +61,9 @@ def one_epoch(given: Given) -> None:
 def main() -> None:
     """Train, print every epoch, predict, end with one line of JSON."""
     given = read_arguments()
-    epochs = given.num_epochs(seconds(lambda: one_epoch(given)))
+    epoch_s = seconds(lambda: one_epoch(given))
     learn = learner(given)
+    epochs = given.num_epochs(epoch_s, max(1, len(learn.dls.train)))
     train_s = seconds(lambda: learn.fine_tune(epochs))
     test = learn.dls.test_dl([path for path, _ in given.images["test"]])
     give_back(given, learn.get_preds(dl=test)[0].argmax(dim=1).numpy(), epochs, train_s)

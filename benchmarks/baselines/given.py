@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MIN_EPOCHS = 10
-"""Recipes that train every layer want this many, however little time the other side took."""
+MIN_EPOCHS, MIN_STEPS = 10, 100
+"""Recipes that train every layer want as many, however little time the other side took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Given:
     """Training takes at least this long."""
     out: Path
 
-    def num_epochs(self, epoch_s: float) -> int:
+    def num_epochs(self, epoch_s: float, epoch_steps: int) -> int:
         """Epochs, fixed before training, that take the time given when one takes `epoch_s`."""
-        return max(MIN_EPOCHS, math.ceil(self.seconds / epoch_s))
+        return max(MIN_EPOCHS, math.ceil(MIN_STEPS / epoch_steps), math.ceil(self.seconds / epoch_s))
 
 
 def read_arguments() -> Given:

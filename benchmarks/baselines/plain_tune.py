@@ -32,12 +32,12 @@ class Fit:
     def __init__(self, given: Given) -> None:
         torch.manual_seed(0)
         self.given = given
-        num_classes = len(given.classes)
-        self.network: Any = timm.create_model(
+        # pretrained=True alone asks the model hub; the file stands in for that download.
+        network: Any = timm.create_model(
             given.backbone, pretrained=True, pretrained_cfg_overlay={"file": str(given.weights)}, num_classes=0
         )
-        self.network.reset_classifier(num_classes)
-        self.network = self.network.to(memory_format=torch.channels_last)
+        network.reset_classifier(len(given.classes))
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)
 
     def train(self, epochs: int) -> None:
         """Train every layer for so many epochs."""
@@ -83,8 +83,8 @@ def _laid_out(images: Tensor) -> Tensor:
 def main() -> None:
     """Train, predict, end with one line of JSON."""
     given = read_arguments()
-    epochs = given.num_epochs(seconds(lambda: Fit(given).train(1)))
-    fit = Fit(given)
+    epoch_s = seconds(lambda: Fit(given).train(1))
+    epochs, fit = given.num_epochs(epoch_s, max(1, len(given.images["train"]) // BATCH_SIZE)), Fit(given)
     train_s = seconds(lambda: fit.train(epochs))
     give_back(given, fit.predict("test").numpy(), epochs, train_s)
 
