@@ -9,21 +9,21 @@ import argparse
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.cases import Case, case_of, write_split
 from benchmarks.head_only import save_weights
 from benchmarks.paired import Answers, IntArray, difference, interval, score
-from benchmarks.pictures import LICENCE, PACKAGE, emoji_folder
+from benchmarks.pictures import LICENCE, PACKAGE
 from benchmarks.side_by_side import BenchmarkError, describe_machine, last_json, machine_line, run_module, software
 from benchmarks.sweeps import sweep
 from harness.cli import quit_on_error
-from harness.config import DataConfig, ElpvConfig
-from harness.data.dataset import Dataset, Split
+from harness.data.dataset import Dataset
 from harness.data.load import load_dataset
 from harness.study.row import Row
 
@@ -32,7 +32,7 @@ DEPTHS = ("all", "0.5", "none")
 BEST, TUNED = "best on val", "best fine-tune on val"
 PLAIN, FASTAI = "plain recipe", "fastai fine_tune"
 MODULES = {PLAIN: "benchmarks.baselines.plain_tune", FASTAI: "benchmarks.baselines.fastai_tune"}
-CACHE = Path("~/.cache/model-selection-harness/benchmarks")
+KEPT_COLUMNS = ("freeze", "chosen_epoch", "lr", "epochs", "train_s", "val_accuracy", "val_balanced_accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,6 @@ class Setting:
 
 FULL = Setting()
 SHORT = Setting(num_images=200, size=64, splits=(0,), baselines=(PLAIN,))
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A data set."""
-
-    cfg: DataConfig
-    flips: bool = True
-    """Whether a mirrored image is still one of its class."""
-
-    def overrides(self) -> list[str]:
-        """How a sweep is told to use it."""
-        cfg = self.cfg
-        root = [f"data.root={cfg.root}"] if cfg.root else []
-        size = [f"data.max_images={cfg.max_images}", f"data.image_size={cfg.image_size}", f"data.split_seed={cfg.split_seed}"]
-        return [f"data={cfg.source}", f"data.name={cfg.name}", *root, *size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +77,16 @@ class Round:
         return sum(row.freeze != "all" and row.chosen_epoch == 0 for row in self.rows)
 
 
-def case_of(name: str, setting: Setting) -> Case:
-    """A data set by name, its pictures fetched where that is needed."""
-    sizes: dict[str, Any] = {"max_images": setting.num_images, "image_size": setting.size}
-    if name == "emoji":
-        root = str(emoji_folder(CACHE.expanduser()))
-        return Case(DataConfig(name=name, source="folder", root=root, **sizes))
-    if name == "elpv":
-        return Case(ElpvConfig(name=name, source=name, **sizes))
-    if name == "digits":
-        return Case(DataConfig(name=name, source=name, **sizes), flips=False)
-    raise BenchmarkError(f"--data {name}: not a data set here; give some of emoji, elpv, digits.")
-
-
-def run_round(case: Case, setting: Setting, split_seed: int) -> Round:
+def run_round(case: Case, setting: Setting) -> Round:
     """Run every side on one split.
 
     Raises:
         BenchmarkError: a side failed, or the sweep used other images than the others.
     """
-    case = replace(case, cfg=replace(case.cfg, split_seed=split_seed))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = load_dataset(case.cfg, folder / "prepared")
-        given = ["--backbone", BACKBONE, "--weights", str(save_weights(BACKBONE, folder)), "--split", str(_write_split(data, folder))]
+        given = ["--backbone", BACKBONE, "--weights", str(save_weights(BACKBONE, folder)), "--split", str(write_split(data, folder))]
         given += ["--size", str(setting.size), *([] if case.flips else ["--no-flips"])]
         wall_s, rows, predicted = _run_harness(case, setting, data, folder)
         efforts = {freeze: Effort(wall_s, None) for freeze in predicted}
@@ -131,9 +101,7 @@ def _run_harness(case: Case, setting: Setting, data: Dataset, folder: Path) -> t
     asked = [f"backbone={BACKBONE}", f"freeze={','.join(DEPTHS)}", *case.overrides(), *setting.overrides]
     swept = sweep(folder / "swept", *asked)
     if {row.data_fingerprint for row in swept.rows} != {data.fingerprint}:
-        raise BenchmarkError(
-            "the sweep did not use the images and split of the others; case_of() must describe data as the sweep reads it."
-        )
+        raise BenchmarkError("the sweep did not use the images and split of the others; Case must describe data as the sweep reads it.")
     predicted = {}
     for row in swept.rows:
         test = swept.study.open_test(row.job_id, "benchmark finetune")
@@ -161,57 +129,35 @@ def _run_baseline(module: str, given: Sequence[str], folder: Path) -> tuple[IntA
     return np.load(out), Effort(found["train_s"], found["epochs"])
 
 
-def _write_split(data: Dataset, folder: Path) -> Path:
-    """Every picture as the harness decodes it, as a file, and the list of them."""
-    content: dict[str, Any] = {"class_names": data.class_names}
-    content |= {name: _write_images(getattr(data, name), folder / name) for name in ("train", "val", "test")}
-    path = folder / "split.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return path
-
-
-def _write_images(split: Split, folder: Path) -> list[tuple[str, int]]:
-    folder.mkdir()
-    samples = []
-    for number, (image, label) in enumerate(zip(split.images, split.labels.tolist(), strict=True)):
-        path = folder / f"{number}.png"
-        image.open().save(path)
-        samples.append((str(path), label))
-    return samples
-
-
-def lines(rounds: Sequence[Round]) -> list[dict[str, Any]]:
-    """One record a method: test score, mean seconds of a split, and the interval of how much better the best depth is (fractions)."""
+def gain(rounds: Sequence[Round], one: str, other: str) -> dict[str, float]:
+    """How much better the score of `one` is, and its interval (fractions)."""
     answers, is_balanced = [each.answers for each in rounds], rounds[0].is_balanced
-    found = []
-    for method in answers[0].predicted:
-        scores = [score(each, method, is_balanced=is_balanced) for each in answers]
-        efforts = [each.efforts[method] for each in rounds]
-        gain = difference(answers, BEST, method, is_balanced=is_balanced)
-        low, high = interval(answers, BEST, method, is_balanced=is_balanced)
-        record = {"method": method, "score": float(np.mean(scores)), "scores": scores, "gain": gain, "gain_low": low, "gain_high": high}
-        found.append(
-            record | {"seconds": float(np.mean([effort.seconds for effort in efforts])), "epochs": [effort.epochs for effort in efforts]}
-        )
-    return found
+    low, high = interval(answers, one, other, is_balanced=is_balanced)
+    return {"gain": difference(answers, one, other, is_balanced=is_balanced), "gain_low": low, "gain_high": high}
 
 
-def table(name: str, rounds: Sequence[Round]) -> str:
-    """What to print of a data set; differences in points."""
-    first, metric = rounds[0].rows[0], str(rounds[0].rows[0].primary_metric).replace("_", " ")
-    head = (
-        f"{name}: {first.n_train} train, {first.n_val} val, {first.n_test} test images, {first.num_classes} classes, splits: {len(rounds)}"
-    )
-    body = [
-        f"{line['score']:8.3f} {line['seconds']:8.0f} s {100 * line['gain']:+7.1f} [{100 * line['gain_low']:+.1f}, {100 * line['gain_high']:+.1f}]  {_named(line)}"
-        for line in lines(rounds)
-    ]
-    gap = [100 * number for number in _over_frozen(rounds)]
-    notes = [
-        f"the best fine-tune on val is {gap[0]:+.1f} points [{gap[1]:+.1f}, {gap[2]:+.1f}] better than the fixed network",
-        f"fine-tunes that kept the weights from before the first step: {sum(each.num_untrained for each in rounds)} of {len(rounds) * (len(DEPTHS) - 1)}",
-    ]
-    return "\n".join([head, f"test {metric}, time of a split, how many points the best depth is better [95 % interval]", *body, *notes])
+def line(rounds: Sequence[Round], method: str) -> dict[str, Any]:
+    """A method's test scores, effort, and how much better the best depth is."""
+    scores = [score(each.answers, method, is_balanced=each.is_balanced) for each in rounds]
+    efforts = [each.efforts[method] for each in rounds]
+    means = {"score": float(np.mean(scores)), "seconds": float(np.mean([effort.seconds for effort in efforts]))}
+    return {"method": method, "scores": scores, "epochs": [effort.epochs for effort in efforts], **means, **gain(rounds, BEST, method)}
+
+
+def table(name: str, rounds: Sequence[Round], record: Mapping[str, Any]) -> str:
+    """What to print of `as_record`; differences in points."""
+    first, num_tuned = rounds[0].rows[0], len(rounds) * (len(DEPTHS) - 1)
+    return "\n".join([
+        f"{name}: {first.n_train} train, {first.n_val} val, {first.n_test} test images, {first.num_classes} classes, splits: {len(rounds)}",
+        f"test {record['metric'].replace('_', ' ')}, time of a split, how many points the best depth is better [95 % interval]",
+        *(f"{line['score']:8.3f} {line['seconds']:8.0f} s {_points(line):>22}  {_named(line)}" for line in record["methods"]),
+        f"the best fine-tune on val is {_points(record['tuned_over_frozen'])} points better than the fixed network",
+        f"fine-tunes that kept the weights from before the first step: {record['num_untrained']} of {num_tuned}",
+    ])  # fmt: skip
+
+
+def _points(found: Mapping[str, float]) -> str:
+    return f"{100 * found['gain']:+.1f} [{100 * found['gain_low']:+.1f}, {100 * found['gain_high']:+.1f}]"
 
 
 def _named(line: Mapping[str, Any]) -> str:
@@ -221,21 +167,14 @@ def _named(line: Mapping[str, Any]) -> str:
     return f"harness, {method if method in (BEST, TUNED) else f'freeze={method}'}"
 
 
-def _over_frozen(rounds: Sequence[Round]) -> tuple[float, float, float]:
-    answers, is_balanced = [each.answers for each in rounds], rounds[0].is_balanced
-    return (difference(answers, TUNED, "all", is_balanced=is_balanced), *interval(answers, TUNED, "all", is_balanced=is_balanced))
-
-
 def as_record(rounds: Sequence[Round]) -> dict[str, Any]:
-    """Plain JSON of a data set."""
-    gain, low, high = _over_frozen(rounds)
-    kept = ("freeze", "chosen_epoch", "lr", "epochs", "train_s", "val_accuracy", "val_balanced_accuracy")
+    """What was found on a data set, as plain JSON."""
     return {
         "metric": rounds[0].rows[0].primary_metric,
-        "methods": lines(rounds),
-        "tuned_over_frozen": {"gain": gain, "gain_low": low, "gain_high": high},
+        "methods": [line(rounds, method) for method in rounds[0].answers.predicted],
+        "tuned_over_frozen": gain(rounds, TUNED, "all"),
         "num_untrained": sum(each.num_untrained for each in rounds),
-        "rows": [[{name: getattr(row, name) for name in kept} for row in each.rows] for each in rounds],
+        "rows": [[{name: getattr(row, name) for name in KEPT_COLUMNS} for row in each.rows] for each in rounds],
     }
 
 
@@ -263,10 +202,9 @@ def main() -> None:
         for name in names:
             if name == "emoji":
                 print(f"emoji: from the npm package {PACKAGE}; {LICENCE}", flush=True)
-            case = case_of(name, setting)
-            rounds = [run_round(case, setting, split_seed) for split_seed in setting.splits]
-            print(table(name, rounds), flush=True)
+            rounds = [run_round(case_of(name, setting.num_images, setting.size, split), setting) for split in setting.splits]
             results[name] = as_record(rounds)
+            print(table(name, rounds, results[name]), flush=True)
         if args.json:
             packages = ["torchvision", *(["fastai"] if find_spec("fastai") else [])]
             record = {"machine": where, **software(*packages), "setting": asdict(setting), "data": results}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.baselines.given import MIN_EPOCHS, MIN_STEPS, Given
-from benchmarks.finetune import BEST, PLAIN, TUNED, Effort, Round, chosen, table
+from benchmarks.finetune import BEST, PLAIN, TUNED, Effort, Round, as_record, chosen, table
 from benchmarks.paired import Answers, difference, interval, score
 from benchmarks.pictures import arrange, base_pictures
 from benchmarks.side_by_side import BenchmarkError
@@ -103,7 +103,8 @@ def test_the_table_says_which_fine_tunes_are_none() -> None:
     answers = _answers(0)
     methods = {BEST: "right", TUNED: "often", PLAIN: "coin", "all": "right"}
     predicted = {method: answers.predicted[which] for method, which in methods.items()}
-    found = table("toy", [Round(Answers(answers.images_N, answers.labels_N, predicted), {m: Effort(9, 10) for m in methods}, rows)])
+    rounds = [Round(Answers(answers.images_N, answers.labels_N, predicted), {m: Effort(9, 10) for m in methods}, rows)]
+    found = table("toy", rounds, as_record(rounds))
     assert "1 of 2" in found
     assert "plain recipe, 10 epochs" in found
-    assert "-20.0 points" in found
+    assert "-20.0 [" in found
