@@ -7,6 +7,7 @@ take at least the wall time of that sweep. fastai is left out where it is not in
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -89,10 +90,14 @@ def run_round(case: Case, setting: Setting) -> Round:
         given = ["--backbone", BACKBONE, "--weights", str(save_weights(BACKBONE, folder)), "--split", str(write_split(data, folder))]
         given += ["--size", str(setting.size), *([] if case.flips else ["--no-flips"])]
         wall_s, rows, predicted = _run_harness(case, setting, data, folder)
+        print(f"{wall_s:9.1f} s  harness, {case.cfg.name}, split {case.cfg.split_seed}", file=sys.stderr, flush=True)
         efforts = {freeze: Effort(wall_s, None) for freeze in predicted}
         for method in setting.baselines:
             if method != FASTAI or find_spec("fastai"):
                 predicted[method], efforts[method] = _run_baseline(MODULES[method], [*given, "--seconds", str(wall_s)], folder)
+                print(
+                    f"{efforts[method].seconds:9.1f} s  {method}, {case.cfg.name}, split {case.cfg.split_seed}", file=sys.stderr, flush=True
+                )
     return Round(Answers([image.id for image in data.test.images], data.test.labels, predicted), efforts, rows)
 
 
@@ -105,7 +110,7 @@ def _run_harness(case: Case, setting: Setting, data: Dataset, folder: Path) -> t
     predicted = {}
     for row in swept.rows:
         test = swept.study.open_test(row.job_id, "benchmark finetune")
-        if test is None or test.labels_N.tolist() != data.test.labels.tolist():
+        if test is None or test.ids_N != [image.id for image in data.test.images]:
             raise BenchmarkError(f"freeze={row.freeze}: its test predictions are not of the images and in the order that the others have.")
         predicted[row.freeze] = test.log_probs_NC.argmax(axis=1).astype(np.int64)
     predicted[BEST] = predicted[chosen(swept.rows).freeze]
