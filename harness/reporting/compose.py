@@ -16,7 +16,7 @@ from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.reporting.sections.facts import leading, marked, standing
-from harness.reporting.wording import METRIC_NAMES, command, cost, gives_up
+from harness.reporting.wording import METRIC_NAMES, command, cost, gives_up, latency, rough_latencies
 from harness.select.audit import Audit
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Entry, Ranking
@@ -140,6 +140,8 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
     ]
     rows = [_line(ranking, entry, _scale(shown, ranking.metric)) for entry in shown]
     blocks: list[Block] = [Table("Leaderboard", columns, rows, marked(ranking, shown))]
+    if text := rough_latencies(entry.cost for entry in shown):
+        blocks.append(Paragraph(text))
     hidden = len(ranking.entries) - len(shown)
     return [*blocks, Paragraph(f"{hidden} more candidates are in step 5.")] if hidden > 0 else blocks
 
@@ -154,7 +156,7 @@ def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> li
         formats.score(ranking.metric, entry.score),
         formats.score_range(ranking.metric, entry.interval),
         Bar(low, scale(entry.score), high),
-        formats.ms(entry.cost.latency_ms_p50),
+        latency(entry.cost),
         formats.millions(entry.cost.params_m),
         formats.duration(None if minutes is None else 60 * minutes),
     ]

@@ -10,6 +10,9 @@ from harness.select.ranks import RankInterval
 EMPTY = "–"
 """A cell without a value."""
 
+ROUGH = "≈"
+"""In front of a value that a busy machine has made."""
+
 one_line = untrusted.one_line
 """Untrusted text on one line."""
 
@@ -77,11 +80,12 @@ def difference_with_range(metric: Metric, value: float, interval: Interval) -> s
     return f"{signed_points(value)} ({signed_points(interval.low)} to {signed_points(interval.high)})"
 
 
-def ms(value: float | None) -> str:
-    """Milliseconds; two decimals below ten."""
+def ms(value: float | None, *, is_rough: bool = False) -> str:
+    """Milliseconds; two decimals below ten: `9.61 ms`, `≈ 41.2 ms`."""
     if value is None:
         return EMPTY
-    return f"{value:.2f}\N{NO-BREAK SPACE}ms" if value < 10 else f"{value:.1f}\N{NO-BREAK SPACE}ms"
+    text = f"{value:.2f}\N{NO-BREAK SPACE}ms" if value < 10 else f"{value:.1f}\N{NO-BREAK SPACE}ms"
+    return f"{ROUGH}\N{NO-BREAK SPACE}{text}" if is_rough else text
 
 
 def ms_range(low: float | None, high: float | None) -> str:

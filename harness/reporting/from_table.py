@@ -12,7 +12,7 @@ from rich.table import Table
 from harness.config import RankConfig
 from harness.reporting import formats
 from harness.reporting.terminal import shown
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.candidates import Cost
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE
 from harness.select.from_table import TABLE_COLUMNS, Leaderboard, Standing, rank_table
@@ -84,6 +84,11 @@ def _print(console: Console, leaderboard: Leaderboard) -> None:
     console.print(shown(f"{formats.one_line(leaderboard.dataset)}, protocol {leaderboard.protocol}: {size}", style="bold"))
     console.print(_table(leaderboard, is_plain=not console.is_terminal))
     console.print(shown(_sentence(leaderboard)))
+    if text := rough_latencies(standing.candidate.cost for standing in leaderboard.standings):
+        console.print(shown(text))
+    if leaderboard.other_machines:
+        others = formats.one_line(", ".join(leaderboard.other_machines))
+        console.print(shown(f"Latencies of other machines ({others}) are left out: only those of one machine compare."))
 
 
 def _table(leaderboard: Leaderboard, *, is_plain: bool) -> Table:
@@ -108,7 +113,7 @@ def _leading(leaderboard: Leaderboard) -> list[Standing]:
 def _cells(leaderboard: Leaderboard, standing: Standing) -> list[str]:
     candidate, metric = standing.candidate, leaderboard.metric
     spread = formats.score_range(metric, standing.seed_interval) if standing.seed_interval else formats.EMPTY
-    costs = [formats.count(candidate.num_seeds), formats.ms(candidate.cost.latency_ms_p50)]
+    costs = [formats.count(candidate.num_seeds), latency(candidate.cost)]
     return [
         formats.count(standing.rank),
         candidate.label,

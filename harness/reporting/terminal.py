@@ -11,7 +11,7 @@ from rich.text import Text
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.sections.facts import leading, standing
-from harness.reporting.wording import METRIC_NAMES, cost
+from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.ranking import Entry, Ranking
 from harness.untrusted import one_line
 
@@ -31,6 +31,8 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
         sentences += [how_sure(ranking), f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]
     for sentence in sentences:
         console.print(shown(sentence))
+    if text := rough_latencies(entry.cost for entry in ranking.entries):
+        console.print(shown(text))
     if ranking.failed:
         console.print(shown(f"{len(ranking.failed)} failed: {_failures(ranking)}", style="red"))
     if ranking.damaged:
@@ -57,7 +59,7 @@ def _cells(ranking: Ranking, entry: Entry, more: Iterable[str]) -> list[str]:
     found = entry.cost
     known = {
         "interval": formats.score_range(ranking.metric, entry.interval),
-        "latency": formats.ms(found.latency_ms_p50),
+        "latency": latency(found),
         "parameters": formats.millions(found.params_m),
         "training": formats.duration(None if found.train_min is None else 60 * found.train_min),
     }

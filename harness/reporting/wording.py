@@ -1,7 +1,10 @@
 """Words for the things of a study: metrics, depths, costs, differences, commands. Shared by the page and the terminal."""
 
+from collections.abc import Iterable
+
 from harness.config import Metric
 from harness.reporting import formats
+from harness.select.candidates import Cost
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
 from harness.untrusted import shell_word
@@ -38,12 +41,27 @@ def cost(entry: Entry) -> str:
     """What it costs to use and to make."""
     found = entry.cost
     text = (
-        f"{formats.ms(found.latency_ms_p50)} per image, {formats.millions(found.params_m)} parameters, "
+        f"{latency(found)} per image, {formats.millions(found.params_m)} parameters, "
         f"{formats.mib(found.weights_mib)} on disk; training took {formats.duration(None if found.train_min is None else 60 * found.train_min)}."
     )
-    if any(row.latency_steady is False for row in entry.candidate.timed):
-        text += " The machine ran unevenly while this network was timed: take its latency as rough."
+    if found.latency_steady is False:
+        text += f" The machine was busy while this network was timed: take its latency as rough; {formats.ms(found.latency_ms_min)} at its quietest."
     return text
+
+
+def latency(found: Cost) -> str:
+    """A median latency, marked where the machine was too busy to tell."""
+    return formats.ms(found.latency_ms_p50, is_rough=found.latency_steady is False)
+
+
+def rough_latencies(costs: Iterable[Cost]) -> str:
+    """What the mark means and what to do about it; nothing where no latency has it."""
+    if all(found.latency_steady is not False for found in costs):
+        return ""
+    return (
+        f"{formats.ROUGH} The machine was busy while this network was timed. `python -m harness.retime` times all again, on this machine "
+        "when it is quiet or on another one."
+    )
 
 
 def gives_up(ranking: Ranking) -> str:

@@ -5,7 +5,7 @@ import math
 from harness.reporting import formats
 from harness.reporting.answer import is_overturned
 from harness.reporting.document import Block, Bullets, Paragraph
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import METRIC_NAMES, latency
 from harness.select.limits import number
 from harness.select.ranking import Entry, Ranking
 from harness.select.sensitivity import FewerImages, OtherLimit, OtherMetric
@@ -30,7 +30,7 @@ def _faster(ranking: Ranking) -> list[str]:
     bound = chosen.cost.latency_ms_p50
     faster = [entry for entry in ranking.entries if entry.on_front and not entry.tied and _is_below(entry, bound)]
     return [
-        f"{entry.label} takes {formats.ms(entry.cost.latency_ms_p50)} instead of {formats.ms(bound)} "
+        f"{entry.label} takes {latency(entry.cost)} instead of {latency(chosen.cost)} "
         f"and scores {formats.difference(ranking.metric, entry.behind.value)} worse "
         f"({formats.confidence(ranking.rank.confidence)} interval {formats.difference_range(ranking.metric, entry.behind.interval)})."
         for entry in faster[:3]

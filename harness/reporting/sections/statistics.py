@@ -5,7 +5,7 @@ from harness.reporting import formats
 from harness.reporting.answer import separation
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table
 from harness.reporting.sections.facts import MAX_LISTED, marked, standing
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
 
@@ -43,7 +43,7 @@ def front(ranking: Ranking) -> list[Block]:
         [
             entry.label,
             formats.score(ranking.metric, entry.score),
-            formats.ms(entry.cost.latency_ms_p50),
+            latency(entry.cost),
             formats.ms_range(entry.cost.latency_ms_low, entry.cost.latency_ms_high),
             formats.chance(entry.front_prob),
             entry.dominated_by or "nobody",
@@ -55,7 +55,9 @@ def front(ranking: Ranking) -> list[Block]:
         "The front is drawn anew with every resample of the images and of the timings; the probability is the share of these fronts. A "
         f"candidate is beaten only if the other one is better on both in at least {confidence} of them."
     )
-    return [Table("Score against latency: who is on the front", columns, rows, marked(ranking, known)), Paragraph(text)]
+    table = Table("Score against latency: who is on the front", columns, rows, marked(ranking, known))
+    rough = rough_latencies(entry.cost for entry in known)
+    return [table, Paragraph(text), *([Paragraph(rough)] if rough else [])]
 
 
 def _how(ranking: Ranking) -> str:

@@ -150,17 +150,6 @@ def test_equals_are_decided_by_cost(tmp_path: Path, first: dict[str, Any], secon
     assert backbone(rank(study, QUICK)) == wanted
 
 
-def test_depths_of_one_network_share_its_latency(tmp_path: Path) -> None:
-    """Three timings of one network are three looks at one number: the depth that happened to be timed fastest has no advantage."""
-    study = Study(tmp_path / "s")
-    for depth, wrong, latency_ms in (("all", 210, 10.0), ("0.5", 160, 14.0), ("none", 220, 30.0)):
-        add(study, "net", at(wrong), freeze=depth, latency_ms_p50=latency_ms)
-    ranking = rank(study, QUICK)
-    assert {entry.cost.latency_ms_p50 for entry in ranking.entries} == {14.0}
-    assert ranking.recommended is not None
-    assert ranking.recommended.candidate.row.freeze == "0.5"
-
-
 def test_fine_tuning_that_changed_nothing_is_one_candidate(tmp_path: Path) -> None:
     """Two depths that ended in the frozen model are not three candidates that share the chance to be best."""
     study = Study(tmp_path / "s")
