@@ -65,7 +65,7 @@ def freeze_depth(ranking: Ranking) -> Figure | None:
 
 def score_axis(metric: Metric) -> str:
     """What a score axis says."""
-    return f"val {METRIC_NAMES[metric]} ({'nats, lower is better' if metric is Metric.log_loss else '%'})"
+    return f"{METRIC_NAMES[metric]} ({'nats, lower is better' if metric is Metric.log_loss else '%'})"
 
 
 def shown(metric: Metric, value: float) -> float:
