@@ -4,7 +4,7 @@ Several candidates that cannot be excluded as best are no alarm: what choosing o
 """
 
 from harness.reporting import formats
-from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, price
+from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, priced
 from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES, depth
 from harness.select.decision import Ground
 from harness.select.finalists import Outcome
@@ -115,7 +115,7 @@ def overturned(ranking: Ranking) -> str:
     """How the recommendation went over to another candidate."""
     first = ranking.finalists[0]
     return (
-        f"Train and val recommend {first.label}. Together with its test score they are {formats.chance(first.prob_behind)} sure that it is "
+        f"Train and val recommend {first.label}. Together with its test score they are {formats.odds(first.prob_behind)} sure that it is "
         f"worse than the best by more than {margin(ranking.metric)}, so the next by the same rule takes its place."
     )
 
@@ -174,14 +174,15 @@ def _ground(ranking: Ranking) -> str:
     """The rule, and what it came to."""
     decision = ranking.decision
     assert decision is not None
+    price = priced(ranking.metric, decision, ranking.rank)
     if decision.ground is Ground.test:
-        return f"{overturned(ranking)} Of the others it has {price(ranking)}."
+        return f"{overturned(ranking)} Of the others it has {price}."
     if decision.ground is Ground.guard:
         return (
-            f"Another candidate has {price(ranking)}, but is too likely behind the best by more than {margin(ranking.metric)}. Of those for "
+            f"Another candidate has {price}, but is too likely behind the best by more than {margin(ranking.metric)}. Of those for "
             "which that is less likely, this one is first by the same rule."
         )
-    return f"It has {price(ranking)}."
+    return f"It has {price}."
 
 
 def _unknown_latencies(ranking: Ranking) -> str:
@@ -191,7 +192,11 @@ def _unknown_latencies(ranking: Ranking) -> str:
         return ""
     if decision.num_unknown == len(ranking.eligible):
         return " No latency is known, so none was charged."
-    who = "1 candidate without a latency counts" if decision.num_unknown == 1 else f"{decision.num_unknown} candidates without a latency count"
+    who = (
+        "1 candidate without a latency counts"
+        if decision.num_unknown == 1
+        else f"{decision.num_unknown} candidates without a latency count"
+    )
     return f" {who} as twice as slow as the slowest."
 
 
@@ -208,10 +213,8 @@ def _odds(ranking: Ranking) -> str:
     decision = ranking.decision
     if decision is None or len(ranking.eligible) == 1:
         return ""
-    seen = " by train, val and test" if knows_test(ranking) else ""
-    return (
-        f"With {formats.chance(decision.recommended.prob_behind)} probability it is more than {margin(ranking.metric)} behind the best{seen}."
-    )
+    seen = "train, val and its test score" if knows_test(ranking) and not is_overturned(ranking) else "all that was measured"
+    return f"By {seen}, it is more than {margin(ranking.metric)} behind the best with {formats.odds(decision.recommended.prob_behind)} probability."
 
 
 def _not_among(ranking: Ranking) -> str:

@@ -172,7 +172,7 @@ def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> li
         formats.score_range(ranking.metric, entry.interval),
         Bar(low, scale(entry.score), high),
         formats.score(ranking.metric, entry.expected),
-        formats.chance(entry.prob_best),
+        formats.odds(entry.prob_best),
         latency(entry.cost),
         formats.millions(entry.cost.params_m),
         formats.duration(None if minutes is None else 60 * minutes),

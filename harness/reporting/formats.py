@@ -173,6 +173,11 @@ def factor(value: float | None) -> str:
     return EMPTY if value is None else f"{value:.2f}"
 
 
+def odds(frac: float | None) -> str:
+    """A probability that is known from draws, which never make sure."""
+    return chance(None if frac is None else min(max(frac, 1e-9), 1 - 1e-9))
+
+
 def p_value(value: float) -> str:
     """Three decimals."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

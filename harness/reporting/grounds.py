@@ -21,9 +21,9 @@ def rests_on(ranking: Ranking) -> str:
     number, num_val = formats.count(ranking.num_images), formats.count(len(ranking.labels_N))
     judged = {judged_on(ranking, entry) for entry in ranking.entries}
     if "out of fold" not in judged:
-        return f"It rests on {number} labelled val images, which every candidate was judged on."
+        return f"The comparison rests on {number} labelled val images, which every candidate was judged on."
     text = (
-        f"It rests on {number} labelled images of train and val. Heads on frozen backbones are judged out of fold on all of them: each image by "
+        f"The comparison rests on {number} labelled images of train and val. Heads on frozen backbones are judged out of fold on all of them: each image by "
         "a head that never saw it."
     )
     if "val, adjusted" in judged:
@@ -51,7 +51,13 @@ def fine_tuning(ranking: Ranking) -> str:
     idle = [found for found in tried if found.reason]
     if not idle:
         return ""
-    whom = "" if len(tried) == 1 else f" any of {len(tried)} backbones" if len(idle) == len(tried) else f" {len(idle)} of {len(tried)} backbones"
+    whom = (
+        ""
+        if len(tried) == 1
+        else f" any of {len(tried)} backbones"
+        if len(idle) == len(tried)
+        else f" {len(idle)} of {len(tried)} backbones"
+    )
     named = "; ".join(f"{found.name}: {found.reason}" for found in idle[:MAX_NAMED])
     more = f"; and {len(idle) - MAX_NAMED} more" if len(idle) > MAX_NAMED else ""
     return f"Fine-tuning did not help{whom}. {named}{more}."

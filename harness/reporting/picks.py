@@ -3,10 +3,10 @@
 Probabilities and losses are those of the decision: of train and val, and of the recommended's test score where it was opened.
 """
 
-from harness.config import Metric
+from harness.config import Metric, RankConfig
 from harness.reporting import formats
 from harness.reporting.document import Block, Column, Paragraph, Table
-from harness.reporting.wording import METRIC_NAMES, latency
+from harness.reporting.wording import latency
 from harness.select.decision import MARGIN_POINTS, Decision, Pick
 from harness.select.finalists import Outcome
 from harness.select.limits import number
@@ -21,7 +21,7 @@ _SMALL_PROB = 0.1
 
 def at_stake(metric: Metric, pick: Pick, num_candidates: int) -> str:
     """How probably it is the best, and what choosing it may cost: `with 41 % probability the best of 9, likely within 0.4 points of the best`."""
-    best = f"with {formats.chance(pick.prob_best)} probability the best of {num_candidates}"
+    best = f"with {formats.odds(pick.prob_best)} probability the best of {num_candidates}"
     loss = formats.difference(metric, pick.expected_loss)
     if loss == formats.difference(metric, 0.0):
         return best
@@ -35,19 +35,15 @@ def margin(metric: Metric) -> str:
     return formats.difference(metric, MARGIN) if metric is Metric.log_loss else "a point"
 
 
-def price(ranking: Ranking) -> str:
+def priced(metric: Metric, decision: Decision, cfg: RankConfig) -> str:
     """What is highest in the recommended, with the price of latency that was used."""
-    decision = ranking.decision
-    assert decision is not None
     points = decision.terms.points_per_doubling
     if points:
         return (
-            f"the highest expected score less the price of latency, {_points(ranking.metric, points)} for every doubling "
-            "(rank.points_per_doubling)"
+            f"the highest expected score less the price of latency, {_points(metric, points)} for every doubling (rank.points_per_doubling)"
         )
-    limit = ranking.rank.max_latency_ms
-    if ranking.rank.points_per_doubling is None and limit is not None:
-        return f"the highest expected score; within rank.max_latency_ms={number(limit)} latency is free"
+    if cfg.points_per_doubling is None and cfg.max_latency_ms is not None:
+        return f"the highest expected score; within rank.max_latency_ms={number(cfg.max_latency_ms)} latency is free"
     return "the highest expected score; latency has no price (rank.points_per_doubling=0)"
 
 
@@ -83,7 +79,12 @@ def table(ranking: Ranking) -> list[Block]:
     decision, found = ranking.decision, {"recommended": ranking.recommended, "budget": ranking.budget, "fastest": ranking.fastest}
     if decision is None or len(ranking.eligible) == 1:
         return []
-    names = ("latency", "probability of being best", f"expected loss ({unit(ranking.metric)})", f"more than {margin(ranking.metric)} behind")
+    names = (
+        "latency",
+        "probability of being best",
+        f"expected loss ({unit(ranking.metric)})",
+        f"more than {margin(ranking.metric)} behind",
+    )
     columns = [Column("pick"), Column("candidate"), *(Column(name, is_number=True) for name in names)]
     made = {"recommended": decision.recommended, "budget": decision.budget, "fastest": decision.fastest}
     rows = [[name, *_line(ranking, entry, made[name])] for name, entry in found.items() if entry is not None]
@@ -99,7 +100,7 @@ def unit(metric: Metric) -> str:
 
 def _line(ranking: Ranking, entry: Entry, pick: Pick) -> list[str]:
     loss = formats.loss(ranking.metric, pick.expected_loss)
-    return [entry.label, latency(entry.cost), formats.chance(pick.prob_best), loss, formats.chance(pick.prob_behind)]
+    return [entry.label, latency(entry.cost), formats.odds(pick.prob_best), loss, formats.odds(pick.prob_behind)]
 
 
 def _traded(ranking: Ranking, entry: Entry, pick: Pick) -> str:
@@ -109,7 +110,7 @@ def _traded(ranking: Ranking, entry: Entry, pick: Pick) -> str:
     assert decision is not None
     lost = pick.expected_loss - decision.recommended.expected_loss
     size = formats.difference(ranking.metric, lost)
-    worse = f"expected to score {size} {'worse' if lost > 0 else 'better'} by {METRIC_NAMES[ranking.metric]}"
+    worse = f"expected to score {size} {'worse' if lost > 0 else 'better'}"
     if size == formats.difference(ranking.metric, 0.0):
         worse = "expected to score the same"
     return f"{entry.label} takes {latency(entry.cost)} instead of {latency(chosen.cost)} and is {worse}"

@@ -61,7 +61,7 @@ def _cells(ranking: Ranking, entry: Entry, more: Iterable[str]) -> list[str]:
     known = {
         "interval": formats.score_range(ranking.metric, entry.interval),
         "expected": formats.score(ranking.metric, entry.expected),
-        "best": formats.chance(entry.prob_best),
+        "best": formats.odds(entry.prob_best),
         "latency": latency(found),
         "parameters": formats.millions(found.params_m),
         "training": formats.duration(None if found.train_min is None else 60 * found.train_min),

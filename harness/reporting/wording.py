@@ -31,7 +31,11 @@ def depth(candidate: Candidate) -> str:
     row, outcome = candidate.row, _outcome(candidate)
     if row.release is not None:
         phases = f"freeze={row.freeze} and then freeze={row.release}"
-        return f"two phases, {phases}, the backbone {outcome}" if outcome else f"trained in two phases, first with freeze={row.freeze}, then with freeze={row.release}"
+        return (
+            f"two phases, {phases}, the backbone {outcome}"
+            if outcome
+            else f"trained in two phases, first with freeze={row.freeze}, then with freeze={row.release}"
+        )
     if is_frozen(row):
         return "its whole backbone frozen, only the new classifier trained"
     if row.freeze == "none":

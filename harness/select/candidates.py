@@ -109,7 +109,7 @@ class Candidate:
     timed: tuple[Row, ...]
     """Rows of every candidate that is the same network at inference, one for each time that it was timed."""
     twins: tuple[Row, ...] = ()
-    """One row of each other freeze depth that ended in the very same model: training changed nothing there that was kept."""
+    """Rows of the other freeze depths that ended in the very same model: training changed nothing there that was kept."""
 
     @property
     def row(self) -> Row:
@@ -267,7 +267,9 @@ def _standing_for(group: Sequence[Candidate]) -> Candidate:
     if not others:
         return first
     return replace(
-        first, label=f"{first.label} (= {', '.join(each.row.freeze for each in others)})", twins=tuple(each.row for each in others)
+        first,
+        label=f"{first.label} (= {', '.join(each.row.freeze for each in others)})",
+        twins=tuple(row for each in others for row in each.rows),
     )
 
 

@@ -98,9 +98,7 @@ def _keys(ranking: Ranking, entries: Sequence[Entry]) -> list[Line2D | Patch]:
     if any(entry.tied and entry is not ranking.recommended for entry in entries):
         keys.append(Patch(facecolor=_TINT, label="cannot be excluded as best"))
     if any(found.test.score is not None for found in ranking.finalists):
-        keys.append(
-            Line2D([], [], color=ORANGE, marker="D", markersize=5, markerfacecolor="white", linewidth=1.2, label="on test")
-        )
+        keys.append(Line2D([], [], color=ORANGE, marker="D", markersize=5, markerfacecolor="white", linewidth=1.2, label="on test"))
     if any(entry.breaches for entry in entries):
         keys.append(Line2D([], [], color=QUIET, marker="o", markerfacecolor="white", linewidth=1.8, label="outside the limits"))
     return keys

@@ -14,9 +14,8 @@ def table(ranking: Ranking) -> list[Block]:
     names = ("temperature", "log loss before (nats)", "log loss after (nats)", "calibration error before", "calibration error after")
     columns = [Column("candidate"), *(Column(name, is_number=True) for name in names)]
     text = (
-        "The logits of each model are divided by its temperature, so that its probabilities can be taken as they are stated; the calibration "
-        "error is how far confidence and the share of images correctly classified lie apart. No image of val is judged at a temperature that "
-        "it helped to choose."
+        "The logits of each model are divided by its temperature, which brings its probabilities closer to how often they are right; the "
+        "calibration error is how far apart the two are. No image of val is judged at a temperature that it helped to choose."
     )
     return [Table("Calibration on val", columns, [_line(entry) for entry in known], marked(ranking, known)), Paragraph(text)]
 

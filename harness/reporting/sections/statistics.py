@@ -2,9 +2,9 @@
 
 from harness.reporting import formats
 from harness.reporting.answer import separation
+from harness.reporting.document import Block, Cell, Column, Paragraph, Table
 from harness.reporting.grounds import judged_on, rests_on
 from harness.reporting.picks import unit
-from harness.reporting.document import Block, Cell, Column, Paragraph, Table
 from harness.reporting.sections.facts import MAX_LISTED, marked, standing
 from harness.reporting.wording import METRIC_NAMES, latency
 from harness.select.pairs import Pair
@@ -76,7 +76,10 @@ def _scores(ranking: Ranking) -> Table:
         Column("rank interval", is_number=True),
         Column("candidate"),
         Column("judged on"),
-        *(Column(name, is_number=True) for name in (METRIC_NAMES[metric], "interval", "expected", "probability of being best", *differences)),
+        *(
+            Column(name, is_number=True)
+            for name in (METRIC_NAMES[metric], "interval", "expected", "probability of being best", *differences)
+        ),
         Column("standing"),
         Column("may be the best"),
     ]
@@ -93,7 +96,7 @@ def _score_line(ranking: Ranking, entry: Entry) -> list[Cell]:
         formats.score(metric, entry.score),
         formats.score_range(metric, entry.interval),
         formats.score(metric, entry.expected),
-        formats.chance(entry.prob_best),
+        formats.odds(entry.prob_best),
         formats.loss(metric, entry.expected_loss),
         formats.difference_with_range(metric, behind.value, behind.interval) if behind else formats.EMPTY,
         standing(ranking, entry),

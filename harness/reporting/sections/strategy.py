@@ -15,7 +15,10 @@ def build(ranking: Ranking) -> Section:
     if origin:
         blocks.append(pairs("Splits", ("split", "where it comes from"), origin.items()))
     blocks.append(
-        Paragraph("Epochs, rates and the recommendation are chosen on train and val. Test predictions stay sealed for all but the recommended.", Tone.note)
+        Paragraph(
+            "Epochs, rates and the recommendation are chosen on train and val. Test predictions stay sealed for all but the recommended.",
+            Tone.note,
+        )
     )
     if ranking.entries:
         blocks += [_transforms(ranking), *_recipes(ranking), _depths(ranking), *_frozen_doubt(ranking)]

@@ -45,11 +45,7 @@ def scores(ranking: Ranking) -> list[Block]:
 def opened(ranking: Ranking) -> list[Block]:
     """How often the seal was broken, or what is said in place of a test score."""
     if ranking.test is None:
-        return [
-            Paragraph(
-                f"There is no test split; the confusion matrix below is on val, which is optimistically biased."
-            )
-        ]
+        return [Paragraph("There is no test split; the confusion matrix below is on val, which is optimistically biased.")]
     jobs = "job has" if ranking.num_opened == 1 else "jobs have"
     return [
         Paragraph(
@@ -66,7 +62,7 @@ def _line(ranking: Ranking, found: Finalist) -> list[Cell]:
     lost = [formats.EMPTY] * 2
     if drop is not None:
         lost = [formats.difference_with_range(metric, drop.value, drop.interval), "yes" if drop.is_beyond_chance else "no"]
-    return [found.label, before, formats.score(metric, test.score), ends, *lost, formats.chance(found.prob_behind)]
+    return [found.label, before, formats.score(metric, test.score), ends, *lost, formats.odds(found.prob_behind)]
 
 
 def _verdict(ranking: Ranking) -> tuple[str, Tone]:
@@ -74,11 +70,14 @@ def _verdict(ranking: Ranking) -> tuple[str, Tone]:
     if is_overturned(ranking):
         return f"{overturned(ranking)} Its own test predictions were opened afterwards, for its score alone.", Tone.warning
     if ranking.outcome is Outcome.undefined:
-        return f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on these test images, so they cannot check the choice.", Tone.warning
+        return (
+            f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on these test images, so they cannot check the choice.",
+            Tone.warning,
+        )
     sure = formats.chance(PROB_OVERTURN)
-    return (
+    stands = (
         f"The choice stands: it would fall if train, val and its own test score were more than {sure} sure that it is more than "
         f"{margin(ranking.metric)} behind the best. No other candidate was opened for this choice. Some loss on test is usual, as the winner "
-        "was picked by train and val.",
-        Tone.plain,
+        "was picked by train and val."
     )
+    return stands, Tone.plain
