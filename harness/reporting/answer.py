@@ -14,6 +14,8 @@ from harness.words import counted
 
 MAX_NAMED = 6
 """Candidates that a sentence names."""
+_DOUBTFUL = 0.5
+"""From this probability of being behind the best on, its test score included, a choice that stands is not called confirmed."""
 
 
 def headline(ranking: Ranking) -> str:
@@ -38,6 +40,8 @@ def verdict(ranking: Ranking) -> str:
         return "not compared"
     if is_overturned(ranking):
         return "overturned on test"
+    if _is_doubted(ranking):
+        return "doubted by test"
     if decision.recommended.expected_loss > MARGIN:
         return f"may cost more than {margin(ranking.metric)}"
     words = "clearly the best" if len(ranking.tied) == 1 and chosen.tied else "close to the best"
@@ -48,7 +52,7 @@ def is_safe(ranking: Ranking) -> bool:
     """Whether little is at stake: compared, hardly behind the best whoever that is, not contradicted by test."""
     decision = ranking.decision
     is_compared = decision is not None and len(ranking.eligible) > 1 and ranking.outcome is Outcome.confirmed
-    return is_compared and decision is not None and decision.recommended.expected_loss <= MARGIN
+    return is_compared and decision is not None and decision.recommended.expected_loss <= MARGIN and not _is_doubted(ranking)
 
 
 def is_overturned(ranking: Ranking) -> bool:
@@ -108,7 +112,11 @@ def checked(ranking: Ranking) -> str:
         return f"The test images cannot check the choice, as {METRIC_NAMES[ranking.metric]} has no value on them."
     if ranking.outcome is Outcome.overturned:
         return "The test images took the recommendation from another candidate; nothing has checked this one."
-    return f"The test images do not contradict the choice{_fallen(ranking)}."
+    fallen = _fallen(ranking)
+    if _is_doubted(ranking):
+        how = f": {fallen}" if fallen else ""
+        return f"The test images speak against the choice{how}, yet not surely enough to overturn it."
+    return f"The test images do not contradict the choice{f', but {fallen}' if fallen else ''}."
 
 
 def overturned(ranking: Ranking) -> str:
@@ -146,6 +154,10 @@ def damage(ranking: Ranking) -> str:
     )
     more = "" if number == 1 else f" All {number} are listed in step 5."
     return formats.one_line(f"{files}: {first.name} {first.reason}; {first.remedy}.{more}")
+
+
+def _is_doubted(ranking: Ranking) -> bool:
+    return ranking.outcome is Outcome.confirmed and (ranking.finalists[0].prob_behind or 0.0) > _DOUBTFUL
 
 
 def _why_none(ranking: Ranking) -> str:
@@ -236,7 +248,7 @@ def _fallen(ranking: Ranking) -> str:
     found = next((each.drop for each in ranking.finalists if ranking.recommended and each.label == ranking.recommended.label), None)
     if found is None or not found.is_beyond_chance:
         return ""
-    return f", but it scores {formats.difference(ranking.metric, found.value)} less on them than before, more than chance explains"
+    return f"it scores {formats.difference(ranking.metric, found.value)} less on them than before, more than chance explains"
 
 
 def _expected(ranking: Ranking) -> str:
