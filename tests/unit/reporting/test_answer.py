@@ -150,7 +150,9 @@ def test_why_names_rule_and_price(tmp_path: Path) -> None:
         name: plain(why(rank(study, replace(CFG, **changes))))
         for name, changes in (("default", {}), ("free", {"points_per_doubling": 0.0}), ("limit", {"max_latency_ms": 60.0}))
     }
-    assert "the highest expected score less the price of latency, 0.5 points for every doubling (rank.points_per_doubling)." in said["default"]
+    assert (
+        "the highest expected score less the price of latency, 0.5 points for every doubling (rank.points_per_doubling)." in said["default"]
+    )
     assert "It has the highest expected score; latency has no price (rank.points_per_doubling=0)." in said["free"]
     assert "It has the highest expected score; within rank.max_latency_ms=60 latency is free." in said["limit"]
 

@@ -128,7 +128,9 @@ def test_fine_tuning_that_changed_nothing_is_said(tmp_path: Path) -> None:
     assert "Fine-tuning did not help 1 of 2 backbones." in text[: text.index("**Leaderboard**")]
     (line,) = [line for line in text.splitlines() if line.startswith("| resnet50 · all (= 0.5, none) | layer3 |")]
     assert line.endswith("| as loaded |")
-    everywhere = write_study(tmp_path / "all", backbones=("resnet50", "densenet121"), as_loaded=("resnet50", "densenet121"), num_val=100, num_test=0)
+    everywhere = write_study(
+        tmp_path / "all", backbones=("resnet50", "densenet121"), as_loaded=("resnet50", "densenet121"), num_val=100, num_test=0
+    )
     assert fine_tuning(rank(everywhere, QUICK)).startswith("Fine-tuning did not help any of 2 backbones.")
 
 
@@ -161,7 +163,10 @@ def candidate(freeze: str, *trained: bool, **changes: object) -> Candidate:
         (candidate("0.5", True), "the first 8 of its 17 blocks frozen"),
         (candidate("0.5", False), "the first 8 of its 17 blocks frozen, the rest kept as loaded"),
         (candidate("all", True, release="0.5", num_frozen_blocks=8), "trained in two phases, first with freeze=all, then with freeze=0.5"),
-        (candidate("all", False, release="0.5", num_frozen_blocks=8), "two phases, freeze=all and then freeze=0.5, the backbone kept as loaded"),
+        (
+            candidate("all", False, release="0.5", num_frozen_blocks=8),
+            "two phases, freeze=all and then freeze=0.5, the backbone kept as loaded",
+        ),
         (candidate("1.0", False, num_frozen_blocks=17), "its whole backbone frozen, only the new classifier trained"),
     ],
 )

@@ -69,7 +69,7 @@ def test_summary_fits_the_width(tmp_path: Path, width: int) -> None:
     assert all(len(line) <= width for line in lines[:-1])
     assert lines[-1].endswith("index.html")
     assert "\x1b" not in output.getvalue()
-    assert "use the cheapest" in " ".join(output.getvalue().split())
+    assert "probability the best of 15" in " ".join(output.getvalue().split())
     assert "2 failed" in output.getvalue()
 
 
