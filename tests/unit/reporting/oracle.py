@@ -1,11 +1,12 @@
-"""Statistics found again from draws, the slow and literal way; only the resamples and the test of ties come from the harness.
+"""Statistics found again from draws, the slow and literal way; only the resamples, the test of ties and the posterior come from the harness.
+
+What the posterior says is found again by `test_posterior_numbers`, by integrating over the same model in another way.
 
 Higher scores are better. Shapes: R resamples, K candidates.
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 from statistics import NormalDist, fmean
 from typing import Any
@@ -14,10 +15,13 @@ import numpy as np
 from scipy import stats
 
 from harness.select.comparison import FloatArray
+from harness.select.posterior import Posterior
 
 CONFIDENCE = 0.95
 EQUIVALENCE = 0.01
 LATENCY_TIE = 0.05
+PRICE = 0.005
+"""Half a point."""
 
 
 def spreads(draws_RK: FloatArray) -> FloatArray:
@@ -38,7 +42,7 @@ def reached(values_R: FloatArray) -> float:
     return float(np.sort(values_R)[-math.ceil((1 - CONFIDENCE) * len(values_R) - 1e-9)])
 
 
-def open_places(scores_K: FloatArray, draws_RK: FloatArray) -> list[str]:
+def rank_intervals(scores_K: FloatArray, draws_RK: FloatArray) -> list[str]:
     """Rank intervals that hold together, as the report prints them."""
     spread_KK, critical = spreads(draws_RK), reached(chance_leads(draws_RK).max(axis=(1, 2)))
     found = []
@@ -49,24 +53,55 @@ def open_places(scores_K: FloatArray, draws_RK: FloatArray) -> list[str]:
     return found
 
 
-def more_images(scores_K: FloatArray, draws_RK: FloatArray, first: int, second: int, num_images: int) -> int:
-    """How many more images would tell two candidates apart with a power of 80 %."""
+def more_images(scores_K: FloatArray, draws_RK: FloatArray, first: int, second: int, num_images: int) -> int | None:
+    """How many more images would tell two candidates apart with a power of 80 %; None where it would take more than a hundred times as many."""
     behind = first if scores_K[first] < scores_K[second] else second
     critical = reached(chance_leads(draws_RK)[:, behind, :].max(axis=1))
     error = float((draws_RK[:, first] - draws_RK[:, second]).std())
     wanted = float(scores_K[first] - scores_K[second]) / (critical + NormalDist().inv_cdf(0.8))
-    return math.ceil(num_images * (error * error / (wanted * wanted) - 1))
+    growth = error * error / (wanted * wanted)
+    return None if growth > 100 else math.ceil(num_images * (growth - 1))
 
 
-def halves(draws_RK: FloatArray, choose: Callable[[FloatArray, Sequence[int]], int]) -> list[tuple[int, float]]:
-    """Whom half the images recommend in the first 200 draws, and how often, most frequent first."""
-    critical_K, spread_KK = chance_leads(draws_RK).max(axis=2), math.sqrt(2) * spreads(draws_RK)
-    bound_K = [reached(critical_K[:, i]) for i in range(draws_RK.shape[1])]
-    votes: Counter[int] = Counter()
-    for scores_K in draws_RK[:200]:
-        lead_KK = (scores_K[None, :] - scores_K[:, None]) / np.where(spread_KK > 0, spread_KK, np.inf)
-        votes[choose(scores_K, [i for i, lead in enumerate(lead_KK.max(axis=1)) if lead <= bound_K[i] * (1 + 1e-5)])] += 1
-    return [(k, number / 200) for k, number in votes.most_common()]
+def doublings(latencies: Sequence[float]) -> list[float]:
+    """Above the lowest; a latency within 5 % of the lowest of its group counts as that."""
+    grouped: dict[float, float] = {}
+    lowest = -math.inf
+    for latency in sorted(latencies):
+        lowest = latency if latency > lowest * 1.05 or lowest < 0 else lowest
+        grouped[latency] = lowest
+    return [math.log2(grouped[latency] / min(latencies)) for latency in latencies]
+
+
+def decide(belief: Posterior, latencies: Sequence[float], among: Sequence[int] | None = None) -> int:
+    """The highest expected score less half a point for every doubling, of those that are rarely a point behind if there are any."""
+    taken = doublings(latencies)
+    utility = [float(mean) - PRICE * spent for mean, spent in zip(belief.mean_K, taken, strict=True)]
+    among = range(len(taken)) if among is None else among
+    first = max(among, key=lambda k: utility[k])
+    behind = [prob_behind(belief, k) for k in range(len(taken))]
+    safe = [k for k in among if behind[k] <= 0.3]
+    return first if behind[first] <= 0.3 or not safe else max(safe, key=lambda k: utility[k])
+
+
+def prob_behind(belief: Posterior, k: int) -> float:
+    """That the best is better by more than a point."""
+    draws_RK = belief.draws_RK
+    return float((draws_RK.max(axis=1) - draws_RK[:, k] > 0.01).mean())
+
+
+def budget(belief: Posterior, latencies: Sequence[float], first: int) -> tuple[int, float]:
+    """Who first overtakes another as the price rises, and at how many points for a doubling."""
+    taken = doublings(latencies)
+    prices = {
+        k: 100 * float(belief.mean_K[first] - belief.mean_K[k]) / (taken[first] - taken[k])
+        for k in range(len(taken))
+        if taken[k] < taken[first]
+    }
+    if not prices:
+        return first, 100 * PRICE
+    found = min(prices, key=lambda k: prices[k])
+    return found, max(prices[found], 0.0)
 
 
 def on_front(quality_RK: FloatArray, latency_RK: FloatArray) -> FloatArray:

@@ -59,14 +59,14 @@ def test_terminal_says_what_seeds_know(tmp_path: Path) -> None:
 
 def test_recommended_is_always_listed(tmp_path: Path) -> None:
     """Markup in names is printed, lines fit, and a recommendation below the first ten takes the last line."""
-    rows = [row for place in range(14) for row in seeds(f"[red]n{place:02d}[/red]", 0.819, 0.82 - place / 10000, 0.821)]
+    rows = [row for place in range(14) for row in seeds(f"[b]n{place:02d}[/b]", 0.819, 0.82 - place / 10000, 0.821)]
     rows = [replace(row, latency_ms_p50=1.0 if "n12" in row.backbone else 50.0) for row in rows]
     text = reported(tmp_path, rows, width=80)
     assert all(len(line) <= 80 for line in text.splitlines()[:-1])
     listed = [line for line in text.splitlines() if line.endswith("recommended")]
     assert len(listed) == 1
     assert listed[0].startswith("13")
-    assert "[red]n00[/red]" in text
+    assert "[b]n00[/b]" in text
     assert "n11" not in text
 
 

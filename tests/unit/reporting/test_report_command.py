@@ -74,7 +74,7 @@ def test_summary_fits_the_width(tmp_path: Path, width: int) -> None:
 
 
 def test_recommended_is_always_listed(tmp_path: Path) -> None:
-    """A recommendation that stands below the first ten, as the cheapest of many tied, is in the short table all the same."""
+    """A recommendation that stands below the first ten, as a fast one may, is in the short table all the same."""
     depths = ("all", "0.5", "none")
     study = write_study(
         tmp_path / "s", backbones=("resnet50", "densenet121", "mobilenetv3", "squeezenet"), depths=depths, num_val=60, num_test=0
