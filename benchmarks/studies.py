@@ -1,4 +1,5 @@
-"""`python -m benchmarks.studies`: simulated studies with a known truth, and how often the tied set and the corrected score are right about it.
+"""`python -m benchmarks.studies`: simulated studies with a known truth: what the rule of recommendation loses, and how often the tied set and the
+corrected score are right. Rules are played by `rules`; this module judges the tied set and prints both.
 
 Candidates answer two-class images right when the image is easier than the candidate is good. An image is hard for all
 candidates (difficulty), for those of one family, and for single ones; how these three are mixed is the protocol of errors.
@@ -7,21 +8,26 @@ Shapes: S studies at once, R resamples, K candidates, N images, C classes.
 """
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from multiprocessing import get_context
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import log_expit, ndtri
 
-from benchmarks.figures import Figure, figure_table, write_figures
+from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.rules import SHORT_STUDIES, cells, judge_rules, workers
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from harness.config import Metric
-from harness.select.comparison import FloatArray, IntArray, Runs, bootstrap, score_interval, scores, tied_set
+from harness.select.comparison import score_interval, tied_set
+from harness.select.evidence import Evidence, image_errors
 from harness.select.optimism import corrected_score
+from harness.select.scores import FloatArray, IntArray, Runs, score_and_influence
 
 CONFIDENCE, NUM_RESAMPLES = 0.95, 2000
 MIN_COVERAGE = 0.94
@@ -118,11 +124,13 @@ def run_setting(setting: Setting, seed: int) -> Outcome:
     truth_K, K = true_scores(setting), setting.num_candidates
     outcomes = []
     for runs in simulate(setting, rng):
-        scores_J = scores(runs, setting.metric)
-        draws_RJ = bootstrap(runs, setting.metric, NUM_RESAMPLES, [1] * len(scores_J))
-        for start in range(0, len(scores_J), K):
+        error_RJ = image_errors(score_and_influence(runs, setting.metric)[1], runs.labels_N, NUM_RESAMPLES)
+        for start in range(0, len(runs.predicted_JN), K):
             study = slice(start, start + K)
-            outcomes.append(judge(scores_J[study], draws_RJ[:, study], truth_K, rng.random(K), setting.metric))
+            own = replace(runs, predicted_JN=runs.predicted_JN[study], true_log_prob_JN=runs.true_log_prob_JN[study])
+            evidence = Evidence.of(own, setting.metric, [1] * K)
+            draws_RK = evidence.draws_around(error_RJ[:, study])
+            outcomes.append(judge(evidence.scores_K, draws_RK, truth_K, rng.random(K), setting.metric))
     return mean_outcome(outcomes)
 
 
@@ -207,9 +215,7 @@ def _hardness(setting: Setting, num_studies: int, rng: np.random.Generator) -> n
 
 def run_grid(settings: Sequence[Setting], num_workers: int) -> Iterator[Outcome]:
     """Every setting in its order, one process a core. What is found does not depend on their number."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"  # read by a worker when it starts
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+    with workers(num_workers) as pool:
         yield from pool.map(run_setting, settings, range(len(settings)))
 
 
@@ -263,25 +269,42 @@ def _name(setting: Setting) -> str:
     return ", ".join((*words, f"{setting.num_images:,} images"))
 
 
-def main() -> None:
-    """Run the grid, print the table, write `benchmarks/studies.json`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies", description="Judge ties and corrected scores on simulated studies."
-    )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--short", action="store_true", help="few candidates and few images; writes no file")
-    args = parser.parse_args()
-    where, settings = describe_machine(), short_grid() if args.short else grid()
-    print(f"{machine_line(where)}\n{NUM_RESAMPLES:,} resamples; for log loss a point is 0.01\n\n{HEADER}", flush=True)
+def judge_ties(settings: Sequence[Setting], num_workers: int) -> tuple[list[Figure], list[dict[str, Any]]]:
+    """Print the table of the tied set; its figures, and everything found."""
+    print(HEADER, flush=True)
     outcomes = []
-    for setting, outcome in zip(settings, run_grid(settings, args.workers), strict=True):
+    for setting, outcome in zip(settings, run_grid(settings, num_workers), strict=True):
         print(show(setting, outcome), flush=True)
         outcomes.append(outcome)
-    figures = summarise(settings, outcomes)
-    print(f"\n{figure_table(figures)}")
-    if not args.short:
-        found = [{"setting": asdict(setting), **asdict(outcome)} for setting, outcome in zip(settings, outcomes, strict=True)]
-        write_figures(__file__, figures, {"machine": where, **software(), "num_resamples": NUM_RESAMPLES, "found": found})
+    found = [{"setting": asdict(setting), **asdict(outcome)} for setting, outcome in zip(settings, outcomes, strict=True)]
+    return summarise(settings, outcomes), found
+
+
+def main() -> None:
+    """Run the grids, print their tables and figures, write them where asked to."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies", description="Judge rules of recommendation, ties and corrected scores on simulated studies."
+    )
+    parser.add_argument("--part", choices=["rules", "ties", "all"], default="all", help="what to judge")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--short", action="store_true", help="few studies, candidates and images")
+    parser.add_argument("--json", type=Path, help="also write what was found to this file")
+    args = parser.parse_args()
+    where = describe_machine()
+    print(f"{machine_line(where)}\n{NUM_RESAMPLES:,} resamples; for log loss a point is 0.01\n", flush=True)
+    figures: list[Figure] = []
+    record: dict[str, Any] = {"machine": where, **software(), "num_resamples": NUM_RESAMPLES}
+    if args.part != "ties":
+        found_figures, record["rules"] = judge_rules(cells(SHORT_STUDIES if args.short else None), args.workers)
+        figures += found_figures
+        print(f"\n{figure_table(found_figures)}\n", flush=True)
+    if args.part != "rules":
+        found_figures, record["ties"] = judge_ties(short_grid() if args.short else grid(), args.workers)
+        figures += found_figures
+        print(f"\n{figure_table(found_figures)}", flush=True)
+    if args.json is not None:
+        record["figures"] = as_records(figures)
+        args.json.write_text(json.dumps(record, indent=1, default=attrgetter("value")) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

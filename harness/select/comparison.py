@@ -52,7 +52,8 @@ def tied_set(scores_K: FloatArray, draws_RK: FloatArray, confidence: float) -> B
     """Candidates that the evidence cannot separate from the best: multiple comparisons with the best, marginal max-t.
 
     Candidate i is behind by T_i = max_j (a_j - a_i) / se_ij. It stays if in at least 1 - `confidence` of the resamples the
-    same maximum of the centred draws, which is what chance alone shows, is as large. A pair that differs by the same
+    same maximum of the centred draws, which is what chance alone shows, is as large. It also stays if the two-sided interval of its difference
+    to the best by T holds zero, so that a page never shows a candidate out of the set beside such an interval. A pair that differs by the same
     amount in every resample is separated; a pair that never differs is tied.
 
     Source: Hsu, Multiple Comparisons: Theory and Methods, 1996; bootstrap max-t of Romano and Wolf, Econometrica 2005.
@@ -90,7 +91,7 @@ def score_interval(
     if score is None or num_equal is None or metric is Metric.log_loss:
         return found
     wilson = _wilson(score, num_equal, confidence)
-    return Interval(min(found.low, wilson.low), max(found.high, wilson.high)) if score in (0.0, 1.0) else found
+    return Interval(min(found.low, wilson.low), max(found.high, wilson.high)) if min(score, 1 - score) <= SAME else found
 
 
 def _wilson(score: float, num_equal: float, confidence: float) -> Interval:
@@ -106,6 +107,8 @@ class Chance:
 
     centred_KR: npt.NDArray[np.float32]
     """Draws less their mean: resamples of no difference."""
+    mean_K: FloatArray
+    """Of the draws."""
     lowest_K: FloatArray
     highest_K: FloatArray
     """Least and largest of them for each candidate."""
@@ -119,7 +122,8 @@ class Chance:
         """Of K candidates drawn together in R resamples."""
         centred_KR = np.ascontiguousarray((draws_RK - draws_RK.mean(axis=0)).T)
         enough = math.ceil((1 - confidence) * len(draws_RK) - SAME)
-        return cls(centred_KR.astype(np.float32), centred_KR.min(axis=1), centred_KR.max(axis=1), pair_spread(draws_RK), enough)
+        mean_K = draws_RK.mean(axis=0)
+        return cls(centred_KR.astype(np.float32), mean_K, centred_KR.min(axis=1), centred_KR.max(axis=1), pair_spread(draws_RK), enough)
 
     def explains(self, i: int, scores_K: FloatArray, within_K: BoolArray | None = None) -> bool:
         """Whether the largest lead over candidate i, in units of its spread, turns up in enough resamples of no difference.
@@ -138,9 +142,16 @@ class Chance:
         lead = float((ahead_K * inverse_K).max())
         if lead <= 0:
             return True
+        if self._holds_zero(i, int((ahead_K * inverse_K).argmax())):
+            return True
         reach_K = (self.highest_K - self.lowest_K[i]) * inverse_K  # in no resample does anyone lead by more
         rivals = np.flatnonzero(reach_K >= lead * (1 - _ROUNDING))
         return self._turns_up(i, lead, rivals[np.argsort(-reach_K[rivals])], inverse_K.astype(np.float32))
+
+    def _holds_zero(self, i: int, rival: int) -> bool:
+        """Whether the two-sided interval of the difference to the rival reaches zero: of two candidates a one-sided test excludes one sooner."""
+        ahead_R = self.centred_KR[rival] - self.centred_KR[i] + (self.mean_K[rival] - self.mean_K[i])
+        return int(np.count_nonzero(ahead_R <= 0)) >= self.enough / 2
 
     def _turns_up(self, i: int, lead: float, rivals: IntArray, inverse_K: npt.NDArray[np.float32]) -> bool:
         turned_up_R = np.zeros(self.centred_KR.shape[1], dtype=np.bool_)

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from harness.config import RankConfig
 from harness.select.comparison import SAME, BoolArray, FloatArray
 from harness.select.posterior import POINT, Posterior
 from harness.select.rule import LATENCY_TIE_FRAC, or_infinite
@@ -23,7 +24,7 @@ DEFAULT_POINTS_PER_DOUBLING = 0.5
 MARGIN_POINTS = 1.0
 """A candidate that is worse than the best by less is as good as the best to most people."""
 MAX_PROB_BEHIND = 0.3
-"""A recommended candidate is behind by more than the margin at most this probably, if there is one of which that is true."""
+"""The recommended candidate's utility is below another's by more than the margin at most this probably, if there is one of which that is true."""
 PROB_OVERTURN = 0.95
 """So sure must val and test together be that the recommended is behind by more than the margin."""
 UNKNOWN_DOUBLINGS = 1.0
@@ -49,12 +50,19 @@ class Terms:
     """0: score only."""
     point: float = POINT
 
+    @classmethod
+    def of(cls, cfg: RankConfig) -> "Terms":
+        """The price that was given; else the default, or none within a limit of latency."""
+        if cfg.points_per_doubling is not None:
+            return cls(cfg.points_per_doubling)
+        return cls(0.0 if cfg.max_latency_ms is not None else DEFAULT_POINTS_PER_DOUBLING)
+
 
 class Ground(StrEnum):
     """Why the recommended is."""
 
     utility = "utility"  # the highest expected utility
-    guard = "guard"  # the highest utility was too probably behind the best by more than a point
+    guard = "guard"  # the highest expected utility was too probably more than a point below another's
     test = "test"  # the one before it was overturned by its test score
 
 
@@ -107,8 +115,9 @@ class Veto:
 def decide(belief: Posterior, options: Sequence[Option], terms: Terms | None = None) -> Decision:
     """Recommend by expected utility.
 
-    If the highest utility belongs to a candidate that is behind the best by more than a point with a probability above 30 %, and another is
-    below that, the best of the others by utility is taken: a price does not buy a gamble.
+    If the candidate of the highest expected utility is with a probability above 30 % worse than another by more than a point of utility, and
+    somebody is below that, the best of those is taken: a mean does not make up for a gamble. Utilities are compared, not scores: points
+    that the price gives up for latency knowingly are no gamble. At price 0 the two are the same.
 
     Args:
         belief: of the true scores of K candidates, one or more.
@@ -180,9 +189,10 @@ class _Choice:
         return self.with_recommended(*self.best(among_K))
 
     def best(self, among_K: BoolArray) -> tuple[int, Ground]:
-        """The highest utility of some, or the highest among those that are rarely behind."""
+        """The highest utility of some, or the highest among those that are rarely far below another."""
         first = self._first(among_K, self.utility_K)
-        safe_K = among_K & (self.prob_behind_K <= MAX_PROB_BEHIND)
+        gamble_K = self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
+        safe_K = among_K & (gamble_K <= MAX_PROB_BEHIND)
         if safe_K[first] or not safe_K.any():
             return first, Ground.utility
         return self._first(safe_K, self.utility_K), Ground.guard

@@ -77,10 +77,15 @@ class Evidence:
         return replace(self, seed_variance_K=np.zeros(len(self.scores_K)))
 
     def covariance(self) -> FloatArray:
-        """Of the errors of the scores, shape K x K: what resamples have in the limit, their tails apart."""
-        own_K = self.one_more_K**2 / 2 + self.seed_variance_K
+        """Of the errors of the scores, shape K x K, without bias, seeds included; for the posterior.
+
+        What one more image could change is no part of it, as on 50 images it would hide half of how much candidates truly differ; it only
+        bounds each variance from below, so that a score of 100 % is not taken for the truth.
+        """
+        image_KK = image_covariance(self.influence_KN, self.labels_N)
         is_same_KK = self.same_K[:, None] == self.same_K
-        return image_covariance(self.influence_KN, self.labels_N) + np.where(is_same_KK, np.sqrt(np.outer(own_K, own_K)), 0.0)
+        lacking_K = np.maximum(self.one_more_K**2 / 2 - np.diag(image_KK), 0.0) + self.seed_variance_K
+        return image_KK + np.where(is_same_KK, np.sqrt(np.outer(lacking_K, lacking_K)), 0.0)
 
     def draws(self, num_resamples: int) -> FloatArray:
         """Scores in resamples of the images, and with other seeds, shape R x K; always the same draws for the same labels.

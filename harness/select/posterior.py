@@ -25,20 +25,26 @@ NUM_DRAWS = 4000
 POINT = 0.01
 """One point: a hundredth of an accuracy, or 0.01 nats of log loss."""
 
-TOP1_POINTS = 2.0
-"""Prior standard deviation of what one standard deviation of published accuracy is worth."""
-DOUBLING_POINTS = 1.0
-"""The same for twice the multiply-adds or parameters."""
-OWN_RANK_POINTS = 4.0
-"""The same for the way from the best to the worst place on other data sets."""
-DEPTH_POINTS = 2.0
-"""Prior standard deviation of what a freeze depth does to every backbone alike."""
-DEPTH_REACH = 0.5
-"""Difference in frozen share at which two depths have little in common."""
-SPREAD_POINTS = 3.0
-"""Scale of the half-Cauchy of t."""
+SPREAD_POINTS = 1.0
+"""Median of t before anything is seen: recorded tables have true scores with standard deviations of 0.8 to 2.5 points, of which e is a part."""
+SPREAD_LOG_SD = 0.7
+"""Standard deviation of ln t: a study whose scores differ by much more soon says so."""
 FAMILY_SHARE, BACKBONE_SHARE = 0.2, 0.5
 """Of the variance of e: what a family, and what a backbone at all its depths has in common. The rest is each candidate's own."""
+TOP1_SPREADS = 0.7
+"""Prior standard deviation, in units of t, of what one standard deviation of published accuracy is worth."""
+DOUBLING_SPREADS = 0.3
+"""The same for twice the multiply-adds or parameters."""
+OWN_RANK_SPREADS = 1.5
+"""The same for the way from the best to the worst place on other data sets."""
+TOP1_MEAN, DOUBLING_MEAN, OWN_RANK_MEAN = 0.35, 0.25, -0.75
+"""What these are worth on average, in units of t: better and larger networks transfer better on most data sets, and those that were good stay good."""
+DEPTH_SPREADS = 0.5
+"""The same for what a freeze depth does to every backbone alike."""
+COMMON_SHARE = 0.8
+"""Of the errors' covariance that is replaced by one correlation for all pairs."""
+DEPTH_REACH = 0.5
+"""Difference in frozen share at which two depths have little in common."""
 
 _INTERCEPT_POINTS = 30.0
 """Of a, around the mean score: as good as flat."""
@@ -101,9 +107,12 @@ class Posterior:
         """Expected score of the best, whoever that is, less one's own."""
         return np.asarray(np.maximum(self._best_R.mean() - self.mean_K, 0.0))
 
-    def prob_behind_K(self, margin: float) -> FloatArray:
-        """How probably the best is better by more than `margin`."""
-        return np.asarray((self._best_R[:, None] - self._draws_RD > margin).mean(axis=0)[self.distinct_K])
+    def prob_behind_K(self, margin: float, cost_K: FloatArray | None = None) -> FloatArray:
+        """How probably another is better by more than `margin`, each one's score less its cost if there is one."""
+        if cost_K is None:
+            return np.asarray((self._best_R[:, None] - self._draws_RD > margin).mean(axis=0)[self.distinct_K])
+        worth_RK = self.draws_RK - cost_K
+        return np.asarray((worth_RK.max(axis=1, keepdims=True) - worth_RK > margin).mean(axis=0))
 
     def take(self, positions: Sequence[int]) -> "Posterior":
         """Of some of the candidates, in the order given; what is believed of them stays as it is."""
@@ -163,34 +172,45 @@ def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[K
         point: what the scale of the prior is stated in: a hundredth for fractions, 0.01 nats for log loss.
     """
     first_D, distinct_K = _distinct(scores_K, covariance_KK, known)
+    known_D = [known[k] for k in first_D]
     centre = float(scores_K[first_D].mean())
-    error_DD = shrunk(covariance_KK[np.ix_(first_D, first_D)]) / point**2
+    error_DD = shrunk(covariance_KK[np.ix_(first_D, first_D)], known_D) / point**2
     score_D = (scores_K[first_D] - centre) / point
-    common_DD, spread_DD = _prior([known[k] for k in first_D])
-    log_weight_G, mean_GD, covariance_GDD = zip(
-        *(_given_spread(t, score_D, error_DD, common_DD + t**2 * spread_DD) for t in _GRID_POINTS), strict=True
+    expected_D, structure_DD = _structure(known_D)
+    priors = [_INTERCEPT_POINTS**2 + t**2 * structure_DD for t in _GRID_POINTS]
+    weights_G = _normalised(
+        np.array([_log_weight(t, score_D - t * expected_D, error_DD + prior) for t, prior in zip(_GRID_POINTS, priors, strict=True)])
     )
-    weights_G = _normalised(np.array(log_weight_G))
-    kept_G = weights_G > _NEGLIGIBLE
+    kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
+    mean_GD, covariance_GDD = zip(*(_given_spread(score_D, _GRID_POINTS[g] * expected_D, error_DD, priors[g]) for g in kept), strict=True)
     return Posterior(
-        weights_G[kept_G] / weights_G[kept_G].sum(),
-        centre + point * np.array(mean_GD)[kept_G],
-        point**2 * np.array(covariance_GDD)[kept_G],
+        weights_G[kept] / weights_G[kept].sum(),
+        centre + point * np.array(mean_GD),
+        point**2 * np.array(covariance_GDD),
         distinct_K,
     )
 
 
-def shrunk(covariance_KK: FloatArray) -> FloatArray:
-    """Half the covariance, half its diagonal with one common correlation: single correlations are known from few images only.
+def shrunk(covariance_KK: FloatArray, known: Sequence[Known]) -> FloatArray:
+    """The covariance of errors, most of it replaced by its diagonal with three correlations: single ones are known from few images only.
 
-    Source: Ledoit and Wolf, Honey, I Shrunk the Sample Covariance Matrix, Journal of Portfolio Management 2004 (the target).
+    The three are means over the pairs of one backbone, of one family, and of none; a nearer kin never has less in common.
+
+    Source: Ledoit and Wolf, Honey, I Shrunk the Sample Covariance Matrix, Journal of Portfolio Management 2004.
     """
     sd_K = np.sqrt(np.maximum(np.diag(covariance_KK), 0.0))
-    sd_KK = np.outer(sd_K, sd_K)
-    is_pair_KK = (sd_KK > 0) & ~np.eye(len(sd_K), dtype=np.bool_)
-    common = float((covariance_KK[is_pair_KK] / sd_KK[is_pair_KK]).mean()) if is_pair_KK.any() else 0.0
-    target_KK = np.where(np.eye(len(sd_K), dtype=np.bool_), sd_KK, max(common, 0.0) * sd_KK)
-    return np.asarray((covariance_KK + target_KK) / 2)
+    sd_KK, is_self_KK = np.outer(sd_K, sd_K), np.eye(len(sd_K), dtype=np.bool_)
+    same_family_KK, same_backbone_KK = _kin(known)
+    kinship_KK = same_family_KK + same_backbone_KK
+    correlation, target_KK = 0.0, np.zeros_like(sd_KK)
+    for kinship in range(3):
+        pair_KK = (kinship_KK == kinship) & ~is_self_KK
+        counted_KK = pair_KK & (sd_KK > 0)
+        if counted_KK.any():
+            correlation = max(correlation, float((covariance_KK[counted_KK] / sd_KK[counted_KK]).mean()))
+        target_KK[pair_KK] = correlation
+    target_KK[is_self_KK] = 1.0
+    return np.asarray((1 - COMMON_SHARE) * covariance_KK + COMMON_SHARE * target_KK * sd_KK)
 
 
 def _distinct(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[Known]) -> tuple[IntArray, IntArray]:
@@ -205,28 +225,33 @@ def _distinct(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[K
     return np.array(first, dtype=np.int64), distinct_K.astype(np.int64)
 
 
-def _given_spread(t: float, score_D: FloatArray, error_DD: FloatArray, prior_DD: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-    """Log weight of one t, and the mean and covariance of the truth under it; in points, around the mean score."""
+def _log_weight(t: float, surprise_D: FloatArray, total_DD: FloatArray) -> float:
+    """How probable t is, up to a constant, by its prior and by the scores less what they should be, whose covariance under it is given."""
+    factor = cho_factor(total_DD, lower=True)
+    log_likelihood = -float(surprise_D @ cho_solve(factor, surprise_D)) / 2 - float(np.log(np.diag(factor[0])).sum())
+    return log_likelihood - float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
+
+
+def _given_spread(score_D: FloatArray, expected_D: FloatArray, error_DD: FloatArray, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the truth under one t; in points, around the mean score."""
     factor = cho_factor(prior_DD + error_DD, lower=True)
-    solved_D = cho_solve(factor, score_D)
-    log_likelihood = -float(score_D @ solved_D) / 2 - float(np.log(np.diag(factor[0])).sum())
-    log_prior = float(np.log(t / (1 + (t / SPREAD_POINTS) ** 2)))  # half-Cauchy; the grid is even in log t
     covariance_DD = error_DD - error_DD @ cho_solve(factor, error_DD)
-    return log_likelihood + log_prior, score_D - error_DD @ solved_D, covariance_DD
+    return score_D - error_DD @ cho_solve(factor, score_D - expected_D), covariance_DD
 
 
-def _prior(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
-    """Covariance of what is not e, and that of e at t = 1; in points."""
+def _structure(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the truths at t = 1, the intercept apart."""
     top1_D, cost_D, rank_D, frozen_D = (
         _centred([value(each) for each in known]) for value in (_top1, lambda each: each.log2_cost, lambda each: each.own_rank, _frozen)
     )
-    slopes_DP = np.stack([TOP1_POINTS * _unit(top1_D), DOUBLING_POINTS * cost_D, OWN_RANK_POINTS * rank_D], axis=1)
-    depth_DD = DEPTH_POINTS**2 * np.exp(-np.abs(frozen_D[:, None] - frozen_D) / DEPTH_REACH)
-    common_DD = _INTERCEPT_POINTS**2 + slopes_DP @ slopes_DP.T + depth_DD
-    same_family_DD = _equal([each.family if each.family is not None else each.backbone for each in known])
-    same_backbone_DD = _equal([each.backbone for each in known])
+    told_DP = np.stack([_unit(top1_D), cost_D, rank_D], axis=1)
+    slopes_DP = told_DP * (TOP1_SPREADS, DOUBLING_SPREADS, OWN_RANK_SPREADS)
+    depth_DD = DEPTH_SPREADS**2 * np.exp(-np.abs(frozen_D[:, None] - frozen_D) / DEPTH_REACH)
+    same_family_DD, same_backbone_DD = _kin(known)
     own = 1 - FAMILY_SHARE - BACKBONE_SHARE
-    return common_DD, FAMILY_SHARE * same_family_DD + BACKBONE_SHARE * same_backbone_DD + own * np.eye(len(known))
+    shared_DD = FAMILY_SHARE * same_family_DD + BACKBONE_SHARE * same_backbone_DD
+    expected_D = told_DP @ np.array([TOP1_MEAN, DOUBLING_MEAN, OWN_RANK_MEAN])
+    return expected_D, np.asarray(slopes_DP @ slopes_DP.T + depth_DD + shared_DD + own * np.eye(len(known)))
 
 
 def _top1(known: Known) -> float | None:
@@ -248,6 +273,14 @@ def _unit(centred_D: FloatArray) -> FloatArray:
     """In units of the standard deviation; nothing known or nothing different stays 0."""
     sd = float(centred_D[centred_D != 0].std()) if np.count_nonzero(centred_D) > 1 else 0.0
     return centred_D / sd if sd > SAME else np.zeros_like(centred_D)
+
+
+def _kin(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
+    """1 where two candidates are of one family, and of one backbone; a backbone of no family is one of its own."""
+    backbones = [each.backbone for each in known]
+    same_backbone_DD = _equal(backbones)
+    same_family_DD = _equal([f"family {each.family}" if each.family is not None else f"backbone {each.backbone}" for each in known])
+    return np.maximum(same_family_DD, same_backbone_DD), same_backbone_DD
 
 
 def _equal(names: Sequence[str]) -> FloatArray:

@@ -17,13 +17,21 @@ def answers(shares: tuple[float, ...], labels_N: IntArray, seed: int) -> Answers
 
 
 def test_images_and_seeds_are_told_apart() -> None:
-    """Seeds that disagree widen the draws of both, not those of the images alone; with fewer than three seeds the two are one."""
+    """Seeds that disagree widen the draws of both, not those of the images alone, a single run's too; without a repeat the two are one."""
     labels_N = np.arange(300) % 2
     found = Resamples.of([answers((0.9, 0.7, 0.5), labels_N, 0), answers((0.8,), labels_N, 1)], labels_N, 2, Metric.accuracy, 800)
-    assert found.draws_RK[:, 0].std() > 3 * found.image_draws_RK[:, 0].std()
-    np.testing.assert_allclose(found.draws_RK[:, 1], found.image_draws_RK[:, 1])
-    two = Resamples.of([answers((0.9, 0.5), labels_N, 0)], labels_N, 2, Metric.accuracy, 300)
-    np.testing.assert_array_equal(two.draws_RK, two.image_draws_RK)
+    for k in (0, 1):
+        assert found.draws_RK[:, k].std() > 3 * found.image_draws_RK[:, k].std()
+    once = Resamples.of([answers((0.9,), labels_N, 0), answers((0.5,), labels_N, 1)], labels_N, 2, Metric.accuracy, 300)
+    np.testing.assert_array_equal(once.draws_RK, once.image_draws_RK)
+
+
+def test_a_score_of_all_right_is_not_certain() -> None:
+    """Of 90 images all right, the interval goes down to Wilson's 95.9 %; of none right, as far up."""
+    labels_N = np.arange(90) % 2
+    found = Resamples.of([answers((1.1,), labels_N, 0), answers((-0.1,), labels_N, 1)], labels_N, 2, Metric.accuracy, 500)
+    assert (found.interval(0, 0.95).low, found.interval(0, 0.95).high) == (pytest.approx(1 - 0.0409, abs=1e-3), 1.0)
+    assert (found.interval(1, 0.95).low, found.interval(1, 0.95).high) == (0.0, pytest.approx(0.0409, abs=1e-3))
 
 
 def test_scores_are_means_over_seeds() -> None:
