@@ -6,7 +6,7 @@ Several candidates that cannot be excluded as best are no alarm: what choosing o
 from harness.reporting import formats
 from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, priced
 from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES, depth
-from harness.select.decision import Ground
+from harness.select.decision import MAX_PROB_BEHIND, Ground
 from harness.select.finalists import Outcome
 from harness.select.metric import is_higher_better
 from harness.select.ranking import Entry, Ranking
@@ -191,8 +191,8 @@ def _ground(ranking: Ranking) -> str:
         return f"{overturned(ranking)} Of the others it has {price}."
     if decision.ground is Ground.guard:
         return (
-            f"Another candidate has {price}, but is too likely behind the best by more than {margin(ranking.metric)}. Of those for "
-            "which that is less likely, this one is first by the same rule."
+            f"Another candidate has {price}, but with more than {formats.chance(MAX_PROB_BEHIND)} probability some other one is better than that by "
+            f"more than {margin(ranking.metric)}, latency charged. Of those for which this is less likely, the recommended is first by the same rule."
         )
     return f"It has {price}."
 

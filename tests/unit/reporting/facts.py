@@ -137,7 +137,7 @@ def read_jobs(study: Study) -> list[Job]:
         if row["status"] == "ok" and row["protocol"] == "p1":
             with np.load(study.root / "predictions" / f"{row['job_id']}.npz") as arrays:
                 names = ("val_log_probs", "val_labels", "test_log_probs", "test_labels", "oof_log_probs", "oof_labels")
-                found.append(Job(row, *(arrays[name] if name in arrays else None for name in names)))
+                found.append(Job(row, *(arrays.get(name) for name in names)))
     return found
 
 
@@ -193,7 +193,10 @@ def evidence(jobs: list[Job], metric: Metric = Metric.balanced_accuracy) -> Evid
         score, influence, unit = float(whole.scores_K[0]), wider * whole.influence_KN[0], whole.one_more_K[0]
         if job is not head:
             num_val = len(job.val_labels)
-            own, control = alone(job.val, job.val_labels, job.prior, metric), alone(head.out_of_fold[-num_val:], job.val_labels, head.prior, metric)
+            own, control = (
+                alone(job.val, job.val_labels, job.prior, metric),
+                alone(head.out_of_fold[-num_val:], job.val_labels, head.prior, metric),
+            )
             mine, luck = own.influence_KN[0], control.influence_KN[0]
             slope = float((mine * luck).sum() / (luck * luck).sum())
             padded = np.concatenate([np.zeros(len(labels) - num_val), mine - slope * luck])

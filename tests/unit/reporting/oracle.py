@@ -1,6 +1,6 @@
 """Statistics found again from draws, the slow and literal way; only the resamples, the test of ties and the posterior come from the harness.
 
-What the posterior says is found again by `test_posterior_numbers`, by integrating over the same model in another way.
+What the posterior says is found again by `believe`, integrating over the same model in another way.
 
 Higher scores are better. Shapes: R resamples, K candidates.
 """
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from harness.select import posterior as model
 from harness.select.comparison import FloatArray
-from harness.select.posterior import Posterior
+from harness.select.posterior import Known, Posterior
 
 CONFIDENCE = 0.95
 EQUIVALENCE = 0.01
@@ -74,20 +75,18 @@ def doublings(latencies: Sequence[float]) -> list[float]:
 
 
 def decide(belief: Posterior, latencies: Sequence[float], among: Sequence[int] | None = None) -> int:
-    """The highest expected score less half a point for every doubling, of those that are rarely a point behind if there are any."""
-    taken = doublings(latencies)
-    utility = [float(mean) - PRICE * spent for mean, spent in zip(belief.mean_K, taken, strict=True)]
-    among = range(len(taken)) if among is None else among
-    first = max(among, key=lambda k: utility[k])
-    behind = [prob_behind(belief, k) for k in range(len(taken))]
-    safe = [k for k in among if behind[k] <= 0.3]
-    return first if behind[first] <= 0.3 or not safe else max(safe, key=lambda k: utility[k])
+    """The highest expected score less half a point for every doubling; of those that are rarely a point of that below another, if there are any."""
+    worth_RK = belief.draws_RK - PRICE * np.array(doublings(latencies))
+    worth_K = belief.mean_K - PRICE * np.array(doublings(latencies))
+    gamble_K = (worth_RK.max(axis=1, keepdims=True) - worth_RK > 0.01).mean(axis=0)
+    among = range(len(latencies)) if among is None else among
+    safe = [k for k in among if gamble_K[k] <= 0.3]
+    return max(safe or among, key=lambda k: float(worth_K[k]))
 
 
 def prob_behind(belief: Posterior, k: int) -> float:
     """That the best is better by more than a point."""
-    draws_RK = belief.draws_RK
-    return float((draws_RK.max(axis=1) - draws_RK[:, k] > 0.01).mean())
+    return float((belief.draws_RK.max(axis=1) - belief.draws_RK[:, k] > 0.01).mean())
 
 
 def budget(belief: Posterior, latencies: Sequence[float], first: int) -> tuple[int, float]:
@@ -174,3 +173,46 @@ def ranks(scores: Mapping[str, float]) -> dict[str, float]:
     """0 for the lowest, equal ones sharing theirs."""
     places: Any = stats.rankdata(list(scores.values())) - 1
     return dict(zip(scores, places.tolist(), strict=True))
+
+
+def believe(scores_K: FloatArray, error_KK: FloatArray, known: Sequence[Known]) -> FloatArray:
+    """Draws of the true scores, R x K, by the model of `harness.select.posterior` written anew: t from a fine grid, then a Gaussian each.
+
+    Args:
+        scores_K: fractions.
+        error_KK: covariance of their errors, as the model takes it.
+        known: of each.
+    """
+    rng, score_K, error_KK = np.random.default_rng(1), 100 * (scores_K - scores_K.mean()), 1e4 * error_KK
+    mean_K, structure_KK = _beforehand(known)
+    grid = np.exp(np.linspace(math.log(0.05), math.log(40), 400))
+    log_weights = []
+    for t in grid:
+        total_KK = 900 + t * t * structure_KK + error_KK
+        fit = float(stats.multivariate_normal(t * mean_K, total_KK).logpdf(score_K))
+        log_weights.append(fit - (math.log(t / model.SPREAD_POINTS) / model.SPREAD_LOG_SD) ** 2 / 2)
+    weights = np.exp(np.array(log_weights) - max(log_weights))
+    found = []
+    for t, number in zip(grid, rng.multinomial(40_000, weights / weights.sum()), strict=True):
+        prior_KK = 900 + t * t * structure_KK
+        gain_KK = prior_KK @ np.linalg.inv(prior_KK + error_KK)
+        centre_K = t * mean_K + gain_KK @ (score_K - t * mean_K)
+        found.append(rng.multivariate_normal(centre_K, prior_KK - gain_KK @ prior_KK, size=number, check_valid="ignore"))
+    return scores_K.mean() + np.concatenate(found) / 100
+
+
+def _beforehand(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the true scores at t = 1, in points, by what is known of each alone."""
+    top1, cost, rank = (np.array([getattr(each, name) for each in known]) for name in ("top1_frac", "log2_cost", "own_rank"))
+    told = [(top1 - top1.mean()) / top1.std(), cost - cost.mean(), rank - rank.mean()]
+    means = (model.TOP1_MEAN, model.DOUBLING_MEAN, model.OWN_RANK_MEAN)
+    spreads = (model.TOP1_SPREADS, model.DOUBLING_SPREADS, model.OWN_RANK_SPREADS)
+    structure_KK = sum(np.outer(spread * x, spread * x) for spread, x in zip(spreads, told, strict=True))
+    for i, one in enumerate(known):
+        for j, other in enumerate(known):
+            assert one.frozen_frac is not None
+            assert other.frozen_frac is not None
+            shared = model.DEPTH_SPREADS**2 * math.exp(-abs(one.frozen_frac - other.frozen_frac) / model.DEPTH_REACH)
+            shared += model.FAMILY_SHARE * (one.family == other.family) + model.BACKBONE_SHARE * (one.backbone == other.backbone)
+            structure_KK[i, j] += shared + (1 - model.FAMILY_SHARE - model.BACKBONE_SHARE) * (i == j)
+    return sum(mean * x for mean, x in zip(means, told, strict=True)), structure_KK
