@@ -6,7 +6,7 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 AUDIT := build/audit
 
-.PHONY: help setup demo test faults fuzz lint types sweep report verify bench lock audit clean
+.PHONY: help setup demo test faults fuzz lint types sweep report retime verify bench lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ sweep: $(SETUP) ## run a sweep: make sweep ARGS="backbone=resnet50 data=folder d
 
 report: $(SETUP) ## rank the newest study again: make report ARGS="study=demo rank.max_latency_ms=30"
 	$(BIN)/python -m harness.report $(ARGS)
+
+retime: $(SETUP) ## time the networks of a study again: make retime ARGS="study=demo"
+	$(BIN)/python -m harness.retime $(ARGS)
 
 verify: $(SETUP) ## check a study bit by bit: make verify ARGS="study=demo"
 	$(BIN)/python -m harness.verify $(ARGS)

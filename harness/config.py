@@ -55,6 +55,7 @@ class Schedule(Enum):
     held = "held"  # constant for the first third of the epochs, then falls to zero at the last step
     cosine = "cosine"  # falls to zero at the last step
     constant = "constant"
+    one_cycle = "one_cycle"  # rises along half a cosine during warm-up, then falls to zero along another
 
 
 class Head(Enum):
@@ -193,9 +194,11 @@ class TrainConfig:
     """Steps of the first phase that `epochs=null` sees to: on few images an epoch is a few steps only."""
     batch_size: int = 32
     optimizer: Optimizer = Optimizer.adamw
-    lr: float = 1e-4
+    lr: float = 3e-4
     lr_search: list[float] = field(default_factory=lambda: [0.3, 1.0, 3.0])
-    """Every candidate tries `lr` times each of these for the first epochs and goes on with the best on val; one value: no search."""
+    """Every candidate tries `lr` times each of these in a short training of its own, and then trains at the best on val; one value: no search."""
+    layer_decay: float = 1.0
+    """Block b, counted from the output, learns at `lr` times this to the power of b; the head (0) at `lr`. 1: all alike."""
     weight_decay: float = 0.01
     schedule: Schedule = Schedule.held
     warmup_frac: float = 0.1
@@ -210,6 +213,8 @@ class TrainConfig:
     batch_norm: BatchNorm = BatchNorm.auto
     class_weights: bool = False
     """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
+    label_smoothing: float = 0.0
+    """Share of every target that goes to all classes alike where images are trained on; heads on kept features do without."""
     release: str | None = None
     """Freeze depth of a second phase, as `freeze`; None: one phase."""
     release_epochs: int = 0
@@ -243,8 +248,10 @@ class TrainConfig:
             "one or more different positive factors, such as [0.3,1,3]",
         )
         _require(self.release_lr > 0, "train.release_lr", self.release_lr, "a positive number")
+        _require(0 < self.layer_decay <= 1, "train.layer_decay", self.layer_decay, "a fraction above 0, at most 1")
         _require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.warmup_frac < 1, "train.warmup_frac", self.warmup_frac, "a fraction from 0 to below 1")
+        _require(0 <= self.label_smoothing < 1, "train.label_smoothing", self.label_smoothing, "a fraction from 0 to below 1")
         _require(self.head_hidden >= 1, "train.head_hidden", self.head_hidden, "1 or more")
         _require(self.views >= 1, "train.views", self.views, "1 or more")
         _require(
@@ -301,14 +308,28 @@ class RankConfig:
         _require(price is None or 0 <= price < math.inf, "rank.points_per_doubling", price, "0 or more points, or null for the default")
 
 
+class Variant(Enum):
+    """Other ways of computing inference, timed beside plain float32 when asked for."""
+
+    bfloat16 = "bfloat16"  # autocast
+    compile = "compile"  # torch.compile
+
+    @property
+    def column(self) -> str:
+        """Where a row has its latency."""
+        return f"latency_ms_{self.value}"
+
+
 @dataclass
 class MeasureConfig:
-    """How long each job's latency and throughput are timed."""
+    """How long the networks of a study are timed, in turn, when its jobs are done."""
 
     warm_up_s: float = 0.5
-    """How long to wait at most for times that agree within 2 %; then the row says that they were not steady."""
+    """Each network is called at most so long until its times agree, before timing begins."""
     timing_s: float = 1.0
-    """Time of single images that is kept, and half as long of batches; once a sweep for each network."""
+    """Of each network: time of single images, and half as long of batches."""
+    variants: list[Variant] = field(default_factory=list)
+    """Ways of computing whose latency is measured as well: bfloat16, compile."""
 
     def __post_init__(self) -> None:
         _require(self.warm_up_s >= 0, "measure.warm_up_s", self.warm_up_s, "0 or more seconds")
@@ -424,6 +445,17 @@ class VerifyConfig:
     cache_dir: str = "~/.cache/model-selection-harness"
 
 
+@dataclass
+class RetimeConfig:
+    """What the retime command reads."""
+
+    study: str | None = None
+    """None: the study with the newest row."""
+    results_dir: str = "results"
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    rank: RankConfig = field(default_factory=RankConfig)
+
+
 MAX_STUDY_NAME_BYTES = 200
 """File systems take 255 for a name."""
 
@@ -443,6 +475,7 @@ def register() -> None:
         (None, "sweep_schema", SweepConfig),
         (None, "report_schema", ReportConfig),
         (None, "verify_schema", VerifyConfig),
+        (None, "retime_schema", RetimeConfig),
         ("data", "data_schema", DataConfig),
         ("data", "elpv_schema", ElpvConfig),
         ("data", "torchvision_schema", TorchvisionConfig),

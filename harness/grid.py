@@ -40,7 +40,7 @@ def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, a
             errors = _launch_needed(batch, launch)
             for offset, ((job, _), error) in enumerate(zip(batch, errors, strict=True), 1):
                 progress.finished(_row_of(job, error), num_left=len(todo) + len(batch) - offset)
-        return finish(jobs)
+        return finish(jobs, progress.say)
 
 
 def _next(todo: Sequence[Wanted], num: int) -> Sequence[Wanted]:

@@ -20,7 +20,7 @@ from harness import provenance
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
 from harness.backbones.tensors import tensor_digest, tensors_of
-from harness.config import MeasureConfig, Metric
+from harness.config import Metric
 from harness.data.dataset import Split
 from harness.data.transforms import describe, eval_transform, train_transform
 from harness.errors import DivergedError
@@ -34,7 +34,7 @@ from harness.measure.quality import decide, quality
 from harness.measure.transferability import Evidence, evidence
 from harness.runtime import Runtime
 from harness.seeding import seed_everything
-from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Details, Row, Status
+from harness.study.row import EVIDENCE_COLUMNS, Details, Row, Status
 from harness.study.store import FloatArray, IntArray, Predictions, Study
 from harness.team import Team
 from harness.transfer.depth import FreezeDepth
@@ -56,8 +56,7 @@ def run_jobs(
 
     Args:
         jobs: with equal `group`s.
-        known: what this sweep has measured before, `TIMING_COLUMNS` of the same network and `EVIDENCE_COLUMNS` of the same trunk;
-            what is missing is measured here.
+        known: what this sweep has measured before, `EVIDENCE_COLUMNS` of the same trunk; what is missing is measured here.
         stop_epochs: pause after so many epochs, as a staged search asks; the same call with more of them goes on.
             Heads on kept features are trained to the end all the same. None: no search, train to the end.
         load: the seam to model libraries.
@@ -78,7 +77,7 @@ def run_jobs(
     done = [_Done(job, task, fitted) for job, task, fitted in zip(jobs, tasks, fit(tasks, supplied), strict=True)]
     rows = {one.job.job_id: _columns(one, supplied, stop_epochs, found.undefined) for one in done if isinstance(one.fitted, Fitted)}
     fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
-    shared = _shared(first, backbone, supplied, fitted, known) | found.columns if fitted else {}
+    shared = _shared(first, backbone, supplied, fitted) | found.columns if fitted else {}
     others = _other_depths(first, backbone) if stop_epochs is not None and first.depth.frozen_frac == 1 else []
     steps_s = seconds_per_image(tasks[0], others, supplied)  # trains the network on: nothing may look at it any more
     shared["total_s"] = (time.perf_counter() - started) / len(jobs)
@@ -173,9 +172,9 @@ def _ending(task: Task, fitted: Fitted, stop_epochs: int | None) -> Columns:
     }
 
 
-def _shared(first: JobSpec, backbone: Backbone, supplied: Supply, fitted: Fitted, known: Columns | None) -> Columns:
+def _shared(first: JobSpec, backbone: Backbone, supplied: Supply, fitted: Fitted) -> Columns:
     """What jobs of a group have in common."""
-    return _provided(supplied, fitted) | _cost(fitted, backbone, first.config.measure, known or {}, timed_by=first.job_id)
+    return _provided(supplied, fitted) | _cost(first, fitted, backbone)
 
 
 def _predictions(log_probs_NC: FloatArray, split: Split) -> Predictions:
@@ -258,8 +257,8 @@ def _training(job: JobSpec, task: Task, fitted: Fitted) -> Columns:
         "model_blake2b": _digest(fitted.network),
         "temperature": fitted.temperature,
         "lr": fitted.lr,
-        "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_scores) or None,
-        "lr_on_edge": fitted.lr in {min(fitted.lr_scores), max(fitted.lr_scores)} if fitted.lr_scores else None,
+        "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_losses) or None,
+        "lr_on_edge": fitted.lr in {min(fitted.lr_losses), max(fitted.lr_losses)} if fitted.lr_losses else None,
         "train_s": fitted.train_s,
     }
 
@@ -270,19 +269,17 @@ def _digest(network: nn.Module) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _cost(fitted: Fitted, backbone: Backbone, cfg: MeasureConfig, known: Columns, *, timed_by: str) -> Columns:
+def _cost(first: JobSpec, fitted: Fitted, backbone: Backbone) -> Columns:
     network, image_size, runtime = fitted.network, backbone.preprocess.image_size, fitted.network.runtime
-    peak_mem_mib = cost.peak_memory_mib(runtime)  # before the timing below adds its own
+    peak_mem_mib = cost.peak_memory_mib(runtime)  # before what follows adds its own
     macs = cost.count_macs(network, fitted.plan, image_size, runtime)
-    timed = {name: known[name] for name in TIMING_COLUMNS} if known.get("timed_by") else None
-    timing = timed or asdict(cost.measure_timing(network, image_size, cfg)) | {"timed_by": timed_by}
     return {
         "image_size": image_size,
         "params_m": cost.params_m(network),
         "trainable_params_m": cost.params_m(network, trainable_only=True),
+        "latency_key": first.latency_key(image_size),
         "gmacs": macs.gmacs,
         "frozen_macs_frac": macs.frozen_frac,
-        **timing,
         "peak_mem_mib": peak_mem_mib,
         "weights_mib": cost.weights_mib(network),
         "num_threads": torch.get_num_threads(),
@@ -302,6 +299,6 @@ def _details(job: JobSpec, task: Task, fitted: Fitted, undefined: dict[str, str]
         transforms={"train": describe(train_transform(preprocess, augment)), "eval": describe(eval_transform(preprocess))},
         undefined=undefined,
         command=job.alone,
-        lr_scores={f"{lr:g}": score for lr, score in fitted.lr_scores.items()},
+        lr_losses={f"{lr:g}": loss for lr, loss in fitted.lr_losses.items()},
         class_prior=learnt_prior(task).tolist(),
     )

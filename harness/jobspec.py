@@ -116,13 +116,12 @@ class JobSpec:
         recipe = {key: value for key, value in self.recipe.items() if key not in {"name", "lr", "weight_decay"}}
         return _hash({"trunk": self.trunk, "recipe": recipe, "protocol": self.protocol_hash, "study": str(self.config.study_dir)})
 
-    @property
-    def network(self) -> str:
-        """Names what inference times depend on."""
-        train, size = self.config.train, self.config.data.image_size
+    def latency_key(self, image_size: int) -> str:
+        """Names what inference times depend on, whatever the depth, weights, seed or recipe. `image_size`: side that the network sees (pixels)."""
+        train = self.config.train
         head = [train.head.value, train.head_hidden, train.features.value, self.dataset.num_classes]
         return _hash(
-            {"model": self.backbone.model, "library": self.backbone.library, "size": size, "head": head, "device": self.device.value}
+            {"model": self.backbone.model, "library": self.backbone.library, "size": image_size, "head": head, "device": self.device.value}
         )
 
 

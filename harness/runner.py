@@ -8,7 +8,7 @@ import importlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +22,13 @@ from rich.text import Text
 from harness.claims import claimed
 from harness.cli import BAD_JOBS, NEXT, typed
 from harness.config import Retry, SweepConfig
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError
 from harness.identity import failed_row
 from harness.isolate import Limits, Outcome, die_with_parent, machine_memory_mib, run_isolated
 from harness.jobspec import JobSpec
-from harness.study.row import EVIDENCE_COLUMNS, TIMING_COLUMNS, Row, Status
+from harness.study.row import EVIDENCE_COLUMNS, Row, Status
 from harness.study.store import Study, require_writable
+from harness.timing import time_networks
 from harness.untrusted import one_line
 from harness.words import counted
 
@@ -83,7 +84,7 @@ def _run(jobs: Sequence[JobSpec], stop_epochs: int | None, timeout_s: float | No
     """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
     first = jobs[0]
     limits = _limits(first.config, timeout_s, len(jobs))
-    outcome = run_isolated("harness.job:run_jobs", jobs, _known(first, stop_epochs), stop_epochs, limits=limits)
+    outcome = run_isolated("harness.job:run_jobs", jobs, _evidence.get(first.trunk), stop_epochs, limits=limits)
     if outcome.status is not Status.ok and len(jobs) > 1:
         for job in jobs:
             _run([job], stop_epochs, timeout_s)
@@ -107,25 +108,11 @@ def _seconds(minutes: float | None) -> float | None:
     return None if minutes is None else minutes * 60
 
 
-def _known(job: JobSpec, stop_epochs: int | None) -> dict[str, Any]:
-    """What need not be measured again. Times that were not steady are measured once more, unless a search may stop the job."""
-    tried = _timings.get(job.network, [])
-    is_settled = len(tried) > 1 or stop_epochs or any(timing["latency_steady"] for timing in tried)
-    return (tried[-1] if tried and is_settled else {}) | _evidence.get(job.trunk, {})
-
-
 def _remember(job: JobSpec, row: Row) -> None:
-    tried = _timings.setdefault(job.network, [])
-    timing = {name: getattr(row, name) for name in TIMING_COLUMNS}
-    if row.timed_by is not None and timing not in tried:
-        tried.append(timing)
     if row.evidence_s is not None:
         reasons = {name: reason for name, reason in row.details.undefined.items() if name in EVIDENCE_COLUMNS}
         _evidence[job.trunk] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS} | {"undefined": reasons}
 
-
-_timings: dict[str, list[dict[str, Any]]] = {}
-"""Inference times by network, each as often as jobs that this process ran have measured them."""
 
 _evidence: dict[str, dict[str, Any]] = {}
 """Scores of features by trunk, and why some have none, of jobs that this process ran."""
@@ -239,7 +226,7 @@ def _outcome(row: Row) -> str:
     shown = "no score" if score is None else f"{row.primary_metric} {score:.3f} on val"
     if row.status == Status.pruned:
         return f"{shown} after epoch {row.epochs_trained}, took {row.total_s:.0f} s"
-    return f"{shown}, {row.latency_ms_p50:.1f} ms, took {row.total_s:.0f} s"
+    return f"{shown}, took {row.total_s:.0f} s"
 
 
 def duration(seconds: float) -> str:
@@ -268,13 +255,24 @@ def require_folders(jobs: Sequence[JobSpec]) -> None:
         require_writable(cfg.study_dir)  # last, so that a sweep that is refused leaves no empty study
 
 
-def finish(jobs: Sequence[JobSpec]) -> int:
-    """Write the report of every study that has rows. Returns the exit status: 0 when every job has a row and none has failed."""
+def finish(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> int:
+    """Time the networks and write the report of every study that has rows. Returns the exit status: 0 when every job has a row and none has failed."""
     rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
     for job in _one_per_study([job for job in jobs if job.job_id in rows]):
+        _time(job, {other.protocol_hash for other in jobs if other.config.study == job.config.study}, say)
         _report(job)
     is_good = all(row.status in (Status.ok.value, Status.pruned.value) for row in rows.values())
     return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
+
+
+def _time(job: JobSpec, protocols: Set[str], say: Callable[[str], None]) -> None:
+    """What cannot be timed, or not here, costs latencies, never the report."""
+    study = Study(job.config.study_dir)
+    try:
+        if missing := time_networks(study, job.config.measure, _limits(job.config, None, 1), protocols=protocols, say=say):
+            say(f"{missing[0]}{f'; {len(missing) - 1} more' if missing[1:] else ''}")
+    except HarnessError as error:
+        say(f"latencies were not measured: {error} `{study.retime_command}` does so later.")
 
 
 def _report(job: JobSpec) -> None:

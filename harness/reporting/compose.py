@@ -18,7 +18,7 @@ from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.reporting.sections.facts import leading, marked, standing
-from harness.reporting.wording import METRIC_NAMES, command, cost, latency
+from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
 from harness.select.audit import Audit
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Entry, Ranking
@@ -149,6 +149,8 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
     ]
     rows = [_line(ranking, entry, _scale(shown, ranking.metric)) for entry in shown]
     blocks: list[Block] = [Table("Leaderboard", columns, rows, marked(ranking, shown)), Paragraph(_how_to_read(ranking))]
+    if text := rough_latencies(entry.cost for entry in shown):
+        blocks.append(Paragraph(text))
     hidden = len(ranking.entries) - len(shown)
     return [*blocks, Paragraph(f"{hidden} more candidates are in step 5.")] if hidden > 0 else blocks
 

@@ -10,6 +10,9 @@ from harness.select.ranks import RankInterval
 EMPTY = "–"
 """A cell without a value."""
 
+ROUGH = "≈"
+"""In front of a value that a busy machine has made."""
+
 one_line = untrusted.one_line
 """Untrusted text on one line."""
 
@@ -84,11 +87,12 @@ def loss(metric: Metric, value: float | None) -> str:
     return f"{value:.3f}" if metric in _NATS else f"{100 * value:.1f}"
 
 
-def ms(value: float | None) -> str:
-    """Milliseconds; two decimals below ten."""
+def ms(value: float | None, *, is_rough: bool = False) -> str:
+    """Milliseconds; two decimals below ten: `9.61 ms`, `≈ 41.2 ms`."""
     if value is None:
         return EMPTY
-    return f"{value:.2f}\N{NO-BREAK SPACE}ms" if value < 10 else f"{value:.1f}\N{NO-BREAK SPACE}ms"
+    text = f"{value:.2f}\N{NO-BREAK SPACE}ms" if value < 10 else f"{value:.1f}\N{NO-BREAK SPACE}ms"
+    return f"{ROUGH}\N{NO-BREAK SPACE}{text}" if is_rough else text
 
 
 def ms_range(low: float | None, high: float | None) -> str:

@@ -13,7 +13,7 @@ from harness.config import RankConfig
 from harness.reporting import formats
 from harness.reporting.picks import at_stake, priced
 from harness.reporting.terminal import shown
-from harness.reporting.wording import METRIC_NAMES, latency
+from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.candidates import Cost
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE
 from harness.select.from_table import TABLE_COLUMNS, Leaderboard, Standing, rank_table
@@ -88,6 +88,11 @@ def _print(console: Console, leaderboard: Leaderboard, cfg: RankConfig) -> None:
     console.print(shown(f"{formats.one_line(leaderboard.dataset)}, protocol {leaderboard.protocol}: {size}", style="bold"))
     console.print(_table(leaderboard, is_plain=not console.is_terminal))
     console.print(shown(_sentence(leaderboard, cfg)))
+    if text := rough_latencies(standing.candidate.cost for standing in leaderboard.standings):
+        console.print(shown(text))
+    if leaderboard.other_machines:
+        others = formats.one_line(", ".join(leaderboard.other_machines))
+        console.print(shown(f"Latencies of other machines ({others}) are left out: only those of one machine compare."))
 
 
 def _table(leaderboard: Leaderboard, *, is_plain: bool) -> Table:

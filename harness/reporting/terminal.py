@@ -13,7 +13,7 @@ from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.grounds import fine_tuning, rests_on
 from harness.reporting.picks import picks
 from harness.reporting.sections.facts import leading, standing
-from harness.reporting.wording import METRIC_NAMES, cost, latency
+from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.ranking import Entry, Ranking
 from harness.untrusted import one_line
 
@@ -34,6 +34,8 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
         sentences += [f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]
     for sentence in filter(None, sentences):
         console.print(shown(sentence))
+    if text := rough_latencies(entry.cost for entry in ranking.entries):
+        console.print(shown(text))
     if ranking.failed:
         console.print(shown(f"{len(ranking.failed)} failed: {_failures(ranking)}", style="red"))
     if ranking.damaged:

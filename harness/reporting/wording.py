@@ -1,5 +1,7 @@
 """Words for the things of a study: metrics, depths, costs, differences, commands. Shared by the page and the terminal."""
 
+from collections.abc import Iterable
+
 from harness.config import Metric
 from harness.reporting import formats
 from harness.select.candidates import Candidate, Cost
@@ -62,14 +64,24 @@ def cost(entry: Entry) -> str:
         f"{latency(found)} per image, {formats.millions(found.params_m)} parameters, "
         f"{formats.mib(found.weights_mib)} on disk; training took {formats.duration(None if found.train_min is None else 60 * found.train_min)}."
     )
-    if any(row.latency_steady is False for row in entry.candidate.timed):
-        text += " The machine ran unevenly while this network was timed: take its latency as rough."
+    if found.latency_steady is False:
+        text += f" The machine was busy while this network was timed: take its latency as rough; {formats.ms(found.latency_ms_min)} at its quietest."
     return text
 
 
 def latency(found: Cost) -> str:
-    """A median latency."""
-    return formats.ms(found.latency_ms_p50)
+    """A median latency, marked where the machine was too busy to tell."""
+    return formats.ms(found.latency_ms_p50, is_rough=found.latency_steady is False)
+
+
+def rough_latencies(costs: Iterable[Cost]) -> str:
+    """What the mark means and what to do about it; nothing where no latency has it."""
+    if all(found.latency_steady is not False for found in costs):
+        return ""
+    return (
+        f"{formats.ROUGH} The machine was busy while this network was timed. `python -m harness.retime` times all again, on this machine "
+        "when it is quiet or on another one."
+    )
 
 
 def runner_up(ranking: Ranking) -> str:

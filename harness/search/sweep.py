@@ -17,6 +17,7 @@ from harness.search.trainer import JobTrainer, backbone_of, is_probe
 from harness.select.prior import prior
 from harness.study.row import Status
 from harness.study.store import Study
+from harness.timing import expected_s
 
 _REPORT_S = 6.0
 """Kept back from the user's minutes for the report."""
@@ -43,7 +44,8 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
     progress = Progress(jobs)
     progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
     gone_s = time.perf_counter() - started + _START_S
-    limit_s = None if first.budget.minutes is None else first.budget.minutes * 60 - gone_s - _REPORT_S
+    kept_s = _REPORT_S + expected_s(len({backbone_of(job) for job in jobs}), first.measure)
+    limit_s = None if first.budget.minutes is None else first.budget.minutes * 60 - gone_s - kept_s
     trainer = JobTrainer(contenders, progress, limit_s)
     with progress.interruptible():
         found = [
@@ -63,7 +65,7 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
         progress.say(_record_words(record))
         for job in jobs:
             Study(job.config.study_dir).snapshot_path(job.job_id).unlink(missing_ok=True)
-        return finish(jobs)
+        return finish(jobs, progress.say)
 
 
 def _require_stages(jobs: Sequence[JobSpec]) -> None:

@@ -16,7 +16,7 @@ from harness.select.metric import is_higher_better
 from harness.study.disk import write_durably
 from harness.study.row import Row, Status
 from harness.study.store import Study
-from harness.transfer.rungs import rungs
+from harness.transfer.rungs import search_epochs
 
 PROBE = "all"
 """The freeze depth that every backbone is probed at."""
@@ -134,12 +134,11 @@ class JobTrainer:
         jobs = self.contenders[name]
         job, probe = jobs[0], self._probe_row(jobs[0])
         num_train, num_val, num_test = (len(split) for split in (job.dataset.train, job.dataset.val, job.dataset.test))
-        forward_s = 1 / probe.throughput_ips if probe and probe.throughput_ips else self._typical_forward_s()
+        forward_s = (_forward_s(probe) if probe else None) or self._typical_forward_s()
         if is_probe(job):
-            timing_s = 2.5 * job.config.measure.timing_s  # of single images, and of batches that take longer
-            return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S + timing_s)
+            return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S)
         num_rates = len(job.config.train.lr_search)
-        epochs = stop - start + (rungs(job.config.train.num_epochs)[0] * (num_rates - 1) if start == 0 else 0)
+        epochs = stop - start + (search_epochs(job.config.train.num_epochs) * num_rates if start == 0 and num_rates > 1 else 0)
         num_images, constant_s = (num_train + num_val // 3) * len(jobs), _JOB_S * len(jobs)
         measured_s = probe.details.train_s_per_image.get(str(job.depth)) if probe else None
         if measured_s is not None:
@@ -158,8 +157,14 @@ class JobTrainer:
         )
 
     def _typical_forward_s(self) -> float:
-        known = [1 / rows[0].throughput_ips for rows in self.rows.values() if rows[0].throughput_ips]
+        known = [seconds for rows in self.rows.values() if rows[0].freeze == PROBE and (seconds := _forward_s(rows[0]))]
         return float(np.mean(known)) if known else _FIRST_GUESS_S
+
+
+def _forward_s(probe: Row) -> float | None:
+    """One image through the backbone, as its probe's pass over all images took it, decoding included; None where there was no such pass."""
+    num_images = (probe.n_train or 0) + (probe.n_val or 0) + (probe.n_test or 0)
+    return probe.features_s / num_images if probe.features_s and num_images else None
 
 
 def _work(kind: str, forward_s: float, num_images: int, *, epochs: float, passed: float, trained: float, constant_s: float) -> Work:

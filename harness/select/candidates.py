@@ -3,7 +3,6 @@
 First step of a ranking. Shapes: N images, S seeds, M images of train and val.
 """
 
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,10 +29,10 @@ TRUNK = ("backbone", "weights", "weights_sha256", "image_size", "precision", "de
 CANDIDATE = ("backbone", "weights", "weights_sha256", "freeze", "release", "recipe_hash", "image_size", "precision", "device")
 """Columns that make two rows the same candidate; weights of equal name but other content are not, nor is another processor."""
 
-NETWORK = ("model", "params_m", "image_size", "device", "num_threads", "host")
+NETWORK = ("latency_key", "model", "params_m", "image_size", "device")
 """Columns that inference times depend on."""
 
-TIMINGS = ("latency_ms_p50", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "throughput_ips")
+TIMINGS = ("latency_ms_p50", "latency_ms_min", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "latency_steady", "throughput_ips")
 """Inference times: columns of a row and fields of `Cost`."""
 
 
@@ -41,15 +40,19 @@ TIMINGS = ("latency_ms_p50", "latency_ms_low", "latency_ms_high", "latency_ms_p9
 class Cost:
     """What a candidate costs: means over its seeds, except memory (largest) and the time spent (sum).
 
-    Inference times are medians over every row of the same network on the same machine: how deep it was frozen while it
-    trained does not change what it takes afterwards, so a difference between depths is noise.
+    Inference times are those of its network, which all its rows share: `study.timing` fills them from the machine that timed the networks
+    of this protocol last, so that all candidates' times are of one machine.
     """
 
     latency_ms_p50: float | None
+    latency_ms_min: float | None
+    """Lowest median of a block of calls: what remains when the machine was busy most of the time."""
     latency_ms_low: float | None
-    """Ends of the 95 % interval of that median."""
+    """Ends of the 95 % interval of the median."""
     latency_ms_high: float | None
     latency_ms_p95: float | None
+    latency_steady: bool | None
+    """False: the machine was busy, so the median says more of it than of the network. `select.latency` has times to decide with."""
     throughput_ips: float | None
     params_m: float | None
     trainable_params_m: float | None
@@ -106,8 +109,6 @@ class Candidate:
     val: Said
     out_of_fold: Said | None
     """Of train and val, by heads that never saw the image; None where more than a head was trained."""
-    timed: tuple[Row, ...]
-    """Rows of every candidate that is the same network at inference, one for each time that it was timed."""
     twins: tuple[Row, ...] = ()
     """Rows of the other freeze depths that ended in the very same model: training changed nothing there that was kept."""
 
@@ -129,11 +130,11 @@ class Candidate:
     @property
     def network(self) -> tuple[object, ...]:
         """What inference times depend on; equal for candidates that are one network, however they were trained."""
-        return _network(self.row)
+        return tuple(getattr(self.row, name) for name in NETWORK)
 
     @cached_property
     def cost(self) -> Cost:
-        return _cost(self.rows, self.timed)
+        return _cost(self.rows)
 
     def mean(self, column: str) -> float | None:
         """Mean of a column over seeds; None when no seed has it."""
@@ -246,11 +247,7 @@ def _candidates(study: Study, rows: Sequence[Row]) -> tuple[list[Candidate], Int
     ordered = [sorted(group, key=lambda row: row.seed) for group in groups.values()]
     names = labels([group[0] for group in ordered])
     known = _Known(study)
-    by_network: dict[tuple[object, ...], dict[str, Row]] = defaultdict(dict)
-    for row in rows:
-        by_network[_network(row)].setdefault(row.timed_by or row.job_id, row)  # jobs of a sweep share one timing, which counts once
-    timed = {network: tuple(same.values()) for network, same in by_network.items()}
-    candidates = [_candidate(known, name, group, timed[_network(group[0])]) for name, group in zip(names, ordered, strict=True)]
+    candidates = [_candidate(known, name, group) for name, group in zip(names, ordered, strict=True)]
     return candidates, known.labels("val"), known.labels("oof")
 
 
@@ -273,15 +270,11 @@ def _standing_for(group: Sequence[Candidate]) -> Candidate:
     )
 
 
-def _network(row: Row) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in NETWORK)
-
-
-def _candidate(known: "_Known", name: tuple[str, str], rows: Sequence[Row], timed: tuple[Row, ...]) -> Candidate:
+def _candidate(known: "_Known", name: tuple[str, str], rows: Sequence[Row]) -> Candidate:
     label, line = name
     val = known.of(rows, "val")
     assert val is not None
-    return Candidate(label, line, tuple(rows), val, known.of(rows, "oof"), timed)
+    return Candidate(label, line, tuple(rows), val, known.of(rows, "oof"))
 
 
 class _Known:
@@ -365,22 +358,20 @@ def _setting(row: Row, name: str) -> str:
     return f"{name.removeprefix('recipe.')}={value}" if name.startswith("recipe.") else str(value)
 
 
-def _cost(rows: Sequence[Row], timed: Sequence[Row]) -> Cost:
+def _cost(rows: Sequence[Row]) -> Cost:
     train_s, features_s = _mean(rows, "train_s"), _mean(rows, "features_s")
     memory = [row.peak_mem_mib for row in rows if row.peak_mem_mib is not None]
     total = [row.total_s for row in rows if row.total_s is not None]
+    names = ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib")
+    means: dict[str, Any] = {name: _mean(rows, name) for name in names}
+    timed = next((row for row in rows if row.latency_ms_p50 is not None), rows[0])
     return Cost(
-        **{name: _median(timed, name) for name in TIMINGS},
-        **{name: _mean(rows, name) for name in ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib")},
+        **{name: getattr(timed, name) for name in TIMINGS},
+        **means,
         peak_mem_mib=max(memory, default=None),
         train_min=None if train_s is None else (train_s + (features_s or 0.0)) / 60,
         total_s=sum(total) if total else None,
     )
-
-
-def _median(rows: Sequence[Row], column: str) -> float | None:
-    values = [value for row in rows if (value := getattr(row, column)) is not None]
-    return statistics.median(values) if values else None
 
 
 def _mean(rows: Sequence[Row], column: str) -> float | None:

@@ -113,7 +113,7 @@ def open_recommended(study: Study, contest: Contest, decision: Decision) -> Open
         return Opening(Outcome.undefined, decision, first, first, (seen.finalist(None),), tests)
     found = _veto(contest, decision, first, seen.evidence)
     if not found.is_overturned:
-        return Opening(Outcome.confirmed, found.decision, first, first, (seen.finalist(found.prob_behind),), tests)
+        return Opening(Outcome.confirmed, decision, first, first, (seen.finalist(found.prob_behind),), tests)
     second = contest.order[found.decision.recommended.position]
     others = _open(
         study, contest.pool.candidates[second], f"recommended by {metric.value} after the test images overturned {contest.label(first)}"

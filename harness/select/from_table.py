@@ -38,7 +38,7 @@ _NAMES = ("protocol", "job_id", "status", "dataset", "recipe", "primary_metric",
 TABLE_COLUMNS: tuple[str, ...] = tuple(
     name
     for name in COLUMNS
-    if name in {*_NAMES, *CANDIDATE, *NETWORK, *METRICS, *TIMINGS, *_MEANS, *_KNOWN, "timed_by", "peak_mem_mib", "total_s"}
+    if name in {*_NAMES, *CANDIDATE, *NETWORK, *METRICS, *TIMINGS, *_MEANS, *_KNOWN, "timed_at", "timed_on", "peak_mem_mib", "total_s"}
 )
 """What `rank_table` needs of a table."""
 
@@ -114,6 +114,8 @@ class Leaderboard:
     """Those of them that entered the posterior: `MAX_WEIGHED` at most."""
     num_rows: int
     """Good rows that count: the newest of each candidate and seed."""
+    other_machines: tuple[str, ...]
+    """Names of machines whose times are left out, as they do not compare with those of the one that timed last."""
 
 
 def rank_table(frame: pd.DataFrame, cfg: RankConfig) -> list[Leaderboard]:
@@ -129,11 +131,31 @@ def rank_table(frame: pd.DataFrame, cfg: RankConfig) -> list[Leaderboard]:
     good = frame[frame["status"] == Status.ok.value]
     if good.empty:
         raise TableError("the table holds no row of a job that ended well; run `python -m harness.sweep` first.")
-    good = good.assign(candidate=_group(good, ("protocol", *CANDIDATE)), network=_group(good, ("protocol", *NETWORK)))
+    good = _of_one_machine(good.assign(candidate=_group(good, ("protocol", *CANDIDATE)), network=_group(good, ("protocol", *NETWORK))))
     good = good.drop_duplicates(["candidate", "seed"], keep="last")
     newest_first = good["protocol"].drop_duplicates(keep="last")[::-1]
     groups = good.groupby("protocol", observed=True, sort=False)
     return [_leaderboard(groups.get_group(protocol), cfg) for protocol in newest_first]
+
+
+def _of_one_machine(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per protocol and device, times of the machine that timed any of its networks last; those of others do not compare and are taken out.
+
+    A study's own table has times of one machine; one that was put together of several studies may not.
+    """
+    is_other = pd.Series(data=False, index=rows.index)
+    for _, group in rows.groupby(["protocol", "device"], observed=True, dropna=False):
+        timed = group["timed_at"].dropna().astype(str)
+        if not timed.empty:
+            is_other[group.index] = group["timed_on"].astype(object) != group["timed_on"][timed.sort_values().index[-1]]
+    return rows.assign(**{name: rows[name].mask(is_other) for name in TIMINGS})
+
+
+def _newest_times(rows: pd.DataFrame) -> pd.DataFrame:
+    """`TIMINGS` of each network that has any."""
+    known = rows[rows["latency_ms_p50"].notna()]
+    newest_last = known.assign(timed_at=known["timed_at"].astype(str)).sort_values("timed_at", kind="stable")
+    return newest_last.drop_duplicates("network", keep="last").set_index("network")[list(TIMINGS)]
 
 
 def _group(frame: pd.DataFrame, columns: Sequence[str]) -> IntArray:
@@ -165,7 +187,14 @@ def _leaderboard(rows: pd.DataFrame, cfg: RankConfig) -> Leaderboard:
         num_compared=len(field.compared),
         num_weighed=len(field.weighed),
         num_rows=len(scored),
+        other_machines=_other_machines(scored),
     )
+
+
+def _other_machines(rows: pd.DataFrame) -> tuple[str, ...]:
+    is_used = rows["latency_ms_p50"].notna()
+    used, named = set(rows["timed_on"][is_used].dropna()), set(rows["timed_on"].dropna())
+    return tuple(sorted(named - used))
 
 
 def _candidates(rows: pd.DataFrame, metric: Metric, confidence: float) -> list[TableCandidate]:
@@ -307,11 +336,9 @@ def _row(record: Mapping[Hashable, Any]) -> Row:
 
 
 def _costs(rows: pd.DataFrame) -> Iterator[Cost]:
-    """As for a study: means over seeds, the largest memory, the sum of all time, and timings of every row of the same network."""
+    """As for a study: means over seeds, the largest memory, the sum of all time, and the newest times of the network on one machine."""
     by_candidate = rows.groupby("candidate", sort=True)
-    is_own = rows["timed_by"].isna()  # tables of before had no such column: every job timed its own network
-    once = rows[is_own | ~rows.duplicated(["network", "timed_by"])]
-    timings = once.groupby("network")[list(TIMINGS)].median().loc[by_candidate["network"].first()]
+    timings = _newest_times(rows).reindex(by_candidate["network"].first())
     found = (
         by_candidate[list(_MEANS)]
         .mean()
@@ -320,7 +347,8 @@ def _costs(rows: pd.DataFrame) -> Iterator[Cost]:
     found["train_min"] = (found["train_s"] + found["features_s"].fillna(0.0)) / 60
     found[list(TIMINGS)] = timings.to_numpy()
     for record in found[[field.name for field in fields(Cost)]].to_dict("records"):
-        yield Cost(**{str(name): _known(value) for name, value in record.items()})
+        known: dict[str, Any] = {str(name): _known(value) for name, value in record.items()}
+        yield Cost(**(known | {"latency_steady": None if known["latency_steady"] is None else bool(known["latency_steady"])}))
 
 
 def _known(value: float) -> float | None:

@@ -73,8 +73,8 @@ class Details:
     """Column -> why it is empty, for jobs that are `ok`."""
     command: list[str] = field(default_factory=list)
     """The overrides that `python -m harness.sweep` needs to run this one job again."""
-    lr_scores: dict[str, float | None] = field(default_factory=dict)
-    """Learning rates that were tried -> highest primary metric on val in the epochs that they were compared by; None: it diverged."""
+    lr_losses: dict[str, float | None] = field(default_factory=dict)
+    """Learning rates that were tried -> calibrated log loss on val at the end of a training of their own (nats); None: it diverged."""
     class_prior: list[float] = field(default_factory=list)
     """Class shares that the loss taught, in class order: divided out of decisions where the metric asks for it."""
 
@@ -116,14 +116,16 @@ class Row:
     rung: int | None = _column("last rung of the staged search that the job went through, from 0; empty: it was not searched in stages")
     epochs_trained: int | None = _column("epochs trained; below `epochs` when the job was pruned")
     chosen_epoch: int | None = _column(
-        "epoch whose weights were kept: highest primary metric on val, then lowest calibrated log loss; 0 is the solved head before any step"
+        "epoch whose weights were kept: the last, or 0, the closed-form head before any step, where that is better on val; any, where the learning rate is constant"
     )
     is_trained: bool | None = _column("true: the kept weights of the backbone are not those that were loaded")
     model_blake2b: str | None = _column("hash of every tensor of the kept model; equal for jobs that ended in the same one")
     lr: float | None = _column(
         "peak learning rate of the first phase; where several were tried, the one that was kept; empty: nothing was trained in steps"
     )
-    lrs_tried: str | None = _column("peak learning rates that were tried for the first epochs, in ascending order, separated by spaces")
+    lrs_tried: str | None = _column(
+        "peak learning rates that were tried, each in a short training of its own, in ascending order, separated by spaces"
+    )
     lr_on_edge: bool | None = _column("true: the kept learning rate is the lowest or the highest of several that were tried")
     weight_decay: float | None = _column("weight decay")
     batch_size: int | None = _column("images per step")
@@ -147,6 +149,7 @@ class Row:
     num_threads: int | None = _column("processor threads used")
     params_m: float | None = _column("parameters, head included (millions)")
     trainable_params_m: float | None = _column("parameters that training could change, in the last phase (millions)")
+    latency_key: str | None = _column("hash of what inference times depend on; rows with equal ones are timed as one network")
     gmacs: float | None = _column("multiply-adds of one image (10^9)")
     frozen_macs_frac: float | None = _column("share of the multiply-adds in the frozen blocks")
     primary_metric: str | None = _column("the metric the data calls for: accuracy, or balanced_accuracy when imbalanced")
@@ -188,17 +191,21 @@ class Row:
     )
     h_score: float | None = _column("H-score of the train features, with shrunk covariance")
     evidence_s: float | None = _column("time that these scores took, the features at hand (seconds)")
-    latency_ms_p50: float | None = _column("median time of one image through the model (milliseconds)")
-    latency_ms_low: float | None = _column("lower end of the 95 % interval of that median, blocks of calls resampled (milliseconds)")
+    latency_ms_p50: float | None = _column("time of one image through the model: median of blocks of calls (milliseconds)")
+    latency_ms_min: float | None = _column("lowest of these blocks' medians: the quietest moment (milliseconds)")
+    latency_ms_low: float | None = _column("lower end of the 95 % interval of the median, blocks resampled (milliseconds)")
     latency_ms_high: float | None = _column("upper end of the same (milliseconds)")
-    latency_ms_p95: float | None = _column("95th percentile of the same (milliseconds)")
+    latency_ms_p95: float | None = _column("95th percentile of all calls (milliseconds)")
     latency_steady: bool | None = _column(
-        "false: blocks of these calls still differed by more than 2 % when the time for warming up was over"
+        "false: more than half of the blocks were more than 5 % above the lowest, so the machine was busy"
     )
     throughput_ips: float | None = _column("images per second at a batch of 32, inference: the quickest batch")
+    latency_ms_bfloat16: float | None = _column("median latency in bfloat16, if `measure.variants` asked for it (milliseconds)")
+    latency_ms_compile: float | None = _column("median latency of the network compiled by torch, if asked for (milliseconds)")
+    timed_at: str | None = _column("when the network was timed, after the jobs (UTC, ISO 8601); equal for networks that took turns")
+    timed_on: str | None = _column("name of the machine that timed it; one for all rows of a protocol, so that times compare")
     peak_mem_mib: float | None = _column("peak memory of the job: accelerator memory on CUDA, else of its process (MiB)")
     weights_mib: float | None = _column("size of the model on disk as float32 safetensors (MiB)")
-    timed_by: str | None = _column("id of the job of this sweep that timed the network; jobs that train the same network share its times")
     features_s: float | None = _column(
         "time it took to compute, from the image files, the rows that this job read, whenever that was (seconds)"
     )
@@ -214,8 +221,11 @@ class Row:
 
 
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row) if f.name != "details")
-TIMING_COLUMNS = ("latency_ms_p50", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "latency_steady", "throughput_ips", "timed_by")
-"""What jobs of one sweep that end in the same network share."""
+TIMING_COLUMNS = (
+    *("latency_ms_p50", "latency_ms_min", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "latency_steady", "throughput_ips"),
+    *("latency_ms_bfloat16", "latency_ms_compile", "timed_at", "timed_on"),
+)
+"""Empty in a row's own file, filled from `timings/` when it is read."""
 EVIDENCE_COLUMNS = ("knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
 """What jobs of one sweep that start from the same trunk and images share."""
 COLUMN_DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Row) if f.name != "details"}

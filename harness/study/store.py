@@ -1,4 +1,4 @@
-"""The study folder: immutable rows, predictions with the test split sealed, and what has been opened.
+"""The study folder: immutable rows, the times that fill some of their columns, predictions with the test split sealed, what was opened.
 
 Every file is written under a temporary name and renamed, so a reader never sees half of one and no lock is needed. A row and the
 predictions that it was made from prove themselves: what was damaged on the disk is left out and named, and its job counts as not done.
@@ -9,7 +9,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from harness.errors import TableError
 from harness.study.disk import append_line, atomic_write, digest, listed, open_plain, require_writable, why, write_durably
 from harness.study.row import Row, Status
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
+from harness.study.timing import Timing, filled
+from harness.study.timing import decode as decode_timing
+from harness.study.timing import encode as encode_timing
 from harness.untrusted import shell_word
 from harness.words import counted
 
@@ -96,7 +99,7 @@ class Study:
         write_durably(self.row_path(row.job_id), encode(RowFile(row, vouched)))
 
     def read_row(self, job_id: str) -> Row | None:
-        """The row of one job, or None when there is none that can be used."""
+        """The row of one job as its file has it, so without inference times; None when there is none that can be used."""
         found = self._row_file(job_id)
         return found.row if isinstance(found, RowFile) else None
 
@@ -115,16 +118,36 @@ class Study:
         return [found.row for found in self.row_files()[0]]
 
     def row_files(self) -> tuple[list[RowFile], list[Damage]]:
-        """What every file of a row says, oldest first, and those that cannot be used."""
+        """What every file of a row says, oldest first, inference times filled in, and those files that cannot be used."""
         found = [_read_row(path) for path in listed(self.root / "rows", ".json")]
         good = [each for each in found if isinstance(each, RowFile)]
-        return sorted(good, key=lambda file: (file.row.started_at, file.row.job_id)), [each for each in found if isinstance(each, Damage)]
+        good.sort(key=lambda file: (file.row.started_at, file.row.job_id))
+        rows = filled([file.row for file in good], self.timings()[0])
+        timed = [replace(file, row=row) for file, row in zip(good, rows, strict=True)]
+        return timed, [each for each in found if isinstance(each, Damage)]
+
+    def write_timing(self, timing: Timing) -> None:
+        """Keep the times of one network on one machine; the ones from before are replaced."""
+        write_durably(self.root / "timings" / timing.file_name, encode_timing(timing))
+
+    def timings(self) -> tuple[list[Timing], list[Damage]]:
+        """Times of all networks on all machines, and the files that cannot be used."""
+        found = [_read_timing(path) for path in listed(self.root / "timings", ".json")]
+        return [each for each in found if isinstance(each, Timing)], [each for each in found if isinstance(each, Damage)]
 
     @property
     def report_command(self) -> str:
         """What ranks it again, as typed in a shell."""
+        return self._command("report")
+
+    @property
+    def retime_command(self) -> str:
+        """What times its networks again, as typed in a shell."""
+        return self._command("retime")
+
+    def _command(self, name: str) -> str:
         elsewhere = [f"results_dir={self.root.parent}"] * (self.root.parent != Path(SweepConfig.results_dir))
-        return " ".join(["python -m harness.report", *map(shell_word, (f"study={self.root.name}", *elsewhere))])
+        return " ".join([f"python -m harness.{name}", *map(shell_word, (f"study={self.root.name}", *elsewhere))])
 
     def damage(self, job_id: str) -> Damage | None:
         """Why what the folder holds of a job cannot be used; None where it can be, or there is nothing."""
@@ -132,10 +155,10 @@ class Study:
         return self._lost(found) if isinstance(found, RowFile) else found
 
     def damaged(self) -> list[Damage]:
-        """Everything in the folder that cannot be used: rows, predictions of good and pruned rows, lines of logs."""
+        """Everything in the folder that cannot be used: rows, predictions of good and pruned rows, timings, lines of logs."""
         good, damaged = self.row_files()
         lost = [found for file in good if (found := self._lost(file))]
-        return [*damaged, *lost, *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
+        return [*damaged, *lost, *self.timings()[1], *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
 
     def write_predictions(self, job_id: str, val: Predictions, test: Predictions | None, out_of_fold: Predictions | None = None) -> None:
         """Keep val and what was predicted out of fold in the open, and test, where there is one, under keys that only `open_test` reads."""
@@ -278,6 +301,15 @@ def _read_row(path: Path) -> RowFile | Damage:
     if found.row.job_id != job_id:
         return Damage(path, f"holds the row of another job, {found.row.job_id[:40]}", "give it its own name back, or delete it", job_id)
     return found
+
+
+def _read_timing(path: Path) -> Timing | Damage:
+    try:
+        with open_plain(path) as file:
+            return decode_timing(file.read())
+    except (ValueError, OSError) as error:
+        reason = _unread(error) if isinstance(error, OSError) else str(error)
+        return Damage(path, reason, "delete it; the next sweep or `python -m harness.retime` times its network anew")
 
 
 def _unread(error: OSError) -> str:

@@ -125,9 +125,10 @@ def _column(table: pa.Table, name: str) -> Any:
 
 
 def _require_fresh(path: Path, job_ids: pa.ChunkedArray) -> None:
-    """Rows are the truth: a table that lies beside rows must hold exactly those that can be used, and be younger than all of them."""
+    """Rows are the truth: a table that lies beside rows must hold exactly those that can be used, and be younger than them and their times."""
     study, rows, known = Study(path.parent), path.parent / "rows", set(job_ids.to_pylist())
     there = {row.stem for row in listed(rows, ".json")}
     is_other = bool(known - there) or any(study.read_row(job_id) for job_id in there - known)
-    if there and (is_other or rows.stat().st_mtime_ns > path.stat().st_mtime_ns):
+    newest_ns = max((folder.stat().st_mtime_ns for folder in (rows, path.parent / "timings") if folder.is_dir()), default=0)
+    if there and (is_other or newest_ns > path.stat().st_mtime_ns):
         raise TableError(f"{path}: is older than the rows beside it; run `{study.report_command}`, which rebuilds it.")

@@ -1,9 +1,9 @@
-"""The learning curves of a job, what each of its epochs says about val, and a copy of the weights of the best one so far."""
+"""The learning curves of a job, what each of its epochs says about val, and the weights that may be kept."""
 
 import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.backbones.tensors import tensors_of
 from harness.errors import DivergedError
-from harness.measure.choice import Choice, Evaluation, Selector, Value
+from harness.measure.choice import Choice, Evaluation, Selector
 from harness.study.row import Epoch
 from harness.transfer.heads import HeadFit
 
@@ -21,18 +21,24 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Checkpoints:
-    """Keeps the epoch with the highest primary metric on val; of epochs that agree in it, the one with the lowest calibrated log loss."""
+    """Keeps the start and the last epoch, of which the better one on val is chosen.
 
-    def __init__(self, network: nn.Module, fixed: AbstractSet[str], selector: Selector) -> None:
+    A learning rate that has fallen to zero has ended: to pick among the epochs on the way gains nothing on new images and makes val
+    promise more. Where the rate is constant no epoch is the end, and any may be chosen.
+    """
+
+    def __init__(self, network: nn.Module, fixed: AbstractSet[str], selector: Selector, *, keeps_any: bool) -> None:
         self.curve: list[Epoch] = []
         self._network = network
         self._fixed = fixed  # tensors that no phase changes need no copy
         self._selector = selector
+        self._keeps_any = keeps_any
         self._evaluations: list[Evaluation] = []
         self._best: dict[str, Tensor] = {}
+        """Weights of the best epoch so far; where only the ends are kept, of the start."""
 
     def add(self, log_probs_NC: FloatArray, **point: Any) -> None:
-        """Take one epoch; keep the present weights if it is the best. Raises DivergedError when val log loss is not finite."""
+        """Take one epoch, which the network now is. Raises DivergedError when val log loss is not finite."""
         labels_N = self._selector.labels_N
         loss = float(-log_probs_NC.astype(np.float64)[np.arange(len(labels_N)), labels_N].mean())
         if not math.isfinite(loss):
@@ -40,12 +46,12 @@ class Checkpoints:
         found = self._selector.evaluate(log_probs_NC)
         accuracy = float((log_probs_NC.argmax(axis=1) == labels_N).mean())
         self.curve.append(Epoch(**point, val_loss=loss, val_accuracy=accuracy, val_score=found.value[0]))
-        if not self._evaluations or found.value > self.best_value():
+        if point["epoch"] == 0 or (self._keeps_any and self._is_best(found)):
             self._best = self._copies()
         self._evaluations.append(found)
 
     def adopt(self, head: HeadFit) -> None:
-        """Take the epochs of a head that was trained on cached features, and its weights where they are the best so far.
+        """Take the epochs of a head that was trained on cached features; the network has its last weights.
 
         Raises:
             DivergedError: the head's loss stopped being finite.
@@ -53,22 +59,30 @@ class Checkpoints:
         self.curve += head.curve
         if head.error is not None:
             raise DivergedError(head.error)
-        values = [each.value for each in head.evaluations]
-        if values and (not self._evaluations or max(values) > self.best_value()):
+        if self._keeps_any and head.evaluations and self._is_best(head.evaluations[head.best_evaluation]):
             self._best = self._copies() | {f"head.{name}": tensor for name, tensor in head.best.items()}
         self._evaluations += head.evaluations
 
-    def best_value(self, since: int = 0) -> Value:
-        """The highest from one epoch on, by its position in the curve."""
-        return max(each.value for each in self._evaluations[since:])
+    @property
+    def last_loss(self) -> float:
+        """Calibrated log loss on val of the last epoch (nats)."""
+        return -self._evaluations[-1].value[1]
 
     def choose(self) -> Choice:
-        """The best epoch, and what val says about a choice like it."""
-        return self._selector.choose(self._evaluations)
+        """The epoch to keep, by its position in the curve, and what val says about a choice like it."""
+        last = len(self.curve) - 1
+        ends = [place for place in (0, last) if place == last or self.curve[place].epoch == 0]
+        places = list(range(last + 1)) if self._keeps_any else sorted(set(ends))
+        choice = self._selector.choose([self._evaluations[place] for place in places])
+        return replace(choice, position=places[choice.position])
 
-    def put_back(self) -> None:
-        """Give the network the weights of the best epoch again."""
-        self._fill(self._best)
+    def put_back(self, position: int) -> None:
+        """Give the network the weights of the chosen epoch again."""
+        if self._keeps_any or position < len(self.curve) - 1:
+            self._fill(self._best)
+
+    def _is_best(self, found: Evaluation) -> bool:
+        return all(found.value > other.value for other in self._evaluations)
 
     def snapshot(self) -> dict[str, Any]:
         """The network as it is now and what is kept so far: copies, nothing but tensors, numbers and text."""

@@ -6,12 +6,14 @@ Shapes: B images of a batch, C classes.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.backbones.backbone import Block
 from harness.config import Optimizer, Schedule, TrainConfig
 from harness.errors import DivergedError
 from harness.transfer.network import Tail
@@ -26,20 +28,43 @@ class Learner:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     class_weights_C: Tensor | None
+    label_smoothing: float
 
 
 def new_learner(
-    network: nn.Module, cfg: TrainConfig, *, lr: float, epochs: int, epoch_steps: int, class_weights_C: Tensor | None
+    network: nn.Module,
+    cfg: TrainConfig,
+    *,
+    lr: float,
+    epochs: int,
+    epoch_steps: int,
+    class_weights_C: Tensor | None,
+    blocks: Sequence[Block] = (),
 ) -> Learner:
-    """An optimiser over what is trainable; weight decay spares norms and biases, as is usual for fine-tuning."""
-    free = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in free if parameter.ndim > 1], "weight_decay": cfg.weight_decay},
-        {"params": [parameter for parameter in free if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = OPTIMIZERS[cfg.optimizer](groups, lr)
+    """An optimiser over what is trainable; what lies in none of the trunk's `blocks` learns at the full rate."""
+    groups = _groups(network, cfg, lr, blocks)
+    return learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, class_weights_C=class_weights_C)
+
+
+def _groups(network: nn.Module, cfg: TrainConfig, lr: float, blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """Trainable parameters by rate and decay; weight decay spares norms and biases, as is usual for fine-tuning.
+
+    Source of rates by layer: Bao et al., BEiT, ICLR 2022.
+    """
+    places = {f"trunk.{name}": place for place, block in enumerate(reversed(blocks), start=1) for name in block.tensors}
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            rate = lr * cfg.layer_decay ** places.get(name, 0)
+            found.setdefault((rate, cfg.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return [{"params": found[rate, decay], "lr": rate, "weight_decay": decay} for rate, decay in sorted(found, reverse=True)]
+
+
+def learner_of(groups: list[dict[str, Any]], cfg: TrainConfig, *, epochs: int, epoch_steps: int, class_weights_C: Tensor | None) -> Learner:
+    """An optimiser over groups of parameters, each with its own peak `lr` and `weight_decay`."""
+    optimizer = OPTIMIZERS[cfg.optimizer](groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(cfg, epochs=epochs, epoch_steps=epoch_steps))
-    return Learner(optimizer, schedule, class_weights_C)
+    return Learner(optimizer, schedule, class_weights_C, cfg.label_smoothing)
 
 
 def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batch: int | None = None) -> tuple[float, float]:
@@ -61,7 +86,7 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
     for crossing, labels_B in batches:
         num_pieces = -(-len(labels_B) // (micro_batch or len(labels_B)))  # of nearly equal sizes: one image alone has no batch statistics
         pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*crossing, labels_B)), strict=True))
-        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C)
+        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, learner.label_smoothing)
         _require_finite(loss, learner.optimizer)
         learner.optimizer.step()
         learner.schedule.step()
@@ -71,13 +96,16 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
     return total_loss / seen, hits / seen
 
 
-def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None) -> tuple[float, int]:
+def set_gradients(
+    tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, label_smoothing: float = 0.0
+) -> tuple[float, int]:
     """Set the gradients of a batch's mean loss, piece by piece.
 
     Args:
         tail: what is trained.
         pieces: of one batch; crossing and labels.
         class_weights_C: of the loss.
+        label_smoothing: share of every target that goes to all classes alike.
 
     Returns:
         The loss and the number of images labelled right.
@@ -88,7 +116,8 @@ def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_
     losses, hits = [], 0
     for *entering, labels in pieces:
         logits = tail(*entering)
-        loss = share * functional.cross_entropy(logits, labels, weight=class_weights_C, reduction="sum")
+        total = functional.cross_entropy(logits, labels, weight=class_weights_C, reduction="sum", label_smoothing=label_smoothing)
+        loss = share * total
         torch.autograd.backward(loss)
         losses.append(loss.item())
         hits += int((logits.argmax(dim=1) == labels).sum())
@@ -104,15 +133,21 @@ def _require_finite(loss: float, optimizer: torch.optim.Optimizer) -> None:
 
 
 def lr_factor(cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> Callable[[int], float]:
-    """The learning rate's factor at each step: a linear rise, then held for as long as the schedule says, then half a cosine to zero."""
+    """The learning rate's factor at each step: a rise, then held for as long as the schedule says, then half a cosine to zero.
+
+    The rise is linear; that of one cycle is half a cosine too. Source: Smith & Topin, Super-Convergence, 2018.
+    """
     num_steps = epochs * epoch_steps
     warmup = math.ceil(cfg.warmup_frac * num_steps)
-    held = {Schedule.constant: num_steps, Schedule.held: held_epochs(epochs) * epoch_steps, Schedule.cosine: 0}[cfg.schedule]
+    held = {Schedule.constant: num_steps, Schedule.held: held_epochs(epochs) * epoch_steps, Schedule.cosine: 0, Schedule.one_cycle: 0}[
+        cfg.schedule
+    ]
     falls_from = max(warmup, held)
 
     def factor(step: int) -> float:
         if step < warmup:
-            return (step + 1) / warmup
+            risen = (step + 1) / warmup
+            return (1 - math.cos(math.pi * risen)) / 2 if cfg.schedule is Schedule.one_cycle else risen
         if step < falls_from:
             return 1.0
         return (1 + math.cos(math.pi * min(1.0, (step - falls_from) / max(1, num_steps - falls_from)))) / 2
@@ -120,8 +155,8 @@ def lr_factor(cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> Callable[[i
     return factor
 
 
-OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
-    Optimizer.adamw: lambda groups, lr: torch.optim.AdamW(groups, lr=lr),
-    Optimizer.adam: lambda groups, lr: torch.optim.Adam(groups, lr=lr),
-    Optimizer.sgd: lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9),
+OPTIMIZERS: Mapping[Optimizer, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    Optimizer.adamw: torch.optim.AdamW,
+    Optimizer.adam: torch.optim.Adam,
+    Optimizer.sgd: partial(torch.optim.SGD, momentum=0.9),
 }

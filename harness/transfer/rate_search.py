@@ -4,9 +4,8 @@ Asked by `run`, told what each came to. A best rate on the edge says that a bett
 step that it ends with, once or twice.
 """
 
+import math
 from collections.abc import Sequence
-
-from harness.measure.choice import Value
 
 MAX_WIDENINGS = 2
 
@@ -18,12 +17,12 @@ class RateSearch:
         """Rates ascending, one at least."""
         self._waiting = list(rates)
         self._asked: set[float] = set()
-        self._values: dict[float, Value | None] = {}
+        self._losses: dict[float, float | None] = {}
         self._num_widened = 0
 
     def next(self) -> float | None:
         """The next one to try; None when there is none, or none before those that are being tried are told."""
-        is_told = self._asked <= self._values.keys()
+        is_told = self._asked <= self._losses.keys()
         if not self._waiting and is_told and self._num_widened < MAX_WIDENINGS and (beyond := self._beyond()) is not None:
             self._num_widened += 1
             self._waiting.append(beyond)
@@ -32,26 +31,24 @@ class RateSearch:
         self._asked.add(self._waiting[0])
         return self._waiting.pop(0)
 
-    def tell(self, lr: float, value: Value | None) -> bool:
-        """What a rate came to, higher is better; None: it diverged. Returns whether it is the best so far."""
-        self._values[lr] = value
-        return value is not None and self.best == lr
+    def tell(self, lr: float, loss: float | None) -> None:
+        """What a rate came to: its calibrated log loss on val; None: it diverged."""
+        self._losses[lr] = loss
 
     @property
     def best(self) -> float:
         """The best so far; of equals the lowest, which changes the pretrained weights least."""
-        known = {lr: value for lr, value in self._values.items() if value is not None}
-        return max(known or self._values, key=lambda lr: (known.get(lr, (0.0, 0.0)), -lr))
+        return min(self._losses, key=lambda lr: (math.inf if (loss := self._losses[lr]) is None else loss, lr))
 
     @property
-    def scores(self) -> dict[float, float | None]:
-        """Rate -> primary metric, ascending; None: it diverged."""
-        return {lr: None if value is None else value[0] for lr, value in sorted(self._values.items())}
+    def losses(self) -> dict[float, float | None]:
+        """Rate -> calibrated log loss on val (nats), ascending by rate; None: it diverged."""
+        return dict(sorted(self._losses.items()))
 
     def _beyond(self) -> float | None:
         """A rate past the edge that the best lies on; None: it lies on none, or rates there diverge."""
-        tried = sorted(self._values)
-        if len(tried) < 2 or self._values[self.best] is None:
+        tried = sorted(self._losses)
+        if len(tried) < 2 or self._losses[self.best] is None:
             return None
         if self.best == tried[-1]:
             return _rounded(tried[-1] ** 2 / tried[-2])

@@ -5,12 +5,13 @@ Between `train`, which knows all tasks of a group, and `training_run`, which kno
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import HeadInit
+from harness.config import HeadInit, Schedule
 from harness.errors import DivergedError
 from harness.measure.choice import Selector, calibrated
 from harness.progress import track
@@ -22,7 +23,7 @@ from harness.transfer.network import Network, Tail, new_head
 from harness.transfer.predict import log_probabilities
 from harness.transfer.probe import Probe
 from harness.transfer.rate_search import RateSearch
-from harness.transfer.rungs import rungs
+from harness.transfer.rungs import search_epochs
 from harness.transfer.samples import Samples
 from harness.transfer.supply import Supply
 from harness.transfer.task import (
@@ -56,11 +57,12 @@ class Run:
         task.runtime.place(self.network)
         fixed = frozenset.intersection(*(phase.plan.frozen for phase in phases))
         selector = Selector.of(task.dataset.val.labels, task.metric, learnt_prior(task))
-        self.checkpoints = Checkpoints(self.network, {f"trunk.{name}" for name in fixed}, selector)
+        keeps_any = task.cfg.schedule is Schedule.constant
+        self.checkpoints = Checkpoints(self.network, {f"trunk.{name}" for name in fixed}, selector, keeps_any=keeps_any)
         self.probe: Probe | None = None
         self.error: DivergedError | None = None
         self.lr: float | None = None
-        self.lr_scores: dict[float, float | None] = {}
+        self.lr_losses: dict[float, float | None] = {}
         self.is_complete = True
 
     def start_from(self, probe: Probe) -> None:
@@ -83,29 +85,29 @@ class Run:
         self._advance(run, phase, phase.epochs if stop is None else min(stop.epochs, phase.epochs))
         self.is_complete = run.num_epochs == phase.epochs
         if stop and not self.is_complete:
-            save_snapshot(run.snapshot() | {"lr_scores": self.lr_scores}, stop.path)
+            save_snapshot(run.snapshot() | {"lr_losses": self.lr_losses}, stop.path)
 
     def _search(self, phase: Phase) -> TrainingRun:
-        """The phase at the learning rate that does best on val in the epochs before the first rung."""
-        rates = self.rates(phase)
+        """The phase from its start, at the learning rate that does best in a short training of its own.
+
+        A short training has its whole schedule: with the rate still high, scores are low whatever comes of them, and the lowest rate
+        would always win.
+        """
+        rates, short = self.rates(phase), replace(phase, epochs=search_epochs(phase.epochs))
         if len(rates) == 1 or phase.epochs == 0:
             return self._training_run(phase, rates[0])
-        start, best, last = self.checkpoints.snapshot(), None, len(self.checkpoints.curve)
-        search = RateSearch(rates)
+        start, search = self.checkpoints.snapshot(), RateSearch(rates)
         while (lr := search.next()) is not None:
-            self.checkpoints.go_back(start)
-            run = self._training_run(phase, lr)
             try:
-                self._advance(run, phase, rungs(phase.epochs)[0])
+                self._advance(self._training_run(short, lr), short, short.epochs)
+                search.tell(lr, self.checkpoints.last_loss)
             except DivergedError:
                 search.tell(lr, None)
-                continue
-            if search.tell(lr, self.checkpoints.best_value(since=last)):
-                best = run.snapshot()
-        self.lr_scores = search.scores
-        if best is None:
+            self.checkpoints.go_back(start)
+        self.lr_losses = search.losses
+        if self.lr_losses[search.best] is None:
             raise DivergedError(f"the loss is not finite at any learning rate of {', '.join(map(str, rates))}; try a lower train.lr.")
-        return self._go_on(phase, best)
+        return self._training_run(phase, search.best)
 
     def rates(self, phase: Phase) -> list[float]:
         """Peak learning rates that the phase tries, ascending; a later phase has one of its own."""
@@ -115,7 +117,7 @@ class Run:
         """Take the head of the best learning rate; all of them are trained to the end, as that costs next to nothing."""
         lr = search.best
         if phase.number == 1:
-            self.lr, self.lr_scores = lr, search.scores if len(search.scores) > 1 else {}
+            self.lr, self.lr_losses = lr, search.losses if len(search.losses) > 1 else {}
         self.network.head.load_state_dict(fits[lr].last)
         try:
             self.checkpoints.adopt(fits[lr])
@@ -125,13 +127,19 @@ class Run:
     def _go_on(self, phase: Phase, snapshot: Snapshot) -> TrainingRun:
         run = self._training_run(phase, snapshot["lr"])
         run.go_on_from(snapshot)
-        self.lr_scores |= snapshot.get("lr_scores", {})
+        self.lr_losses |= snapshot.get("lr_losses", {})
         return run
 
     def _training_run(self, phase: Phase, lr: float) -> TrainingRun:
         task = self.task
         learner = new_learner(
-            self.network, task.cfg, lr=lr, epochs=phase.epochs, epoch_steps=self._epoch_steps, class_weights_C=class_weights(task)
+            self.network,
+            task.cfg,
+            lr=lr,
+            epochs=phase.epochs,
+            epoch_steps=self._epoch_steps,
+            class_weights_C=class_weights(task),
+            blocks=task.backbone.blocks,
         )
         if phase.number == 1:
             self.lr = lr
@@ -197,8 +205,8 @@ class Run:
         if self.error is not None:
             return self.error
         started = time.perf_counter()
-        self.checkpoints.put_back()
         choice = self.checkpoints.choose()
+        self.checkpoints.put_back(choice.position)
         chosen = self.checkpoints.curve[choice.position]
         unchanged = num_unchanged(self.task.backbone, self.phases[: chosen.phase] if chosen.epoch else [])
         train_log_probs_NC = look(self.network, self.supply, self.supply.split("train", unchanged), "predictions on train")
@@ -213,7 +221,7 @@ class Run:
             curve=tuple(self.checkpoints.curve),
             chosen_epoch=chosen.epoch,
             lr=self.lr,
-            lr_scores=self.lr_scores,
+            lr_losses=self.lr_losses,
             is_complete=self.is_complete,
             unchanged=unchanged,
             temperature=heat,

@@ -4,10 +4,14 @@
 def rungs(epochs: int) -> tuple[int, ...]:
     """Thirds of thirds of a full training, in epochs, ascending, at most three: 9 -> (1, 3, 9), 3 -> (1, 3), 1 -> (1,).
 
-    Learning rates are compared after the first rung. A learning rate that is held falls after the last but one, so that
-    what is compared at a rung is no training cut short in its decay.
+    A learning rate that is held falls after the last but one, so that what is compared at a rung is no training cut short in its decay.
     """
     return tuple(sorted({-(-epochs // divisor) for divisor in (9, 3, 1)}))
+
+
+def search_epochs(epochs: int) -> int:
+    """Epochs of the short training by which learning rates are compared: a third, so that three rates take as long as one full training."""
+    return -(-epochs // 3)
 
 
 def held_epochs(epochs: int) -> int:

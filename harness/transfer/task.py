@@ -72,8 +72,8 @@ class Fitted:
     chosen_epoch: int
     lr: float | None
     """The learning rate that was kept; None: nothing was trained step by step."""
-    lr_scores: dict[float, float | None]
-    """Learning rates that were tried -> highest primary metric on val in the epochs that they were compared by; None: it diverged."""
+    lr_losses: dict[float, float | None]
+    """Learning rates that were tried -> calibrated log loss on val at the end of a training of their own (nats); None: it diverged."""
     is_complete: bool
     """Whether no epoch is left to train."""
     unchanged: int

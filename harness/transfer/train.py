@@ -103,18 +103,16 @@ def _run_heads(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
         train_VND=np.stack([bank.final() for bank in supply.views]) if supply.views else supply.features("train")[None],
         train_labels_N=task.dataset.train.labels,
         val_MD=supply.features("val"),
-        val_labels_M=task.dataset.val.labels,
-        num_classes=task.dataset.num_classes,
         class_weights_C=class_weights(task),
     )
     searches = [RateSearch(run.rates(phase)) for run in runs]
     fits: list[dict[float, HeadFit]] = [{} for _ in runs]
     while wanted := [(number, lr) for number, search in enumerate(searches) for lr in iter(search.next, None)]:
         arms = [Arm(runs[number].task.seed, lr, runs[number].task.cfg.weight_decay, runs[number].network.head) for number, lr in wanted]
-        selector = Selector.of(data.val_labels_M, task.metric, learnt_prior(task))
+        selector = Selector.of(task.dataset.val.labels, task.metric, learnt_prior(task))
         found = train_heads(arms, data, task.cfg, selector, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
         for (number, lr), fit in zip(wanted, found, strict=True):
             fits[number][lr] = fit
-            searches[number].tell(lr, None if fit.error else max((each.value for each in fit.evaluations), default=(0.0, 0.0)))
+            searches[number].tell(lr, None if fit.error or not fit.evaluations else -fit.evaluations[-1].value[1])
     for run, search, tried in zip(runs, searches, fits, strict=True):
         run.adopt(search, tried, phase)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness import verify
 from harness.study.row import ROW_SCHEMA, Row
-from harness.study.row_file import sealed
+from harness.study.sealed import sealed
 from tests.faults.box import TRIO, Box, Ended, quality, wait_for
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.faults.disks import read_only, tmpfs

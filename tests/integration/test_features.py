@@ -49,7 +49,7 @@ def test_rows_do_not_depend_on_what_was_kept(run_sweep: Command) -> None:
 
 
 def test_heads_run_together_and_are_rows_of_their_own(run_sweep: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three seeds and two learning rates of a head share one launch, one process and one timing; each equals the job run alone."""
+    """Three seeds and two learning rates of a head share one launch, one process and one network; each equals the job run alone."""
     launched = mock.Mock(wraps=runner.run_composed)
     monkeypatch.setattr(runner, "run_composed", launched)
     ended = run_sweep(*LITE, "freeze=all", "seed=0,1,2", "train.lr=0.001,0.01", "train.lr_search=[1]", "train.head_init=random")
@@ -57,7 +57,7 @@ def test_heads_run_together_and_are_rows_of_their_own(run_sweep: Command, monkey
     rows = ended.rows("elpv")
     assert ended.status == 0, ended.err
     assert len(rows) == 6
-    assert len({row.timed_by for row in rows}) == 1
+    assert len({row.latency_key for row in rows}) == len({row.timed_at for row in rows}) == 1
     assert len({row.val_log_loss for row in rows}) == 6
     alone = run_sweep(*LITE, "freeze=all", "seed=2", "train.lr=0.01", "train.lr_search=[1]", "train.head_init=random", results="alone")
     (row,) = alone.rows("elpv")

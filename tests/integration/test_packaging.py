@@ -17,7 +17,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     "command",
-    [["harness"], ["harness.sweep", "--help"], ["harness.report", "--help"], ["harness.verify", "--help"], ["harness.backbones", "--help"]],
+    [
+        ["harness"],
+        ["harness.sweep", "--help"],
+        ["harness.report", "--help"],
+        ["harness.retime", "--help"],
+        ["harness.verify", "--help"],
+        ["harness.backbones", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     """Torch, timm, pandas and matplotlib take seconds; a question about usage must not wait for them."""

@@ -5,6 +5,7 @@ from harness.reporting.document import Block, Column, Paragraph, Section, Table
 from harness.reporting.sections.facts import distinct, known_rows, ranked_rows
 from harness.select.limits import number, set_limits
 from harness.select.ranking import Ranking
+from harness.words import counted
 
 TITLE = "Assess the resources"
 
@@ -12,7 +13,7 @@ TITLE = "Assess the resources"
 def build(ranking: Ranking) -> Section:
     """Where it was measured, what must be respected, how fast it went."""
     blocks: list[Block] = [_machines(ranking), Paragraph(_limits(ranking)), Paragraph(_time(ranking))]
-    blocks += [Paragraph(_throughput(ranking))] if _rates(ranking) else []
+    blocks += [Paragraph(text) for text in (_timed(ranking), _throughput(ranking)) if text]
     return Section("resources", TITLE, blocks)
 
 
@@ -52,12 +53,30 @@ def _time(ranking: Ranking) -> str:
     return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{among} took {used} in all{longest}."
 
 
+def _timed(ranking: Ranking) -> str:
+    """Where and when inference was timed, and whose was not; nothing where the rows do not say."""
+    rows = ranked_rows(ranking)
+    timed = {row.latency_key: row for row in rows if row.timed_on is not None and row.latency_ms_p50 is not None}
+    last = max((row.timed_at or "" for row in timed.values()), default="")[:16].replace("T", " ")
+    where = ", ".join(sorted({formats.one_line(row.timed_on or "") for row in timed.values()}))
+    text = (
+        f"Inference was timed on {where} when the jobs were done ({formats.one_line(last)} UTC), {counted(len(timed), 'network')} in turn."
+        if timed
+        else ""
+    )
+    reasons = {row.backbone: reason for row in rows if (reason := row.details.undefined.get("latency_ms_p50"))}
+    missing = "; ".join(f"{formats.one_line(name)} ({formats.one_line(reason)})" for name, reason in reasons.items())
+    return f"{text} Not timed: {missing}.".strip() if missing else text
+
+
 def _rates(ranking: Ranking) -> list[tuple[float, str]]:
     return sorted((rate, entry.label) for entry in ranking.entries if (rate := entry.cost.throughput_ips) is not None)
 
 
 def _throughput(ranking: Ranking) -> str:
     rates = _rates(ranking)
+    if not rates:
+        return ""
     (slow, slow_label), (fast, fast_label) = rates[0], rates[-1]
     if len(rates) == 1:
         return f"Measured throughput: {formats.rate(fast)} ({fast_label})."

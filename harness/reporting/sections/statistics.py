@@ -6,7 +6,7 @@ from harness.reporting.document import Block, Cell, Column, Paragraph, Table
 from harness.reporting.grounds import judged_on, rests_on
 from harness.reporting.picks import unit
 from harness.reporting.sections.facts import MAX_LISTED, marked, standing
-from harness.reporting.wording import METRIC_NAMES, latency
+from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
 
@@ -56,7 +56,9 @@ def front(ranking: Ranking) -> list[Block]:
         "The front is drawn anew with every resample of the images and of the timings; the probability is the share of these fronts. A "
         f"candidate is beaten only if the other one is better on both in at least {confidence} of them."
     )
-    return [Table("Score against latency: who is on the front", columns, rows, marked(ranking, known)), Paragraph(text)]
+    table = Table("Score against latency: who is on the front", columns, rows, marked(ranking, known))
+    rough = rough_latencies(entry.cost for entry in known)
+    return [table, Paragraph(text), *([Paragraph(rough)] if rough else [])]
 
 
 def _how(ranking: Ranking) -> str:

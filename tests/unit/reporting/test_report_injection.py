@@ -30,7 +30,19 @@ EVIL = "\"'><img src=x onerror=alert(1)><script src=//a.example></script>[red]:b
 FORMULA = '=HYPERLINK("http://a.example","b")'
 QUICK = RankConfig(num_resamples=200)
 
-KEPT = {"job_id", "status", "study", "protocol", "freeze", "release", "started_at", "primary_metric", "timed_by", "lrs_tried"}
+KEPT = {
+    "job_id",
+    "status",
+    "study",
+    "protocol",
+    "freeze",
+    "release",
+    "started_at",
+    "primary_metric",
+    "latency_key",
+    "timed_at",
+    "lrs_tried",
+}
 """Columns whose text is made by the harness alone and is read by it."""
 
 

@@ -24,7 +24,7 @@ EVIDENCE = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", 
 def tuned(name: str, score: float, freeze: str = "none", seed: int = 0, first_epoch: float | None = None, **changes: Any) -> Row:
     """A fine-tuned row: 10 s of training over 5 epochs, 2 s of passes."""
     curve = [
-        Epoch(epoch=epoch, phase=1, lr=None, train_loss=None, train_accuracy=None, val_loss=1 - value, val_accuracy=value)
+        Epoch(epoch=epoch, phase=1, lr=None, train_loss=None, train_accuracy=None, val_loss=1 - value, val_accuracy=value, val_score=value)
         for epoch, value in ((0, 0.01), (1, first_epoch or 0.0))
         if first_epoch is not None or epoch == 0
     ]

@@ -38,9 +38,6 @@ def by_name(leaderboard: Leaderboard) -> dict[str, Standing]:
 def test_agrees_with_the_study(tmp_path: Path) -> None:
     """Where everybody was judged on val, candidates, labels, places, scores, costs, fronts and limits are those of the study's own ranking."""
     study = write_study(tmp_path / "s", depths=("0.5", "none"), seeds=(0, 1, 2), num_val=60, num_test=0)
-    for place, row in enumerate(study.rows()):
-        if row.latency_ms_p50 is not None:
-            study.write_row(replace(row, latency_ms_p50=row.latency_ms_p50 * (1 + place / 200)))
     write_table(study)
     cfg = RankConfig(metric=Metric.auto, num_resamples=200, max_latency_ms=45)
     ranking = rank(study, cfg)
@@ -163,3 +160,22 @@ def test_what_cannot_be_ranked_says_so(tmp_path: Path) -> None:
         leaderboards(tmp_path, seeds("a", 0.5), replace(QUICK, metric=Metric.f1_macro))
     with pytest.raises(TableError, match=r"rank\.metric=auto: protocol p1 does not say"):
         leaderboards(tmp_path, seeds("a", 0.5), replace(QUICK, metric=Metric.auto))
+
+
+def test_latencies_of_one_machine_are_compared(tmp_path: Path) -> None:
+    """In a table put together of several studies: those of the machine that timed last, for every depth of a network it knows; the other is named."""
+    new = {"timed_on": "new", "timed_at": "2026-02-02"}
+    old = {"timed_on": "old", "timed_at": "2026-01-01"}
+    rows = [
+        *seeds("both", 0.8, latency_ms_p50=90.0, latency_key="b", job_id="b1", **old),
+        *seeds("both", 0.8, latency_ms_p50=10.0, latency_key="b", job_id="b2", freeze="none", latency_steady=False, **new),
+        *seeds("alone", 0.8, latency_ms_p50=1.0, latency_key="a", job_id="a1", **old),
+    ]
+    (leaderboard,) = leaderboards(tmp_path, rows)
+    found = {standing.candidate.row.job_id: standing.candidate.cost for standing in leaderboard.standings}
+    assert {job_id: (cost.latency_ms_p50, cost.latency_steady) for job_id, cost in found.items()} == {
+        "b1": (10.0, False),
+        "b2": (10.0, False),
+        "a1": (None, None),
+    }
+    assert leaderboard.other_machines == ("old",)

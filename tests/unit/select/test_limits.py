@@ -14,7 +14,7 @@ from tests.unit.reporting.fake_study import make_row
 def candidate(**changes: object) -> Candidate:
     """A candidate with one row and no images."""
     row = replace(make_row("j"), **changes)  # type: ignore[arg-type]
-    return Candidate("resnet50 · all", "resnet50", (row,), np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)), (row,))
+    return Candidate("resnet50 · all", "resnet50", (row,), np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))
 
 
 @pytest.mark.parametrize(

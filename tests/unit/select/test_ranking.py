@@ -83,17 +83,6 @@ def test_cost_decides_in_order(tmp_path: Path, first: dict[str, Any], second: di
     assert chosen(rank(study, QUICK)) == wanted
 
 
-def test_depths_of_one_network_share_its_latency(tmp_path: Path) -> None:
-    """Three timings of one network are three looks at one number: the depth that happened to be timed fastest has no advantage."""
-    study = Study(tmp_path / "s")
-    for depth, wrong, latency_ms in (("all", 21, 10.0), ("0.5", 20, 14.0), ("none", 22, 30.0)):
-        add(study, "net", wrong, job_id=depth, freeze=depth, latency_ms_p50=latency_ms, params_m=5.0)
-    ranking = rank(study, QUICK)
-    assert {entry.cost.latency_ms_p50 for entry in ranking.entries} == {14.0}
-    assert ranking.recommended is not None
-    assert ranking.recommended.candidate.row.freeze == "0.5"
-
-
 def test_f1_of_tiny_classes_is_not_ranked_by(tmp_path: Path) -> None:
     """With four val images in a class its F1 cannot be resampled; the error names metrics that can."""
     study = Study(tmp_path / "s")

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.study.row import COLUMNS, ROW_SCHEMA
-from harness.study.row_file import OtherSchemaError, RowFile, decode, encode, sealed
+from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
+from harness.study.sealed import sealed
 from tests.unit.fuzzing import examples
 from tests.unit.study.test_store import make_row
 

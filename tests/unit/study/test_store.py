@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import StoreError, TableError
 from harness.study.row import COLUMN_DOCS, COLUMNS, ROW_SCHEMA, Details, Epoch, Row, Status, from_json, to_json
-from harness.study.row_file import sealed
+from harness.study.sealed import sealed
 from harness.study.store import Predictions, Study, find_study
 from harness.study.table import write_table
 
@@ -22,7 +22,9 @@ def make_row(job_id: str, status: Status = Status.ok, **columns: object) -> Row:
     given: dict[str, object] = {
         "job_id": job_id, "status": status.value, "study": "s", "protocol": "p", "backbone": "b", "model": "b", "freeze": "all",
         "recipe": "short", "recipe_hash": "r", "seed": 0, "dataset": "d", "started_at": "2026-01-01T00:00:00", "harness_version": "0",
-        "host": "h", "details": Details(curve=[Epoch(epoch=0, phase=1, lr=None, train_loss=None, train_accuracy=None, val_loss=1.0, val_accuracy=0.5)]),
+        "host": "h", "details": Details(curve=[
+            Epoch(epoch=0, phase=1, lr=None, train_loss=None, train_accuracy=None, val_loss=1.0, val_accuracy=0.5, val_score=0.5)
+        ]),
     }  # fmt: skip
     return Row(**(given | columns))  # type: ignore[arg-type]
 
@@ -121,7 +123,7 @@ ROW_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (cut, "is not JSON any more, so cut short or changed"),
     "rubbish": (lambda path: path.write_bytes(bytes(range(256))), "is not JSON any more, so cut short or changed"),
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
-    "a list": (lambda path: path.write_text("[1]"), "is no row"),
+    "a list": (lambda path: path.write_text("[1]"), "is no record"),
     "too deep": (lambda path: path.write_text("[" * 100_000), "is not JSON any more, so cut short or changed"),
     "edited": (lambda path: path.write_text(path.read_text().replace('"seed": 0', '"seed": 1')), "is not as it was written"),
     "flipped": (flip, "is not as it was written|is not JSON any more"),

@@ -1,8 +1,8 @@
-"""Heads trained together: each is the head that training alone with torch's own optimisers would give."""
+"""Heads trained together: each is the head that a plain loop of torch's documentation would give."""
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,30 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from harness.config import Head, HeadInit, Optimizer, Schedule, TrainConfig
+from harness.config import Head, HeadInit, Metric, Optimizer, Schedule, TrainConfig
+from harness.measure.choice import Selector
 from harness.measure.quality import quality
 from harness.transfer import heads
-from harness.transfer.heads import Arm, HeadData, HeadFit, train_heads
+from harness.transfer.heads import Arm, HeadData, HeadFit, IntArray, train_heads
 from harness.transfer.loop import new_learner
 from harness.transfer.network import new_head
 
 EPOCHS = 3
 
 
-def _data(seed: int = 0, num_images: int = 21, num_features: int = 13, num_classes: int = 3, num_views: int = 1) -> HeadData:
+@dataclass(frozen=True)
+class Given(HeadData):
+    """Data with the labels that its heads are judged by."""
+
+    val_labels_M: IntArray
+    num_classes: int
+
+
+def _data(seed: int = 0, num_images: int = 21, num_features: int = 13, num_classes: int = 3, num_views: int = 1) -> Given:
     rng = np.random.default_rng(seed)
     centres_CD = rng.standard_normal((num_classes, num_features))
     labels_N, val_labels_M = rng.integers(0, num_classes, num_images), rng.integers(0, num_classes, 11)
-    return HeadData(
+    return Given(
         train_VND=(centres_CD[labels_N] + rng.standard_normal((num_views, num_images, num_features))).astype(np.float32),
         train_labels_N=labels_N,
         val_MD=(centres_CD[val_labels_M] + rng.standard_normal((11, num_features))).astype(np.float32),
@@ -37,15 +46,19 @@ def _data(seed: int = 0, num_images: int = 21, num_features: int = 13, num_class
     )
 
 
-def _arm(data: HeadData, cfg: TrainConfig, seed: int = 0, lr: float = 0.01, weight_decay: float = 0.1) -> Arm:
+def _arm(data: Given, cfg: TrainConfig, seed: int = 0, lr: float = 0.01, weight_decay: float = 0.1) -> Arm:
     return Arm(seed, lr, weight_decay, new_head(data.val_MD.shape[1], data.num_classes, cfg, seed))
 
 
-def _fit(arms: Sequence[Arm], data: HeadData, cfg: TrainConfig, epochs: int = EPOCHS) -> list[HeadFit]:
-    return train_heads(arms, data, cfg, epochs=epochs, phase=1, first_epoch=1)
+def _fit(arms: Sequence[Arm], data: Given, cfg: TrainConfig, epochs: int = EPOCHS) -> list[HeadFit]:
+    return train_heads(arms, data, cfg, _selector(data), epochs=epochs, phase=1, first_epoch=1)
 
 
-def _plain(arm: Arm, data: HeadData, cfg: TrainConfig) -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
+def _selector(data: Given, metric: Metric = Metric.accuracy) -> Selector:
+    return Selector.of(data.val_labels_M, metric, np.full(data.num_classes, 1 / data.num_classes))
+
+
+def _plain(arm: Arm, data: Given, cfg: TrainConfig) -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
     """The loop as torch's documentation has it, for one head: (loss, accuracy) of each epoch, the last weights."""
     head = deepcopy(arm.start).double()
     features_ND, labels_N = torch.from_numpy(data.train_VND[0]).double(), torch.from_numpy(data.train_labels_N)
@@ -93,7 +106,7 @@ def test_every_head_is_what_a_plain_torch_loop_gives(optimizer: Optimizer, sched
 @pytest.mark.parametrize("head", Head)
 @pytest.mark.parametrize("shape", [(21, 13, 3), (33, 64, 2), (10, 1280, 2), (50, 257, 10)])
 def test_an_arm_does_not_depend_on_its_company(monkeypatch: pytest.MonkeyPatch, head: Head, shape: tuple[int, int, int]) -> None:
-    """Alone, among ten, at another place among ten, or in another grouping: the same curve and log-probabilities, bit for bit."""
+    """Alone, among ten, at another place among ten, or in another grouping: the same curve and log-probabilities, but for the rounding of float64."""
     cfg, data = TrainConfig(head=head, head_hidden=7, head_init=HeadInit.random, batch_size=4), _data(0, *shape)
     arms = [_arm(data, cfg, seed=seed, lr=0.001 * (seed + 1)) for seed in range(10)]
     together = _fit(arms, data, cfg)
@@ -102,9 +115,18 @@ def test_an_arm_does_not_depend_on_its_company(monkeypatch: pytest.MonkeyPatch, 
     alone = _fit(arms, data, cfg)
     for one, *others in zip(alone, together, turned, strict=True):
         for other in others:
-            assert one.curve == other.curve
-            np.testing.assert_array_equal(one.best_val_log_probs_MC, other.best_val_log_probs_MC)
-            assert all(torch.equal(one.best[name], other.best[name]) for name in one.best)
+            _agree(one, other)
+
+
+def _agree(one: HeadFit, other: HeadFit) -> None:
+    """Points to 1e-9; log-probabilities and weights, which are float32, to 1e-6; the same choice."""
+    assert (one.best_evaluation, one.error, len(one.curve)) == (other.best_evaluation, other.error, len(other.curve))
+    for point, same in zip(one.curve, other.curve, strict=True):
+        assert astuple(point) == pytest.approx(astuple(same), rel=1e-9, abs=1e-9)
+    for found, alike in zip(one.evaluations, other.evaluations, strict=True):
+        np.testing.assert_allclose(found.log_probs_NC, alike.log_probs_NC, rtol=1e-6, atol=1e-6)
+    for name, tensor in one.best.items():
+        torch.testing.assert_close(tensor, other.best[name], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", Optimizer)
@@ -116,8 +138,9 @@ def test_a_diverging_arm_leaves_the_others_alone(optimizer: Optimizer) -> None:
     bad.start.get_parameter("weight").data[0, 0] = torch.nan
     first, failed, second = _fit([good[0], bad, good[1]], data, cfg)
     assert failed.error == "train loss is nan; try a lower train.lr."
-    assert (failed.curve, failed.best, failed.best_epoch, failed.best_val_log_probs_MC.shape) == ((), {}, -1, (0, 3))
-    assert [fit.curve for fit in (first, second)] == [fit.curve for fit in _fit(good, data, cfg)]
+    assert (failed.curve, failed.evaluations, failed.best, failed.best_evaluation) == ((), (), {}, -1)
+    for fit, alone in zip((first, second), _fit(good, data, cfg), strict=True):
+        _agree(fit, alone)
     assert first.error is None
 
 
@@ -138,7 +161,7 @@ def test_a_val_loss_that_is_not_finite_is_an_error_too() -> None:
     data = _data()
     data.val_MD[3, 2] = np.inf
     cfg = TrainConfig(batch_size=4)
-    fit = train_heads([_arm(data, cfg)], data, cfg, epochs=2, phase=2, first_epoch=5)[0]
+    fit = train_heads([_arm(data, cfg)], data, cfg, _selector(data), epochs=2, phase=2, first_epoch=5)[0]
     assert fit.error == "val log loss is nan after epoch 5; try a lower train.lr."
     assert fit.curve == ()
 
@@ -172,14 +195,14 @@ class _Watched:
         return self.read[-1]
 
 
-def _drawn_views(data: HeadData, cfg: TrainConfig, seed: int) -> np.ndarray[Any, Any]:
+def _drawn_views(data: Given, cfg: TrainConfig, seed: int) -> np.ndarray[Any, Any]:
     """The first feature of every image read in training, in order."""
     watched: Any = _Watched(data.train_VND)
     _fit([_arm(data, cfg, seed=seed)], replace(data, train_VND=watched), cfg)
     return np.concatenate([rows_JBD[0, :, 0] for rows_JBD in watched.read])
 
 
-def _one_view(data: HeadData, view: int) -> HeadData:
+def _one_view(data: Given, view: int) -> Given:
     return replace(data, train_VND=data.train_VND[view : view + 1])
 
 
@@ -207,15 +230,19 @@ def test_the_number_of_threads_is_put_back() -> None:
         torch.set_num_threads(before)
 
 
-def test_the_best_epoch_has_the_lowest_val_loss() -> None:
-    """With rates that overshoot, best is not last for some arm, and the weights kept give the log-probabilities kept."""
+@pytest.mark.parametrize("metric", [Metric.accuracy, Metric.balanced_accuracy])
+def test_the_best_epoch_has_the_highest_value(metric: Metric) -> None:
+    """By the selector's metric, then by log loss; the first of equals. With rates that overshoot it is not the last for some arm."""
     cfg, data = TrainConfig(batch_size=4, schedule=Schedule.constant), _data()
-    fits = _fit([_arm(data, cfg, seed=seed, lr=0.3) for seed in range(4)], data, cfg, epochs=8)
-    assert any(fit.best_epoch != 8 for fit in fits)
+    arms, selector = [_arm(data, cfg, seed=seed, lr=0.3) for seed in range(4)], _selector(data, metric)
+    fits = train_heads(arms, data, cfg, selector, epochs=8, phase=1, first_epoch=1)
+    assert any(fit.best_evaluation != 7 for fit in fits)
     for fit in fits:
-        assert fit.best_epoch == min(fit.curve, key=lambda point: point.val_loss).epoch
+        assert fit.best_evaluation == selector.choose(fit.evaluations).position
         logits_MC = torch.from_numpy(data.val_MD) @ fit.best["weight"].T + fit.best["bias"]
-        np.testing.assert_allclose(fit.best_val_log_probs_MC, torch.log_softmax(logits_MC, dim=1), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            fit.evaluations[fit.best_evaluation].log_probs_NC, torch.log_softmax(logits_MC, dim=1), rtol=1e-3, atol=1e-4
+        )
         assert {tensor.dtype for tensor in (*fit.best.values(), *fit.last.values())} == {torch.float32}
 
 
@@ -224,7 +251,9 @@ def test_val_in_chunks_is_val_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg, data = TrainConfig(batch_size=4), _data()
     whole = _fit([_arm(data, cfg)], data, cfg)[0]
     monkeypatch.setattr(heads, "_CHUNK_IMAGES", 4)
-    np.testing.assert_allclose(_fit([_arm(data, cfg)], data, cfg)[0].best_val_log_probs_MC, whole.best_val_log_probs_MC, rtol=1e-6)
+    np.testing.assert_allclose(
+        _fit([_arm(data, cfg)], data, cfg)[0].evaluations[-1].log_probs_NC, whole.evaluations[-1].log_probs_NC, rtol=1e-6
+    )
 
 
 def test_no_epochs_and_no_arms_are_nothing_to_do() -> None:
@@ -233,16 +262,17 @@ def test_no_epochs_and_no_arms_are_nothing_to_do() -> None:
     assert _fit([], data, cfg) == []
     arm = _arm(data, cfg)
     fit = _fit([arm], data, cfg, epochs=0)[0]
-    assert (fit.curve, fit.best, fit.error) == ((), {}, None)
+    assert (fit.curve, fit.evaluations, fit.best, fit.best_evaluation, fit.error) == ((), (), {}, -1, None)
     assert all(torch.equal(fit.last[name], tensor) for name, tensor in arm.start.state_dict().items())
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 999), num_classes=st.integers(2, 7), num_images=st.integers(1, 40), lr=st.floats(1e-4, 1.0))
 def test_curves_show_the_numbers_of_quality(seed: int, num_classes: int, num_images: int, lr: float) -> None:
-    """Val loss and accuracy at the best epoch are `quality`'s of the log-probabilities that come back."""
+    """Val loss and accuracy of every epoch are `quality`'s of the log-probabilities that come back; the score is the selector's."""
     cfg, data = TrainConfig(batch_size=8), _data(seed, num_images, 5, num_classes)
     for fit in _fit([_arm(data, cfg, seed=seed, lr=lr), _arm(data, cfg, seed=seed + 1, lr=lr)], data, cfg):
-        point = fit.curve[fit.best_epoch - 1]
-        values, _ = quality(fit.best_val_log_probs_MC, data.val_labels_M)
-        assert (values["log_loss"], values["accuracy"]) == (point.val_loss, point.val_accuracy)
+        for point, found in zip(fit.curve, fit.evaluations, strict=True):
+            values, _ = quality(found.log_probs_NC, data.val_labels_M)
+            assert (values["log_loss"], values["accuracy"]) == (point.val_loss, point.val_accuracy)
+            assert point.val_score == found.value[0]

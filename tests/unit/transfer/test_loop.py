@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from harness.features.cut import cut, difference
 from harness.runtime import Runtime
 from harness.transfer.depth import parse_freeze
 from harness.transfer.freeze import apply_freeze, plan_freeze
-from harness.transfer.loop import new_learner, run_epoch
+from harness.transfer.loop import lr_factor, new_learner, run_epoch
 from harness.transfer.network import Network, Tail
 from harness.transfer.samples import Batch
 from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle
@@ -51,25 +52,29 @@ def _gradients(tail: Tail) -> dict[str, Tensor | None]:
     return {name: parameter.grad for name, parameter in tail.named_parameters() if parameter.requires_grad}
 
 
-def _whole(tail: Tail, batch: Batch, weights_C: Tensor | None) -> tuple[float, dict[str, Tensor | None]]:
+def _whole(tail: Tail, batch: Batch, weights_C: Tensor | None, smoothing: float = 0.0) -> tuple[float, dict[str, Tensor | None]]:
     """Loss and gradients as torch's documentation has them, on a copy."""
     tail = copy.deepcopy(tail)
     crossing, labels_B = batch
-    loss = functional.cross_entropy(tail(*crossing), labels_B, weight=weights_C)
+    loss = functional.cross_entropy(tail(*crossing), labels_B, weight=weights_C, label_smoothing=smoothing)
     torch.autograd.backward(loss)
     return loss.item(), _gradients(tail)
 
 
 @pytest.mark.parametrize("weights_C", [None, WEIGHTS_C], ids=["unweighted", "weighted"])
-@pytest.mark.parametrize("num_images", [3, 8, 21])
-def test_gradients_in_pieces_are_those_of_the_batch(backbone: Backbone, num_images: int, weights_C: Tensor | None) -> None:
-    """Summed over pieces, one of them short, they are the gradients of the batch's mean loss, with class weights too; so are loss and accuracy."""
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("num_images", [3, 21])
+def test_gradients_in_pieces_are_those_of_the_batch(
+    backbone: Backbone, num_images: int, weights_C: Tensor | None, smoothing: float
+) -> None:
+    """Summed over pieces they are those of the batch's mean loss, with class weights and smoothing too; so are loss and accuracy."""
     tail, batch = _tail(backbone).eval(), _batch(backbone, num_images)
-    wanted_loss, wanted = _whole(tail, batch, weights_C)
+    wanted_loss, wanted = _whole(tail, batch, weights_C, smoothing)
     with torch.no_grad():
         wanted_frac = (tail(*batch[0]).argmax(dim=1) == batch[1]).float().mean().item()
     calls = _counted(tail)
-    learner = new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=weights_C)
+    cfg = replace(PLAIN_SGD, label_smoothing=smoothing)
+    learner = new_learner(tail, cfg, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=weights_C)
     loss, hit_frac = run_epoch(tail, [batch], learner, micro_batch=8)
     assert len(calls) == math.ceil(num_images / 8)
     assert sum(calls) == num_images
@@ -187,6 +192,27 @@ def test_low_precision_gradients_are_those_of_float32(name: str) -> None:
     )
     assert functional.cosine_similarity(low, exact, dim=0) > 0.95
     assert low.norm().item() == pytest.approx(exact.norm().item(), rel=0.1)
+
+
+def test_blocks_near_the_input_learn_more_slowly(backbone: Backbone) -> None:
+    """Every free parameter has one rate: the head the full one, each block half of the one behind it; a fixed block has none."""
+    network = _tail(backbone).network
+    apply_freeze(backbone.trunk, plan_freeze(backbone.blocks, parse_freeze("-2")))
+    cfg = replace(PLAIN_SGD, layer_decay=0.5)
+    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=1, class_weights_C=None, blocks=backbone.blocks)
+    rates = {id(parameter): group["lr"] for group in learner.optimizer.param_groups for parameter in group["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in network.named_parameters() if id(parameter) in rates}
+    wanted = {"head.weight": 1.0, "head.bias": 1.0}
+    for rate, block in zip((0.5, 0.25), backbone.blocks[::-1], strict=False):
+        wanted |= {f"trunk.{name}": rate for name in block.tensors if name in dict(backbone.trunk.named_parameters())}
+    assert found == wanted
+
+
+def test_one_cycle_rises_and_falls_along_cosines() -> None:
+    """Over 20 steps, 8 of them warm-up: the peak after the 8th, half of it after the 4th and the 14th, zero at the end."""
+    factor = lr_factor(replace(PLAIN_SGD, schedule=Schedule.one_cycle, warmup_frac=0.4), epochs=2, epoch_steps=10)
+    assert [factor(step) for step in (3, 7, 8, 14, 20)] == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.0])
+    assert factor(0) < 1 / 8, "slower at first than a line"
 
 
 def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:

@@ -1,0 +1,63 @@
+"""Entry: `python -m harness.retime study=lesions` times all networks of a study again, on this machine, and writes its report anew.
+
+Networks are built with random weights, so neither checkpoints nor a model hub are needed. Rows stay as they are.
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from harness import cli
+from harness.config import JobConfig, RetimeConfig
+from harness.errors import TableError
+from harness.isolate import Limits, machine_memory_mib
+from harness.study.store import find_study
+from harness.timing import time_networks
+from harness.untrusted import one_line
+
+
+def main() -> None:
+    """Console entry point."""
+    cli.launch(_task, config_name="retime", schema=RetimeConfig)
+
+
+def _task(cfg: DictConfig) -> None:
+    with cli.quit_on_error(RetimeConfig):
+        status = run(cli.typed(cfg, RetimeConfig))
+    sys.exit(status)
+
+
+def run(cfg: RetimeConfig) -> int:
+    """Time the networks of one study and rank it by the new times.
+
+    Returns:
+        0 when every network was timed, else `cli.BAD_JOBS`.
+
+    Raises:
+        TableError: there is no such study, or it holds no network that could be timed.
+        ConfigError: its jobs ran on a device that is not on this machine.
+        StoreError: the folder cannot be written.
+    """
+    from harness.reporting.build import build_report
+    from harness.reporting.terminal import print_summary
+
+    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    if not any(row.latency_key for row in study.rows()):
+        raise TableError(
+            f"{study.root}: holds no row of a job that ended well, so no network to time; run `python -m harness.sweep` first."
+        )
+    stall_s = 60 * (JobConfig().stall_minutes or 0.0)
+    missing = time_networks(study, cfg.measure, Limits(stall_s=stall_s, memory_mib=0.95 * machine_memory_mib()), say=_say)
+    for reason in missing:
+        _say(reason)
+    print_summary(build_report(study, cfg.rank), study.report_dir / "index.html")
+    return cli.BAD_JOBS if missing else 0
+
+
+def _say(text: str) -> None:
+    print(one_line(text), flush=True)
+
+
+if __name__ == "__main__":
+    main()
