@@ -108,6 +108,8 @@ def checked(ranking: Ranking) -> str:
     """What the test images say about the choice."""
     if ranking.outcome is Outcome.no_test:
         return "No test images were there to check the choice on."
+    if ranking.outcome is Outcome.sealed:
+        return "Nothing has checked the choice on test: a what-if question leaves test predictions sealed."
     if ranking.outcome is Outcome.undefined:
         return f"The test images cannot check the choice, as {METRIC_NAMES[ranking.metric]} has no value on them."
     if ranking.outcome is Outcome.overturned:
@@ -132,7 +134,8 @@ def test_score(ranking: Ranking) -> str:
     """The sealed test score, or why there is none and what is expected instead."""
     test = ranking.test
     if test is None:
-        return f"There is no test split, so the score on new images was not measured. {_expected(ranking)}"
+        reason = "There is no test split" if ranking.outcome is Outcome.no_test else "A what-if question leaves its test predictions sealed"
+        return f"{reason}, so the score on new images is not known. {_expected(ranking)}"
     images = f"{formats.count(test.num_images)} test images"
     if test.score is None or test.interval is None:
         return f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on the {images}: {test.undefined}."
@@ -235,7 +238,11 @@ def _not_among(ranking: Ranking) -> str:
 
 
 def _unconfirmed(ranking: Ranking) -> list[str]:
-    doubts = {Outcome.no_test: "no test images confirm it", Outcome.undefined: "the test images cannot confirm it"}
+    doubts = {
+        Outcome.no_test: "no test images confirm it",
+        Outcome.undefined: "the test images cannot confirm it",
+        Outcome.sealed: "its test predictions stay sealed",
+    }
     return [doubts[ranking.outcome]] if ranking.outcome in doubts else []
 
 

@@ -68,7 +68,8 @@ def _line(ranking: Ranking, found: Finalist) -> list[Cell]:
 def _verdict(ranking: Ranking) -> tuple[str, Tone]:
     """What the test images do to the choice, in words."""
     if is_overturned(ranking):
-        return f"{overturned(ranking)} Its own test predictions were opened afterwards, for its score alone.", Tone.warning
+        afterwards = " Its own test predictions were opened afterwards, for its score alone." if ranking.test is not None else ""
+        return f"{overturned(ranking)}{afterwards}", Tone.warning
     if ranking.outcome is Outcome.undefined:
         return (
             f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on these test images, so they cannot check the choice.",
