@@ -18,7 +18,7 @@ def changes(ranking: Ranking) -> list[Block]:
         return [Paragraph("Nothing else was measured, so nothing is known about what would change the answer.")]
     whose = f"the choice of train and val ({ranking.val_choice.label})" if is_overturned(ranking) and ranking.val_choice else "the answer"
     flips = [*(limit_sentence(limit) for limit in found.limits), *_metrics(ranking, found.metrics), _half(found.half)]
-    return [Paragraph(f"What would change {whose}, the price of latency as it is:"), Bullets(flips)]
+    return [Paragraph(f"What would change {whose}:"), Bullets(flips)]
 
 
 def limit_sentence(found: OtherLimit) -> str:

@@ -45,7 +45,8 @@ def scores(ranking: Ranking) -> list[Block]:
 def opened(ranking: Ranking) -> list[Block]:
     """How often the seal was broken, or what is said in place of a test score."""
     if ranking.test is None:
-        return [Paragraph("There is no test split; the confusion matrix below is on val, which is optimistically biased.")]
+        reason = "There is no test split" if ranking.outcome is Outcome.no_test else "Its test predictions stay sealed"
+        return [Paragraph(f"{reason}; the confusion matrix below is on val, which is optimistically biased.")]
     jobs = "job has" if ranking.num_opened == 1 else "jobs have"
     return [
         Paragraph(
