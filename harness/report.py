@@ -1,7 +1,10 @@
 """Entry of the report: study folder -> ranking -> report files. Never trains, and never imports torch."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from harness import cli
@@ -16,11 +19,23 @@ def main() -> None:
 
 def _task(cfg: DictConfig) -> None:
     with cli.quit_on_error(ReportConfig):
-        run(cli.typed(cfg, ReportConfig))
+        run(cli.typed(cfg, ReportConfig), typed_settings(HydraConfig.get().overrides.task))
 
 
-def run(cfg: ReportConfig) -> int:
+def typed_settings(overrides: Sequence[str]) -> set[str]:
+    """Which settings of the ranking were typed: `rank.max_latency_ms=null` lifts a limit that the sweep had, and leaving it out does not."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    whole = [each.value() for each in parsed if each.key_or_group == "rank"]
+    single = {each.key_or_group.removeprefix("rank.") for each in parsed if each.key_or_group.startswith("rank.")}
+    return single.union(*(map(str, value) for value in whole if isinstance(value, dict)))
+
+
+def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
     """Build the report of one study and print its summary.
+
+    Args:
+        cfg: which study, and what is asked.
+        given: fields of `cfg.rank` that were typed; all others are as the sweep had them. None: those that differ from their defaults.
 
     Returns:
         0; failed jobs do not make the report fail.
@@ -33,12 +48,13 @@ def run(cfg: ReportConfig) -> int:
 
         report_table(Path(cfg.table).expanduser(), cfg.rank)
         return 0
-    from harness.reporting.build import build_report
+    from harness.reporting.build import answer_question
+    from harness.reporting.question import ask
     from harness.reporting.terminal import print_summary
 
     study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
-    ranking = build_report(study, cfg.rank)
-    print_summary(ranking, study.report_dir / "index.html")
+    question = ask(study, cfg.rank, given)
+    print_summary(answer_question(study, question), question.folder / "index.html")
     return 0
 
 

@@ -276,11 +276,11 @@ def _time(job: JobSpec, protocols: Set[str], say: Callable[[str], None]) -> None
 
 
 def _report(job: JobSpec) -> None:
-    from harness.reporting.build import build_report
+    from harness.reporting.build import close_sweep
     from harness.reporting.terminal import print_summary
 
     study = Study(job.config.study_dir)
-    print_summary(build_report(study, job.config.rank), study.report_dir / "index.html")
+    print_summary(close_sweep(study, job.config.rank), study.report_dir / "index.html")
 
 
 def _one_per_study(jobs: Sequence[JobSpec]) -> list[JobSpec]:

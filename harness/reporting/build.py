@@ -7,6 +7,7 @@ import pandas as pd
 from harness.config import RankConfig
 from harness.reporting.compose import compose, draw
 from harness.reporting.document import Document, Picture
+from harness.reporting.question import Question, keep
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.sections.facts import ranked_rows
 from harness.select.audit import audit
@@ -18,20 +19,39 @@ from harness.study.store import Study
 from harness.study.table import to_csv, write_table
 
 
-def build_report(study: Study, cfg: RankConfig) -> Ranking:
-    """Rank a study and write `report/` beside its rows; the table files are refreshed too.
+def close_sweep(study: Study, cfg: RankConfig) -> Ranking:
+    """The report at the end of a sweep, whose settings later reports go by. Raises like `build_report`."""
+    ranking = build_report(study, cfg, by="sweep")
+    keep(study, cfg)
+    return ranking
+
+
+def answer_question(study: Study, question: Question) -> Ranking:
+    """The report of the report command: a what-if question is answered beside `report/`, and opens nothing. Raises like `build_report`."""
+    return build_report(study, question.cfg, into=question.folder, may_open=not question.is_what_if)
+
+
+def build_report(study: Study, cfg: RankConfig, *, by: str = "report", into: Path | None = None, may_open: bool = True) -> Ranking:
+    """Rank a study and write the pages beside its rows; the table files are refreshed too.
+
+    Args:
+        study: the folder.
+        cfg: metric, limits, prices.
+        by: the command that asks, for the log of opened test predictions.
+        into: where the pages go; None: `report/`.
+        may_open: whether the recommended's sealed test predictions may be opened.
 
     Raises:
         TableError: there are no rows that can be used, or rows that cannot be compared.
         StoreError: the folder cannot be read or written.
     """
     remove_leftovers(study.root)
-    ranking = rank(study, cfg)
+    ranking, folder = rank(study, cfg, may_open=may_open, by=by), into or study.report_dir
     write_table(study)
-    found = describe(study, ranking, draw(ranking, study.report_dir / "plots"))
-    _write_csv(study.report_dir / "ranking.csv", ranking_frame(ranking))
-    _write(study.report_dir / "report.md", to_markdown(found))
-    _write(study.report_dir / "index.html", to_html(found))
+    found = describe(study, ranking, draw(ranking, folder / "plots"))
+    _write_csv(folder / "ranking.csv", ranking_frame(ranking))
+    _write(folder / "report.md", to_markdown(found))
+    _write(folder / "index.html", to_html(found))
     return ranking
 
 

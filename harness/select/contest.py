@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.config import Metric, RankConfig
 from harness.select.candidates import Candidate, Pool
-from harness.select.comparison import BoolArray, Chance, tied_set
+from harness.select.comparison import BoolArray, Chance, FloatArray, tied_set
 from harness.select.decision import Decision, Option, Terms, decide
 from harness.select.evidence import Evidence
 from harness.select.known import known_of, option_of, terms_of
@@ -25,6 +25,11 @@ from harness.select.ranks import Leads, RankInterval, rank_intervals
 from harness.select.resamples import Resamples
 from harness.select.rule import or_infinite
 from harness.select.sample_size import Separation, separate
+
+
+def believe(pool: Pool, own: OwnRanks, scores_K: FloatArray, covariance_KK: FloatArray) -> Posterior:
+    """The true scores of all candidates of a pool, those that a limit excludes included: they tell what others are like."""
+    return posterior(scores_K, covariance_KK, [known_of(candidate, own) for candidate in pool.candidates])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +76,7 @@ class Contest:
             excluded=tuple(k for k in by_score if missed[k]),
             tied_K=tied_K,
             leads=Leads.of(Chance.of(within.draws_RK, cfg.confidence)),
-            belief=posterior(evidence.scores_K, evidence.covariance(), [known_of(each, own) for each in pool.candidates]),
+            belief=believe(pool, own, evidence.scores_K, evidence.covariance()),
         )
 
     @property
@@ -86,6 +91,18 @@ class Contest:
     def belief_within(self) -> Posterior:
         """The true scores of those within."""
         return self.belief.take(self.order)
+
+    def belief_if(self, first: int, growth: float) -> Posterior:
+        """The same, if the errors of one candidate's score had that many times the variance that they seem to have."""
+        is_one_K = self.evidence.same_K == self.evidence.same_K[first]
+        scale_K = np.where(is_one_K, growth**0.5, 1.0)
+        covariance_KK = self.evidence.covariance() * np.outer(scale_K, scale_K)
+        return believe(self.pool, self.own, self.evidence.scores_K, covariance_KK).take(self.order)
+
+    def on_val_alone(self, k: int) -> Evidence:
+        """What val says of one candidate, without help from other images."""
+        runs = self.pool.candidates[k].val.runs(self.pool.labels_N, len(self.pool.class_names), self.val.metric)
+        return Evidence.of(runs, self.val.metric, [len(self.pool.candidates[k].rows)])
 
     def decision(self) -> Decision | None:
         """Among those within; None when nobody is."""

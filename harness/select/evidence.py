@@ -48,6 +48,8 @@ class Evidence:
     """Of the mean over a candidate's seeds; 0 where nobody was repeated, and then everything is conditional on these runs."""
     seed_freedom: float
     """Degrees of freedom of that variance."""
+    num_equal_K: FloatArray
+    """Images of equal weight that know as much about each score as its own do; fewer than there are where a rare class counts as much as others."""
 
     @classmethod
     def of(cls, runs: Runs, metric: Metric, seeds_per_candidate: Sequence[int]) -> "Evidence":
@@ -64,12 +66,13 @@ class Evidence:
             same_K=_same(runs, starts_K, seeds_K),
             seed_variance_K=seed_variance / seeds_K,
             seed_freedom=freedom,
+            num_equal_K=np.full(len(seeds_K), 1.0 / float((shares(runs.labels_N, metric) ** 2).sum())),
         )
 
     def take(self, positions: Sequence[int]) -> "Evidence":
         """Some of the candidates, in the order given."""
         kept = list(positions)
-        names = ("scores_K", "influence_KN", "one_more_K", "same_K", "seed_variance_K")
+        names = ("scores_K", "influence_KN", "one_more_K", "same_K", "seed_variance_K", "num_equal_K")
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     def without_seeds(self) -> "Evidence":
@@ -161,6 +164,7 @@ def draws(
         same_K=np.arange(len(scores_K)),
         seed_variance_K=nothing_K if seed_variance_K is None else seed_variance_K,
         seed_freedom=seed_freedom,
+        num_equal_K=measured_K.astype(np.float64),
     ).draws(num_resamples)
 
 

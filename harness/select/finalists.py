@@ -1,7 +1,8 @@
 """The sealed test split: the recommended's predictions are opened, and what they say about the choice.
 
 Last step of selection. Everything is chosen on train and val. The recommended's test score can take the recommendation away, if val and
-test together are nearly certain that it is behind; it can never choose among others, whose predictions stay sealed.
+test together are nearly certain that it is behind; it can never choose among others, whose predictions stay sealed. A what-if question
+(other limits, prices or metrics than the sweep's own) opens nothing at all.
 Shapes: N test images.
 """
 
@@ -32,6 +33,7 @@ class Outcome(StrEnum):
     overturned = "overturned"  # they do, and the next by utility is recommended
     no_test = "no_test"  # the data set has no test split
     undefined = "undefined"  # the metric has no value on test
+    sealed = "sealed"  # a what-if question opens nothing, and nothing else has opened the recommended before
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +85,39 @@ class Opening:
     finalists: tuple[Finalist, ...]
     """What train and val recommend, and after an overturn what is recommended instead; empty without a test split."""
     tests: Tests
-    """Of the recommended; empty without a test split."""
+    """Of the recommended; empty without a test split, and where its predictions stay sealed."""
 
     @property
     def test(self) -> OpenedTest | None:
         """The recommended on test."""
-        return self.finalists[-1].test if self.finalists else None
+        return self.finalists[-1].test if self.tests else None
 
 
-def open_recommended(study: Study, contest: Contest, decision: Decision) -> Opening:
+@dataclass(frozen=True, slots=True)
+class Seals:
+    """The sealed test predictions of a study, and who asks for them."""
+
+    study: Study
+    by: str
+    """The command, for the log."""
+    may_open: bool
+    """False for a what-if question: it sees what was opened before it, and nothing else."""
+
+    def tests(self, candidate: Candidate, reason: str) -> Tests | None:
+        """Of every seed; empty without a test split, None where they stay sealed. Raises TableError when they cannot be read."""
+        if candidate.row.n_test and not self.may_open and not self.study.opened().issuperset(row.job_id for row in candidate.rows):
+            return None
+        found = {row.job_id: self.study.open_test(row.job_id, reason, self.by) for row in candidate.rows}
+        return {job_id: each for job_id, each in found.items() if each is not None}
+
+
+def open_recommended(seals: Seals, contest: Contest, decision: Decision) -> Opening:
     """Open the recommended's test predictions, every seed, and let them confirm or overturn it.
 
     After an overturn the next candidate's are opened too, for its score alone: it was not chosen by them.
 
     Args:
-        study: the folder; what is opened is logged there.
+        seals: of the study; what is opened is logged there.
         contest: what train and val say.
         decision: theirs.
 
@@ -105,7 +125,9 @@ def open_recommended(study: Study, contest: Contest, decision: Decision) -> Open
         TableError: predictions cannot be read.
     """
     first, metric = contest.order[decision.recommended.position], contest.val.metric
-    tests = _open(study, contest.pool.candidates[first], f"recommended by {metric.value}")
+    tests = seals.tests(contest.pool.candidates[first], f"recommended by {metric.value}")
+    if tests is None:
+        return Opening(Outcome.sealed, decision, first, first, (), {})
     if not tests:
         return Opening(Outcome.no_test, decision, first, first, (), {})
     seen = _Seen.of(contest, first, tests)
@@ -115,20 +137,28 @@ def open_recommended(study: Study, contest: Contest, decision: Decision) -> Open
     if not found.is_overturned:
         return Opening(Outcome.confirmed, decision, first, first, (seen.finalist(found.prob_behind),), tests)
     second = contest.order[found.decision.recommended.position]
-    others = _open(
-        study, contest.pool.candidates[second], f"recommended by {metric.value} after the test images overturned {contest.label(first)}"
-    )
-    finalists = (seen.finalist(found.prob_behind), _Seen.of(contest, second, others).finalist(None))
-    return Opening(Outcome.overturned, found.decision, first, second, finalists, others)
-
-
-def _open(study: Study, candidate: Candidate, reason: str) -> Tests:
-    return {row.job_id: found for row in candidate.rows if (found := study.open_test(row.job_id, reason)) is not None}
+    reason = f"recommended by {metric.value} after the test images overturned {contest.label(first)}"
+    others = seals.tests(contest.pool.candidates[second], reason) or {}
+    finalists = [seen.finalist(found.prob_behind), *([_Seen.of(contest, second, others).finalist(None)] if others else [])]
+    return Opening(Outcome.overturned, found.decision, first, second, tuple(finalists), others)
 
 
 def _veto(contest: Contest, decision: Decision, first: int, test: Evidence) -> Veto:
-    variance = float(test.covariance()[0, 0] + contest.evidence.seed_variance_K[first])
-    return veto(decision, contest.belief_within(), contest.options, float(test.scores_K[0]), variance)
+    """By val and test, each image of either counting alike.
+
+    How much a score varies is read off its own images, so one that is too good to be true seems to vary least of all and would outweigh
+    a test score that contradicts it. So both have the variance of an image that they show together.
+    """
+    val = contest.on_val_alone(first)
+    sizes, variances = (np.array([get(each) for each in (val, test)]) for get in (lambda found: len(found.labels_N), _image_variance))
+    growth_of_val, growth_of_test = sizes @ variances / sizes.sum() / variances
+    variance = float(test.covariance()[0, 0] * growth_of_test + contest.evidence.seed_variance_K[first])
+    return veto(decision, contest.belief_if(first, growth_of_val), contest.options, float(test.scores_K[0]), variance)
+
+
+def _image_variance(found: Evidence) -> float:
+    """Of a single candidate's score, as if it were known from one image."""
+    return float(found.without_seeds().covariance()[0, 0]) * len(found.labels_N)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,7 +24,7 @@ def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> 
     """Joint evidence of K candidates of one pool. Every class needs a val image unless the metric is a mean over images."""
     if not any(candidate.out_of_fold for candidate in candidates):
         return _on_val(pool, candidates, metric)
-    images = _Images(pool, metric)
+    images, on_val = _Images(pool, metric), _on_val(pool, candidates, metric)
     controls = {each.trunk: each.out_of_fold for each in candidates if each.out_of_fold is not None}
     measured = [_measure(images, candidate, controls) for candidate in candidates]
     seeds = [len(each.scores_S) for each in measured]
@@ -34,11 +34,12 @@ def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> 
     return Evidence(
         scores_K=np.array([each.scores_S.mean() for each in measured]),
         influence_KN=np.stack([each.influence_SM.mean(axis=0) for each in measured]),
-        labels_N=pool.everyone_M,
-        one_more_K=np.array([images.one_more(candidate) for candidate in candidates]),
-        same_K=np.arange(len(candidates)),  # those that are one were made one before
+        labels_N=images.strata_M,
+        one_more_K=np.array([each.one_more for each in measured]),
+        same_K=on_val.same_K,
         seed_variance_K=seed_variance / np.array(seeds),
         seed_freedom=freedom,
+        num_equal_K=np.array([each.num_equal for each in measured]),
     )
 
 
@@ -58,6 +59,10 @@ class _Measured:
 
     scores_S: FloatArray
     influence_SM: FloatArray
+    one_more: float
+    """What one more image could change in its score, as a standard deviation."""
+    num_equal: float
+    """Images of equal weight that know as much about it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,28 +72,32 @@ class _Images:
     pool: Pool
     metric: Metric
 
+    @property
+    def num_train(self) -> int:
+        """They come first."""
+        return len(self.pool.everyone_M) - len(self.pool.labels_N)
+
+    @property
+    def strata_M(self) -> IntArray:
+        """Images that are drawn anew among themselves: a split would hold as many of each class again, however it was filled."""
+        is_val_M = np.arange(len(self.pool.everyone_M)) >= self.num_train
+        return np.asarray(self.pool.everyone_M + len(self.pool.class_names) * is_val_M)
+
     def on_everyone(self, said: Said) -> _Measured:
         """Out of fold, errors widened."""
-        scores_S, influence_SM = self._scored(said, self.pool.everyone_M)
-        return _Measured(scores_S, influence_SM * (WIDENED_LOG_LOSS if self.metric is Metric.log_loss else WIDENED))
+        widened = WIDENED_LOG_LOSS if self.metric is Metric.log_loss else WIDENED
+        found = self._measured(said, self.pool.everyone_M)
+        return replace(found, influence_SM=found.influence_SM * widened, num_equal=found.num_equal / widened**2)
 
     def on_val(self, said: Said) -> _Measured:
         """On the last N of the images."""
-        scores_S, influence_SN = self._scored(said, self.pool.labels_N)
-        return _Measured(scores_S, np.pad(influence_SN, [(0, 0), (len(self.pool.everyone_M) - len(self.pool.labels_N), 0)]))
+        found = self._measured(said, self.pool.labels_N)
+        return replace(found, influence_SM=np.pad(found.influence_SM, [(0, 0), (self.num_train, 0)]))
 
-    def one_more(self, candidate: Candidate) -> float:
-        """What one more image could change in a candidate's score, as a standard deviation."""
-        said, labels = (
-            (candidate.val, self.pool.labels_N) if candidate.out_of_fold is None else (candidate.out_of_fold, self.pool.everyone_M)
-        )
-        return float(Evidence.of(self._runs(said, labels), self.metric, [len(candidate.rows)]).one_more_K[0])
-
-    def _scored(self, said: Said, labels_N: IntArray) -> tuple[FloatArray, FloatArray]:
-        return score_and_influence(self._runs(said, labels_N), self.metric)
-
-    def _runs(self, said: Said, labels_N: IntArray) -> Runs:
-        return said.runs(labels_N, len(self.pool.class_names), self.metric)
+    def _measured(self, said: Said, labels_N: IntArray) -> _Measured:
+        runs = said.runs(labels_N, len(self.pool.class_names), self.metric)
+        together = Evidence.of(runs, self.metric, [len(said.predicted_SN)])
+        return _Measured(*score_and_influence(runs, self.metric), float(together.one_more_K[0]), float(together.num_equal_K[0]))
 
 
 def _measure(images: _Images, candidate: Candidate, controls: Mapping[tuple[object, ...], Said]) -> _Measured:
@@ -103,14 +112,13 @@ def _with_control(images: _Images, own: _Measured, control: Said) -> _Measured:
 
     Source: Lavenberg and Welch, A perspective on the use of control variables, Management Science 1981 (regression-adjusted estimates).
     """
-    num_val = len(images.pool.labels_N)
     everyone = images.on_everyone(control)
-    here = images.on_val(replace(control, **{name: getattr(control, name)[:, -num_val:] for name in _FIELDS}))
+    here = images.on_val(replace(control, **{name: getattr(control, name)[:, images.num_train :] for name in _FIELDS}))
     luck, luck_M = float(here.scores_S.mean() - everyone.scores_S.mean()), here.influence_SM.mean(axis=0)
     variance = float(luck_M @ luck_M)
     slope_S = own.influence_SM @ luck_M / variance if variance > SAME**2 else np.zeros(len(own.scores_S))
     influence_SM = own.influence_SM - np.outer(slope_S, luck_M - everyone.influence_SM.mean(axis=0))
-    return _Measured(own.scores_S - slope_S * luck, influence_SM)
+    return replace(own, scores_S=own.scores_S - slope_S * luck, influence_SM=influence_SM)
 
 
 _FIELDS = ("predicted_SN", "balanced_SN", "true_log_prob_SN")

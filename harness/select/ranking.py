@@ -14,7 +14,7 @@ from harness.select.candidates import Candidate, Cost, LeftOut, Pool, Said, load
 from harness.select.comparison import IntArray, Interval
 from harness.select.contest import Contest
 from harness.select.decision import Decision
-from harness.select.finalists import Finalist, OpenedTest, Opening, Outcome, open_recommended
+from harness.select.finalists import Finalist, OpenedTest, Opening, Outcome, Seals, open_recommended
 from harness.select.limits import Breach
 from harness.select.metric import choose_metric, is_higher_better
 from harness.select.pairs import Pair
@@ -110,15 +110,16 @@ class Ranking:
     sensitivity: Sensitivity | None
     """What would change the choice of train and val; None when there is none."""
     finalists: tuple[Finalist, ...]
-    """What train and val recommend, and after an overturn what is recommended instead; empty without a test split."""
+    """What train and val recommend, and after an overturn what is recommended instead; empty without a test split, and those that a what-if
+    question left sealed are missing."""
     test: OpenedTest | None
-    """The recommended on test."""
+    """The recommended on test; None without a test split or where it stays sealed."""
     num_opened: int
     """Jobs of this study whose test predictions were ever opened."""
     class_scores: tuple[ClassScores, ...]
     """On val: the recommended (else the best) and the runner-up."""
     final_scores: ClassScores | None
-    """The recommended on test, or on val when there is no test split."""
+    """The recommended on test, or on val when there is no test split or it stays sealed."""
     baseline: dict[str, float]
     """Val quality of always naming the most frequent class of val."""
     num_images: int
@@ -163,13 +164,15 @@ class Ranking:
         return sorted(missing, key=lambda entry: max(breach.ratio for breach in entry.breaches))[:3]
 
 
-def rank(study: Study, cfg: RankConfig, own: OwnRanks | None = None) -> Ranking:
+def rank(study: Study, cfg: RankConfig, own: OwnRanks | None = None, *, may_open: bool = True, by: str = "report") -> Ranking:
     """Rank the candidates of the newest protocol, decide, and let the recommended's test predictions confirm or overturn it.
 
     Args:
         study: the folder.
         cfg: metric, limits, prices.
         own: ranks of networks on other data sets; None: they are looked up beside the study.
+        may_open: False for a what-if question: test predictions that nothing has opened before stay sealed.
+        by: the command that asks, for the log of what was opened.
 
     Raises:
         TableError: the study cannot be read, or the metric is undefined on its val split.
@@ -178,7 +181,7 @@ def rank(study: Study, cfg: RankConfig, own: OwnRanks | None = None) -> Ranking:
     metric, reason = choose_metric(pool, cfg)
     contest = Contest.of(pool, metric, cfg, own or own_ranks(study)) if pool.candidates else None
     decision = contest.decision() if contest else None
-    opening = open_recommended(study, contest, decision) if contest and decision else None
+    opening = open_recommended(Seals(study, by, may_open), contest, decision) if contest and decision else None
     entries = _entries(contest, opening) if contest else ()
     eligible = [entry for entry in entries if not entry.breaches]
     best = next(iter(eligible or entries), None)

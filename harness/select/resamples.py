@@ -14,7 +14,7 @@ from harness.config import Metric
 from harness.select.comparison import Interval, interval, score_interval
 from harness.select.evidence import Evidence, image_errors
 from harness.select.metric import is_higher_better
-from harness.select.scores import FloatArray, IntArray, Runs, shares
+from harness.select.scores import FloatArray, IntArray, Runs
 
 Answers = tuple[IntArray, npt.NDArray[np.floating]]
 """What one candidate said about the images: predicted class (S x N), log-probability of the true class (S x N)."""
@@ -39,8 +39,8 @@ class Resamples:
     """Images drawn anew and, where any candidate was repeated, seeds."""
     image_draws_RK: FloatArray
     """Images alone drawn anew, the same ones, seeds averaged: what more images would change."""
-    num_equal: float
-    """Images of equal weight that know as much about a score as these do; fewer than there are where a rare class counts as much as others."""
+    num_equal_K: FloatArray
+    """Images of equal weight that know as much about each score as its own do."""
 
     @classmethod
     def of(cls, answers: Sequence[Answers], labels_N: IntArray, num_classes: int, metric: Metric, num_resamples: int) -> "Resamples":
@@ -60,13 +60,12 @@ class Resamples:
         image_error_RK = image_errors(evidence.influence_KN, evidence.labels_N, num_resamples)
         draws_RK = evidence.draws_around(image_error_RK)
         image_draws_RK = evidence.without_seeds().draws_around(image_error_RK) if evidence.seed_variance_K.any() else draws_RK
-        num_equal = 1.0 / float((shares(evidence.labels_N, metric) ** 2).sum())
-        return cls(metric, evidence.scores_K, draws_RK, image_draws_RK, num_equal)
+        return cls(metric, evidence.scores_K, draws_RK, image_draws_RK, evidence.num_equal_K)
 
     def take(self, positions: Sequence[int]) -> "Resamples":
         """Some of the candidates, in the order given."""
         kept = list(positions)
-        return Resamples(self.metric, self.scores_K[kept], self.draws_RK[:, kept], self.image_draws_RK[:, kept], self.num_equal)
+        return Resamples(self.metric, self.scores_K[kept], self.draws_RK[:, kept], self.image_draws_RK[:, kept], self.num_equal_K[kept])
 
     def natural(self, found: Interval) -> Interval:
         """An interval of scores in the metric's own unit and order."""
@@ -78,9 +77,8 @@ class Resamples:
 
     def interval(self, k: int, confidence: float) -> Interval:
         """Of one candidate's score, in the metric's own unit."""
-        return self.natural(
-            score_interval(self.draws_RK[:, k], self.metric, confidence, score=float(self.scores_K[k]), num_equal=self.num_equal)
-        )
+        score, num_equal = float(self.scores_K[k]), float(self.num_equal_K[k])
+        return self.natural(score_interval(self.draws_RK[:, k], self.metric, confidence, score=score, num_equal=num_equal))
 
     def difference(self, first: int, second: int, confidence: float) -> Difference:
         """How much better the first is, paired in every draw."""

@@ -5,19 +5,18 @@ After the recommendation, by the same decision on other terms. Shapes: K candida
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.config import Metric
 from harness.select.comparison import BoolArray, FloatArray
-from harness.select.contest import Contest
-from harness.select.decision import decide, highest_utility
-from harness.select.known import known_of, option_of
+from harness.select.contest import Contest, believe
+from harness.select.decision import Terms, decide
+from harness.select.known import option_of, terms_of
 from harness.select.limits import column_of, set_limits
 from harness.select.measured import evidence_of
 from harness.select.metric import why_undefined
-from harness.select.posterior import posterior
 from harness.select.rule import or_infinite
 
 NUM_HALVES = 100
@@ -92,10 +91,9 @@ def other_metrics(contest: Contest) -> tuple[OtherMetric, ...]:
 def _other_metric(contest: Contest, metric: Metric) -> OtherMetric:
     if reason := why_undefined(contest.pool, metric):
         return OtherMetric(metric, None, reason)
-    within = [contest.pool.candidates[k] for k in contest.order]
-    evidence = evidence_of(contest.pool, within, metric)
-    belief = posterior(evidence.scores_K, evidence.covariance(), [known_of(candidate, contest.own) for candidate in within])
-    return OtherMetric(metric, within[decide(belief, contest.options, contest.terms).recommended.position].label, None)
+    evidence = evidence_of(contest.pool, contest.pool.candidates, metric)
+    belief = believe(contest.pool, contest.own, evidence.scores_K, evidence.covariance()).take(contest.order)
+    return OtherMetric(metric, contest.label(contest.order[decide(belief, contest.options, contest.terms).recommended.position]), None)
 
 
 def other_limits(contest: Contest, first: int) -> tuple[OtherLimit, ...]:
@@ -122,12 +120,11 @@ def half_the_images(contest: Contest, first: int) -> FewerImages:
 
     Source: Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982, chapter 8 (half-sampling).
     """
-    within = contest.evidence.take(contest.order)
-    covariance_KK = 2 * within.without_seeds().covariance() + np.diag(within.seed_variance_K)
-    known = [known_of(contest.pool.candidates[k], contest.own) for k in contest.order]
-    halves = contest.val.take(contest.order).image_draws_RK[:NUM_HALVES]
-    beliefs = (posterior(scores_K, covariance_KK, known) for scores_K in halves)
-    votes = Counter(contest.label(contest.order[highest_utility(each, contest.options, contest.terms)]) for each in beliefs)
+    covariance_KK = contest.evidence.covariance() + contest.evidence.without_seeds().covariance()
+    halves = contest.val.image_draws_RK[:NUM_HALVES]
+    beliefs = (believe(contest.pool, contest.own, scores_K, covariance_KK).take(contest.order) for scores_K in halves)
+    chosen = (decide(belief, contest.options, contest.terms).recommended.position for belief in beliefs)
+    votes = Counter(contest.label(contest.order[position]) for position in chosen)
     same = votes.pop(contest.label(first), 0)
     others = tuple((label, count / len(halves)) for label, count in votes.most_common(MAX_OTHERS))
     return FewerImages(contest.num_images // 2, len(halves), same / len(halves), others)
@@ -162,15 +159,15 @@ def _first_change(
     contest: Contest, key: str, steps: FloatArray, within: Callable[[float], BoolArray], first: int, *, is_tighter: bool
 ) -> OtherLimit | None:
     for limit in steps.tolist():
-        found = _recommend(contest, np.flatnonzero(within(limit)).tolist())
+        found = _recommend(contest, np.flatnonzero(within(limit)).tolist(), terms_of(replace(contest.cfg, **{key: limit})))
         if found != first:
             return OtherLimit(key, limit, is_tighter, None if found is None else contest.label(found))
     return None
 
 
-def _recommend(contest: Contest, among: Sequence[int]) -> int | None:
-    """Of some of the K, by what is believed of all."""
+def _recommend(contest: Contest, among: Sequence[int], terms: Terms) -> int | None:
+    """Of some of the K, by what is believed of all; a limit on latency changes what latency costs as well."""
     if not among:
         return None
     options = [option_of(contest.pool.candidates[k]) for k in among]
-    return among[decide(contest.belief.take(among), options, contest.terms).recommended.position]
+    return among[decide(contest.belief.take(among), options, terms).recommended.position]

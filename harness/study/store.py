@@ -183,11 +183,21 @@ class Study:
         """What heads that never saw an image say about train and val; None for a job that trained more. Raises like `val_predictions`."""
         return self._load(job_id, "oof")
 
-    def open_test(self, job_id: str, reason: str) -> Predictions | None:
-        """Break the seal of one job's test predictions and log it; None when the data set has no test split. Raises like `val_predictions`."""
+    def open_test(self, job_id: str, reason: str, by: str = "report") -> Predictions | None:
+        """Break the seal of one job's test predictions and log it; None when the data set has no test split.
+
+        Args:
+            job_id: whose.
+            reason: why, for the log.
+            by: the command that asks.
+
+        Raises:
+            TableError: like `val_predictions`.
+        """
         found = self._load(job_id, "test")
         if found is not None and job_id not in self.opened():
-            record = {"job_id": job_id, "reason": reason, "opened_at": datetime.now(UTC).isoformat(timespec="seconds")}
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            record = {"job_id": job_id, "reason": reason, "by": by, "opened_at": when}
             append_line(self.root / "opened.jsonl", json.dumps(record))
         return found
 

@@ -15,7 +15,7 @@ from harness.select.audit import Audit, Line, audit, is_fine_tuned
 from harness.select.order import agreement, choose, rank_average
 from harness.select.prior import OwnRank, OwnRanks
 from harness.study.row import Details, Epoch, Row
-from tests.unit.reporting.fake_study import make_row
+from tests.unit.select.planted import make_row
 
 NONE = OwnRanks({})
 EVIDENCE = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")

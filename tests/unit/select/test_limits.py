@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from harness.config import RankConfig
-from harness.select.candidates import Candidate
+from harness.select.candidates import Candidate, Said
 from harness.select.limits import breaches, excluded, set_limits
-from tests.unit.reporting.fake_study import make_row
+from tests.unit.select.planted import make_row
 
 
 def candidate(**changes: object) -> Candidate:
     """A candidate with one row and no images."""
     row = replace(make_row("j"), **changes)  # type: ignore[arg-type]
-    return Candidate("resnet50 · all", "resnet50", (row,), np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))
+    nothing = np.zeros((1, 0), dtype=np.int64)
+    return Candidate("resnet50 · all", "resnet50", (row,), Said(nothing, nothing, np.zeros((1, 0))), None, (row,))
 
 
 @pytest.mark.parametrize(

@@ -77,15 +77,15 @@ def test_verdict_by_region(low: float, high: float, wanted: Verdict) -> None:
 def test_table_of_a_study(tmp_path: Path) -> None:
     """The recommended comes first in its pairs, then the others by rank; differences, discordant images and verdicts are those planted."""
     study = Study(tmp_path / "s")
-    add(study, "slow", planted(range(18)), latency_ms_p50=90.0)
-    add(study, "fast", planted(range(4, 24)), latency_ms_p50=20.0)
-    add(study, "poor", planted(range(100, 190)), latency_ms_p50=2.0)
+    add(study, "slow", planted(range(180), num_images=2000), latency_ms_p50=90.0)
+    add(study, "fast", planted(range(60, 248), num_images=2000), latency_ms_p50=20.0)
+    add(study, "poor", planted(range(1000, 1900), num_images=2000), latency_ms_p50=2.0)
     ranking = rank(study, QUICK)
     assert [(pair.first[:4], pair.second[:4]) for pair in ranking.pairs] == [("fast", "slow"), ("fast", "poor"), ("slow", "poor")]
     close, clear, _ = ranking.pairs
-    assert close.difference.value == pytest.approx(-2 / 200)
-    assert (close.mcnemar.first_only, close.mcnemar.second_only, close.mcnemar.seeds) == (4, 6, (0, 0))
-    assert close.mcnemar.p == pytest.approx(mid_p(np.array([4]), np.array([6]))[0])
+    assert close.difference.value == pytest.approx(-8 / 2000)
+    assert (close.mcnemar.first_only, close.mcnemar.second_only, close.mcnemar.seeds) == (60, 68, (0, 0))
+    assert close.mcnemar.p == pytest.approx(mid_p(np.array([60]), np.array([68]))[0])
     assert close.mcnemar.p_holm == close.mcnemar.p  # the largest of the family keeps its own
     assert (close.verdict, clear.verdict) == (Verdict.unclear, Verdict.better)
     assert clear.mcnemar.p_holm == pytest.approx(2 * clear.mcnemar.p)

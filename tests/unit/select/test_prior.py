@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.select.prior import OwnRank, OwnRanks, log_params, mean_ranks, own_ranks, prior, weights_prior
 from harness.study.row import Row
 from harness.study.store import Study
-from tests.unit.reporting.fake_study import make_row
+from tests.unit.select.planted import make_row
 
 LITE0 = ("tf_efficientnet_lite0", "efficientnet-lite0-57934424")
 

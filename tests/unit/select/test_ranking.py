@@ -1,4 +1,4 @@
-"""The recommendation: cheapest of the tied within the limits, sealed test opened for it alone."""
+"""The recommendation: the highest expected utility within the limits, and what the ranking says of everybody else."""
 
 import json
 from dataclasses import replace
@@ -11,84 +11,172 @@ from sklearn.metrics import balanced_accuracy_score
 
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
-from harness.select.ranking import Ranking, rank
+from harness.measure.quality import decide
+from harness.select.decision import Ground
+from harness.select.ranking import rank
 from harness.select.ranking_csv import COLUMNS, ranking_frame
-from harness.study.row import Details
-from harness.study.store import IntArray, Predictions, Study
-from tests.unit.reporting.fake_study import make_row, write_job, write_study
+from harness.study.store import Predictions, Study
+from tests.unit.select.planted import QUICK, add, backbone, decision, imbalanced, make_details, make_row, planted, write_job
 
-LABELS_N = np.arange(200) % 2
-QUICK = RankConfig(metric=Metric.accuracy, num_resamples=300)
-
-
-def answers(num_wrong: int, start: int = 0) -> IntArray:
-    """Predictions with that many errors in a row."""
-    predicted_N = LABELS_N.copy()
-    predicted_N[start : start + num_wrong] = 1 - predicted_N[start : start + num_wrong]
-    return predicted_N
+LARGE = 2000
+"""Images with which a point is seen."""
 
 
-def split(predicted_N: IntArray) -> Predictions:
-    """Nine to one for the predicted class."""
-    log_probs_NC = np.full((len(predicted_N), 2), np.log(0.1), dtype=np.float32)
-    log_probs_NC[np.arange(len(predicted_N)), predicted_N] = np.log(0.9)
-    return Predictions(log_probs_NC, LABELS_N[: len(predicted_N)], [str(i) for i in range(len(predicted_N))])
+def at(num_wrong: int, start: int = 0, num_images: int = LARGE) -> Predictions:
+    """That many errors in a row."""
+    return planted(range(start, start + num_wrong), num_images)
 
 
-def add(study: Study, backbone: str, num_wrong: int, *, start: int = 0, test_wrong: int | None = None, **changes: Any) -> None:
-    """One job with a chosen number of val errors."""
-    profile = {"class_counts": {"train": {"a": 50, "b": 50}}}
-    row = replace(make_row(backbone, backbone), details=Details(class_names=["a", "b"], profile=profile), **changes)
-    write_job(study, row, split(answers(num_wrong, start)), None if test_wrong is None else split(answers(test_wrong)))
-
-
-def chosen(ranking: Ranking) -> str:
-    """The recommended backbone."""
-    assert ranking.recommended is not None
-    return ranking.recommended.candidate.row.backbone
-
-
-def test_cheapest_tied_is_recommended(tmp_path: Path) -> None:
-    """A small lead does not pay for a slower network; a large lead does."""
+def test_a_much_better_one_is_worth_its_latency(tmp_path: Path) -> None:
+    """Five points on 90 val images do not prove who is best, and yet a small network is not recommended for being fast: that was the old rule."""
     study = Study(tmp_path / "s")
-    add(study, "slow", 18, latency_ms_p50=90.0)
-    add(study, "fast", 21, start=2, latency_ms_p50=20.0)
-    add(study, "poor", 90, latency_ms_p50=2.0)
+    add(study, "large", planted(range(10, 19), 90), latency_ms_p50=20.0)
+    add(study, "small", planted(range(14), 90), latency_ms_p50=10.0)
     ranking = rank(study, QUICK)
-    assert chosen(ranking) == "fast"
+    assert backbone(ranking) == "large"
+    assert [entry.tied for entry in ranking.entries] == [True, True]
+    assert ranking.entries[0].score - ranking.entries[1].score == pytest.approx(5 / 90)
+
+
+def test_of_two_equally_good_the_faster(tmp_path: Path) -> None:
+    """As many errors on other images, or the same ones: half the latency decides, whoever is listed first."""
+    for number, (first, second) in enumerate((("slow", "fast"), ("fast", "slow"))):
+        for start in (0, 100):
+            study = Study(tmp_path / f"s{number}{start}")
+            latency_ms = {"slow": 20.0, "fast": 10.0}
+            add(study, first, at(200), latency_ms_p50=latency_ms[first])
+            add(study, second, at(200, start), latency_ms_p50=latency_ms[second])
+            assert backbone(rank(study, QUICK)) == "fast"
+
+
+def test_a_limit_makes_latency_inside_it_free(tmp_path: Path) -> None:
+    """Whoever asks for 20 ms is served with 19.8: three points better, and no price for being slower than 15.4."""
+    study = Study(tmp_path / "s")
+    add(study, "slower", at(140), latency_ms_p50=19.8)
+    add(study, "faster", at(200, 20), latency_ms_p50=15.4)
+    add(study, "outside", at(20), latency_ms_p50=20.1)
+    limited = replace(QUICK, max_latency_ms=20)
+    assert backbone(rank(study, limited)) == "slower"
+    assert decision(rank(study, limited)).terms.points_per_doubling == 0
+
+
+def test_a_limit_wins_small_leads_too(tmp_path: Path) -> None:
+    """A third of a point would not pay for two doublings at the default price; within a limit it need not, unless a price is given as well."""
+    study = Study(tmp_path / "s")
+    add(study, "slower", at(150), latency_ms_p50=40.0)
+    add(study, "faster", at(156, 2), latency_ms_p50=10.0)
+    assert backbone(rank(study, QUICK)) == "faster"
+    limited = replace(QUICK, max_latency_ms=50)
+    assert backbone(rank(study, limited)) == "slower"
+    assert backbone(rank(study, replace(limited, points_per_doubling=0.5))) == "faster"
+
+
+def test_without_a_price_the_score_alone_counts(tmp_path: Path) -> None:
+    """rank.points_per_doubling=0: a lead that is real however small, at any latency."""
+    study = Study(tmp_path / "s")
+    add(study, "slow", at(150), latency_ms_p50=900.0)
+    add(study, "fast", at(156), latency_ms_p50=10.0)
+    assert backbone(rank(study, QUICK)) == "fast"
+    assert backbone(rank(study, replace(QUICK, points_per_doubling=0.0))) == "slow"
+
+
+def test_the_budget_pick_and_its_price(tmp_path: Path) -> None:
+    """Who would win if latency were worth more, and from which price on: just below it the recommended, just above it the other."""
+    study = Study(tmp_path / "s")
+    add(study, "good", at(100), latency_ms_p50=40.0)
+    add(study, "fair", at(180, 50), latency_ms_p50=10.0)
+    add(study, "poor", at(900, 50), latency_ms_p50=5.0)
+    ranking = rank(study, QUICK)
+    assert (backbone(ranking), decision(ranking).ground) == ("good", Ground.utility)
+    assert ranking.budget is ranking.entry("fair · all")
+    assert ranking.fastest is ranking.entry("poor · all")
+    price = decision(ranking).break_even_points
+    assert price == pytest.approx(2.0, abs=0.2)  # four points for two doublings
+    below, above = (rank(study, replace(QUICK, points_per_doubling=price * factor)).decision for factor in (0.99, 1.01))
+    assert below is not None
+    assert above is not None
+    assert above.ground is Ground.guard  # a price does not buy a gamble: it is almost surely more than a point behind
+    assert below.recommended.position == above.recommended.position
+    assert below.recommended.utility > below.budget.utility
+    assert above.recommended.utility < above.budget.utility
+
+
+def test_entries_say_what_is_believed(tmp_path: Path) -> None:
+    """Probabilities of those within the limits sum to one, losses are those of the decision, the excluded have neither."""
+    study = Study(tmp_path / "s")
+    for number, wrong in enumerate((100, 110, 130)):
+        add(study, f"net{number}", at(wrong, 7 * number), latency_ms_p50=10.0 + number)
+    add(study, "dear", at(10), latency_ms_p50=99.0)
+    ranking = rank(study, replace(QUICK, max_latency_ms=50))
+    within, (dear,) = ranking.entries[:3], ranking.entries[3:]
+    assert sum(entry.prob_best or 0 for entry in within) == pytest.approx(1)
+    assert within[0].expected_loss == pytest.approx(decision(ranking).recommended.expected_loss)
+    assert [entry.expected for entry in within] == sorted((entry.expected for entry in within), reverse=True)
+    assert (dear.prob_best, dear.expected_loss) == (None, None)
+    assert dear.expected > within[0].expected
+
+
+def test_the_tied_set_is_a_statement(tmp_path: Path) -> None:
+    """Who cannot be excluded as best is said of everybody and chooses nobody: places, pairs and runner-up stay those of the scores."""
+    study = Study(tmp_path / "s")
+    add(study, "slow", at(180), latency_ms_p50=90.0)
+    add(study, "fast", at(182, 2), latency_ms_p50=20.0)
+    add(study, "poor", at(900), latency_ms_p50=2.0)
+    ranking = rank(study, QUICK)
+    assert backbone(ranking) == "fast"
     assert [entry.candidate.row.backbone for entry in ranking.tied] == ["slow", "fast"]
     assert [entry.rank for entry in ranking.entries] == [1, 2, 3]
     assert ranking.best is ranking.runner_up is ranking.entries[0]
     assert ranking.runner_up.behind is not None
-    assert ranking.runner_up.behind.value == pytest.approx(-3 / 200)
+    assert ranking.runner_up.behind.value == pytest.approx(-2 / LARGE)
     assert ranking.runner_up.behind.interval.low < 0 < ranking.runner_up.behind.interval.high
 
 
 @pytest.mark.parametrize(
     ("first", "second", "wanted"),
     [
-        ({"latency_ms_p50": 10.4, "params_m": 5.0}, {"latency_ms_p50": 10.0, "params_m": 6.0}, "first"),  # latencies count as equal
-        ({"latency_ms_p50": 10.6, "params_m": 5.0}, {"latency_ms_p50": 10.0, "params_m": 6.0}, "second"),  # they do not
-        ({"trainable_params_m": 2.0}, {"trainable_params_m": 1.0}, "first"),  # what training changed costs nothing afterwards
-        ({}, {}, "first"),  # all equal: the higher score
-        ({"latency_ms_p50": None}, {"latency_ms_p50": 500.0}, "second"),  # unknown is last
-        ({"latency_ms_p50": None, "params_m": 2.0}, {"latency_ms_p50": None, "params_m": 1.0}, "second"),
+        ({"latency_ms_p50": 10.4}, {"latency_ms_p50": 10.0, "train_s": 1.0}, "second"),  # latencies count as equal: cheaper to train
+        ({"latency_ms_p50": 10.6}, {"latency_ms_p50": 10.0, "train_s": 900.0}, "second"),  # they do not
+        ({"params_m": 9.0}, {"params_m": 1.0}, "first"),  # parameters cost nothing that latency does not say: by name
+        ({"latency_ms_p50": None}, {"latency_ms_p50": 500.0, "train_s": 900.0}, "second"),  # unknown is slower than the slowest
+        ({"latency_ms_p50": None}, {"latency_ms_p50": None, "train_s": 1.0}, "second"),
     ],
 )
-def test_cost_decides_in_order(tmp_path: Path, first: dict[str, Any], second: dict[str, Any], wanted: str) -> None:
-    """Latency within 5 %, then parameters, then the score."""
+def test_equals_are_decided_by_cost(tmp_path: Path, first: dict[str, Any], second: dict[str, Any], wanted: str) -> None:
+    """Two that say the same of every image: latency unless within 5 %, then the time of training, then the name."""
     study = Study(tmp_path / "s")
-    add(study, "first", 20, **{"latency_ms_p50": 10.0, "params_m": 5.0, "trainable_params_m": 1.0} | first)
-    add(study, "second", 21, **{"latency_ms_p50": 10.0, "params_m": 5.0, "trainable_params_m": 1.0} | second)
-    assert chosen(rank(study, QUICK)) == wanted
+    for name, changes in (("first", first), ("second", second)):
+        add(study, name, at(200), **({"latency_ms_p50": 10.0, "train_s": 60.0} | changes))
+    assert backbone(rank(study, QUICK)) == wanted
+
+
+def test_depths_of_one_network_share_its_latency(tmp_path: Path) -> None:
+    """Three timings of one network are three looks at one number: the depth that happened to be timed fastest has no advantage."""
+    study = Study(tmp_path / "s")
+    for depth, wrong, latency_ms in (("all", 210, 10.0), ("0.5", 160, 14.0), ("none", 220, 30.0)):
+        add(study, "net", at(wrong), freeze=depth, latency_ms_p50=latency_ms)
+    ranking = rank(study, QUICK)
+    assert {entry.cost.latency_ms_p50 for entry in ranking.entries} == {14.0}
+    assert ranking.recommended is not None
+    assert ranking.recommended.candidate.row.freeze == "0.5"
+
+
+def test_fine_tuning_that_changed_nothing_is_one_candidate(tmp_path: Path) -> None:
+    """Two depths that ended in the frozen model are not three candidates that share the chance to be best."""
+    study = Study(tmp_path / "s")
+    for depth in ("all", "0.5", "none"):
+        add(study, "net", at(160), freeze=depth, model_blake2b="m0")
+    add(study, "other", at(165, 30), model_blake2b="m1")
+    ranking = rank(study, QUICK)
+    assert [(entry.label, len(entry.candidate.twins)) for entry in ranking.entries] == [("net · all (= 0.5, none)", 2), ("other · all", 0)]
+    assert backbone(ranking) == "net"
 
 
 def test_f1_of_tiny_classes_is_not_ranked_by(tmp_path: Path) -> None:
     """With four val images in a class its F1 cannot be resampled; the error names metrics that can."""
     study = Study(tmp_path / "s")
-    row = replace(make_row("a", "a"), details=Details(class_names=["a", "b"], profile={"class_counts": {"train": {"a": 50, "b": 50}}}))
     few = Predictions(np.log(np.full((12, 2), 0.5, dtype=np.float32)), np.repeat([0, 1], [8, 4]), [str(i) for i in range(12)])
-    write_job(study, row, few, None)
+    write_job(study, make_row("a", "a"), few)
     with pytest.raises(TableError, match=r"a class has 4 val images.*balanced_accuracy"):
         rank(study, replace(QUICK, metric=Metric.f1_macro))
 
@@ -96,10 +184,10 @@ def test_f1_of_tiny_classes_is_not_ranked_by(tmp_path: Path) -> None:
 def test_limits_come_before_the_comparison(tmp_path: Path) -> None:
     """A candidate outside the limits has no rank, is tied with nobody, and does not keep others from being the best."""
     study = Study(tmp_path / "s")
-    add(study, "winner", 2, latency_ms_p50=90.0)
-    add(study, "within", 60, latency_ms_p50=20.0)
+    add(study, "winner", planted(range(2)), latency_ms_p50=90.0)
+    add(study, "within", planted(range(60)), latency_ms_p50=20.0)
     ranking = rank(study, replace(QUICK, max_latency_ms=30))
-    assert chosen(ranking) == "within"
+    assert backbone(ranking) == "within"
     winner = ranking.entries[1]
     assert (winner.rank, winner.tied, winner.on_front) == (None, False, False)
     assert winner.excluded == ["latency 90 ms is above rank.max_latency_ms=30"]
@@ -110,8 +198,8 @@ def test_limits_come_before_the_comparison(tmp_path: Path) -> None:
 def test_no_candidate_within_the_limits(tmp_path: Path) -> None:
     """No recommendation, nothing opened, and the three that miss by least."""
     study = Study(tmp_path / "s")
-    for backbone, latency_ms in (("a", 50.0), ("b", 40.0), ("c", 70.0), ("d", 60.0)):
-        add(study, backbone, 20, latency_ms_p50=latency_ms, test_wrong=10)
+    for name, latency_ms in (("a", 50.0), ("b", 40.0), ("c", 70.0), ("d", 60.0)):
+        add(study, name, planted(range(20)), planted(range(10)), latency_ms_p50=latency_ms)
     ranking = rank(study, replace(QUICK, max_latency_ms=30))
     assert ranking.recommended is None
     assert [entry.candidate.row.backbone for entry in ranking.nearest] == ["b", "a", "d"]
@@ -121,11 +209,11 @@ def test_no_candidate_within_the_limits(tmp_path: Path) -> None:
 def test_only_the_recommended_is_opened(tmp_path: Path) -> None:
     """One job's seal is broken and logged; ranking again opens no other and counts the same."""
     study = Study(tmp_path / "s")
-    add(study, "good", 10, latency_ms_p50=20.0, test_wrong=14)
-    add(study, "bad", 90, latency_ms_p50=10.0, test_wrong=90)
+    add(study, "good", planted(range(10)), planted(range(14)), latency_ms_p50=20.0)
+    add(study, "bad", planted(range(90)), planted(range(90)), latency_ms_p50=10.0)
     for _ in range(2):
         ranking = rank(study, QUICK)
-        assert study.opened() == {"good"}
+        assert study.opened() == {"good0"}
         assert ranking.num_opened == 1
     assert ranking.test is not None
     assert ranking.test.score == pytest.approx(1 - 14 / 200)
@@ -137,15 +225,16 @@ def test_only_the_recommended_is_opened(tmp_path: Path) -> None:
 def test_tests_opened_earlier_are_counted(tmp_path: Path) -> None:
     """A second recommendation under other limits adds to the count that the report shows."""
     study = Study(tmp_path / "s")
-    add(study, "good", 10, latency_ms_p50=20.0, test_wrong=14)
-    add(study, "bad", 90, latency_ms_p50=10.0, test_wrong=90)
+    add(study, "good", planted(range(10)), planted(range(14)), latency_ms_p50=20.0)
+    add(study, "bad", planted(range(90)), planted(range(90)), latency_ms_p50=10.0)
     rank(study, QUICK)
     assert rank(study, replace(QUICK, max_latency_ms=15)).num_opened == 2
 
 
 def test_rule_picks_the_metric(tmp_path: Path) -> None:
     """Imbalanced classes are ranked by balanced accuracy, unless a metric is chosen; both say why."""
-    study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), num_val=400, num_test=0)
+    study = Study(tmp_path / "s")
+    imbalanced(study, "net")
     by_rule = rank(study, RankConfig(num_resamples=200))
     assert by_rule.metric is Metric.balanced_accuracy
     assert "4.0 times" in by_rule.metric_reason
@@ -156,11 +245,14 @@ def test_rule_picks_the_metric(tmp_path: Path) -> None:
 
 def test_log_loss_is_better_when_lower(tmp_path: Path) -> None:
     """Scores keep their own unit and sign; the order turns round."""
-    study = write_study(tmp_path / "s", depths=("all",), num_val=150, num_test=100)
+    study = Study(tmp_path / "s")
+    for number in range(4):
+        imbalanced(study, f"net{number}", skill=0.9 - 0.1 * number, num_test=100)
     ranking = rank(study, RankConfig(metric=Metric.log_loss, num_resamples=200))
     scores = [entry.score for entry in ranking.entries]
     assert scores == sorted(scores)
     assert all(0 < entry.interval.low <= entry.score <= entry.interval.high for entry in ranking.entries)
+    assert all(entry.expected > 0 for entry in ranking.entries)
     assert ranking.recommended is not None
     assert ranking.test is not None
     assert ranking.test.score is not None
@@ -171,13 +263,19 @@ def test_log_loss_is_better_when_lower(tmp_path: Path) -> None:
 
 
 def test_seeds_are_averaged(tmp_path: Path) -> None:
-    """The score is the mean of the seeds' scores, the test score likewise, and every seed is opened."""
-    study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), seeds=(0, 1, 2), num_val=150, num_test=90, failed=False)
+    """The score is the mean of the seeds' scores, of decisions that divide the class shares out; every seed is opened."""
+    study = Study(tmp_path / "s")
+    for seed in range(3):
+        imbalanced(study, "net", seed=seed, num_test=90)
     ranking = rank(study, RankConfig(num_resamples=200))
     (entry,) = ranking.entries
     found = [study.val_predictions(row.job_id) for row in entry.candidate.rows]
-    wanted = np.mean([balanced_accuracy_score(each.labels_N, each.log_probs_NC.argmax(axis=1)) for each in found])
-    assert entry.score == pytest.approx(wanted)
+    prior_C = np.array(entry.candidate.row.details.class_prior)
+    wanted = [balanced_accuracy_score(each.labels_N, decide(each.log_probs_NC, Metric.balanced_accuracy, prior_C)) for each in found]
+    assert entry.score == pytest.approx(np.mean(wanted))
+    assert entry.score != pytest.approx(
+        np.mean([balanced_accuracy_score(each.labels_N, each.log_probs_NC.argmax(axis=1)) for each in found])
+    )
     assert ranking.num_opened == 3
     assert ranking.final_scores is not None
     assert ranking.final_scores.confusion_CC.sum() == 3 * 90
@@ -186,10 +284,9 @@ def test_seeds_are_averaged(tmp_path: Path) -> None:
 def test_metric_without_a_value_is_an_error(tmp_path: Path) -> None:
     """A class without val images leaves macro averages undefined: said on one line, with the metrics that exist."""
     study = Study(tmp_path / "s")
-    details = Details(class_names=["a", "b", "c"], profile={"class_counts": {"train": {"a": 9, "b": 9, "c": 9}}})
     log_probs_NC = np.log(np.full((200, 3), 1 / 3, dtype=np.float32))
-    val = Predictions(log_probs_NC, LABELS_N, [str(i) for i in range(200)])
-    write_job(study, replace(make_row("a"), details=details), val)
+    val = Predictions(log_probs_NC, np.arange(200) % 2, [str(i) for i in range(200)])
+    write_job(study, make_row("a", details=make_details(3)), val)
     with pytest.raises(TableError, match=r"1 of 3 classes have no val image; give rank.metric=accuracy"):
         rank(study, replace(QUICK, metric=Metric.f1_macro))
     assert rank(study, QUICK).metric is Metric.accuracy
@@ -198,9 +295,9 @@ def test_metric_without_a_value_is_an_error(tmp_path: Path) -> None:
 def test_test_split_without_a_class_says_so(tmp_path: Path) -> None:
     """Where the metric has no value on test, the score is empty with the reason and other metrics are still there."""
     study = Study(tmp_path / "s")
-    details = Details(class_names=["a", "b"], profile={"class_counts": {"train": {"a": 9, "b": 9}}})
-    test = Predictions(split(answers(0)).log_probs_NC[::2], LABELS_N[::2], [str(i) for i in range(100)])
-    write_job(study, replace(make_row("a"), details=details), split(answers(20)), test)
+    every = planted([])
+    test = Predictions(every.log_probs_NC[::2], every.labels_N[::2], every.ids_N[::2])
+    add(study, "a", planted(range(20)), test)
     found = rank(study, replace(QUICK, metric=Metric.balanced_accuracy)).test
     assert found is not None
     assert found.score is None
@@ -210,30 +307,40 @@ def test_test_split_without_a_class_says_so(tmp_path: Path) -> None:
 
 def test_baseline_is_the_largest_class(tmp_path: Path) -> None:
     """Always naming the most frequent class of val is right on its share."""
-    study = write_study(tmp_path / "s", backbones=("resnet50",), depths=("all",), num_val=100, num_test=0)
+    study = Study(tmp_path / "s")
+    imbalanced(study, "net")
     ranking = rank(study, RankConfig(num_resamples=200))
-    assert ranking.baseline["accuracy"] == pytest.approx(np.bincount(ranking.labels_N).max() / 100)
-    assert ranking.baseline["balanced_accuracy"] == pytest.approx(1 / 5)
+    assert ranking.baseline["accuracy"] == pytest.approx(np.bincount(ranking.labels_N).max() / len(ranking.labels_N))
+    assert ranking.baseline["balanced_accuracy"] == pytest.approx(1 / 3)
 
 
 def test_only_failures_rank_nothing(tmp_path: Path) -> None:
     """A study without a good row ranks to an empty table that lists the failures."""
-    study = write_study(tmp_path / "s", backbones=())
+    study = Study(tmp_path / "s")
+    for status in ("failed", "oom"):
+        study.write_row(make_row(status, status=status, error="no"))
     ranking = rank(study, RankConfig())
-    assert (ranking.entries, ranking.recommended, ranking.test) == ((), None, None)
+    assert (ranking.entries, ranking.recommended, ranking.test, ranking.decision) == ((), None, None, None)
     assert {row.status for row in ranking.failed} == {"failed", "oom"}
+
+
+def several(study: Study, num_test: int = 0) -> None:
+    """Eight candidates of three imbalanced classes, two of them of more than ten million parameters."""
+    for number in range(8):
+        imbalanced(study, f"net{number}", skill=0.95 - 0.1 * number, num_test=num_test, params_m=20.0 if number in (1, 5) else 5.0)
 
 
 def test_csv_has_every_candidate(tmp_path: Path) -> None:
     """One line per candidate in the order of the ranking, columns fixed, ranks of the excluded empty."""
-    study = write_study(tmp_path / "s", num_val=100, num_test=50)
+    study = Study(tmp_path / "s")
+    several(study, num_test=50)
     ranking = rank(study, RankConfig(num_resamples=200, max_params_m=10))
     frame = ranking_frame(ranking)
     assert tuple(frame.columns) == COLUMNS
     assert frame["label"].tolist() == [entry.label for entry in ranking.entries]
     assert frame["recommended"].sum() == 1
     assert frame.loc[frame["rank"].isna(), "excluded"].str.contains("rank.max_params_m=10").all()
-    assert frame["rank"].isna().sum() == 6
+    assert frame["rank"].isna().sum() == 2
     assert ((frame["interval_low"] <= frame["score"]) & (frame["score"] <= frame["interval_high"])).all()
     assert json.loads(frame.to_json(orient="records"))
 
@@ -241,8 +348,8 @@ def test_csv_has_every_candidate(tmp_path: Path) -> None:
 def test_pruned_are_never_tied(tmp_path: Path) -> None:
     """A pruned job with the best score of all is listed and counts for nothing."""
     study = Study(tmp_path / "s")
-    add(study, "good", 20, latency_ms_p50=20.0)
-    add(study, "stopped", 0, latency_ms_p50=1.0, status="pruned", rung=0)
+    add(study, "good", planted(range(20)), latency_ms_p50=20.0)
+    add(study, "stopped", planted([]), latency_ms_p50=1.0, status="pruned", rung=0)
     ranking = rank(study, QUICK)
     assert [entry.candidate.row.backbone for entry in ranking.tied] == ["good"]
     assert [row.backbone for row in ranking.pruned] == ["stopped"]
@@ -252,11 +359,9 @@ def test_pruned_are_never_tied(tmp_path: Path) -> None:
 def test_two_protocols_are_not_mixed(tmp_path: Path) -> None:
     """A better score under another protocol is left out by the name of the difference, and takes part in nothing."""
     study = Study(tmp_path / "s")
-    profile = {"class_counts": {"train": {"a": 50, "b": 50}}}
     for name, wrong, epochs, when in (("longer", 1, 9, "2025-01-01"), ("newer", 20, 3, "2026-01-01")):
-        details = Details(class_names=["a", "b"], profile=profile, protocol={"epochs": epochs})
-        row = replace(make_row(name, name), details=details, protocol=f"p{epochs}", started_at=f"{when}T00:00:00+00:00")
-        write_job(study, row, split(answers(wrong)))
+        details = make_details(protocol={"epochs": epochs})
+        add(study, name, planted(range(wrong)), details=details, protocol=f"p{epochs}", started_at=f"{when}T00:00:00+00:00")
     ranking = rank(study, QUICK)
     assert [entry.candidate.row.backbone for entry in ranking.entries] == ["newer"]
     assert [(left.row.backbone, left.reason) for left in ranking.left_out] == [("longer", "epochs is 9 instead of 3")]
@@ -265,20 +370,22 @@ def test_two_protocols_are_not_mixed(tmp_path: Path) -> None:
 
 def test_entries_know_their_places(tmp_path: Path) -> None:
     """Each candidate within the limits has an interval of places around its rank; the excluded have none."""
-    study = write_study(tmp_path / "s", num_val=200, num_test=0)
+    study = Study(tmp_path / "s")
+    several(study)
     ranking = rank(study, RankConfig(num_resamples=300, max_params_m=10))
     for entry in ranking.entries:
         assert (entry.rank is None) == (entry.rank_interval is None) == bool(entry.breaches)
         if entry.rank is not None and entry.rank_interval is not None:
-            assert 1 <= entry.rank_interval.low <= entry.rank <= entry.rank_interval.high <= 9
+            assert 1 <= entry.rank_interval.low <= entry.rank <= entry.rank_interval.high <= 6
             assert entry.rank_interval.low == 1 or not entry.tied
             assert entry.front_prob is not None
     assert any(entry.rank_interval.low > 1 for entry in ranking.eligible if entry.rank_interval)
 
 
 def test_csv_has_places_pairs_and_test(tmp_path: Path) -> None:
-    """The new columns are the ranking's own numbers; those of test are filled for finalists alone."""
-    study = write_study(tmp_path / "s", num_val=150, num_test=80)
+    """The columns are the ranking's own numbers; those of test are filled for the recommended alone."""
+    study = Study(tmp_path / "s")
+    several(study, num_test=80)
     ranking = rank(study, RankConfig(num_resamples=200, max_params_m=10))
     frame = ranking_frame(ranking)
     within = frame[frame["rank"].notna()]

@@ -57,15 +57,15 @@ def test_power_is_kept() -> None:
 def test_study_without_a_clear_winner(tmp_path: Path) -> None:
     """The recommended and the best other tied one, by name, with the images there are and those that are missing; more than a few."""
     study = Study(tmp_path / "s")
-    add(study, "slow", planted(range(18)), latency_ms_p50=90.0)
-    add(study, "fast", planted(range(4, 26)), latency_ms_p50=20.0)
-    add(study, "third", planted(range(6, 28)), latency_ms_p50=95.0)
+    add(study, "slow", planted(range(180), num_images=2000), latency_ms_p50=90.0)
+    add(study, "fast", planted(range(60, 252), num_images=2000), latency_ms_p50=10.0)
+    add(study, "third", planted(range(30, 225), num_images=2000), latency_ms_p50=95.0)
     found = rank(study, QUICK).separation
     assert found is not None
-    assert (found.first, found.second, found.num_images) == ("fast · all", "slow · all", 200)
-    assert found.difference.value == pytest.approx(-4 / 200)
+    assert (found.first, found.second, found.num_images) == ("fast · all", "slow · all", 2000)
+    assert found.difference.value == pytest.approx(-12 / 2000)
     assert found.num_more is not None
-    assert 100 < found.num_more < 2000
+    assert 4000 < found.num_more < 40_000
 
 
 def test_clear_winner_needs_no_more_images(tmp_path: Path) -> None:
