@@ -4,15 +4,30 @@ Between candidates, which are rows and predictions, and the decision, which is a
 """
 
 import math
+from typing import Protocol
 
 from harness.config import RankConfig
-from harness.select.candidates import Candidate
+from harness.select.candidates import Cost
 from harness.select.decision import DEFAULT_POINTS_PER_DOUBLING, Option, Terms
 from harness.select.posterior import Known
 from harness.select.prior import OwnRanks, prior
+from harness.study.row import Row
 
 
-def known_of(candidate: Candidate, own: OwnRanks) -> Known:
+class Weighed(Protocol):
+    """A candidate of a study, or one that is known from a table alone."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def row(self) -> Row: ...
+    @property
+    def trunk(self) -> tuple[object, ...]: ...
+    @property
+    def cost(self) -> Cost: ...
+
+
+def known_of(candidate: Weighed, own: OwnRanks) -> Known:
     """What is known of a candidate before it has seen an image of this data set."""
     row, rank = candidate.row, own.of(candidate.row)
     frozen = None if row.num_frozen_blocks is None or not row.num_blocks else row.num_frozen_blocks / row.num_blocks
@@ -26,7 +41,7 @@ def known_of(candidate: Candidate, own: OwnRanks) -> Known:
     )
 
 
-def option_of(candidate: Candidate) -> Option:
+def option_of(candidate: Weighed) -> Option:
     """What using it takes."""
     return Option(label=candidate.label, latency_ms=candidate.cost.latency_ms_p50, train_cost=candidate.cost.train_min)
 
