@@ -34,6 +34,7 @@ BENCHMARKS = (
     Benchmark("replay"),
     Benchmark("search"),
     Benchmark("studies"),
+    Benchmark("coverage"),
 )
 
 
