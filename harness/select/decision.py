@@ -224,8 +224,8 @@ class _Choice:
 
     def _first(self, among_K: BoolArray, value_K: FloatArray) -> int:
         """The highest value; of equals the faster, then the cheaper to train, then by label."""
-        near = np.flatnonzero(among_K & (value_K >= value_K[among_K].max() - SAME))
-        return int(min(near, key=lambda k: (self.doublings_K[k], or_infinite(self.options[k].train_cost), self.options[k].label)))
+        near: list[int] = np.flatnonzero(among_K & (value_K >= value_K[among_K].max() - SAME)).tolist()
+        return min(near, key=lambda k: (self.doublings_K[k], or_infinite(self.options[k].train_cost), self.options[k].label))
 
     def _pick(self, k: int) -> Pick:
         return Pick(

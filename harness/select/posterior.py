@@ -156,7 +156,7 @@ class Posterior:
         for start, end, mean, covariance in zip((0, *ends_G[:-1]), ends_G, self.mean_GD, self.covariance_GDD, strict=True):
             root_DD = _root(covariance[np.ix_(order_D, order_D)])
             draws_RD[start:end, order_D] = mean[order_D] + normal_RD[start:end] @ root_DD.T
-        return draws_RD + (mean_D - draws_RD.mean(axis=0))
+        return np.asarray(draws_RD + (mean_D - draws_RD.mean(axis=0)))
 
 
 def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[Known], *, point: float = POINT) -> Posterior:
