@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from harness.transfer.course import load_snapshot
+from harness.transfer.training_run import load_snapshot
 from safetensors.torch import save_file
 from torch import Tensor
 
