@@ -1,13 +1,12 @@
-"""What the posterior and the decision ask of a candidate and of the user: prior knowledge, costs, prices.
+"""What the posterior and the decision ask of a candidate: prior knowledge and costs.
 
 Between candidates, which are rows and predictions, and the decision, which is arithmetic.
 """
 
 import math
 
-from harness.config import RankConfig
 from harness.select.candidates import Candidate
-from harness.select.decision import DEFAULT_POINTS_PER_DOUBLING, Option, Terms
+from harness.select.decision import Option
 from harness.select.posterior import Known
 from harness.select.prior import OwnRanks, prior
 
@@ -29,9 +28,3 @@ def known_of(candidate: Candidate, own: OwnRanks) -> Known:
 def option_of(candidate: Candidate) -> Option:
     """What using it takes."""
     return Option(label=candidate.label, latency_ms=candidate.cost.latency_ms_p50, train_cost=candidate.cost.train_min)
-
-
-def terms_of(cfg: RankConfig) -> Terms:
-    """What latency is worth to the user: within a limit on it nothing, unless a price was given as well."""
-    default = DEFAULT_POINTS_PER_DOUBLING if cfg.max_latency_ms is None else 0.0
-    return Terms(points_per_doubling=default if cfg.points_per_doubling is None else cfg.points_per_doubling)

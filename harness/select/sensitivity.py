@@ -13,7 +13,7 @@ from harness.config import Metric
 from harness.select.comparison import BoolArray, FloatArray
 from harness.select.contest import Contest, believe
 from harness.select.decision import Terms, decide
-from harness.select.known import option_of, terms_of
+from harness.select.known import option_of
 from harness.select.limits import column_of, set_limits
 from harness.select.measured import evidence_of
 from harness.select.metric import why_undefined
@@ -159,7 +159,7 @@ def _first_change(
     contest: Contest, key: str, steps: FloatArray, within: Callable[[float], BoolArray], first: int, *, is_tighter: bool
 ) -> OtherLimit | None:
     for limit in steps.tolist():
-        found = _recommend(contest, np.flatnonzero(within(limit)).tolist(), terms_of(replace(contest.cfg, **{key: limit})))
+        found = _recommend(contest, np.flatnonzero(within(limit)).tolist(), Terms.of(replace(contest.cfg, **{key: limit})))
         if found != first:
             return OtherLimit(key, limit, is_tighter, None if found is None else contest.label(found))
     return None
