@@ -24,6 +24,7 @@ BENCHMARKS = (
     Benchmark("table"),
     Benchmark("tutorial_loop"),
     Benchmark("fastai", needs="fastai"),
+    Benchmark("finetune"),
     Benchmark("depths"),
     Benchmark("modes"),
     Benchmark("pipeline"),

@@ -178,7 +178,7 @@ def prepare(setting: Setting, folder: Path) -> Prepared:
     path = folder / "split.json"
     content = {"class_names": data.class_names, "train": _samples(data.train), "val": _samples(data.val)}
     path.write_text(json.dumps(content), encoding="utf-8")
-    weights = {backbone: _save_weights(backbone, folder) for backbone in setting.backbones}
+    weights = {backbone: save_weights(backbone, folder) for backbone in setting.backbones}
     return Prepared(path, weights, len(data.train), len(data.val), data.fingerprint)
 
 
@@ -187,7 +187,8 @@ def _samples(split: Split) -> list[tuple[str, int]]:
     return [(str(image.path), label) for image, label in zip(files, split.labels.tolist(), strict=True)]
 
 
-def _save_weights(backbone: str, folder: Path) -> Path:
+def save_weights(backbone: str, folder: Path) -> Path:
+    """Write the weights that come with a package, as a state dict that `torch.load` reads, into `folder`."""
     import torch
 
     from harness.backbones.catalog import resolve

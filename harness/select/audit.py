@@ -161,9 +161,11 @@ def _known(by_backbone: Mapping[str, Sequence[Row]], score: Callable[[Row], floa
 
 
 def _first_epoch(row: Row, metric: Metric) -> float | None:
-    """Val accuracy after the first epoch; minus the log loss where the study ranks by it. Curves hold no other metric."""
-    points = [point for point in row.details.curve if point.epoch == 1]
-    return next((-point.val_loss if metric is Metric.log_loss else point.val_accuracy for point in points), None)
+    """What the study ranks by, on val after the first epoch, as far as curves hold it: log loss, with a minus sign, the row's primary metric, else accuracy."""
+    point = next((point for point in row.details.curve if point.epoch == 1), None)
+    if point is None or metric is Metric.log_loss:
+        return None if point is None else -point.val_loss
+    return point.val_score if metric.value == row.primary_metric else point.val_accuracy
 
 
 def _column(row: Row, own: OwnRanks, *, name: str, sign: float = 1.0) -> float | None:  # noqa: ARG001 - every score takes the same

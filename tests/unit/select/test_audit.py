@@ -15,7 +15,7 @@ from harness.select.audit import Audit, Line, audit, is_fine_tuned
 from harness.select.order import agreement, choose, rank_average
 from harness.select.prior import OwnRank, OwnRanks
 from harness.study.row import Details, Epoch, Row
-from tests.unit.select.planted import make_row
+from tests.unit.select.planted import make_details, make_row
 
 NONE = OwnRanks({})
 EVIDENCE = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
@@ -116,6 +116,17 @@ def test_one_epoch_costs_an_epoch_of_everything() -> None:
     assert three.regret == 0.0
     assert first.cost_s == pytest.approx(4 * (2 + 2) + 8)
     assert three.cost_s == pytest.approx(4 * (2 + 2) + 3 * 8)
+
+
+def test_one_epoch_goes_by_the_metric_of_the_study() -> None:
+    """Curves hold the primary metric beside accuracy; by any other metric one would have looked at accuracy."""
+    rows = []
+    for name, accuracy, score in (("a", 0.2, 0.9), ("b", 0.9, 0.2), ("c", 0.5, 0.5)):
+        row = tuned(name, 0.1, primary_metric="balanced_accuracy", val_balanced_accuracy=score, val_f1_macro=score)
+        point = replace(row.details.curve[0], epoch=1, val_accuracy=accuracy, val_score=score)
+        rows.append(replace(row, details=make_details(curve=[point])))
+    assert line(audit(rows, Metric.balanced_accuracy, NONE), "one_epoch").tau == pytest.approx(1.0)
+    assert line(audit(rows, Metric.f1_macro, NONE), "one_epoch").tau == pytest.approx(-1.0)
 
 
 def test_probe_and_prior_are_averaged_by_rank() -> None:

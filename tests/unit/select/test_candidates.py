@@ -11,6 +11,7 @@ from harness.errors import TableError
 from harness.select.candidates import load_pool
 from harness.study.row import Row
 from harness.study.store import Predictions, Study
+from harness.study.timing import Timing
 from tests.unit.select.planted import make_details, make_row, write_job
 
 LABELS_N = np.repeat([0, 1], 10)
@@ -40,12 +41,12 @@ def labels(study: Study) -> list[str]:
 def test_seeds_are_one_candidate(tmp_path: Path) -> None:
     """Rows that differ in their seed only are averaged, in the order of seeds."""
     study = Study(tmp_path / "s")
-    add(study, "b", 1, seed=1, latency_ms_p50=30.0, peak_mem_mib=10.0, total_s=1.0)
+    add(study, "b", 1, seed=1, latency_ms_p50=20.0, peak_mem_mib=10.0, total_s=1.0)
     add(study, "a", 2, seed=0, latency_ms_p50=20.0, peak_mem_mib=30.0, total_s=2.0)
     (candidate,) = load_pool(study).candidates
     assert candidate.label == "resnet50 · all"
     assert [row.seed for row in candidate.rows] == [0, 1]
-    assert (candidate.cost.latency_ms_p50, candidate.cost.peak_mem_mib, candidate.cost.total_s) == (25.0, 30.0, 3.0)
+    assert (candidate.cost.latency_ms_p50, candidate.cost.peak_mem_mib, candidate.cost.total_s) == (20.0, 30.0, 3.0)
     assert candidate.val.predicted_SN.shape == (2, 20)
 
 
@@ -151,16 +152,20 @@ def test_only_pruned_rows_rank_nothing(tmp_path: Path) -> None:
     assert (pool.candidates, pool.failed, [row.job_id for row in pool.pruned]) == ((), (), ["stopped"])
 
 
-def test_interval_of_the_latency_is_pooled_like_its_median(tmp_path: Path) -> None:
-    """Medians over the timings of one network; candidates that are one network share its name."""
+def test_inference_times_are_those_of_the_network(tmp_path: Path) -> None:
+    """Candidates that are one network share its name, and every figure of its one timing, steady or not."""
     study = Study(tmp_path / "s")
-    for when, (freeze, low, high) in enumerate((("all", 9.0, 11.0), ("none", 10.0, 14.0))):
-        add(study, freeze, when, freeze=freeze, latency_ms_low=low, latency_ms_high=high)
-    add(study, "other", 5, backbone="vgg16", model="vgg16", latency_ms_low=None, latency_ms_high=None)
+    for when, freeze in enumerate(("all", "none")):
+        add(study, freeze, when, freeze=freeze, latency_key="net")
+    add(study, "other", 5, backbone="vgg16", model="vgg16", latency_ms_min=None)
+    study.write_timing(
+        Timing(latency_key="net", timed_on="here", timed_at="2025", latency_ms_p50=3.0, latency_ms_min=2.0, latency_steady=False)
+    )
     first, second, other = load_pool(study).candidates
-    assert (first.cost.latency_ms_low, first.cost.latency_ms_high) == (9.5, 12.5)
     assert first.network == second.network != other.network
-    assert other.cost.latency_ms_low is None
+    for candidate in (first, second):
+        assert (candidate.cost.latency_ms_p50, candidate.cost.latency_ms_min, candidate.cost.latency_steady) == (3.0, 2.0, False)
+    assert other.cost.latency_ms_min is None
 
 
 def test_untrained_fine_tunes_are_one_with_the_frozen_one(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def candidate(**changes: object) -> Candidate:
     """A candidate with one row and no images."""
     row = replace(make_row("j"), **changes)  # type: ignore[arg-type]
     nothing = np.zeros((1, 0), dtype=np.int64)
-    return Candidate("resnet50 · all", "resnet50", (row,), Said(nothing, nothing, np.zeros((1, 0))), None, (row,))
+    return Candidate("resnet50 · all", "resnet50", (row,), Said(nothing, nothing, np.zeros((1, 0))), None)
 
 
 @pytest.mark.parametrize(

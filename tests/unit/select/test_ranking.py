@@ -95,10 +95,8 @@ def test_the_budget_pick_and_its_price(tmp_path: Path) -> None:
     below, above = (rank(study, replace(QUICK, points_per_doubling=price * factor)).decision for factor in (0.99, 1.01))
     assert below is not None
     assert above is not None
-    assert above.ground is Ground.guard  # a price does not buy a gamble: it is almost surely more than a point behind
-    assert below.recommended.position == above.recommended.position
-    assert below.recommended.utility > below.budget.utility
-    assert above.recommended.utility < above.budget.utility
+    assert (below.recommended.position, below.budget.position) == (0, 1)
+    assert (above.recommended.position, above.ground) == (1, Ground.utility)
 
 
 def test_entries_say_what_is_believed(tmp_path: Path) -> None:
@@ -148,17 +146,6 @@ def test_equals_are_decided_by_cost(tmp_path: Path, first: dict[str, Any], secon
     for name, changes in (("first", first), ("second", second)):
         add(study, name, at(200), **({"latency_ms_p50": 10.0, "train_s": 60.0} | changes))
     assert backbone(rank(study, QUICK)) == wanted
-
-
-def test_depths_of_one_network_share_its_latency(tmp_path: Path) -> None:
-    """Three timings of one network are three looks at one number: the depth that happened to be timed fastest has no advantage."""
-    study = Study(tmp_path / "s")
-    for depth, wrong, latency_ms in (("all", 210, 10.0), ("0.5", 160, 14.0), ("none", 220, 30.0)):
-        add(study, "net", at(wrong), freeze=depth, latency_ms_p50=latency_ms)
-    ranking = rank(study, QUICK)
-    assert {entry.cost.latency_ms_p50 for entry in ranking.entries} == {14.0}
-    assert ranking.recommended is not None
-    assert ranking.recommended.candidate.row.freeze == "0.5"
 
 
 def test_fine_tuning_that_changed_nothing_is_one_candidate(tmp_path: Path) -> None:

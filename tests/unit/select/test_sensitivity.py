@@ -169,12 +169,12 @@ def test_halves_are_like_halves_that_are_drawn(tmp_path: Path) -> None:
 
 
 def test_halves_decide_as_the_ranking_does(tmp_path: Path) -> None:
-    """Where the guard takes the better of two for sure, it does so on halves too."""
+    """Where the faster of two is worth its loss for sure, it is so on halves too."""
     study = Study(tmp_path / "s")
     add(study, "good", planted(range(100), 2000), latency_ms_p50=200.0)
     add(study, "cheap", planted(range(20, 160), 2000), latency_ms_p50=2.0)
     ranking = rank(study, QUICK)
-    assert decision(ranking).ground is Ground.guard
+    assert decision(ranking).ground is Ground.utility
     assert sensitivity(ranking).half.same_frac > 0.8
 
 
