@@ -160,7 +160,7 @@ def damage(ranking: Ranking) -> str:
 
 
 def _is_doubted(ranking: Ranking) -> bool:
-    return ranking.outcome is Outcome.confirmed and (ranking.finalists[0].prob_behind or 0.0) > _DOUBTFUL
+    return (_after_test(ranking) or 0.0) > _DOUBTFUL
 
 
 def _why_none(ranking: Ranking) -> str:
@@ -228,8 +228,14 @@ def _odds(ranking: Ranking) -> str:
     decision = ranking.decision
     if decision is None or len(ranking.eligible) == 1:
         return ""
-    seen = "train, val and its test score" if knows_test(ranking) and not is_overturned(ranking) else "all that was measured"
-    return f"By {seen}, it is more than {margin(ranking.metric)} behind the best with {formats.odds(decision.recommended.prob_behind)} probability."
+    seen = "train, val and the test score that overturned the first choice" if knows_test(ranking) else "train and val"
+    text = f"By {seen}, it is more than {margin(ranking.metric)} behind the best with {formats.odds(decision.recommended.prob_behind)} probability"
+    return f"{text}; its own test score makes that {formats.odds(after)}." if (after := _after_test(ranking)) is not None else f"{text}."
+
+
+def _after_test(ranking: Ranking) -> float | None:
+    """The same probability with the test score of a choice that stands; None where none had a say."""
+    return ranking.finalists[0].prob_behind if ranking.outcome is Outcome.confirmed else None
 
 
 def _not_among(ranking: Ranking) -> str:

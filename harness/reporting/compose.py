@@ -160,7 +160,7 @@ def _how_to_read(ranking: Ranking) -> str:
         "Rank intervals hold for all candidates at once. The expected score draws each candidate towards what was known of it and of those like "
         "it. Expected scores and probabilities are those of train and val"
     )
-    return f"{text}; the sentence above also knows the recommended's test score." if knows_test(ranking) else f"{text}."
+    return f"{text}; the sentence above also knows the test score that overturned the first choice." if knows_test(ranking) else f"{text}."
 
 
 def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> list[str | Bar]:

@@ -1,6 +1,6 @@
 """The three picks in words: what each may cost, what a faster one saves, and the price of latency at which it would win.
 
-Probabilities and losses are those of the decision: of train and val, and of the recommended's test score where it was opened.
+Probabilities and losses are those of the decision: of train and val, and after an overturn of the test score that led to it.
 """
 
 from harness.config import Metric, RankConfig
@@ -48,8 +48,8 @@ def priced(metric: Metric, decision: Decision, cfg: RankConfig) -> str:
 
 
 def knows_test(ranking: Ranking) -> bool:
-    """Whether the figures of the decision know a test score, which those of the ranking do not."""
-    return ranking.outcome in (Outcome.confirmed, Outcome.overturned)
+    """Whether the figures of the decision know a test score, which those of the ranking do not: one that overturned another choice."""
+    return ranking.outcome is Outcome.overturned
 
 
 def picks(ranking: Ranking) -> str:
@@ -88,7 +88,7 @@ def table(ranking: Ranking) -> list[Block]:
     columns = [Column("pick"), Column("candidate"), *(Column(name, is_number=True) for name in names)]
     made = {"recommended": decision.recommended, "budget": decision.budget, "fastest": decision.fastest}
     rows = [[name, *_line(ranking, entry, made[name])] for name, entry in found.items() if entry is not None]
-    seen = "train, val and the recommended's test score" if knows_test(ranking) else "train and val"
+    seen = "train, val and the test score that overturned the first choice" if knows_test(ranking) else "train and val"
     text = f"Probabilities and losses are those of {seen}, against the best of all candidates within the limits, whoever that is."
     return [Table("Picks", columns, rows, frozenset({0})), Paragraph(f"{text} {picks(ranking)}")]
 

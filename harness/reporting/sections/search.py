@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.config import Metric
 from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
 from harness.reporting.sections.facts import MAX_LISTED
@@ -36,14 +35,13 @@ def learning_rates(ranking: Ranking) -> list[Block]:
     tried = [run for entry in ranking.entries for run in _runs(entry) if any(row.lrs_tried for row in run.rows)]
     if not tried:
         return []
-    score = f"best {METRIC_NAMES[Metric(tried[0].rows[0].primary_metric or Metric.auto)]} of each"
     columns = [
         Column("candidate"),
-        *(Column(name, is_number=True) for name in ("learning rates tried", score, "kept")),
+        *(Column(name, is_number=True) for name in ("learning rates tried", "log loss of each (nats)", "kept")),
         Column("on the edge"),
     ]
     shown = tried[:MAX_LISTED]
-    rows: list[list[Cell]] = [[run.label, _tried(run), _scores(run), _kept(run), _edge_word(run)] for run in shown]
+    rows: list[list[Cell]] = [[run.label, _tried(run), _losses(run), _kept(run), _edge_word(run)] for run in shown]
     places = frozenset(place for place, run in enumerate(shown) if ranking.recommended and run.label == ranking.recommended.label)
     return [Table("Learning rates", columns, rows, places), *_edge(tried)]
 
@@ -74,11 +72,11 @@ def _tried(run: _Run) -> str:
     return formats.rates(sorted({float(rate) for row in run.rows if row.lrs_tried for rate in row.lrs_tried.split()}))
 
 
-def _scores(run: _Run) -> str:
-    """Of the first seed, in the order of the rates."""
-    scores = run.rows[0].details.lr_losses
-    ordered = [scores[rate] for rate in sorted(scores, key=float)]
-    return ", ".join("diverged" if value is None else formats.percent(value) for value in ordered) or formats.EMPTY
+def _losses(run: _Run) -> str:
+    """On val, of the first seed, in the order of the rates: what the kept one was chosen by."""
+    losses = run.rows[0].details.lr_losses
+    ordered = [losses[rate] for rate in sorted(losses, key=float)]
+    return ", ".join("diverged" if value is None else formats.nats(value) for value in ordered) or formats.EMPTY
 
 
 def _kept(run: _Run) -> str:

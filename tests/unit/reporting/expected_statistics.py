@@ -87,7 +87,7 @@ def statistics_tables(facts: Facts) -> dict[str, Lines]:
             [
                 job.label,
                 ", ".join(job.row["lrs_tried"].split()),
-                ", ".join("diverged" if value is None else pct(value) for value in job.row["details"]["lr_losses"].values()),
+                ", ".join("diverged" if value is None else f"{value:.3f}" for value in job.row["details"]["lr_losses"].values()),
                 f"{job.row['lr']:.3g}",
                 "yes" if f"{job.row['lr']:.3g}" in (job.row["lrs_tried"].split()[0], job.row["lrs_tried"].split()[-1]) else "no",
             ]
@@ -138,22 +138,31 @@ def settled(study: Study, jobs: list[Job], rows: list[dict[str, Any]], elsewhere
     latencies = [jobs[k].latency for k in inside]
     first = oracle.decide(within, latencies)
     choice = jobs[inside[first]]
-    test = alone(choice.test, choice.test_labels, choice.prior)
-    after = within.observe(first, float(test.scores_K[0]), float(test.covariance()[0, 0]))
+    test, val = alone(choice.test, choice.test_labels, choice.prior), alone(choice.val, choice.val_labels, choice.prior)
+    sizes = np.array([len(choice.val_labels), len(choice.test_labels)])
+    of_one = sizes * [float(each.covariance()[0, 0]) for each in (val, test)]
+    growth = (sizes @ of_one / sizes.sum()) / of_one
+    scale_K = np.array([growth[0] ** 0.5 if job is choice else 1.0 for job in jobs])
+    before = posterior(found.scores_K, found.covariance() * np.outer(scale_K, scale_K), known(jobs, own)).take(inside)
+    on_test = (float(test.scores_K[0]), float(test.covariance()[0, 0] * growth[1]))
+    after = before.observe(first, *on_test)
     veto_prob = oracle.prob_behind(after, first)
     final = oracle.decide(after, latencies, [k for k in range(len(inside)) if k != first]) if veto_prob > 0.95 else first
-    budget, price = oracle.budget(after, latencies, final)
+    last = after if veto_prob > 0.95 else within  # what stands is said by train and val
+    budget, price = oracle.budget(last, latencies, final)
     lowest = [k for k, taken in enumerate(oracle.doublings(latencies)) if taken == 0]
-    fastest = max(lowest, key=lambda k: float(after.mean_K[k]))
+    fastest = max(lowest, key=lambda k: float(last.mean_K[k]))
 
     def picked(k: int) -> Picked:
-        best_R = after.draws_RK.max(axis=1)
-        share = float((after.draws_RK[:, k] >= best_R).mean())
-        return Picked(jobs[inside[k]], share, float(best_R.mean() - after.mean_K[k]), oracle.prob_behind(after, k))
+        best_R = last.draws_RK.max(axis=1)
+        share = float((last.draws_RK[:, k] >= best_R).mean())
+        return Picked(jobs[inside[k]], share, float(best_R.mean() - last.mean_K[k]), oracle.prob_behind(last, k))
 
     picks = {"recommended": picked(final), "budget": picked(budget), "fastest": picked(fastest)}
     ordered = sorted(jobs, key=lambda job: (not job.fits, -job.score, job.label))
-    return Facts(study, ordered, belief.take([jobs.index(job) for job in ordered]), choice, veto_prob, picks, price, rows, elsewhere)
+    known_of_all = belief.take([jobs.index(job) for job in ordered])
+    before = before.take([inside.index(jobs.index(job)) for job in ordered if job.fits])
+    return Facts(study, ordered, known_of_all, choice, before, on_test, veto_prob, picks, price, rows, elsewhere)
 
 
 def separation(facts: Facts) -> list[str]:
@@ -221,16 +230,12 @@ def fine_tuning(facts: Facts) -> list[str]:
 def changes(facts: Facts) -> list[str]:
     """Numbers of the sentences on what would change the answer."""
     found = [number for key in ("latency_ms_p50", "params_m") for number in _tighter(facts, key)] + _looser(facts)
-    inside = [job for job in facts.jobs if job.fits]
-    whole = evidence(_in_order(facts))
-    places = [_in_order(facts).index(job) for job in inside]
-    within = whole.take(places)
-    halves_RK = whole.draws(NUM_RESAMPLES)[:100, places]
+    jobs, inside = _in_order(facts), facts.inside
+    whole, places = evidence(jobs), [_in_order(facts).index(job) for job in inside]
     votes: Counter[int] = Counter()
-    for scores_K in halves_RK:
-        belief = posterior(scores_K, 2 * within.covariance(), known(inside, own_ranks(facts.elsewhere)))
-        worth_K = belief.mean_K - oracle.PRICE * np.array(oracle.doublings([job.latency for job in inside]))
-        votes[int(worth_K.argmax())] += 1
+    for scores_K in whole.draws(NUM_RESAMPLES)[:100]:
+        belief = posterior(scores_K, 2 * whole.covariance(), known(jobs, own_ranks(facts.elsewhere))).take(places)
+        votes[oracle.decide(belief, [job.latency for job in inside])] += 1
     same = votes.pop(inside.index(facts.choice), 0) / 100
     others = [share / 100 for _, share in votes.most_common(3)]
     return [*found, f"{num_images(facts) // 2:,}", "100", chance(same), *(chance(share) for share in others)]
@@ -245,9 +250,10 @@ def other_metrics(facts: Facts) -> dict[Metric, str]:
     """Metric -> whom the rule recommends by it."""
     found = {}
     for metric in (Metric.accuracy, Metric.f1_macro, Metric.f1_weighted, Metric.log_loss):
-        by_metric = evidence(facts.inside, metric)
-        belief = posterior(by_metric.scores_K, by_metric.covariance(), known(facts.inside, own_ranks(facts.elsewhere)))
-        found[metric] = facts.inside[oracle.decide(belief, [job.latency for job in facts.inside])].label
+        by_metric = evidence(facts.jobs, metric)
+        belief = posterior(by_metric.scores_K, by_metric.covariance(), known(facts.jobs, own_ranks(facts.elsewhere)))
+        within = belief.take([facts.jobs.index(job) for job in facts.inside])
+        found[metric] = facts.inside[oracle.decide(within, [job.latency for job in facts.inside])].label
     return found
 
 
@@ -325,7 +331,7 @@ def _tighter(facts: Facts, column: str) -> list[str]:
     values = sorted({job.row[column] for job in facts.inside if job.row[column] >= facts.choice.row[column]}, reverse=True)
     for value in values:
         left = [job for job in facts.inside if job.row[column] < value]
-        if not left or _recommended(facts, left) is not facts.choice:
+        if not left or _recommended(facts, left, is_latency_free=column == "latency_ms_p50") is not facts.choice:
             return [_limit(value)]
     return []
 
@@ -343,10 +349,10 @@ def _limit(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _recommended(facts: Facts, jobs: list[Job]) -> Job:
-    """Of some, by what is believed of all."""
+def _recommended(facts: Facts, jobs: list[Job], *, is_latency_free: bool = False) -> Job:
+    """Of some, by what is believed of all; within a limit on it, latency is free."""
     belief = facts.belief.take([facts.jobs.index(job) for job in jobs])
-    return jobs[oracle.decide(belief, [job.latency for job in jobs])]
+    return jobs[oracle.decide(belief, [job.latency for job in jobs], price=0.0 if is_latency_free else oracle.PRICE)]
 
 
 def _evidence(facts: Facts) -> Lines:

@@ -86,6 +86,10 @@ class Facts:
     """Of all jobs, in their order, by train and val."""
     choice: Job
     """What train and val recommend."""
+    before_test: Posterior
+    """Of those within the limit, the errors of the choice as wide as val and test together show."""
+    on_test: tuple[float, float]
+    """Score of the choice and the variance of its error."""
     veto_prob: float
     """That the choice is more than a point behind, by its test score too."""
     picks: dict[str, Picked]
@@ -185,12 +189,13 @@ def evidence(jobs: list[Job], metric: Metric = Metric.balanced_accuracy) -> Evid
     heads = {job.row["backbone"]: job for job in jobs if job.out_of_fold is not None}
     labels = next(iter(heads.values())).out_of_fold_labels
     wider = 1.35 if metric is Metric.log_loss else 1.2
-    scores, influences, one_more = [], [], []
+    scores, influences, one_more, num_equal = [], [], [], []
     for job in jobs:
         head = heads[job.row["backbone"]]
         assert head.out_of_fold is not None
         whole = alone(head.out_of_fold, labels, head.prior, metric)
         score, influence, unit = float(whole.scores_K[0]), wider * whole.influence_KN[0], whole.one_more_K[0]
+        equal = whole.num_equal_K[0] / wider**2
         if job is not head:
             num_val = len(job.val_labels)
             own, control = (
@@ -201,16 +206,19 @@ def evidence(jobs: list[Job], metric: Metric = Metric.balanced_accuracy) -> Evid
             slope = float((mine * luck).sum() / (luck * luck).sum())
             padded = np.concatenate([np.zeros(len(labels) - num_val), mine - slope * luck])
             score = float(own.scores_K[0]) - slope * (float(control.scores_K[0]) - score)
-            influence, unit = padded + slope * influence, own.one_more_K[0]
+            influence, unit, equal = padded + slope * influence, own.one_more_K[0], own.num_equal_K[0]
         scores.append(score)
         influences.append(influence)
         one_more.append(unit)
+        num_equal.append(equal)
+    is_val = np.arange(len(labels)) >= len(labels) - len(jobs[0].val_labels)
     return Evidence(
         scores_K=np.array(scores),
         influence_KN=np.stack(influences),
-        labels_N=labels,
+        labels_N=labels + len(jobs[0].prior) * is_val,
         one_more_K=np.array(one_more),
         same_K=np.arange(len(jobs)),
+        num_equal_K=np.array(num_equal),
         seed_variance_K=np.zeros(len(jobs)),
         seed_freedom=np.inf,
     )

@@ -74,10 +74,10 @@ def doublings(latencies: Sequence[float]) -> list[float]:
     return [math.log2(grouped[latency] / min(latencies)) for latency in latencies]
 
 
-def decide(belief: Posterior, latencies: Sequence[float], among: Sequence[int] | None = None) -> int:
-    """The highest expected score less half a point for every doubling; of those that are rarely a point of that below another, if there are any."""
-    worth_RK = belief.draws_RK - PRICE * np.array(doublings(latencies))
-    worth_K = belief.mean_K - PRICE * np.array(doublings(latencies))
+def decide(belief: Posterior, latencies: Sequence[float], among: Sequence[int] | None = None, price: float = PRICE) -> int:
+    """The highest expected score less the price of latency; of those that are rarely a point of that below another, if there are any."""
+    spent_K = price * np.array(doublings(latencies))
+    worth_RK, worth_K = belief.draws_RK - spent_K, belief.mean_K - spent_K
     gamble_K = (worth_RK.max(axis=1, keepdims=True) - worth_RK > 0.01).mean(axis=0)
     among = range(len(latencies)) if among is None else among
     safe = [k for k in among if gamble_K[k] <= 0.3]

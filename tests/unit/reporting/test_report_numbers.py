@@ -47,7 +47,7 @@ from tests.unit.reporting.facts import (
 from tests.unit.reporting.fake_study import prune, write_study
 
 CFG = RankConfig(num_resamples=NUM_RESAMPLES, max_params_m=22.0)
-NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+NUMBER = re.compile(r"[-+]?\d(?:[\d,]*\d)?(?:\.\d+)?")
 
 
 @pytest.fixture(scope="module", params=[(300, 200), (400, 300)], ids=["overturned", "confirmed"])
@@ -280,12 +280,13 @@ def expected_prose(facts: Facts) -> Counter[str]:
     sized = f"{row['weights_mib']:.1f}" if row["weights_mib"] < 100 else f"{row['weights_mib']:,.0f}"
     blocks = [str(row["num_frozen_blocks"]), str(row["num_blocks"])] if row["num_frozen_blocks"] not in (0, row["num_blocks"]) else []
     overturned = [odds(facts.veto_prob)] if facts.is_overturned else []
+    after = [] if facts.is_overturned else [odds(facts.veto_prob)]
     more, num_pruned, rests_on = expected.separation(facts), str(len(facts.pruned)), [f"{expected.num_images(facts):,}", str(num_val)]
     among = [str(len(tied)), "95", *([str(len(tied) - 6)] if len(tied) > 6 else [])]
     sentences = [
         *([*blocks, *expected.at_stake(facts)] * 2),  # headline
         *([*overturned, "0.5", pct(best.score), pct(best.expected)] * 2),  # why
-        *([odds(facts.picks["recommended"].prob_behind), *among, *more, *fallen(facts), num_pruned] * 2),  # how sure
+        *([odds(facts.picks["recommended"].prob_behind), *after, *among, *more, *fallen(facts), num_pruned] * 2),  # how sure
         *(expected.picks(facts) * 2),
         *(expected.fine_tuning(facts) * 2),
         *(rests_on * 3),
@@ -380,14 +381,11 @@ def test_the_posterior_is_found_again_in_another_way(facts: Facts) -> None:
 
 def test_the_test_score_enters_by_bayes(facts: Facts) -> None:
     """The probability of being behind after test is that of the draws before, each weighed by how well it foretells the test score."""
-    choice = facts.choice
-    test, draws_RK = alone(choice.test, choice.test_labels, choice.prior), facts.belief.draws_RK
-    inside = [k for k, job in enumerate(facts.jobs) if job.fits]
-    own_R = draws_RK[:, facts.jobs.index(choice)]
-    log_weight_R = -((own_R - float(test.scores_K[0])) ** 2) / (2 * float(test.covariance()[0, 0]))
+    draws_RK, k = facts.before_test.draws_RK, facts.inside.index(facts.choice)
+    log_weight_R = -((draws_RK[:, k] - facts.on_test[0]) ** 2) / (2 * facts.on_test[1])
     weight_R = np.exp(log_weight_R - log_weight_R.max())
-    behind_R = draws_RK[:, inside].max(axis=1) - own_R > 0.01
     few = weight_R.sum() ** 2 / (weight_R**2).sum() < 100  # hardly any draw foretells a spoilt score
+    behind_R = draws_RK.max(axis=1) - draws_RK[:, k] > 0.01
     assert float((weight_R * behind_R).sum() / weight_R.sum()) == pytest.approx(facts.veto_prob, abs=0.2 if few else 0.06)
 
 
