@@ -1,17 +1,25 @@
 """The answer in words, with its doubt: what to use, why, how sure, and what the test images say. Shared by the page and the terminal.
 
-What is not certain is said in the same sentence as the recommendation: a tie, an overturned choice, a single run, no test images.
+Several candidates that cannot be excluded as best are no alarm: what choosing one of them may cost is what matters, and is said with it.
 """
 
 from harness.reporting import formats
+from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, priced
 from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES, depth
+from harness.select.decision import MAX_PROB_BEHIND, Ground
 from harness.select.finalists import Outcome
+from harness.select.metric import is_higher_better
 from harness.select.ranking import Entry, Ranking
 from harness.words import counted
 
+MAX_NAMED = 6
+"""Candidates that a sentence names."""
+_DOUBTFUL = 0.5
+"""From this probability of being behind the best on, its test score included, a choice that stands is not called confirmed."""
+
 
 def headline(ranking: Ranking) -> str:
-    """The recommendation in one sentence, the doubt included."""
+    """The recommendation in one sentence, what it may cost included."""
     chosen = ranking.recommended
     if not ranking.entries:
         return "No recommendation: no job has ended well."
@@ -19,36 +27,37 @@ def headline(ranking: Ranking) -> str:
         return f"No recommendation: none of {counted(len(ranking.entries), 'candidate')} meets the limits."
     row = chosen.candidate.row
     weights = "random weights" if row.weights == "random" else f"weights {formats.plain(row.weights)}"
-    used = f"{formats.one_line(row.backbone)} ({weights}), {depth(row)}"
-    doubts = "; ".join([*_unconfirmed(ranking), *_one_run(chosen)])
-    return f"{_claim(ranking, used)}{f'; {doubts}' if doubts else ''}."
+    used = f"{formats.one_line(row.backbone)} ({weights}), {depth(chosen.candidate)}"
+    return f"{_claim(ranking, used)}{''.join(f'; {doubt}' for doubt in [*_unconfirmed(ranking), *_one_run(chosen)])}."
 
 
 def verdict(ranking: Ranking) -> str:
     """How sure the answer is, in a few words."""
-    chosen = ranking.recommended
-    if chosen is None:
+    chosen, decision = ranking.recommended, ranking.decision
+    if chosen is None or decision is None:
         return "no answer"
     if len(ranking.eligible) == 1:
         return "not compared"
     if is_overturned(ranking):
         return "overturned on test"
-    if len(ranking.tied) > 1:
-        return "no clear winner"
-    if _outcome(ranking) is not Outcome.confirmed:
-        return "ahead on val, not confirmed on new images"
-    return "ahead on this run" if len(chosen.candidate.rows) == 1 else "sure"
+    if _is_doubted(ranking):
+        return "doubted by test"
+    if decision.recommended.expected_loss > MARGIN:
+        return f"may cost more than {margin(ranking.metric)}"
+    words = "clearly the best" if len(ranking.tied) == 1 and chosen.tied else "close to the best"
+    return f"{words}, not confirmed on new images" if ranking.outcome is not Outcome.confirmed else words
 
 
-def is_clear(ranking: Ranking) -> bool:
-    """Whether nothing was found that speaks against the recommendation: compared, ahead of all others, not contradicted by test."""
-    chosen = ranking.recommended
-    return chosen is not None and len(ranking.eligible) > 1 and len(ranking.tied) == 1 and _outcome(ranking) is Outcome.confirmed
+def is_safe(ranking: Ranking) -> bool:
+    """Whether little is at stake: compared, hardly behind the best whoever that is, not contradicted by test."""
+    decision = ranking.decision
+    is_compared = decision is not None and len(ranking.eligible) > 1 and ranking.outcome is Outcome.confirmed
+    return is_compared and decision is not None and decision.recommended.expected_loss <= MARGIN and not _is_doubted(ranking)
 
 
 def is_overturned(ranking: Ranking) -> bool:
-    """Whether the test images took the recommendation from the candidate that val had chosen."""
-    return _outcome(ranking) is Outcome.overturned
+    """Whether its test score took the recommendation from the candidate that train and val had chosen."""
+    return ranking.outcome is Outcome.overturned
 
 
 def why(ranking: Ranking) -> str:
@@ -56,15 +65,9 @@ def why(ranking: Ranking) -> str:
     chosen = ranking.recommended
     if chosen is None:
         return _why_none(ranking)
-    metric, images = METRIC_NAMES[ranking.metric], f"{formats.count(len(ranking.labels_N))} val images"
-    scored = f"{formats.score(ranking.metric, chosen.score)} {metric} on {images} ({METRIC_MEANINGS[ranking.metric]})"
-    if is_overturned(ranking):
-        return f"{overturned(ranking)} It has {scored}."
-    if len(ranking.tied) > 1:
-        return f"It is the cheapest of {len(ranking.tied)} candidates that cannot be told apart. It has {scored}."
-    if len(ranking.eligible) > 1:
-        return f"It is the best: {scored}."
-    return f"It is the only candidate {'measured' if len(ranking.entries) == 1 else 'within the limits'}. It has {scored}."
+    if len(ranking.eligible) == 1 and not is_overturned(ranking):
+        return f"It is the only candidate {'measured' if len(ranking.entries) == 1 else 'within the limits'}. {_scored(ranking, chosen)}"
+    return f"{_ground(ranking)}{_unknown_latencies(ranking)} {_scored(ranking, chosen)}"
 
 
 def how_sure(ranking: Ranking) -> str:
@@ -72,63 +75,73 @@ def how_sure(ranking: Ranking) -> str:
     chosen = ranking.recommended
     if chosen is None:
         return "There is nothing to be sure of yet."
-    sentences = [_comparison(ranking), separation(ranking), checked(ranking), _seeds(chosen), _stopped(ranking)]
-    if chosen.interval.low == chosen.interval.high:
-        sentences.append("Its score is the same in every resample, so its interval has no width and hides the doubt that remains.")
+    sentences = [_odds(ranking), tied_set(ranking), separation(ranking), checked(ranking), _seeds(chosen), _stopped(ranking)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
+def tied_set(ranking: Ranking) -> str:
+    """Who may be the best, as a statement with the confidence of the study."""
+    if len(ranking.entries) == 1:
+        return "Nothing was compared: only one candidate was measured."
+    if len(ranking.eligible) == 1:
+        return f"Nothing was compared: the limits leave one of {len(ranking.entries)} candidates."
+    confidence, tied = formats.confidence(ranking.rank.confidence), ranking.tied
+    if len(tied) == 1:
+        others = "the other" if len(ranking.eligible) == 2 else f"all {len(ranking.eligible) - 1} others"
+        return f"{tied[0].label} is ahead of {others} by more than chance explains ({confidence} confidence).{_not_among(ranking)}"
+    named = ", ".join(entry.label for entry in tied[:MAX_NAMED])
+    more = f" and {len(tied) - MAX_NAMED} more" if len(tied) > MAX_NAMED else ""
+    return f"{len(tied)} candidates cannot be excluded as best ({confidence} confidence): {named}{more}.{_not_among(ranking)}"
+
+
 def separation(ranking: Ranking) -> str:
-    """What it would take to tell the first two apart; empty where there is a clear winner."""
+    """What it would take to tell two candidates apart; empty where nobody else may be the best."""
     found = ranking.separation
     if found is None:
         return ""
     if found.num_more is None:
         return f"{found.first} and {found.second}: {found.reason}"
-    return f"About {formats.about(found.num_more)} more labelled val images would separate {found.first} and {found.second}."
+    return f"About {formats.about(found.num_more)} more labelled images would separate {found.first} and {found.second}."
 
 
 def checked(ranking: Ranking) -> str:
     """What the test images say about the choice."""
-    outcome = _outcome(ranking)
-    if outcome is Outcome.no_test:
+    if ranking.outcome is Outcome.no_test:
         return "No test images were there to check the choice on."
-    if outcome is Outcome.undefined:
+    if ranking.outcome is Outcome.sealed:
+        return "Nothing has checked the choice on test: a what-if question leaves test predictions sealed."
+    if ranking.outcome is Outcome.undefined:
         return f"The test images cannot check the choice, as {METRIC_NAMES[ranking.metric]} has no value on them."
-    if outcome is Outcome.overturned:
-        return "The test images took part in this choice, so they cannot confirm it as well."
-    return f"The test images do not contradict the choice{_fallen(ranking)}."
+    if ranking.outcome is Outcome.overturned:
+        return "The test images took the recommendation from another candidate; nothing has checked this one."
+    fallen = _fallen(ranking)
+    if _is_doubted(ranking):
+        how = f": {fallen}" if fallen else ""
+        return f"The test images speak against the choice{how}, yet not surely enough to overturn it."
+    return f"The test images do not contradict the choice{f', but {fallen}' if fallen else ''}."
 
 
 def overturned(ranking: Ranking) -> str:
     """How the recommendation went over to another candidate."""
-    found = ranking.confirmed
-    assert found is not None
-    assert found.difference is not None
-    size, ends = (
-        formats.difference(ranking.metric, found.difference.value),
-        formats.difference_range(ranking.metric, found.difference.interval),
-    )
-    confidence = formats.confidence(ranking.rank.confidence)
+    first = ranking.finalists[0]
     return (
-        f"Val alone would recommend {found.val_choice}. On test images that nothing was chosen on, {found.recommended} scores {size} better "
-        f"({confidence} interval of the difference {ends}), so it takes its place."
+        f"Train and val recommend {first.label}. Together with its test score they are {formats.odds(first.prob_behind)} sure that it is "
+        f"worse than the best by more than {margin(ranking.metric)}, so the next by the same rule takes its place."
     )
 
 
 def test_score(ranking: Ranking) -> str:
-    """The sealed test score, or why there is none and what the val score is worth."""
+    """The sealed test score, or why there is none and what is expected instead."""
     test = ranking.test
     if test is None:
-        return f"There is no test split, so the score on new images is unknown. {_corrected(ranking)}"
+        reason = "There is no test split" if ranking.outcome is Outcome.no_test else "A what-if question leaves its test predictions sealed"
+        return f"{reason}, so the score on new images is not known. {_expected(ranking)}"
     images = f"{formats.count(test.num_images)} test images"
     if test.score is None or test.interval is None:
         return f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on the {images}: {test.undefined}."
-    confidence = formats.confidence(ranking.rank.confidence)
-    how = "which it was chosen on, so that this is somewhat too good" if is_overturned(ranking) else "that nothing was chosen on"
     return (
-        f"{formats.score(ranking.metric, test.score)} {METRIC_NAMES[ranking.metric]} on {images} {how}; "
-        f"likely from {formats.score_range(ranking.metric, test.interval)} ({confidence} interval)."
+        f"{formats.score(ranking.metric, test.score)} {METRIC_NAMES[ranking.metric]} on {images}, sealed until it was recommended; likely from "
+        f"{formats.score_range(ranking.metric, test.interval)} ({formats.confidence(ranking.rank.confidence)} interval)."
     )
 
 
@@ -146,6 +159,10 @@ def damage(ranking: Ranking) -> str:
     return formats.one_line(f"{files}: {first.name} {first.reason}; {first.remedy}.{more}")
 
 
+def _is_doubted(ranking: Ranking) -> bool:
+    return (_after_test(ranking) or 0.0) > _DOUBTFUL
+
+
 def _why_none(ranking: Ranking) -> str:
     if not ranking.entries:
         if ranking.damaged and not ranking.failed:
@@ -155,26 +172,84 @@ def _why_none(ranking: Ranking) -> str:
     return f"Nearest: {'; '.join(missing)}."
 
 
-def _outcome(ranking: Ranking) -> Outcome | None:
-    return None if ranking.confirmed is None else ranking.confirmed.outcome
-
-
 def _claim(ranking: Ranking, used: str) -> str:
-    """What is recommended and what it is: the best, the cheapest of several, or the only one."""
+    """What is recommended and what is at stake."""
+    assert ranking.decision is not None
     if is_overturned(ranking):
-        assert ranking.confirmed is not None
-        return f"The test images overturned the choice on val: use {used}, instead of {ranking.confirmed.val_choice}"
+        assert ranking.val_choice is not None
+        used = f"The test images overturned the choice of train and val: use {used}, instead of {ranking.val_choice.label}"
+    else:
+        used = f"Use {used}"
     if len(ranking.eligible) == 1:
-        return f"Use {used}: nothing else was {'measured' if len(ranking.entries) == 1 else 'within the limits'}"
-    if len(ranking.tied) > 1:
-        return f"No clear winner: of {len(ranking.tied)} that cannot be told apart, use the cheapest, {used}"
-    return f"Use {used}: the best of {len(ranking.eligible)}"
+        return f"{used}: nothing else was {'measured' if len(ranking.entries) == 1 else 'within the limits'}"
+    return f"{used}: {at_stake(ranking.metric, ranking.decision.recommended, len(ranking.eligible))}"
+
+
+def _ground(ranking: Ranking) -> str:
+    """The rule, and what it came to."""
+    decision = ranking.decision
+    assert decision is not None
+    price = priced(ranking.metric, decision, ranking.rank)
+    if decision.ground is Ground.test:
+        return f"{overturned(ranking)} Of the others it has {price}."
+    if decision.ground is Ground.guard:
+        return (
+            f"Another candidate has {price}, but with more than {formats.chance(MAX_PROB_BEHIND)} probability some other one is better than that by "
+            f"more than {margin(ranking.metric)}, latency charged. Of those for which this is less likely, the recommended is first by the same rule."
+        )
+    return f"It has {price}."
+
+
+def _unknown_latencies(ranking: Ranking) -> str:
+    """How candidates without a latency were charged."""
+    decision = ranking.decision
+    if decision is None or not decision.num_unknown or not decision.terms.points_per_doubling:
+        return ""
+    if decision.num_unknown == len(ranking.eligible):
+        return " No latency is known, so none was charged."
+    who = (
+        "1 candidate without a latency counts"
+        if decision.num_unknown == 1
+        else f"{decision.num_unknown} candidates without a latency count"
+    )
+    return f" {who} as twice as slow as the slowest."
+
+
+def _scored(ranking: Ranking, chosen: Entry) -> str:
+    metric = ranking.metric
+    return (
+        f"It scores {formats.score(metric, chosen.score)} {METRIC_NAMES[metric]} ({METRIC_MEANINGS[metric]}); {formats.score(metric, chosen.expected)} "
+        "is expected by everything that was measured on train and val and known before."
+    )
+
+
+def _odds(ranking: Ranking) -> str:
+    """How probably the choice is a bad one."""
+    decision = ranking.decision
+    if decision is None or len(ranking.eligible) == 1:
+        return ""
+    seen = "train, val and the test score that overturned the first choice" if knows_test(ranking) else "train and val"
+    text = f"By {seen}, it is more than {margin(ranking.metric)} behind the best with {formats.odds(decision.recommended.prob_behind)} probability"
+    return f"{text}; its own test score makes that {formats.odds(after)}." if (after := _after_test(ranking)) is not None else f"{text}."
+
+
+def _after_test(ranking: Ranking) -> float | None:
+    """The same probability with the test score of a choice that stands; None where none had a say."""
+    return ranking.finalists[0].prob_behind if ranking.outcome is Outcome.confirmed else None
+
+
+def _not_among(ranking: Ranking) -> str:
+    chosen = ranking.recommended
+    return "" if chosen is None or chosen.tied else f" {chosen.label}, which is recommended, is not among the best by score alone."
 
 
 def _unconfirmed(ranking: Ranking) -> list[str]:
-    doubts = {Outcome.no_test: "no test images confirm it", Outcome.undefined: "the test images cannot confirm it"}
-    outcome = _outcome(ranking)
-    return [doubts[outcome]] if outcome in doubts else []
+    doubts = {
+        Outcome.no_test: "no test images confirm it",
+        Outcome.undefined: "the test images cannot confirm it",
+        Outcome.sealed: "its test predictions stay sealed",
+    }
+    return [doubts[ranking.outcome]] if ranking.outcome in doubts else []
 
 
 def _one_run(chosen: Entry) -> list[str]:
@@ -182,20 +257,23 @@ def _one_run(chosen: Entry) -> list[str]:
 
 
 def _fallen(ranking: Ranking) -> str:
-    """A fall from val to test that the choice of images does not explain."""
+    """A fall to test that the choice of images does not explain."""
     found = next((each.drop for each in ranking.finalists if ranking.recommended and each.label == ranking.recommended.label), None)
     if found is None or not found.is_beyond_chance:
         return ""
-    return f", but it scores {formats.difference(ranking.metric, found.value)} less on them than on val, more than chance explains"
+    return f"it scores {formats.difference(ranking.metric, found.value)} less on them than before, more than chance explains"
 
 
-def _corrected(ranking: Ranking) -> str:
-    if ranking.corrected is None or ranking.recommended is None:
-        return "The val score is somewhat too good, as winners were chosen on it."
-    return (
-        f"The val score is somewhat too good, as the winner was picked by it out of {len(ranking.eligible)}; "
-        f"corrected for that, it is about {formats.score(ranking.metric, ranking.corrected)}."
-    )
+def _expected(ranking: Ranking) -> str:
+    """What train and val promise, next to the measured score where that promises more."""
+    chosen, metric = ranking.recommended, ranking.metric
+    if chosen is None:
+        return ""
+    text = f"Train and val let one expect {formats.score(metric, chosen.expected)} {METRIC_NAMES[metric]}"
+    ahead = (chosen.score - chosen.expected) * (1 if is_higher_better(metric) else -1)
+    if len(ranking.eligible) == 1 or ahead <= 0:
+        return f"{text}."
+    return f"{text}; the measured {formats.score(metric, chosen.score)} is optimistically biased, as the winner was picked by it."
 
 
 def _stopped(ranking: Ranking) -> str:
@@ -205,24 +283,6 @@ def _stopped(ranking: Ranking) -> str:
         return ""
     jobs = "job was stopped early and is" if number == 1 else "jobs were stopped early and are"
     return f"{formats.count(number)} {jobs} not compared: the search gave up what looked worse after a few epochs."
-
-
-def _comparison(ranking: Ranking) -> str:
-    if len(ranking.entries) == 1:
-        return "Nothing was compared: only one candidate was measured."
-    if len(ranking.eligible) == 1:
-        return f"Nothing was compared: the limits leave one of {len(ranking.entries)} candidates."
-    images = f"{formats.count(len(ranking.labels_N))} val images"
-    if len(ranking.tied) > 1:
-        named = ", ".join(entry.label for entry in ranking.tied[:6])
-        return f"These {len(ranking.tied)} cannot be told apart on {images}: {named}{_more(ranking)}."
-    others = "the other" if len(ranking.eligible) == 2 else f"the other {len(ranking.eligible) - 1}"
-    return f"{images} separate {ranking.tied[0].label} from {others} at {formats.confidence(ranking.rank.confidence)} confidence."
-
-
-def _more(ranking: Ranking) -> str:
-    hidden = len(ranking.tied) - 6
-    return f" and {hidden} more" if hidden > 0 else ""
 
 
 def _seeds(entry: Entry) -> str:

@@ -9,6 +9,8 @@ from harness.config import Metric
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, verdict, why
 from harness.reporting.document import Bar, Block, Code, Column, Document, Fact, Paragraph, Picture, Table
+from harness.reporting.grounds import fine_tuning, rests_on
+from harness.reporting.picks import knows_test, picks
 from harness.reporting.plots.candidates import intervals
 from harness.reporting.plots.classes import class_f1, confusion_matrix
 from harness.reporting.plots.quality import freeze_depth, quality_latency
@@ -16,7 +18,7 @@ from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.reporting.sections.facts import leading, marked, standing
-from harness.reporting.wording import METRIC_NAMES, command, cost, gives_up, latency, rough_latencies
+from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
 from harness.select.audit import Audit
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Entry, Ranking
@@ -27,7 +29,7 @@ TOP = 10
 _PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
     "candidates": (
         intervals,
-        "Scores with their intervals. Shaded candidates cannot be told apart from the best; diamonds are the finalists on the sealed test images.",
+        "Scores with their intervals. Shaded candidates cannot be excluded as best; diamonds are scores on the sealed test images, opened for the recommended only.",
     ),
     "quality-latency": (
         quality_latency,
@@ -95,11 +97,18 @@ def _facts(ranking: Ranking) -> list[Fact]:
     return [
         Fact("Why", why(ranking)),
         Fact("How sure", how_sure(ranking)),
-        Fact("What it may give up", gives_up(ranking)),
+        Fact("If latency matters more", picks(ranking)),
+        *_fine_tuning(ranking),
+        Fact("What it rests on", rests_on(ranking)),
         Fact("What it costs", cost(chosen)),
         Fact("On new images", test_score(ranking)),
         *_left_out(ranking),
     ]
+
+
+def _fine_tuning(ranking: Ranking) -> list[Fact]:
+    told = fine_tuning(ranking)
+    return [Fact("Fine-tuning", told)] if told else []
 
 
 def _left_out(ranking: Ranking) -> list[Fact]:
@@ -130,20 +139,28 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
         return []
     shown = leading(ranking, TOP)
     columns = [
-        Column("open places", is_number=True),
+        Column("rank interval", is_number=True),
         Column("candidate"),
         Column("standing"),
-        Column(f"val {METRIC_NAMES[ranking.metric]}", is_number=True),
+        Column(METRIC_NAMES[ranking.metric], is_number=True),
         Column("interval", is_number=True),
         Column("", is_bar=True),
-        *(Column(name, is_number=True) for name in ("latency", "parameters", "training")),
+        *(Column(name, is_number=True) for name in ("expected", "probability of being best", "latency", "parameters", "training")),
     ]
     rows = [_line(ranking, entry, _scale(shown, ranking.metric)) for entry in shown]
-    blocks: list[Block] = [Table("Leaderboard", columns, rows, marked(ranking, shown))]
+    blocks: list[Block] = [Table("Leaderboard", columns, rows, marked(ranking, shown)), Paragraph(_how_to_read(ranking))]
     if text := rough_latencies(entry.cost for entry in shown):
         blocks.append(Paragraph(text))
     hidden = len(ranking.entries) - len(shown)
     return [*blocks, Paragraph(f"{hidden} more candidates are in step 5.")] if hidden > 0 else blocks
+
+
+def _how_to_read(ranking: Ranking) -> str:
+    text = (
+        "Rank intervals hold for all candidates at once. The expected score draws each candidate towards what was known of it and of those like "
+        "it. Expected scores and probabilities are those of train and val"
+    )
+    return f"{text}; the sentence above also knows the test score that overturned the first choice." if knows_test(ranking) else f"{text}."
 
 
 def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> list[str | Bar]:
@@ -156,6 +173,8 @@ def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> li
         formats.score(ranking.metric, entry.score),
         formats.score_range(ranking.metric, entry.interval),
         Bar(low, scale(entry.score), high),
+        formats.score(ranking.metric, entry.expected),
+        formats.odds(entry.prob_best),
         latency(entry.cost),
         formats.millions(entry.cost.params_m),
         formats.duration(None if minutes is None else 60 * minutes),

@@ -80,6 +80,13 @@ def difference_with_range(metric: Metric, value: float, interval: Interval) -> s
     return f"{signed_points(value)} ({signed_points(interval.low)} to {signed_points(interval.high)})"
 
 
+def loss(metric: Metric, value: float | None) -> str:
+    """An expected loss without its unit, for table cells."""
+    if value is None:
+        return EMPTY
+    return f"{value:.3f}" if metric in _NATS else f"{100 * value:.1f}"
+
+
 def ms(value: float | None, *, is_rough: bool = False) -> str:
     """Milliseconds; two decimals below ten: `9.61 ms`, `≈ 41.2 ms`."""
     if value is None:
@@ -150,7 +157,7 @@ def about(value: int) -> str:
 
 
 def places(found: RankInterval | None) -> str:
-    """Places that chance leaves open: `1 to 4`, or one number; never a bare rank that is not sure."""
+    """A rank interval: `1 to 4`, or one number; never a bare rank that is not sure."""
     if found is None:
         return EMPTY
     return str(found.low) if found.low == found.high else f"{found.low} to {found.high}"
@@ -163,6 +170,16 @@ def chance(frac: float | None) -> str:
     shown = f"{100 * frac:.0f}"
     bound = {"0": "below 1", "100": "above 99"}.get(shown, shown) if 0 < frac < 1 else shown
     return f"{bound}\N{NO-BREAK SPACE}%"
+
+
+def factor(value: float | None) -> str:
+    """Two decimals."""
+    return EMPTY if value is None else f"{value:.2f}"
+
+
+def odds(frac: float | None) -> str:
+    """A probability that is known from draws, which never make sure."""
+    return chance(None if frac is None else min(max(frac, 1e-9), 1 - 1e-9))
 
 
 def p_value(value: float) -> str:

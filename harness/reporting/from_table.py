@@ -11,6 +11,7 @@ from rich.table import Table
 
 from harness.config import RankConfig
 from harness.reporting import formats
+from harness.reporting.picks import at_stake, priced
 from harness.reporting.terminal import shown
 from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.candidates import Cost
@@ -30,6 +31,7 @@ _SETTINGS = ("backbone", "weights", "freeze", "image_size", "recipe")
 
 COLUMNS: tuple[str, ...] = (
     *("protocol", "dataset", "rank", "label", "metric", "score", "seed_interval_low", "seed_interval_high", "seed_tied"),
+    *("expected", "prob_best"),
     *("recommended", "on_front", "excluded", "num_seeds", *_SETTINGS, *METRICS),
     *(field.name for field in fields(Cost)),
 )
@@ -46,7 +48,7 @@ def report_table(path: Path, cfg: RankConfig, console: Console | None = None) ->
         temporary.write_text(to_csv(seeds_frame(leaderboards)), encoding="utf-8", newline="")
     console = console or Console()
     for leaderboard in leaderboards:
-        _print(console, leaderboard)
+        _print(console, leaderboard, cfg)
     console.print(shown("All candidates: "), shown(str(path.with_name(FILE))), sep="", soft_wrap=True)
     return leaderboards
 
@@ -69,6 +71,8 @@ def _record(leaderboard: Leaderboard, standing: Standing) -> dict[str, object]:
         "seed_interval_low": interval.low if interval else None,
         "seed_interval_high": interval.high if interval else None,
         "seed_tied": standing.seed_tied,
+        "expected": standing.expected,
+        "prob_best": standing.prob_best,
         "recommended": standing is leaderboard.recommended,
         "on_front": standing.on_front,
         "excluded": "; ".join(breach.text for breach in standing.breaches),
@@ -79,11 +83,11 @@ def _record(leaderboard: Leaderboard, standing: Standing) -> dict[str, object]:
     }
 
 
-def _print(console: Console, leaderboard: Leaderboard) -> None:
+def _print(console: Console, leaderboard: Leaderboard, cfg: RankConfig) -> None:
     size = f"{counted(len(leaderboard.standings), 'candidate')} in {counted(leaderboard.num_rows, 'row')}"
     console.print(shown(f"{formats.one_line(leaderboard.dataset)}, protocol {leaderboard.protocol}: {size}", style="bold"))
     console.print(_table(leaderboard, is_plain=not console.is_terminal))
-    console.print(shown(_sentence(leaderboard)))
+    console.print(shown(_sentence(leaderboard, cfg)))
     if text := rough_latencies(standing.candidate.cost for standing in leaderboard.standings):
         console.print(shown(text))
     if leaderboard.other_machines:
@@ -95,7 +99,7 @@ def _table(leaderboard: Leaderboard, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("candidate", overflow="fold")
-    for name in (f"val {METRIC_NAMES[leaderboard.metric]}", "over seeds", "seeds", "latency"):
+    for name in (f"val {METRIC_NAMES[leaderboard.metric]}", "over seeds", "best", "seeds", "latency"):
         table.add_column(name, justify="right")
     table.add_column("standing")
     for standing in _leading(leaderboard):
@@ -113,7 +117,7 @@ def _leading(leaderboard: Leaderboard) -> list[Standing]:
 def _cells(leaderboard: Leaderboard, standing: Standing) -> list[str]:
     candidate, metric = standing.candidate, leaderboard.metric
     spread = formats.score_range(metric, standing.seed_interval) if standing.seed_interval else formats.EMPTY
-    costs = [formats.count(candidate.num_seeds), latency(candidate.cost)]
+    costs = [formats.odds(standing.prob_best), formats.count(candidate.num_seeds), latency(candidate.cost)]
     return [
         formats.count(standing.rank),
         candidate.label,
@@ -132,15 +136,23 @@ def _word(leaderboard: Leaderboard, standing: Standing) -> str:
     return "not compared" if standing.seed_tied is None else "tied" if standing.seed_tied else "behind"
 
 
-def _sentence(leaderboard: Leaderboard) -> str:
+def _sentence(leaderboard: Leaderboard, cfg: RankConfig) -> str:
     """What these intervals know and what they do not."""
     if leaderboard.recommended is None:
         return f"No recommendation: no candidate within the limits has {MIN_SEEDS_TO_RESAMPLE} seeds. Run more seeds, or make the report of its study."
+    assert leaderboard.decision is not None
+    stake = at_stake(leaderboard.metric, leaderboard.decision.recommended, leaderboard.num_weighed)
     num_tied = sum(standing.seed_tied is True for standing in leaderboard.standings)
-    tied = (
-        f"the cheapest of {formats.count(num_tied)} that seeds cannot tell apart" if num_tied > 1 else "the best beyond what seeds explain"
-    )
+    tied = f" {formats.count(num_tied)} candidates cannot be excluded as best by seeds." if num_tied > 1 else ""
     return (
-        f"{leaderboard.recommended.candidate.label} is {tied}. Intervals are over seeds only: the table holds no predictions, so nothing here "
-        "says how far the val images can be trusted. The report of a study does."
+        f"{leaderboard.recommended.candidate.label} is recommended: {stake}, as far as seeds know. It has "
+        f"{priced(leaderboard.metric, leaderboard.decision, cfg)}.{tied}{_left_out(leaderboard)} The table holds no predictions, so nothing "
+        "here says how far the val images can be trusted. The report of a study does."
     )
+
+
+def _left_out(leaderboard: Leaderboard) -> str:
+    """Who was too far down to be weighed."""
+    if leaderboard.num_weighed == leaderboard.num_compared:
+        return ""
+    return f" Only the best {formats.count(leaderboard.num_weighed)} of {formats.count(leaderboard.num_compared)} compared candidates were weighed."

@@ -10,13 +10,15 @@ from rich.text import Text
 
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, why
+from harness.reporting.grounds import fine_tuning, rests_on
+from harness.reporting.picks import picks
 from harness.reporting.sections.facts import leading, standing
 from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.ranking import Entry, Ranking
 from harness.untrusted import one_line
 
 _TOP = 10
-_MORE = {"interval": 60, "latency": 60, "parameters": 100, "training": 100}
+_MORE = {"interval": 90, "expected": 80, "best": 60, "latency": 60, "parameters": 120, "training": 120}
 """Columns that are shown beside the score, and how wide the terminal must be for them."""
 
 
@@ -28,8 +30,9 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     console.print(shown(headline(ranking), style="bold"))
     sentences = [why(ranking)]
     if ranking.recommended is not None:
-        sentences += [how_sure(ranking), f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]
-    for sentence in sentences:
+        sentences += [how_sure(ranking), picks(ranking), fine_tuning(ranking), rests_on(ranking)]
+        sentences += [f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]
+    for sentence in filter(None, sentences):
         console.print(shown(sentence))
     if text := rough_latencies(entry.cost for entry in ranking.entries):
         console.print(shown(text))
@@ -42,9 +45,9 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
 
 def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
-    table.add_column("place", justify="right", no_wrap=True)
+    table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("candidate", overflow="fold")
-    table.add_column(f"val {METRIC_NAMES[ranking.metric]}", justify="right", max_width=9)  # the header wraps, names need not
+    table.add_column(METRIC_NAMES[ranking.metric], justify="right", max_width=9)  # the header wraps, names need not
     more = [name for name, least in _MORE.items() if width >= least]
     for name in more:
         table.add_column(name, justify="right", no_wrap=True)
@@ -59,6 +62,8 @@ def _cells(ranking: Ranking, entry: Entry, more: Iterable[str]) -> list[str]:
     found = entry.cost
     known = {
         "interval": formats.score_range(ranking.metric, entry.interval),
+        "expected": formats.score(ranking.metric, entry.expected),
+        "best": formats.odds(entry.prob_best),
         "latency": latency(found),
         "parameters": formats.millions(found.params_m),
         "training": formats.duration(None if found.train_min is None else 60 * found.train_min),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from harness.config import Metric
 from harness.reporting import formats
-from harness.select.candidates import Cost
+from harness.select.candidates import Candidate, Cost
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
 from harness.untrusted import shell_word
@@ -19,8 +19,8 @@ METRIC_NAMES = {
 }
 
 METRIC_MEANINGS = {
-    Metric.accuracy: "the share of images labelled right",
-    Metric.balanced_accuracy: "the share of images labelled right, taken per class and averaged, so that rare classes count as much as common ones",
+    Metric.accuracy: "the share of images correctly classified",
+    Metric.balanced_accuracy: "the share of images correctly classified, taken per class and averaged, so that rare classes count as much as common ones",
     Metric.f1_macro: "F1 weighs missed against false finds; it is averaged over classes, so that rare classes count as much as common ones",
     Metric.f1_weighted: "F1 weighs missed against false finds; it is averaged over classes by their number of images",
     Metric.log_loss: "how far the stated probabilities are from the truth, in nats; lower is better",
@@ -28,13 +28,33 @@ METRIC_MEANINGS = {
 }
 
 
-def depth(row: Row) -> str:
-    """A freeze depth in words."""
+def depth(candidate: Candidate) -> str:
+    """A freeze depth in words. What could be trained but was kept as loaded is not called trained."""
+    row, outcome = candidate.row, _outcome(candidate)
     if row.release is not None:
-        return f"trained in two phases, first with freeze={row.freeze}, then with freeze={row.release}"
-    return {"all": "its whole backbone frozen, only the new classifier trained", "none": "every layer trained"}.get(row.freeze) or _part(
-        row
-    )
+        phases = f"freeze={row.freeze} and then freeze={row.release}"
+        return (
+            f"two phases, {phases}, the backbone {outcome}"
+            if outcome
+            else f"trained in two phases, first with freeze={row.freeze}, then with freeze={row.release}"
+        )
+    if is_frozen(row):
+        return "its whole backbone frozen, only the new classifier trained"
+    if row.freeze == "none":
+        return f"every layer free, {outcome}" if outcome else "every layer trained"
+    return f"{_part(row)}, the rest {outcome}" if outcome else _part(row)
+
+
+def is_frozen(row: Row) -> bool:
+    """Whether nothing of the backbone could be trained."""
+    if row.num_frozen_blocks is None or row.num_blocks is None:
+        return row.freeze == "all"
+    return row.num_frozen_blocks >= row.num_blocks
+
+
+def is_as_loaded(candidate: Candidate) -> bool:
+    """Whether every seed kept the backbone's weights as they were loaded, whatever could be trained."""
+    return all(row.is_trained is False for row in candidate.rows)
 
 
 def cost(entry: Entry) -> str:
@@ -64,26 +84,32 @@ def rough_latencies(costs: Iterable[Cost]) -> str:
     )
 
 
-def gives_up(ranking: Ranking) -> str:
-    """The difference to the runner-up, and what the recommendation may give up."""
+def runner_up(ranking: Ranking) -> str:
+    """The best score of the others, and how far it is from the recommended."""
     chosen, other = ranking.recommended, ranking.runner_up
     if chosen is None or other is None or other.behind is None:
         return "There is no runner-up to compare with."
     value, metric = other.behind.value, ranking.metric
     size, ends = formats.difference(metric, value), formats.difference_range(metric, other.behind.interval)
+    lead = f"{chosen.label} scores {size} {'better' if value > 0 else 'worse'}" if value else f"{chosen.label} scores the same"
     confidence = formats.confidence(ranking.rank.confidence)
-    lead = f"{chosen.label} scores {size} {'better' if value > 0 else 'worse'} on val than {other.label}"
-    lead = f"{chosen.label} and {other.label} score the same on val" if value == 0 else lead
-    sentence = f"{lead} ({confidence} interval of the difference {ends})."
-    worst, best = other.behind.interval.low, other.behind.interval.high
-    if best < 0 and chosen.tied and other.tied:
+    sentence = f"Best score of the others: {other.label}. {lead} ({confidence} interval of the difference {ends})."
+    if other.behind.interval.high < 0 and chosen.tied and other.tied:
         sentence += " Alone, that would be a clear difference; the best of several shows such a lead by chance."
-    return sentence if worst >= 0 else f"{sentence} Choosing it may give up as much as {formats.difference(metric, worst)}."
+    return sentence
 
 
 def command(row: Row) -> str:
     """The shell command that runs one job again."""
     return " ".join(["python -m harness.sweep", *map(shell_word, row.details.command)])
+
+
+def _outcome(candidate: Candidate) -> str:
+    """What became of the layers that could be trained, where that is not as one would think."""
+    trained = [row.is_trained is not False for row in candidate.rows]
+    if all(trained):
+        return ""
+    return f"trained in {sum(trained)} of {len(trained)} runs, else kept as loaded" if any(trained) else "kept as loaded"
 
 
 def _part(row: Row) -> str:

@@ -110,7 +110,7 @@ class Candidate:
     out_of_fold: Said | None
     """Of train and val, by heads that never saw the image; None where more than a head was trained."""
     twins: tuple[Row, ...] = ()
-    """One row of each other freeze depth or recipe that ended in the very same model: training changed nothing there that was kept."""
+    """Rows of the other freeze depths or recipes that ended in the very same model: training changed nothing there that was kept."""
 
     @property
     def row(self) -> Row:
@@ -264,7 +264,7 @@ def _standing_for(group: Sequence[Candidate]) -> Candidate:
     if not others:
         return first
     same = ", ".join(each.label.removeprefix(f"{_backbone(each.row)} · ") for each in others)
-    return replace(first, label=f"{first.label} (= {same})", twins=tuple(each.row for each in others))
+    return replace(first, label=f"{first.label} (= {same})", twins=tuple(row for each in others for row in each.rows))
 
 
 def _candidate(known: "_Known", name: tuple[str, str], rows: Sequence[Row]) -> Candidate:

@@ -15,7 +15,7 @@ from harness.select.candidates import Candidate, Pool
 from harness.select.comparison import BoolArray, Chance, FloatArray, tied_set
 from harness.select.decision import Decision, Option, Terms, decide
 from harness.select.evidence import Evidence
-from harness.select.known import known_of, option_of
+from harness.select.known import known_of, options_of
 from harness.select.limits import Breach, breaches
 from harness.select.measured import evidence_of
 from harness.select.pairs import Pair, compare_pairs
@@ -83,7 +83,12 @@ class Contest:
     @property
     def options(self) -> list[Option]:
         """Of those within."""
-        return [option_of(candidate) for candidate in self._within()]
+        return self.options_of(self.order)
+
+    def options_of(self, among: Sequence[int]) -> list[Option]:
+        """Of some of the K; what a network takes does not depend on who else is within."""
+        every = options_of(self.pool.candidates)
+        return [every[k] for k in among]
 
     @property
     def terms(self) -> Terms:

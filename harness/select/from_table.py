@@ -1,7 +1,8 @@
 """A ranking from the table alone, for tables too large to open every job's predictions: each protocol on its own, by mean score over seeds.
 
 Without predictions there is nothing to resample images from, so intervals and ties know only how much seeds differ; they say nothing
-about how far the val images themselves can be trusted. Shapes: K candidates of one protocol, R draws.
+about how far the val images themselves can be trusted. The decision is that of a study, on a posterior that knows as little.
+Shapes: K candidates of one protocol, R draws; W candidates that are weighed.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -15,25 +16,34 @@ from scipy.special import stdtrit
 
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
-from harness.select.candidates import CANDIDATE, NETWORK, TIMINGS, Cost, labels
+from harness.select.candidates import CANDIDATE, NETWORK, TIMINGS, TRUNK, Cost, labels
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE, BoolArray, FloatArray, IntArray, Interval, tied_set
+from harness.select.decision import Decision, Terms, decide
+from harness.select.known import known_of, options_of
 from harness.select.limits import Breach, breaches
 from harness.select.metric import is_higher_better
 from harness.select.pareto import pareto_front
+from harness.select.posterior import Posterior, posterior
+from harness.select.prior import OwnRanks
 from harness.select.ranking_csv import METRICS
-from harness.select.rule import cheapest
+from harness.select.rule import or_infinite
 from harness.study.row import COLUMNS, Row, Status
 
 _MEANS = ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib", "train_s", "features_s")
-_WHOLE = ("seed", "image_size", "num_threads")
+_WHOLE = ("seed", "image_size", "num_threads", "num_frozen_blocks", "num_blocks")
+_KNOWN = ("family", "imagenet_top1_frac", "num_frozen_blocks", "num_blocks")
+"""What the posterior knows beforehand."""
 _NAMES = ("protocol", "job_id", "status", "dataset", "recipe", "primary_metric", "started_at", "seed")
 
 TABLE_COLUMNS: tuple[str, ...] = tuple(
     name
     for name in COLUMNS
-    if name in {*_NAMES, *CANDIDATE, *NETWORK, *METRICS, *TIMINGS, *_MEANS, "timed_at", "timed_on", "peak_mem_mib", "total_s"}
+    if name in {*_NAMES, *CANDIDATE, *NETWORK, *METRICS, *TIMINGS, *_MEANS, *_KNOWN, "timed_at", "timed_on", "peak_mem_mib", "total_s"}
 )
 """What `rank_table` needs of a table."""
+
+MAX_WEIGHED = 200
+"""Candidates that enter the posterior, best scores first: whoever is behind so many is not the best."""
 
 _SEED = 20_240_229
 
@@ -56,6 +66,11 @@ class TableCandidate:
     """Half the Student-t interval of that mean over further seeds on the same images; NaN for a single seed."""
 
     @property
+    def trunk(self) -> tuple[object, ...]:
+        """What it started from; equal for all depths of one backbone."""
+        return tuple(getattr(self.row, name) for name in TRUNK)
+
+    @property
     def is_compared(self) -> bool:
         """Whether it has seeds enough to say how much they differ."""
         return self.num_seeds >= MIN_SEEDS_TO_RESAMPLE
@@ -75,6 +90,10 @@ class Standing:
     on_front: bool
     """On the Pareto front of score and latency of the candidates within the limits."""
     breaches: tuple[Breach, ...]
+    expected: float | None
+    """Expected true score, in the metric's own unit; None for a candidate that was not weighed."""
+    prob_best: float | None
+    """That no other one that was weighed is better, as far as seeds know."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -86,7 +105,13 @@ class Leaderboard:
     metric: Metric
     standings: tuple[Standing, ...]
     recommended: Standing | None
-    """The cheapest of those that seeds cannot tell apart; None when no candidate within the limits has three seeds."""
+    """The highest expected utility; None when no candidate within the limits has three seeds."""
+    decision: Decision | None
+    """What was decided among those that were weighed."""
+    num_compared: int
+    """Candidates within the limits that have seeds enough."""
+    num_weighed: int
+    """Those of them that entered the posterior: `MAX_WEIGHED` at most."""
     num_rows: int
     """Good rows that count: the newest of each candidate and seed."""
     other_machines: tuple[str, ...]
@@ -148,13 +173,19 @@ def _leaderboard(rows: pd.DataFrame, cfg: RankConfig) -> Leaderboard:
     if scored.empty:
         raise TableError(f"rank.metric={metric.value}: empty in every row of protocol {protocol}; give rank.metric=accuracy or log_loss.")
     candidates = _candidates(scored, metric, cfg.confidence)
-    standings, chosen = _standings(candidates, metric, cfg)
+    field = _Field.of(candidates, metric, cfg)
+    weighed = _Weighed.of(field) if field.weighed else None
+    standings = field.standings(weighed)
+    chosen = weighed.chosen if weighed else None
     return Leaderboard(
         protocol=protocol,
         dataset=str(rows["dataset"].iloc[-1]),
         metric=metric,
         standings=standings,
         recommended=next((standing for standing in standings if standing.candidate is chosen), None),
+        decision=weighed.decision if weighed else None,
+        num_compared=len(field.compared),
+        num_weighed=len(field.weighed),
         num_rows=len(scored),
         other_machines=_other_machines(scored),
     )
@@ -187,29 +218,93 @@ def _candidates(rows: pd.DataFrame, metric: Metric, confidence: float) -> list[T
     ]
 
 
-def _standings(candidates: Sequence[TableCandidate], metric: Metric, cfg: RankConfig) -> tuple[tuple[Standing, ...], TableCandidate | None]:
-    """All candidates in their order, and the one to recommend."""
-    scores_K = (1.0 if is_higher_better(metric) else -1.0) * np.array([candidate.score for candidate in candidates])
-    latency_ms_K = np.array([np.inf if (known := candidate.cost.latency_ms_p50) is None else known for candidate in candidates])
-    missed = [tuple(breaches(candidate, cfg)) for candidate in candidates]
-    within_K = np.array([not breach for breach in missed])
-    tied_K = _tied(scores_K, candidates, within_K, cfg)
-    front_K = np.zeros(len(candidates), dtype=np.bool_)
-    front_K[within_K] = pareto_front(scores_K[within_K], latency_ms_K[within_K])
-    order = sorted(range(len(candidates)), key=lambda k: (not within_K[k], -scores_K[k], candidates[k].label))
-    standings = tuple(
-        Standing(
-            candidate=candidates[k],
-            rank=place if within_K[k] else None,
-            seed_interval=_interval(candidates[k], metric) if candidates[k].is_compared else None,
-            seed_tied=bool(tied_K[k]) if candidates[k].is_compared else None,
-            on_front=bool(front_K[k]),
-            breaches=missed[k],
+@dataclass(frozen=True, slots=True, eq=False)
+class _Field:
+    """The candidates of one protocol under the user's limits; higher scores are better here."""
+
+    candidates: Sequence[TableCandidate]
+    metric: Metric
+    cfg: RankConfig
+    scores_K: FloatArray
+    spread_K: FloatArray
+    """Standard errors of the means over seeds, as wide as few seeds ask for."""
+    missed: Sequence[tuple[Breach, ...]]
+    order: Sequence[int]
+    """Those within the limits first, each part by score."""
+
+    @classmethod
+    def of(cls, candidates: Sequence[TableCandidate], metric: Metric, cfg: RankConfig) -> "_Field":
+        scores_K = (1.0 if is_higher_better(metric) else -1.0) * np.array([candidate.score for candidate in candidates])
+        spread_K = np.array([candidate.half_width for candidate in candidates]) / NormalDist().inv_cdf((1 + cfg.confidence) / 2)
+        missed = [tuple(breaches(candidate, cfg)) for candidate in candidates]
+        order = sorted(range(len(candidates)), key=lambda k: (bool(missed[k]), -scores_K[k], candidates[k].label))
+        return cls(candidates, metric, cfg, scores_K, spread_K, missed, order)
+
+    @property
+    def compared(self) -> list[int]:
+        """Within the limits and with seeds enough, best score first."""
+        return [k for k in self.order if not self.missed[k] and self.candidates[k].is_compared]
+
+    @property
+    def weighed(self) -> list[int]:
+        return self.compared[:MAX_WEIGHED]
+
+    def standings(self, weighed: "_Weighed | None") -> tuple[Standing, ...]:
+        """Of all candidates in their order."""
+        tied_K, front_K, places = self._tied(), self._front(), {k: w for w, k in enumerate(self.weighed)}
+        return tuple(
+            Standing(
+                candidate=candidate,
+                rank=None if self.missed[k] else place,
+                seed_interval=_interval(candidate, self.metric) if candidate.is_compared else None,
+                seed_tied=bool(tied_K[k]) if candidate.is_compared else None,
+                on_front=bool(front_K[k]),
+                breaches=self.missed[k],
+                expected=weighed.expected(places[k]) if weighed and k in places else None,
+                prob_best=float(weighed.belief.prob_best_K[places[k]]) if weighed and k in places else None,
+            )
+            for place, k, candidate in ((place, k, self.candidates[k]) for place, k in enumerate(self.order, start=1))
         )
-        for place, k in enumerate(order, start=1)
-    )
-    chosen = cheapest([candidate.cost for candidate in candidates], scores_K, np.flatnonzero(tied_K))
-    return standings, None if chosen is None else candidates[chosen]
+
+    def _tied(self) -> BoolArray:
+        """The tied set of the compared, whose means are drawn as their intervals say, and independently: seeds of two networks share nothing."""
+        compared, tied_K = self.compared, np.zeros(len(self.candidates), dtype=np.bool_)
+        if compared:
+            normal = np.random.default_rng(_SEED).standard_normal((self.cfg.num_resamples, len(compared)))
+            scores = self.scores_K[compared]
+            tied_K[compared] = tied_set(scores, scores + normal * self.spread_K[compared], self.cfg.confidence)
+        return tied_K
+
+    def _front(self) -> BoolArray:
+        within_K, front_K = np.array([not missed for missed in self.missed]), np.zeros(len(self.candidates), dtype=np.bool_)
+        latency_ms_K = np.array([or_infinite(candidate.cost.latency_ms_p50) for candidate in self.candidates])
+        front_K[within_K] = pareto_front(self.scores_K[within_K], latency_ms_K[within_K])
+        return front_K
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Weighed:
+    """What is believed of the best of the compared, and what is decided."""
+
+    field: _Field
+    belief: Posterior
+    decision: Decision
+
+    @classmethod
+    def of(cls, field: _Field) -> "_Weighed":
+        """Errors of two means are independent; nothing is known of other data sets."""
+        members = [field.candidates[k] for k in field.weighed]
+        known = [known_of(candidate, OwnRanks({})) for candidate in members]
+        belief = posterior(field.scores_K[field.weighed], np.diag(field.spread_K[field.weighed] ** 2), known)
+        return cls(field, belief, decide(belief, options_of(members), Terms.of(field.cfg)))
+
+    @property
+    def chosen(self) -> TableCandidate:
+        return self.field.candidates[self.field.weighed[self.decision.recommended.position]]
+
+    def expected(self, w: int) -> float:
+        """In the metric's own unit."""
+        return float(self.belief.mean_K[w]) * (1.0 if is_higher_better(self.field.metric) else -1.0)
 
 
 def _metric(rows: pd.DataFrame, cfg: RankConfig) -> Metric:
@@ -227,17 +322,6 @@ def _half_width(std_K: FloatArray, count_K: IntArray, confidence: float) -> Floa
     """Half the Student-t interval of a mean over seeds; NaN for a single seed."""
     quantile_K = stdtrit(np.maximum(count_K - 1, 1), (1 + confidence) / 2)
     return np.asarray(quantile_K * std_K / np.sqrt(count_K), dtype=np.float64)
-
-
-def _tied(scores_K: FloatArray, candidates: Sequence[TableCandidate], within_K: BoolArray, cfg: RankConfig) -> BoolArray:
-    """The tied set of the compared, whose means are drawn as their intervals say, and independently: seeds of two networks share nothing."""
-    compared = [k for k, candidate in enumerate(candidates) if within_K[k] and candidate.is_compared]
-    tied_K = np.zeros(len(candidates), dtype=np.bool_)
-    if compared:
-        spread = np.array([candidates[k].half_width for k in compared]) / NormalDist().inv_cdf((1 + cfg.confidence) / 2)
-        normal = np.random.default_rng(_SEED).standard_normal((cfg.num_resamples, len(compared)))
-        tied_K[compared] = tied_set(scores_K[compared], scores_K[compared] + normal * spread, cfg.confidence)
-    return tied_K
 
 
 def _interval(candidate: TableCandidate, metric: Metric) -> Interval:

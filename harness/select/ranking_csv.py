@@ -17,14 +17,23 @@ METRICS = (
     "val_f1_weighted",
     "val_log_loss",
     "val_ece",
+    "raw_val_log_loss",
+    "raw_val_ece",
+    "temperature",
+    "oof_accuracy",
+    "oof_balanced_accuracy",
+    "oof_f1_macro",
+    "oof_f1_weighted",
+    "oof_log_loss",
     "train_accuracy",
 )
 
 COLUMNS: tuple[str, ...] = (
     *("rank", "rank_low", "rank_high", "label", "metric", "score", "interval_low", "interval_high", "tied", "recommended"),
-    *("on_front", "front_prob", "dominated_by", "excluded", "num_seeds"),
+    *("expected", "prob_best", "expected_loss", "budget_pick", "fastest_pick"),
+    *("on_front", "front_prob", "dominated_by", "excluded", "num_seeds", "is_trained", "same_as"),
     *("behind", "behind_low", "behind_high", "verdict", "mcnemar_p", "mcnemar_p_holm"),
-    *("finalist", "test_score", "test_low", "test_high", "test_drop", "test_drop_low", "test_drop_high"),
+    *("finalist", "prob_behind", "test_score", "test_low", "test_high", "test_drop", "test_drop_low", "test_drop_high"),
     *("backbone", "weights", "freeze", "image_size", "recipe"),
     *METRICS,
     *(field.name for field in fields(Cost)),
@@ -35,7 +44,8 @@ COLUMNS: tuple[str, ...] = (
 def ranking_frame(ranking: Ranking) -> pd.DataFrame:
     """Columns in the order of `COLUMNS`; fractions, not percent; the rank of an excluded candidate is empty.
 
-    `behind`, `verdict` and the p-values compare the recommended with the line's candidate, where nothing is recommended the
+    `expected`, `prob_best` and `expected_loss` are those of train and val; `prob_behind` knows the test score as well. `same_as` are other freeze
+    depths that ended in the same model. `behind`, `verdict` and the p-values compare the recommended with the line's candidate, where nothing is recommended the
     best. `test_*` are filled for finalists.
     """
     records = [_record(ranking, entry) | _against(ranking, entry) | _on_test(ranking, entry) for entry in ranking.entries]
@@ -56,16 +66,29 @@ def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:
         "interval_high": entry.interval.high,
         "tied": entry.tied,
         "recommended": entry is ranking.recommended,
+        "expected": entry.expected,
+        "prob_best": entry.prob_best,
+        "expected_loss": entry.expected_loss,
+        "budget_pick": entry is ranking.budget,
+        "fastest_pick": entry is ranking.fastest,
         "on_front": entry.on_front,
         "front_prob": entry.front_prob,
         "dominated_by": entry.dominated_by,
         "excluded": "; ".join(entry.excluded),
         "num_seeds": len(entry.candidate.rows),
+        "is_trained": _is_trained(entry),
+        "same_as": " ".join(dict.fromkeys(row.freeze for row in entry.candidate.twins)),
         **{name: getattr(row, name) for name in ("backbone", "weights", "freeze", "image_size", "recipe")},
         **{name: entry.candidate.mean(name) for name in METRICS},
         **asdict(entry.cost),
         "job_ids": " ".join(row.job_id for row in entry.candidate.rows),
     }
+
+
+def _is_trained(entry: Entry) -> bool | None:
+    """Whether training changed the backbone for every seed; None where a row does not say."""
+    found = [row.is_trained for row in entry.candidate.rows]
+    return None if None in found else all(found)
 
 
 def _against(ranking: Ranking, entry: Entry) -> dict[str, object]:
@@ -87,6 +110,7 @@ def _on_test(ranking: Ranking, entry: Entry) -> dict[str, object]:
     spread, drop = (finalist.test.interval, finalist.drop) if finalist else (None, None)
     return {
         "finalist": finalist is not None,
+        "prob_behind": finalist.prob_behind if finalist else None,
         "test_score": finalist.test.score if finalist else None,
         "test_low": spread.low if spread else None,
         "test_high": spread.high if spread else None,

@@ -1,4 +1,4 @@
-"""The picture for everybody: every candidate's score with its interval, who is tied with the best, and what test said."""
+"""The picture for everybody: every candidate's score with its interval, who cannot be excluded as best, and what test said."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ BELOW = 0.26
 
 
 def intervals(ranking: Ranking) -> Figure | None:
-    """Scores on val with intervals, best first, the tied set shaded, finalists' test scores below; None when nothing was ranked."""
+    """Scores with intervals, best first, the tied set shaded, finalists' test scores below; None when nothing was ranked."""
     if not ranking.entries:
         return None
     entries = _chosen(ranking)
@@ -32,7 +32,7 @@ def intervals(ranking: Ranking) -> Figure | None:
     for place, entry in enumerate(entries):
         if entry.tied:
             axes.axhspan(place - 0.5, place + 0.5, color=_TINT, linewidth=0, zorder=0)
-        _val(axes, ranking, entry, place)
+        _score(axes, ranking, entry, place)
         if entry.label in finalists:
             _test(axes, ranking, finalists[entry.label], place + BELOW)
     axes.set_yticks(range(len(entries)), [label(entry.label) for entry in entries])
@@ -40,7 +40,7 @@ def intervals(ranking: Ranking) -> Figure | None:
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     _name_recommended(axes, ranking, entries)
-    axes.set_xlabel(score_axis(ranking.metric).removeprefix("val "))
+    axes.set_xlabel(score_axis(ranking.metric))
     figure.legend(handles=_keys(ranking, entries), loc="outside upper right", ncols=4, handlelength=1.6)
     return figure
 
@@ -55,7 +55,7 @@ def _colour(ranking: Ranking, entry: Entry) -> str:
     return BLUE if entry is ranking.recommended else INK if entry.tied else QUIET
 
 
-def _val(axes: Axes, ranking: Ranking, entry: Entry, place: int) -> None:
+def _score(axes: Axes, ranking: Ranking, entry: Entry, place: int) -> None:
     colour = _colour(ranking, entry)
     is_chosen = entry is ranking.recommended
     _whisker(axes, ranking, entry.interval, place, colour=colour, width=3.2 if is_chosen else 1.8)
@@ -96,11 +96,9 @@ def _keys(ranking: Ranking, entries: Sequence[Entry]) -> list[Line2D | Patch]:
     if ranking.recommended is not None:
         keys.append(Line2D([], [], color=BLUE, marker="o", markersize=8, linewidth=3.2, label="recommended"))
     if any(entry.tied and entry is not ranking.recommended for entry in entries):
-        keys.append(Patch(facecolor=_TINT, label="tied with the best"))
+        keys.append(Patch(facecolor=_TINT, label="cannot be excluded as best"))
     if any(found.test.score is not None for found in ranking.finalists):
-        keys.append(
-            Line2D([], [], color=ORANGE, marker="D", markersize=5, markerfacecolor="white", linewidth=1.2, label="finalists, on test")
-        )
+        keys.append(Line2D([], [], color=ORANGE, marker="D", markersize=5, markerfacecolor="white", linewidth=1.2, label="on test"))
     if any(entry.breaches for entry in entries):
         keys.append(Line2D([], [], color=QUIET, marker="o", markerfacecolor="white", linewidth=1.8, label="outside the limits"))
     return keys

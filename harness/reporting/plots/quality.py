@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from harness.config import Metric
 from harness.reporting.plots.style import FONT_PT, INK, LINES, MARKERS, QUIET, VERMILION, gap_in_data, label, new_figure, spread, width_pt
 from harness.reporting.wording import METRIC_NAMES
 from harness.select.ranking import Entry, Ranking
+from harness.study.row import Row
 
 _WIDTH_IN, _HEIGHT_IN = 8.0, 4.4
 _LEFT_IN, _BOTTOM_IN, _TOP_IN = 0.75, 0.6, 0.3
@@ -45,7 +47,7 @@ def quality_latency(ranking: Ranking) -> Figure | None:
 def freeze_depth(ranking: Ranking) -> Figure | None:
     """Score over the frozen share of the blocks, one line per backbone; None when no backbone has two depths to compare."""
     lines = _lines(ranking)
-    if all(len({_frozen_share(entry) for entry in entries}) < 2 for entries in lines.values()):
+    if all(len({point.share for point in points}) < 2 for points in lines.values()):
         return None
     colours = line_colours(ranking)
     figure, axes = _axes_with_margin([label(name) for name in colours])
@@ -59,13 +61,13 @@ def freeze_depth(ranking: Ranking) -> Figure | None:
     axes.set_xticks([0, 25, 50, 75, 100], ["none", "25 %", "50 %", "75 %", "all"])
     axes.set_xlabel("share of the backbone's blocks that is frozen")
     axes.set_ylabel(score_axis(ranking.metric))
-    _direct_labels(axes, ranking, {name: entries for name, entries in lines.items() if name in colours}, colours)
+    _direct_labels(axes, ranking, {name: points for name, points in lines.items() if name in colours}, colours)
     return figure
 
 
 def score_axis(metric: Metric) -> str:
     """What a score axis says."""
-    return f"val {METRIC_NAMES[metric]} ({'nats, lower is better' if metric is Metric.log_loss else '%'})"
+    return f"{METRIC_NAMES[metric]} ({'nats, lower is better' if metric is Metric.log_loss else '%'})"
 
 
 def shown(metric: Metric, value: float) -> float:
@@ -92,13 +94,20 @@ def _axes_with_margin(names: Sequence[str]) -> tuple[Figure, Axes]:
 
 def _depth_markers(ranking: Ranking) -> dict[str, str]:
     """A marker per freeze depth, from all frozen to none."""
-    share = {entry.candidate.row.freeze: _frozen_share(entry) for entry in ranking.entries}
+    share = {entry.candidate.row.freeze: _frozen_share(entry.candidate.row) for entry in ranking.entries}
     ordered = sorted(share, key=lambda freeze: (-(share[freeze] or 0.0), freeze))
     return {freeze: MARKERS[place % len(MARKERS)] for place, freeze in enumerate(ordered)}
 
 
-def _frozen_share(entry: Entry) -> float | None:
-    row = entry.candidate.row
+@dataclass(frozen=True, slots=True, eq=False)
+class _Point:
+    """A candidate at one of its depths: several, where they ended in the same model."""
+
+    share: float
+    entry: Entry
+
+
+def _frozen_share(row: Row) -> float | None:
     return row.num_frozen_blocks / row.num_blocks if row.num_frozen_blocks is not None and row.num_blocks else None
 
 
@@ -152,36 +161,36 @@ def _keys(axes: Axes, colours: dict[str, str], markers: dict[str, str], *, is_fr
     axes.legend(handles=shapes, title="freeze depth", loc="lower left", bbox_to_anchor=(1.01, -0.02), alignment="left", handlelength=1.4)
 
 
-def _lines(ranking: Ranking) -> dict[str, list[Entry]]:
-    lines: dict[str, list[Entry]] = defaultdict(list)
+def _lines(ranking: Ranking) -> dict[str, list[_Point]]:
+    lines: dict[str, list[_Point]] = defaultdict(list)
     for entry in ranking.entries:
-        if _frozen_share(entry) is not None:
-            lines[entry.candidate.line].append(entry)
-    return {name: sorted(entries, key=lambda entry: _frozen_share(entry) or 0.0) for name, entries in lines.items()}
+        shares = [_frozen_share(row) for row in (entry.candidate.row, *entry.candidate.twins)]
+        lines[entry.candidate.line] += [_Point(share, entry) for share in dict.fromkeys(shares) if share is not None]
+    return {name: sorted(points, key=lambda point: point.share) for name, points in lines.items() if points}
 
 
-def _draw_lines(axes: Axes, ranking: Ranking, lines: Sequence[tuple[Sequence[Entry], float]], colour: str) -> None:
+def _draw_lines(axes: Axes, ranking: Ranking, lines: Sequence[tuple[Sequence[_Point], float]], colour: str) -> None:
     """Lines of one colour, each with its shift to the right (percent), drawn at once; the pen is lifted between them."""
-    entries = [entry for line, _ in lines for entry in line]
-    places = [100 * (_frozen_share(entry) or 0.0) + shift for line, shift in lines for entry in line]
-    middles, arms = _errors(ranking, entries)
+    points = [point for line, _ in lines for point in line]
+    places = [100 * point.share + shift for line, shift in lines for point in line]
+    middles, arms = _errors(ranking, [point.entry for point in points])
     lifts = np.cumsum([len(line) for line, _ in lines])[:-1]
     path: dict[str, Any] = {"color": colour, "linewidth": 1.6, "marker": "o", "markersize": 4.5, "zorder": 1 if colour == QUIET else 3}
     axes.plot(np.insert(places, lifts, np.nan), np.insert(middles, lifts, np.nan), **path)
     axes.errorbar(places, middles, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
-    for place, middle, entry in zip(places, middles, entries, strict=True):
-        if entry is ranking.recommended:
+    for place, middle, point in zip(places, middles, points, strict=True):
+        if point.entry is ranking.recommended and point.share == _frozen_share(point.entry.candidate.row):
             axes.plot(place, middle, marker="o", markersize=13, markerfacecolor="none", markeredgecolor=INK, zorder=4)
 
 
-def _direct_labels(axes: Axes, ranking: Ranking, lines: dict[str, list[Entry]], colours: dict[str, str]) -> None:
+def _direct_labels(axes: Axes, ranking: Ranking, lines: dict[str, list[_Point]], colours: dict[str, str]) -> None:
     """Each line's name at the right, at the height where the line ends, moved apart where names would touch."""
     height_in = _HEIGHT_IN - _BOTTOM_IN - _TOP_IN
-    ends = [shown(ranking.metric, entries[-1].score) for entries in lines.values()]
+    ends = [shown(ranking.metric, points[-1].entry.score) for points in lines.values()]
     axes.set_ylim(axes.get_ylim())
     heights = spread(ends, gap_in_data(axes, height_in))
-    for (name, entries), height, end in zip(lines.items(), heights, ends, strict=True):
-        from_x = 100 * (_frozen_share(entries[-1]) or 0.0)
+    for (name, points), height, end in zip(lines.items(), heights, ends, strict=True):
+        from_x = 100 * points[-1].share
         axes.annotate(
             label(name),
             xy=(from_x + 1, end),

@@ -54,7 +54,7 @@ def _beforehand(own: OwnRanks) -> str:
     """Where the two columns of prior knowledge come from."""
     text = (
         "Published accuracy is from the table that ships with the harness (timm's validation results) or from torchvision; where weights are "
-        "not listed there by name, it is the median of their architecture. It never looks at your images."
+        "not listed there by name, it is the median of their architecture. It knows nothing of your images. Expected scores start from it."
     )
     if own.by_network:
         text += (

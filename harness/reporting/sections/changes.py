@@ -1,13 +1,13 @@
-"""Step 6: what would change the answer: faster candidates, other limits, other metrics, fewer images."""
+"""Step 6: what would change the answer: other limits, other metrics, fewer images."""
 
 import math
 
 from harness.reporting import formats
 from harness.reporting.answer import is_overturned
 from harness.reporting.document import Block, Bullets, Paragraph
-from harness.reporting.wording import METRIC_NAMES, latency
+from harness.reporting.wording import METRIC_NAMES
 from harness.select.limits import number
-from harness.select.ranking import Entry, Ranking
+from harness.select.ranking import Ranking
 from harness.select.sensitivity import FewerImages, OtherLimit, OtherMetric
 
 
@@ -16,31 +16,9 @@ def changes(ranking: Ranking) -> list[Block]:
     found = ranking.sensitivity
     if len(ranking.entries) == 1 or found is None:
         return [Paragraph("Nothing else was measured, so nothing is known about what would change the answer.")]
-    whose = f"the choice of val ({ranking.val_choice.label})" if is_overturned(ranking) and ranking.val_choice else "the answer"
+    whose = f"the choice of train and val ({ranking.val_choice.label})" if is_overturned(ranking) and ranking.val_choice else "the answer"
     flips = [*(limit_sentence(limit) for limit in found.limits), *_metrics(ranking, found.metrics), _half(found.half)]
-    faster = _faster(ranking)
-    price: list[Block] = [Paragraph("Faster, at a price:"), Bullets(faster)] if faster else []
-    return [Paragraph(f"What would change {whose}:"), Bullets(flips), *price]
-
-
-def _faster(ranking: Ranking) -> list[str]:
-    """Untied candidates that answer sooner, and what they cost in score."""
-    chosen = ranking.recommended
-    assert chosen is not None
-    bound = chosen.cost.latency_ms_p50
-    faster = [entry for entry in ranking.entries if entry.on_front and not entry.tied and _is_below(entry, bound)]
-    return [
-        f"{entry.label} takes {latency(entry.cost)} instead of {latency(chosen.cost)} "
-        f"and scores {formats.difference(ranking.metric, entry.behind.value)} worse "
-        f"({formats.confidence(ranking.rank.confidence)} interval {formats.difference_range(ranking.metric, entry.behind.interval)})."
-        for entry in faster[:3]
-        if entry.behind is not None
-    ]
-
-
-def _is_below(entry: Entry, bound: float | None) -> bool:
-    latency_ms = entry.cost.latency_ms_p50
-    return latency_ms is not None and bound is not None and latency_ms < bound
+    return [Paragraph(f"What would change {whose}:"), Bullets(flips)]
 
 
 def limit_sentence(found: OtherLimit) -> str:
@@ -66,7 +44,7 @@ def _half(found: FewerImages) -> str:
     others = ", ".join(f"{label} in {formats.chance(share)}" for label, share in found.others)
     rest = f"; else {others}" if others else ""
     return (
-        f"With half the val images ({formats.count(found.num_images)}), drawn {formats.count(found.num_draws)} times, it stays the same in "
+        f"With half the images ({formats.count(found.num_images)}), drawn {formats.count(found.num_draws)} times, it stays the same in "
         f"{formats.chance(found.same_frac)} of the draws{rest}."
     )
 

@@ -1,12 +1,14 @@
 """Step 6: the recommendation, its score on images that nothing was chosen on, and what would change it."""
 
 from harness.reporting import formats
-from harness.reporting.answer import headline, how_sure, is_clear, is_overturned, test_score, why
+from harness.reporting.answer import headline, how_sure, is_overturned, is_safe, test_score, why
 from harness.reporting.document import Block, Code, Column, Paragraph, Section, Table, Tone
+from harness.reporting.grounds import fine_tuning, rests_on
+from harness.reporting.picks import table
 from harness.reporting.sections import validation
 from harness.reporting.sections.changes import changes
 from harness.reporting.sections.facts import Pictures, picture
-from harness.reporting.wording import METRIC_NAMES, command, gives_up
+from harness.reporting.wording import METRIC_NAMES, command, runner_up
 from harness.select.ranking import Ranking
 
 TITLE = "Decide and validate"
@@ -18,7 +20,8 @@ def build(ranking: Ranking, pictures: Pictures) -> Section:
     if chosen is None:
         return Section("decision", TITLE, [Paragraph(headline(ranking), Tone.warning), Paragraph(why(ranking)), *_nearest(ranking)])
     blocks: list[Block] = [Paragraph(headline(ranking), tone(ranking)), Paragraph(f"{why(ranking)} {how_sure(ranking)}")]
-    blocks += [Paragraph(_rival(ranking)), Paragraph(f"Score on new images: {test_score(ranking)}")]
+    blocks += [Paragraph(f"{rests_on(ranking)} {fine_tuning(ranking)}".strip()), *table(ranking)]
+    blocks += [Paragraph(runner_up(ranking)), Paragraph(f"Score on new images: {test_score(ranking)}")]
     blocks += [*validation.finalists(ranking), *validation.scores(ranking), *validation.opened(ranking)]
     blocks += [*changes(ranking), *picture(pictures, "confusion"), Paragraph("To reproduce it:")]
     return Section("decision", TITLE, [*blocks, Code("\n".join(command(row) for row in chosen.candidate.rows))])
@@ -28,13 +31,7 @@ def tone(ranking: Ranking) -> Tone:
     """How much the answer should be doubted: not at all, somewhat, or a lot."""
     if ranking.recommended is None or is_overturned(ranking):
         return Tone.warning
-    return Tone.plain if is_clear(ranking) else Tone.note
-
-
-def _rival(ranking: Ranking) -> str:
-    if ranking.runner_up is None:
-        return gives_up(ranking)
-    return f"Runner-up: {ranking.runner_up.label}. {gives_up(ranking)}"
+    return Tone.plain if is_safe(ranking) else Tone.note
 
 
 def _nearest(ranking: Ranking) -> list[Block]:

@@ -41,7 +41,7 @@ FEW_BACKBONES = 10
 
 
 def scores(ranking: Ranking) -> list[Block]:
-    """The scores from kept features, one line per backbone; nothing where none was computed."""
+    """The scores from cached features, one line per backbone; nothing where none was computed."""
     known = [row for row in [*ranked_rows(ranking), *ranking.pruned] if row.evidence_s is not None]
     rows = list({backbone(row): row for row in reversed(known)}.values())
     if not rows:
@@ -49,12 +49,11 @@ def scores(ranking: Ranking) -> list[Block]:
     names = ("probe accuracy", "probe log loss (nats)", "nearest neighbour", "LogME", "GBC", "LEEP", "H-score", "time")
     columns = [Column("backbone"), *(Column(name, is_number=True) for name in names)]
     is_staged = any(row.rung is not None for row in known)
-    used = (
-        "The staged search chose by the probe and the published accuracy; the ranking does not use"
-        if is_staged
-        else "They are diagnostics: nothing was chosen by"
+    staged = " The staged search chose by the probe and the published accuracy." if is_staged else ""
+    text = (
+        "Scores of each backbone as it was loaded, no layer of it trained. Higher is better but for the log loss. The probe is the head of the "
+        f"frozen backbone, which the ranking judges as a candidate; nothing is ranked by the other scores.{staged}"
     )
-    text = f"Scores of each backbone as it came, no layer of it trained. Higher is better but for the log loss. {used} any of them."
     ordered = sorted(rows, key=lambda row: (-(row.probe_accuracy or 0.0), row.backbone))
     return [Table("Evidence without fine-tuning", columns, [_score_line(row) for row in ordered[:MAX_LISTED]]), Paragraph(text)]
 

@@ -15,8 +15,8 @@ MAX_LISTED = 50
 
 
 def ranked_rows(ranking: Ranking) -> list[Row]:
-    """Rows of all ranked candidates, best first."""
-    return [row for entry in ranking.entries for row in entry.candidate.rows]
+    """Rows of all ranked candidates, best first; those of other depths that ended in the same model included."""
+    return [row for entry in ranking.entries for row in (*entry.candidate.rows, *entry.candidate.twins)]
 
 
 def known_rows(ranking: Ranking) -> list[Row]:
@@ -50,6 +50,10 @@ def standing(ranking: Ranking, entry: Entry) -> str:
         return "recommended"
     if entry.breaches:
         return "excluded"
+    if entry is ranking.budget:
+        return "budget pick"
+    if entry is ranking.fastest:
+        return "fastest pick"
     return "tied" if entry.tied else "behind"
 
 

@@ -1,9 +1,9 @@
 """Step 5: what was measured. First a sentence and a picture for everybody, then the statistics, the search, the evidence and the costs."""
 
 from harness.reporting import formats
-from harness.reporting.answer import is_clear, separation
+from harness.reporting.answer import is_safe, separation
 from harness.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, Tone
-from harness.reporting.sections import evidence, search, statistics, training
+from harness.reporting.sections import calibration, evidence, search, statistics, training
 from harness.reporting.sections.facts import MAX_LISTED, Pictures, picture
 from harness.reporting.wording import METRIC_NAMES
 from harness.select.audit import Audit
@@ -16,8 +16,8 @@ def build(ranking: Ranking, pictures: Pictures, audit: Audit) -> Section:
     """Who is best and who is tied with whom, at growing depth."""
     blocks: list[Block] = []
     if ranking.entries:
-        blocks += [Paragraph(outcome(ranking), Tone.plain if is_clear(ranking) else Tone.note), *picture(pictures, "candidates")]
-        blocks += [*statistics.compared(ranking), *statistics.pairs(ranking)]
+        blocks += [Paragraph(outcome(ranking), Tone.plain if is_safe(ranking) else Tone.note), *picture(pictures, "candidates")]
+        blocks += [*statistics.compared(ranking), *calibration.table(ranking), *statistics.pairs(ranking)]
         blocks += [*picture(pictures, "quality-latency"), *statistics.front(ranking), *picture(pictures, "freeze-depth")]
         blocks += [training.classes(ranking), *picture(pictures, "class-f1", "learning-curves"), *training.overfitting(ranking)]
         blocks += [*picture(pictures, "cost"), *search.stopped(ranking), *search.learning_rates(ranking)]
@@ -27,10 +27,10 @@ def build(ranking: Ranking, pictures: Pictures, audit: Audit) -> Section:
 
 
 def outcome(ranking: Ranking) -> str:
-    """Who is ahead on val, in one sentence for everybody."""
+    """Who is ahead, in one sentence for everybody."""
     best = ranking.best
     assert best is not None
-    scored = f"{best.label} scores best on val, {formats.score(ranking.metric, best.score)} {METRIC_NAMES[ranking.metric]}"
+    scored = f"{best.label} scores best, {formats.score(ranking.metric, best.score)} {METRIC_NAMES[ranking.metric]}"
     number = len(ranking.tied)
     if len(ranking.eligible) <= 1:
         return (
@@ -40,8 +40,8 @@ def outcome(ranking: Ranking) -> str:
         )
     if number == 1:
         return f"{scored}, and is ahead of {'the other' if len(ranking.eligible) == 2 else 'all others'} by more than chance explains."
-    others = "one other is" if number == 2 else f"{number - 1} others are"
-    return f"{scored}, but that may be luck: {others} as good as far as these images can tell. {separation(ranking)}".strip()
+    others = "one other" if number == 2 else f"{number - 1} others"
+    return f"{scored}, but {others} cannot be excluded as best. {separation(ranking)}".strip()
 
 
 def _failed(ranking: Ranking) -> list[Block]:

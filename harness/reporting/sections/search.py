@@ -1,8 +1,12 @@
 """Step 5: what the search did: which jobs it stopped early, and which learning rate each candidate ended with."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
-from harness.reporting.sections.facts import MAX_LISTED, marked
+from harness.reporting.sections.facts import MAX_LISTED
 from harness.reporting.wording import METRIC_NAMES
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
@@ -28,17 +32,34 @@ def stopped(ranking: Ranking) -> list[Block]:
 
 def learning_rates(ranking: Ranking) -> list[Block]:
     """What was tried and kept, and a warning where the kept one lies on the edge; nothing where nothing was tried."""
-    tried = [entry for entry in ranking.entries if any(row.lrs_tried for row in entry.candidate.rows)]
+    tried = [run for entry in ranking.entries for run in _runs(entry) if any(row.lrs_tried for row in run.rows)]
     if not tried:
         return []
     columns = [
         Column("candidate"),
-        *(Column(name, is_number=True) for name in ("learning rates tried", "kept")),
+        *(Column(name, is_number=True) for name in ("learning rates tried", "log loss of each (nats)", "kept")),
         Column("on the edge"),
     ]
     shown = tried[:MAX_LISTED]
-    rows: list[list[Cell]] = [[entry.label, _tried(entry), _kept(entry), _edge_word(entry)] for entry in shown]
-    return [Table("Learning rates", columns, rows, marked(ranking, shown)), *_edge(tried)]
+    rows: list[list[Cell]] = [[run.label, _tried(run), _losses(run), _kept(run), _edge_word(run)] for run in shown]
+    places = frozenset(place for place, run in enumerate(shown) if ranking.recommended and run.label == ranking.recommended.label)
+    return [Table("Learning rates", columns, rows, places), *_edge(tried)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What was trained under one label: a candidate, or another depth of it that ended in the same model."""
+
+    label: str
+    rows: Sequence[Row]
+
+
+def _runs(entry: Entry) -> list[_Run]:
+    twins: dict[str, list[Row]] = defaultdict(list)
+    for row in entry.candidate.twins:
+        twins[row.freeze].append(row)
+    others = [_Run(f"{formats.one_line(entry.candidate.line)}, freeze={freeze}", rows) for freeze, rows in twins.items()]
+    return [_Run(entry.label, entry.candidate.rows), *others]
 
 
 def _stopped_line(ranking: Ranking, row: Row) -> list[Cell]:
@@ -47,25 +68,32 @@ def _stopped_line(ranking: Ranking, row: Row) -> list[Cell]:
     return [*(formats.plain(value) for value in (row.backbone, row.freeze, row.seed, row.rung)), epochs, then]
 
 
-def _tried(entry: Entry) -> str:
-    return formats.rates(sorted({float(rate) for row in entry.candidate.rows if row.lrs_tried for rate in row.lrs_tried.split()}))
+def _tried(run: _Run) -> str:
+    return formats.rates(sorted({float(rate) for row in run.rows if row.lrs_tried for rate in row.lrs_tried.split()}))
 
 
-def _kept(entry: Entry) -> str:
-    return formats.rates(row.lr for row in entry.candidate.rows if row.lr is not None)
+def _losses(run: _Run) -> str:
+    """On val, of the first seed, in the order of the rates: what the kept one was chosen by."""
+    losses = run.rows[0].details.lr_losses
+    ordered = [losses[rate] for rate in sorted(losses, key=float)]
+    return ", ".join("diverged" if value is None else formats.nats(value) for value in ordered) or formats.EMPTY
 
 
-def _edge_word(entry: Entry) -> str:
-    return "yes" if _is_on_edge(entry) else "no"
+def _kept(run: _Run) -> str:
+    return formats.rates(row.lr for row in run.rows if row.lr is not None)
 
 
-def _is_on_edge(entry: Entry) -> bool:
-    return any(row.lr_on_edge is True for row in entry.candidate.rows)
+def _edge_word(run: _Run) -> str:
+    return "yes" if _is_on_edge(run) else "no"
 
 
-def _edge(tried: list[Entry]) -> list[Block]:
+def _is_on_edge(run: _Run) -> bool:
+    return any(row.lr_on_edge is True for row in run.rows)
+
+
+def _edge(tried: Sequence[_Run]) -> list[Block]:
     """Candidates whose best learning rate may lie outside what was tried."""
-    on_edge = [entry.label for entry in tried if _is_on_edge(entry)]
+    on_edge = [run.label for run in tried if _is_on_edge(run)]
     if not on_edge:
         return []
     named = ", ".join(on_edge[:6]) + (f" and {len(on_edge) - 6} more" if len(on_edge) > 6 else "")

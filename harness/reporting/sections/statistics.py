@@ -1,9 +1,10 @@
-"""Step 5, for readers with statistics: how it was compared, open places, pairs, and how sure the Pareto front is."""
+"""Step 5, for readers with statistics: how it was compared, rank intervals, pairs, and how sure the Pareto front is."""
 
-from harness.config import Metric
 from harness.reporting import formats
 from harness.reporting.answer import separation
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table
+from harness.reporting.grounds import judged_on, rests_on
+from harness.reporting.picks import unit
 from harness.reporting.sections.facts import MAX_LISTED, marked, standing
 from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.pairs import Pair
@@ -11,25 +12,25 @@ from harness.select.ranking import Entry, Ranking
 
 
 def compared(ranking: Ranking) -> list[Block]:
-    """How it was compared, the scores with open places, and every metric."""
-    return [Paragraph(_how(ranking)), _scores(ranking), *_long(ranking), *_separation(ranking), _other_metrics(ranking)]
+    """How it was compared, the scores with rank intervals, and every metric."""
+    return [Paragraph(_how(ranking)), _scores(ranking), *_long(ranking), *_separation(ranking), *_other_metrics(ranking)]
 
 
 def pairs(ranking: Ranking) -> list[Block]:
     """The pair table and how to read it; nothing where there is no pair."""
     if not ranking.pairs:
         return []
-    unit = _unit(ranking)
+    unit_name = unit(ranking.metric)
     columns = [
         *(Column(name) for name in ("candidate", "against")),
-        Column(f"better by ({unit})", is_number=True),
+        Column(f"better by ({unit_name})", is_number=True),
         Column("in practice"),
-        *(Column(name, is_number=True) for name in ("only it is right", "only the other", "mid-p", "Holm")),
+        *(Column(name, is_number=True) for name in ("only it is right on val", "only the other", "mid-p", "Holm")),
     ]
     rows = [_pair_line(ranking, pair) for pair in ranking.pairs[:MAX_LISTED]]
     hidden = len(ranking.pairs) - MAX_LISTED
     more = [Paragraph(f"{hidden} more pairs are left out.")] if hidden > 0 else []
-    return [Table("Pairs on val", columns, rows), *more, Paragraph(_how_pairs(ranking))]
+    return [Table("Pairs", columns, rows), *more, Paragraph(_how_pairs(ranking))]
 
 
 def front(ranking: Ranking) -> list[Block]:
@@ -62,23 +63,30 @@ def front(ranking: Ranking) -> list[Block]:
 
 def _how(ranking: Ranking) -> str:
     return (
-        f"All candidates labelled the same {formats.count(len(ranking.labels_N))} val images. The images were drawn again "
-        f"{formats.count(ranking.rank.num_resamples)} times, class by class and the same for every candidate; intervals hold "
-        f"{formats.confidence(ranking.rank.confidence)} of the outcomes. Candidates marked as tied cannot be told apart from the best. Open "
-        "places are those that chance leaves to a candidate; they hold for all candidates at once, and so are more cautious than the ties."
+        f"{rests_on(ranking)} Images were drawn again {formats.count(ranking.rank.num_resamples)} times, class by class and the same for every "
+        f"candidate; intervals hold {formats.confidence(ranking.rank.confidence)} of the outcomes. Candidates marked as tied cannot be excluded "
+        "as best. Rank intervals hold for all candidates at once, and so are more cautious. Expected scores, probabilities and losses are those "
+        "of a Gaussian model of the true scores: what was measured, with its joint errors, and before that published accuracy, multiply-adds, "
+        "rank on other data sets, family, backbone and depth."
     )
 
 
 def _scores(ranking: Ranking) -> Table:
-    names = (METRIC_NAMES[ranking.metric], "interval", f"recommended is better by ({_unit(ranking)})")
+    metric = ranking.metric
+    differences = (f"expected loss ({unit(metric)})", f"recommended scores better by ({unit(metric)})")
     columns = [
-        Column("open places", is_number=True),
+        Column("rank interval", is_number=True),
         Column("candidate"),
-        *(Column(name, is_number=True) for name in names),
+        Column("judged on"),
+        *(
+            Column(name, is_number=True)
+            for name in (METRIC_NAMES[metric], "interval", "expected", "probability of being best", *differences)
+        ),
         Column("standing"),
+        Column("may be the best"),
     ]
     shown = ranking.entries[:MAX_LISTED]
-    return Table("Scores on val", columns, [_score_line(ranking, entry) for entry in shown], marked(ranking, shown))
+    return Table("Scores", columns, [_score_line(ranking, entry) for entry in shown], marked(ranking, shown))
 
 
 def _score_line(ranking: Ranking, entry: Entry) -> list[Cell]:
@@ -86,10 +94,15 @@ def _score_line(ranking: Ranking, entry: Entry) -> list[Cell]:
     return [
         formats.places(entry.rank_interval),
         entry.label,
+        judged_on(ranking, entry),
         formats.score(metric, entry.score),
         formats.score_range(metric, entry.interval),
+        formats.score(metric, entry.expected),
+        formats.odds(entry.prob_best),
+        formats.loss(metric, entry.expected_loss),
         formats.difference_with_range(metric, behind.value, behind.interval) if behind else formats.EMPTY,
         standing(ranking, entry),
+        "yes" if entry.tied else "no",
     ]
 
 
@@ -110,17 +123,20 @@ def _separation(ranking: Ranking) -> list[Block]:
     return [Paragraph(f"{separation(ranking)} {basis}")]
 
 
-def _other_metrics(ranking: Ranking) -> Table:
-    names = ("accuracy", "balanced accuracy", "macro F1", "weighted F1", "log loss (nats)", "calibration error", "seeds")
-    columns = [Column("candidate"), *(Column(name, is_number=True) for name in names)]
+def _other_metrics(ranking: Ranking) -> list[Block]:
+    names = ("accuracy", "balanced accuracy", "macro F1", "weighted F1", "log loss (nats)")
+    columns = [Column("candidate"), *(Column(name, is_number=True) for name in (*names, "seeds"))]
     shown = ranking.entries[:MAX_LISTED]
-    rows: list[list[Cell]] = []
-    for entry in shown:
-        mean = entry.candidate.mean
-        shares = [formats.percent(mean(f"val_{name}")) for name in ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")]
-        doubts = [formats.nats(mean("val_log_loss")), formats.percent(mean("val_ece"))]
-        rows.append([entry.label, *shares, *doubts, formats.count(len(entry.candidate.rows))])
-    return Table("Every metric on val", columns, rows, marked(ranking, shown))
+    val = Table("Every metric on val", columns, [_metrics_line(entry, "val") for entry in shown], marked(ranking, shown))
+    heads = [entry for entry in shown if entry.candidate.out_of_fold is not None]
+    rows = [_metrics_line(entry, "oof") for entry in heads]
+    return [val, *([Table("Every metric out of fold", columns, rows, marked(ranking, heads))] if heads else [])]
+
+
+def _metrics_line(entry: Entry, split: str) -> list[Cell]:
+    mean = entry.candidate.mean
+    shares = [formats.percent(mean(f"{split}_{name}")) for name in ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")]
+    return [entry.label, *shares, formats.nats(mean(f"{split}_log_loss")), formats.count(len(entry.candidate.rows))]
 
 
 def _pair_line(ranking: Ranking, pair: Pair) -> list[Cell]:
@@ -142,10 +158,6 @@ def _how_pairs(ranking: Ranking) -> str:
     return (
         f"In practice, scores within {margin} of each other count as equal (rank.equivalence_frac): better, equivalent or worse if the whole "
         f"{formats.confidence(ranking.rank.confidence)} interval says so, else unclear. The counts are of images that just one of the two "
-        "labels right, one seed each; mid-p is the exact McNemar test of whether they are split evenly, and Holm's value is the same "
+        "classifies correctly, one seed each; mid-p is the exact McNemar test of whether they are split evenly, and Holm's value is the same "
         f"adjusted for {number} {'pair' if number == 1 else 'pairs'}."
     )
-
-
-def _unit(ranking: Ranking) -> str:
-    return "nats" if ranking.metric is Metric.log_loss else "points"

@@ -15,7 +15,10 @@ def build(ranking: Ranking) -> Section:
     if origin:
         blocks.append(pairs("Splits", ("split", "where it comes from"), origin.items()))
     blocks.append(
-        Paragraph("Epochs, settings and finalists are chosen on val. Test predictions stay sealed for all but the finalists.", Tone.note)
+        Paragraph(
+            "Epochs, rates and the recommendation are chosen on train and val. Test predictions stay sealed for all but the recommended.",
+            Tone.note,
+        )
     )
     if ranking.entries:
         blocks += [_transforms(ranking), *_recipes(ranking), _depths(ranking), *_frozen_doubt(ranking)]
@@ -50,6 +53,7 @@ def _depths(ranking: Ranking) -> Table:
         Column("last frozen block"),
         *(Column(name, is_number=True) for name in ("blocks frozen", "trainable parameters", "frozen share of multiply-adds")),
         Column("frozen part unchanged"),
+        Column("backbone in the end"),
     ]
     ordered = sorted(ranking.entries, key=lambda entry: (entry.candidate.line, entry.candidate.row.num_frozen_blocks or 0))
     rows = []
@@ -58,13 +62,23 @@ def _depths(ranking: Ranking) -> Table:
         blocks = formats.EMPTY if row.num_blocks is None else f"{formats.count(row.num_frozen_blocks)} of {formats.count(row.num_blocks)}"
         boundary = formats.plain(row.boundary) if row.boundary else "none"
         sizes = [formats.millions(row.trainable_params_m), formats.percent(row.frozen_macs_frac)]
-        rows.append([entry.label, boundary, blocks, *sizes, _frozen(entry)])
+        rows.append([entry.label, boundary, blocks, *sizes, _frozen(entry), _outcome(entry)])
     return Table("Freeze depths", columns, rows)
 
 
 def _frozen(entry: Entry) -> str:
     checks = {row.frozen_ok for row in entry.candidate.rows}
     return "NO" if False in checks else "unknown" if None in checks else "yes, bit for bit"
+
+
+def _outcome(entry: Entry) -> str:
+    """Whether training changed the backbone."""
+    trained = [row.is_trained for row in entry.candidate.rows]
+    if None in trained:
+        return "unknown"
+    if all(trained):
+        return "trained"
+    return f"trained in {sum(map(bool, trained))} of {len(trained)} runs" if any(trained) else "as loaded"
 
 
 def _frozen_doubt(ranking: Ranking) -> list[Block]:

@@ -1,31 +1,38 @@
-"""What the report should say beyond scores and costs: places, pairs, front, finalists, changes, search, evidence, audit."""
+"""What the report should say beyond scores and costs: rank intervals, pairs, picks, front, test, changes, search, evidence, audit."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from harness.config import Metric
 from harness.select.candidates import Cost
-from harness.select.comparison import FloatArray, tied_set
+from harness.select.comparison import tied_set
 from harness.select.pareto import draw_latency_ms
+from harness.select.posterior import posterior
+from harness.study.store import Study
 from tests.unit.reporting import oracle
 from tests.unit.reporting.facts import (
     NUM_RESAMPLES,
     Facts,
     Job,
     Lines,
+    Picked,
+    alone,
     behind,
     chance,
-    draws,
+    decided,
     ends,
+    evidence,
+    known,
     measured,
     ms,
+    odds,
     own_ranks,
     p_value,
     pct,
+    points,
     prior,
     seconds,
 )
@@ -47,18 +54,27 @@ AUDITED = {
 }
 
 
-def cheapest(jobs: list[Job]) -> Job:
-    """The rule of recommendation."""
-    fastest = min(job.latency for job in jobs)
-    return min((job for job in jobs if job.latency <= 1.05 * fastest), key=lambda job: (job.row["params_m"], -job.score))
-
-
 def statistics_tables(facts: Facts) -> dict[str, Lines]:
     """Tables of step 5 and 6 for readers with statistics."""
     return {
-        "Pairs on val": _pairs(facts),
+        "Pairs": _pairs(facts),
+        "Picks": _picks(facts),
         "Score against latency: who is on the front": _front(facts),
-        "Finalists: balanced accuracy on val and on test": _finalists(facts),
+        "Opened on test: balanced accuracy before and on test": _finalists(facts),
+        "Calibration on val": [
+            [
+                job.label,
+                f"{job.row['temperature']:.2f}",
+                *(f"{loss:.3f}" for loss in (heated(job)["log_loss"], job.numbers["log_loss"])),
+                *(pct(error) for error in (heated(job)["ece"], job.numbers["ece"])),
+            ]
+            for job in facts.jobs
+        ],
+        "Every metric out of fold": [
+            metrics_line(job.label, measured(job.out_of_fold, job.out_of_fold_labels, job.prior))
+            for job in facts.jobs
+            if job.out_of_fold is not None
+        ],
         "Stopped early by the staged search": [
             [
                 *(str(row[name]) for name in ("backbone", "freeze", "seed", "rung")),
@@ -71,6 +87,7 @@ def statistics_tables(facts: Facts) -> dict[str, Lines]:
             [
                 job.label,
                 ", ".join(job.row["lrs_tried"].split()),
+                ", ".join("diverged" if value is None else f"{value:.3f}" for value in job.row["details"]["lr_losses"].values()),
                 f"{job.row['lr']:.3g}",
                 "yes" if f"{job.row['lr']:.3g}" in (job.row["lrs_tried"].split()[0], job.row["lrs_tried"].split()[-1]) else "no",
             ]
@@ -82,87 +99,161 @@ def statistics_tables(facts: Facts) -> dict[str, Lines]:
     }
 
 
+def heated(job: Job) -> dict[str, float]:
+    """Metrics on val at temperature 1."""
+    logits = job.val.astype(np.float64) * job.row["temperature"]
+    return measured((logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32), job.val_labels, job.prior)
+
+
+def metrics_line(label: str, numbers: dict[str, float]) -> list[str]:
+    """Of a table of every metric."""
+    names = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")
+    return [label, *(pct(numbers[name]) for name in names), f"{numbers['log_loss']:.3f}", "1"]
+
+
 def places(facts: Facts) -> dict[str, str]:
-    """Label -> the places left open."""
+    """Label -> rank interval."""
     inside = facts.inside
-    found = oracle.open_places(np.array([job.score for job in inside]), np.stack([job.draws for job in inside], axis=1))
+    found = oracle.rank_intervals(np.array([job.score for job in inside]), np.stack([job.draws for job in inside], axis=1))
     return {job.label: place for job, place in zip(inside, found, strict=True)}
 
 
-def settle(facts: Facts) -> Facts:
-    """The recommendation goes over to the cheapest finalist that is tied on test, if val's choice is not."""
-    finalists = facts.finalists
-    on_test = tied_on_test(finalists)
-    return facts if finalists[0] in on_test else replace(facts, best=cheapest(on_test))
+def settled(study: Study, jobs: list[Job], rows: list[dict[str, Any]], elsewhere: list[dict[str, Any]]) -> Facts:
+    """Scores, draws, beliefs and the decision; the recommendation goes over to the next if test makes nearly sure that the first is behind."""
+    found = evidence(jobs)
+    draws_RK, own = found.draws(NUM_RESAMPLES), own_ranks(elsewhere)
+    belief = posterior(found.scores_K, found.covariance(), known(jobs, own))
+    inside = [k for k, job in enumerate(jobs) if job.fits]
+    within = belief.take(inside)
+    for k, job in enumerate(jobs):
+        job.numbers = measured(job.val, job.val_labels, job.prior)
+        job.score, job.draws, job.expected = float(found.scores_K[k]), draws_RK[:, k], float(belief.mean_K[k])
+    for place, k in enumerate(inside):
+        best_R = within.draws_RK.max(axis=1)
+        share = float((within.draws_RK[:, place] >= best_R).mean())
+        jobs[k].odds = (share, float(best_R.mean() - within.mean_K[place]))
+    kept = tied_set(found.scores_K[inside], draws_RK[:, inside], oracle.CONFIDENCE)
+    for k, is_tied in zip(inside, kept.tolist(), strict=True):
+        jobs[k].tied = is_tied
+    latencies = [jobs[k].latency for k in inside]
+    first = oracle.decide(within, latencies)
+    choice = jobs[inside[first]]
+    test, val = alone(choice.test, choice.test_labels, choice.prior), alone(choice.val, choice.val_labels, choice.prior)
+    sizes = np.array([len(choice.val_labels), len(choice.test_labels)])
+    of_one = sizes * [float(each.covariance()[0, 0]) for each in (val, test)]
+    growth = (sizes @ of_one / sizes.sum()) / of_one
+    scale_K = np.array([growth[0] ** 0.5 if job is choice else 1.0 for job in jobs])
+    before = posterior(found.scores_K, found.covariance() * np.outer(scale_K, scale_K), known(jobs, own)).take(inside)
+    on_test = (float(test.scores_K[0]), float(test.covariance()[0, 0] * growth[1]))
+    after = before.observe(first, *on_test)
+    veto_prob = oracle.prob_behind(after, first)
+    final = oracle.decide(after, latencies, [k for k in range(len(inside)) if k != first]) if veto_prob > 0.95 else first
+    last = after if veto_prob > 0.95 else within  # what stands is said by train and val
+    budget, price = oracle.budget(last, latencies, final)
+    lowest = [k for k, taken in enumerate(oracle.doublings(latencies)) if taken == 0]
+    fastest = max(lowest, key=lambda k: float(last.mean_K[k]))
 
+    def picked(k: int) -> Picked:
+        best_R = last.draws_RK.max(axis=1)
+        share = float((last.draws_RK[:, k] >= best_R).mean())
+        return Picked(jobs[inside[k]], share, float(best_R.mean() - last.mean_K[k]), oracle.prob_behind(last, k))
 
-def tied_on_test(finalists: list[Job]) -> list[Job]:
-    """Finalists that cannot be told apart from the best of them on test."""
-    test_RF = draws([job.test for job in finalists], finalists[0].test_labels)
-    scores_F = np.array([measured(job.test, job.test_labels)["balanced_accuracy"] for job in finalists])
-    kept = tied_set(scores_F, test_RF, oracle.CONFIDENCE)
-    return [job for job, is_tied in zip(finalists, kept.tolist(), strict=True) if is_tied]
-
-
-def overturned(facts: Facts) -> list[str]:
-    """Numbers of the sentence about the lead on test of the recommended over val's choice."""
-    scores = [measured(job.test, job.test_labels)["balanced_accuracy"] for job in (facts.best, facts.choice)]
-    apart = drawn_on_test(facts, facts.best) - drawn_on_test(facts, facts.choice)
-    return [f"{100 * (scores[0] - scores[1]):.1f}", "95", *ends(apart, "", "+").split(" to ")]
-
-
-def drawn_on_test(facts: Facts, job: Job) -> FloatArray:
-    """Resampled test scores of one finalist; all finalists are resampled together, as the tails of all errors are common."""
-    finalists = facts.finalists
-    found: FloatArray = draws([each.test for each in finalists], finalists[0].test_labels)[:, finalists.index(job)]
-    return found
+    picks = {"recommended": picked(final), "budget": picked(budget), "fastest": picked(fastest)}
+    ordered = sorted(jobs, key=lambda job: (not job.fits, -job.score, job.label))
+    known_of_all = belief.take([jobs.index(job) for job in ordered])
+    before = before.take([inside.index(jobs.index(job)) for job in ordered if job.fits])
+    return Facts(study, ordered, known_of_all, choice, before, on_test, veto_prob, picks, price, rows, elsewhere)
 
 
 def separation(facts: Facts) -> list[str]:
     """Numbers of the sentence about more images."""
     inside, other = facts.inside, next(job for job in facts.tied if job is not facts.choice)
     scores_K, draws_RK = np.array([job.score for job in inside]), np.stack([job.draws for job in inside], axis=1)
-    more = oracle.more_images(scores_K, draws_RK, inside.index(facts.choice), inside.index(other), len(other.val_labels))
+    more = oracle.more_images(scores_K, draws_RK, inside.index(facts.choice), inside.index(other), num_images(facts))
+    if more is None:
+        return ["100"]
     unit = 10 ** max(len(str(more)) - 2, 0)
     return [f"{math.ceil(more / unit) * unit:,}"]
+
+
+def num_images(facts: Facts) -> int:
+    """Of train and val."""
+    return next(len(job.out_of_fold_labels) for job in facts.jobs if job.out_of_fold is not None)
 
 
 def separation_basis(facts: Facts) -> list[str]:
     """How much the two differ, and on how many images."""
     other = next(job for job in facts.tied if job is not facts.choice)
     apart = facts.choice.draws - other.draws
-    return [f"{abs(100 * (facts.choice.score - other.score)):.1f}", "95", *ends(apart, "", "+").split(" to "), str(len(other.val_labels))]
+    return [f"{abs(100 * (facts.choice.score - other.score)):.1f}", "95", *ends(apart, "", "+").split(" to "), f"{num_images(facts):,}"]
+
+
+def at_stake(facts: Facts) -> list[str]:
+    """Numbers of the recommendation."""
+    found = facts.picks["recommended"]
+    return [
+        odds(found.prob_best),
+        str(len(facts.inside)),
+        *([f"{100 * found.expected_loss:.1f}"] if 100 * found.expected_loss >= 0.05 else []),
+    ]
+
+
+def picks(facts: Facts) -> list[str]:
+    """Numbers of the sentences about the budget pick and the fastest pick."""
+    first, budget, fastest = (facts.picks[name] for name in ("recommended", "budget", "fastest"))
+
+    def traded(found: Picked) -> list[str]:
+        lost = 100 * (found.expected_loss - first.expected_loss)
+        return [ms(found.job.latency), ms(first.job.latency), *([f"{abs(lost):.1f}"] if abs(lost) >= 0.05 else [])]
+
+    numbers = [] if budget.job is first.job else traded(budget)
+    if budget.job is not first.job and facts.break_even > 0.5:
+        numbers += [f"{facts.break_even:.2g}", "0.5"]
+    return numbers + ([] if fastest.job in (budget.job, first.job) else traded(fastest))
+
+
+def fine_tuning(facts: Facts) -> list[str]:
+    """Numbers of the sentence about where fine-tuning did not help."""
+    lost = {}
+    for name in {job.row["backbone"] for job in facts.jobs}:
+        head = [job.expected for job in facts.jobs if job.row["backbone"] == name and job.out_of_fold is not None]
+        tuned = [job.expected for job in facts.jobs if job.row["backbone"] == name and job.out_of_fold is None]
+        if head and tuned:
+            lost[name] = head[0] - max(tuned)
+    idle = [name for name in lost if lost[name] >= 0]
+    if not idle:
+        return []
+    whom = [] if len(lost) == 1 else [str(len(lost))] if len(idle) == len(lost) else [str(len(idle)), str(len(lost))]
+    return [*whom, *(f"{100 * lost[name]:.1f}" for name in idle)]
 
 
 def changes(facts: Facts) -> list[str]:
-    """Numbers of the sentences on what would change the answer, those about faster candidates left out."""
+    """Numbers of the sentences on what would change the answer."""
     found = [number for key in ("latency_ms_p50", "params_m") for number in _tighter(facts, key)] + _looser(facts)
-    inside = facts.inside
-    draws_RK = np.stack([job.draws for job in inside], axis=1)
+    jobs, inside = _in_order(facts), facts.inside
+    whole, places = evidence(jobs), [_in_order(facts).index(job) for job in inside]
+    votes: Counter[int] = Counter()
+    for scores_K in whole.draws(NUM_RESAMPLES)[:100]:
+        belief = posterior(scores_K, 2 * whole.covariance(), known(jobs, own_ranks(facts.elsewhere))).take(places)
+        votes[oracle.decide(belief, [job.latency for job in inside])] += 1
+    same = votes.pop(inside.index(facts.choice), 0) / 100
+    others = [share / 100 for _, share in votes.most_common(3)]
+    return [*found, f"{num_images(facts) // 2:,}", "100", chance(same), *(chance(share) for share in others)]
 
-    def choose(scores_K: FloatArray, tied: Sequence[int]) -> int:
-        fastest = min(inside[k].latency for k in tied)
-        near = [k for k in tied if inside[k].latency <= 1.05 * fastest]
-        return min(near, key=lambda k: (float(inside[k].row["params_m"]), float(-scores_K[k])))
 
-    votes = oracle.halves(draws_RK, choose)
-    same = dict(votes).get(inside.index(facts.choice), 0.0)
-    others = [share for k, share in votes if inside[k] is not facts.choice][:3]
-    return [*found, str(len(facts.best.val_labels) // 2), "200", chance(same), *(chance(share) for share in others)]
+def _in_order(facts: Facts) -> list[Job]:
+    """Oldest first, as the rows were read: resamples are drawn in that order."""
+    return sorted(facts.jobs, key=lambda job: (job.row["started_at"], job.row["job_id"]))
 
 
 def other_metrics(facts: Facts) -> dict[Metric, str]:
     """Metric -> whom the rule recommends by it."""
-    names = {Metric.accuracy: "accuracy", Metric.f1_macro: "f1_macro", Metric.f1_weighted: "f1_weighted", Metric.log_loss: "log_loss"}
     found = {}
-    for metric, name in names.items():
-        sign = -1.0 if metric is Metric.log_loss else 1.0
-        scores_K = np.array([sign * job.numbers[name] for job in facts.inside])
-        tied_K = tied_set(scores_K, draws([job.val for job in facts.inside], facts.best.val_labels, metric), oracle.CONFIDENCE)
-        tied = [job for job, is_tied in zip(facts.inside, tied_K.tolist(), strict=True) if is_tied]
-        fastest = min(job.latency for job in tied)
-        near = [job for job in tied if job.latency <= 1.05 * fastest]
-        found[metric] = min(near, key=lambda job: (job.row["params_m"], -sign * job.numbers[name])).label
+    for metric in (Metric.accuracy, Metric.f1_macro, Metric.f1_weighted, Metric.log_loss):
+        by_metric = evidence(facts.jobs, metric)
+        belief = posterior(by_metric.scores_K, by_metric.covariance(), known(facts.jobs, own_ranks(facts.elsewhere)))
+        within = belief.take([facts.jobs.index(job) for job in facts.inside])
+        found[metric] = facts.inside[oracle.decide(within, [job.latency for job in facts.inside])].label
     return found
 
 
@@ -181,7 +272,7 @@ def _pairs(facts: Facts) -> Lines:
     chosen = oracle.pairs(range(len(inside)), inside.index(facts.best))
     counts = []
     for first, second in chosen:
-        is_right = [job.val.argmax(axis=1) == job.val_labels for job in (inside[first], inside[second])]
+        is_right = [decided(job.val, job.prior) == job.val_labels for job in (inside[first], inside[second])]
         counts.append((int((is_right[0] & ~is_right[1]).sum()), int((is_right[1] & ~is_right[0]).sum())))
     values = [oracle.mcnemar(*count) for count in counts]
     for (first, second), count, value, adjusted in zip(chosen, counts, values, oracle.holm(values), strict=True):
@@ -215,18 +306,24 @@ def _cost(job: Job) -> Cost:
 
 
 def _finalists(facts: Facts) -> Lines:
-    finalists = facts.finalists
-    test_RF = draws([job.test for job in finalists], finalists[0].test_labels)
-    scores_F = np.array([measured(job.test, job.test_labels)["balanced_accuracy"] for job in finalists])
-    on_test, lines = tied_on_test(finalists), []
-    for f, job in enumerate(finalists):
-        lost = job.draws - np.random.default_rng(20_240_302).permutation(test_RF[:, f])
+    lines = []
+    for job in facts.finalists:
+        test = alone(job.test, job.test_labels, job.prior)
+        test_R = test.draws(NUM_RESAMPLES)[:, 0]
+        lost = job.draws - np.random.default_rng(20_240_302).permutation(test_R)
         beyond = "yes" if float(np.quantile(lost, 0.025)) > 0 else "no"
-        size = f"{100 * (job.score - scores_F[f]):+.1f} ({ends(lost, '', '+')})"
-        lines.append(
-            [job.label, pct(job.score), pct(scores_F[f]), ends(test_RF[:, f], " %"), size, beyond, "tied" if job in on_test else "behind"]
-        )
+        on_test = float(test.scores_K[0])
+        size = f"{points(job.score - on_test, '+')} ({ends(lost, '', '+')})"
+        behind = odds(facts.veto_prob) if job is facts.choice else "–"
+        lines.append([job.label, pct(job.score), pct(on_test), ends(test_R, " %"), size, beyond, behind])
     return lines
+
+
+def _picks(facts: Facts) -> Lines:
+    return [
+        [name, found.job.label, ms(found.job.latency), odds(found.prob_best), f"{100 * found.expected_loss:.1f}", odds(found.prob_behind)]
+        for name, found in facts.picks.items()
+    ]
 
 
 def _tighter(facts: Facts, column: str) -> list[str]:
@@ -234,7 +331,7 @@ def _tighter(facts: Facts, column: str) -> list[str]:
     values = sorted({job.row[column] for job in facts.inside if job.row[column] >= facts.choice.row[column]}, reverse=True)
     for value in values:
         left = [job for job in facts.inside if job.row[column] < value]
-        if not left or cheapest(_tied(left)) is not facts.choice:
+        if not left or _recommended(facts, left, is_latency_free=column == "latency_ms_p50") is not facts.choice:
             return [_limit(value)]
     return []
 
@@ -243,7 +340,7 @@ def _looser(facts: Facts) -> list[str]:
     """The lowest limit on parameters at which somebody else is recommended."""
     for value in sorted({job.row["params_m"] for job in facts.jobs if not job.fits}):
         left = [job for job in facts.jobs if job.row["params_m"] <= value]
-        if cheapest(_tied(left)) is not facts.choice:
+        if _recommended(facts, left) is not facts.choice:
             return [_limit(value)]
     return []
 
@@ -252,9 +349,10 @@ def _limit(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _tied(jobs: list[Job]) -> list[Job]:
-    kept = tied_set(np.array([job.score for job in jobs]), np.stack([job.draws for job in jobs], axis=1), oracle.CONFIDENCE)
-    return [job for job, is_tied in zip(jobs, kept.tolist(), strict=True) if is_tied]
+def _recommended(facts: Facts, jobs: list[Job], *, is_latency_free: bool = False) -> Job:
+    """Of some, by what is believed of all; within a limit on it, latency is free."""
+    belief = facts.belief.take([facts.jobs.index(job) for job in jobs])
+    return jobs[oracle.decide(belief, [job.latency for job in jobs], price=0.0 if is_latency_free else oracle.PRICE)]
 
 
 def _evidence(facts: Facts) -> Lines:
@@ -273,7 +371,7 @@ def _tuned(facts: Facts, name: str) -> list[Job]:
 
 def _truth(facts: Facts) -> dict[str, float]:
     names = {job.row["backbone"] for job in facts.jobs}
-    return {name: max(job.score for job in _tuned(facts, name)) for name in sorted(names) if _tuned(facts, name)}
+    return {name: max(job.numbers["balanced_accuracy"] for job in _tuned(facts, name)) for name in sorted(names) if _tuned(facts, name)}
 
 
 def _passes_s(facts: Facts, name: str) -> float:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ import numpy as np
 from sklearn import metrics as sk
 
 from harness.config import Metric
-from harness.select.comparison import FloatArray, Runs, bootstrap
+from harness.select.comparison import FloatArray, Runs
+from harness.select.evidence import Evidence
+from harness.select.posterior import Known, Posterior
 from harness.study.store import Study
 
 Lines = list[list[str]]
@@ -29,10 +32,17 @@ class Job:
     val_labels: Any
     test: FloatArray
     test_labels: Any
+    out_of_fold: FloatArray | None
+    """Of train and val; None for a fine-tune."""
+    out_of_fold_labels: Any
     score: float = 0.0
     draws: Any = None
     tied: bool = False
     numbers: dict[str, float] = field(default_factory=dict)
+    """On val."""
+    expected: float = 0.0
+    odds: tuple[float, float] | None = None
+    """Probability of being best and expected loss, by train and val; None outside the limit."""
 
     @property
     def label(self) -> str:
@@ -46,6 +56,24 @@ class Job:
     def latency(self) -> float:
         return float(self.row["latency_ms_p50"])
 
+    @property
+    def prior(self) -> FloatArray:
+        return np.array(self.row["details"]["class_prior"])
+
+    @property
+    def judged_on(self) -> str:
+        return "val, adjusted" if self.out_of_fold is None else "out of fold"
+
+
+@dataclass(frozen=True)
+class Picked:
+    """One pick of the decision, its odds by all that was seen."""
+
+    job: Job
+    prob_best: float
+    expected_loss: float
+    prob_behind: float
+
 
 @dataclass
 class Facts:
@@ -54,14 +82,28 @@ class Facts:
     study: Study
     jobs: list[Job]
     """Good jobs of the ranked protocol: those within the limit first, best first."""
+    belief: Posterior
+    """Of all jobs, in their order, by train and val."""
     choice: Job
-    """What val alone recommends."""
-    best: Job
-    """What should be recommended in the end."""
+    """What train and val recommend."""
+    before_test: Posterior
+    """Of those within the limit, the errors of the choice as wide as val and test together show."""
+    on_test: tuple[float, float]
+    """Score of the choice and the variance of its error."""
+    veto_prob: float
+    """That the choice is more than a point behind, by its test score too."""
+    picks: dict[str, Picked]
+    """The recommended, budget and fastest pick in the end."""
+    break_even: float
     rows: list[dict[str, Any]]
     """Every row of the study."""
     elsewhere: list[dict[str, Any]]
     """Every row of the other study."""
+
+    @property
+    def best(self) -> Job:
+        """What should be recommended in the end."""
+        return self.picks["recommended"].job
 
     @property
     def inside(self) -> list[Job]:
@@ -78,8 +120,8 @@ class Facts:
 
     @property
     def finalists(self) -> list[Job]:
-        """Val's choice, and of the two best scores those that are tied with the best."""
-        return [self.choice, *(job for job in self.inside[:2] if job is not self.choice and job.tied)]
+        """The choice of train and val, and who replaced it."""
+        return [self.choice, self.best] if self.is_overturned else [self.choice]
 
     @property
     def is_overturned(self) -> bool:
@@ -98,7 +140,8 @@ def read_jobs(study: Study) -> list[Job]:
     for row in read_rows(study):
         if row["status"] == "ok" and row["protocol"] == "p1":
             with np.load(study.root / "predictions" / f"{row['job_id']}.npz") as arrays:
-                found.append(Job(row, *(arrays[name] for name in ("val_log_probs", "val_labels", "test_log_probs", "test_labels"))))
+                names = ("val_log_probs", "val_labels", "test_log_probs", "test_labels", "oof_log_probs", "oof_labels")
+                found.append(Job(row, *(arrays.get(name) for name in names)))
     return found
 
 
@@ -130,18 +173,76 @@ def own_ranks(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
     return {name: place / (len(ordered) - 1) for place, name in enumerate(ordered)}
 
 
-def draws(log_probs: list[FloatArray], labels: Any, metric: Metric = Metric.balanced_accuracy) -> FloatArray:
-    """Resampled scores, R x K; higher is better."""
-    predicted = np.stack([each.argmax(axis=1) for each in log_probs])
-    true = np.stack([each[np.arange(len(labels)), labels] for each in log_probs])
-    runs = Runs(predicted, true, labels, log_probs[0].shape[1])
-    return bootstrap(runs, metric, NUM_RESAMPLES, [1] * len(log_probs))
+def decided(log_probs: FloatArray, prior_C: FloatArray, metric: Metric = Metric.balanced_accuracy) -> Any:
+    """What each image is called: for balanced accuracy the class that is likeliest for its share."""
+    return (log_probs - np.log(prior_C) if metric is Metric.balanced_accuracy else log_probs).argmax(axis=1)
 
 
-def measured(log_probs: FloatArray, labels: Any) -> dict[str, float]:
+def alone(log_probs: FloatArray, labels: Any, prior_C: FloatArray, metric: Metric = Metric.balanced_accuracy) -> Evidence:
+    """One job on one set of images."""
+    true = log_probs[np.arange(len(labels)), labels][None]
+    return Evidence.of(Runs(decided(log_probs, prior_C, metric)[None], true, labels, log_probs.shape[1]), metric, [1])
+
+
+def evidence(jobs: list[Job], metric: Metric = Metric.balanced_accuracy) -> Evidence:
+    """Heads out of fold with widened errors; fine-tunes on val, less what the luck of the head on the same backbone explains."""
+    heads = {job.row["backbone"]: job for job in jobs if job.out_of_fold is not None}
+    labels = next(iter(heads.values())).out_of_fold_labels
+    wider = 1.35 if metric is Metric.log_loss else 1.2
+    scores, influences, one_more, num_equal = [], [], [], []
+    for job in jobs:
+        head = heads[job.row["backbone"]]
+        assert head.out_of_fold is not None
+        whole = alone(head.out_of_fold, labels, head.prior, metric)
+        score, influence, unit = float(whole.scores_K[0]), wider * whole.influence_KN[0], whole.one_more_K[0]
+        equal = whole.num_equal_K[0] / wider**2
+        if job is not head:
+            num_val = len(job.val_labels)
+            own, control = (
+                alone(job.val, job.val_labels, job.prior, metric),
+                alone(head.out_of_fold[-num_val:], job.val_labels, head.prior, metric),
+            )
+            mine, luck = own.influence_KN[0], control.influence_KN[0]
+            slope = float((mine * luck).sum() / (luck * luck).sum())
+            padded = np.concatenate([np.zeros(len(labels) - num_val), mine - slope * luck])
+            score = float(own.scores_K[0]) - slope * (float(control.scores_K[0]) - score)
+            influence, unit, equal = padded + slope * influence, own.one_more_K[0], own.num_equal_K[0]
+        scores.append(score)
+        influences.append(influence)
+        one_more.append(unit)
+        num_equal.append(equal)
+    is_val = np.arange(len(labels)) >= len(labels) - len(jobs[0].val_labels)
+    return Evidence(
+        scores_K=np.array(scores),
+        influence_KN=np.stack(influences),
+        labels_N=labels + len(jobs[0].prior) * is_val,
+        one_more_K=np.array(one_more),
+        same_K=np.arange(len(jobs)),
+        num_equal_K=np.array(num_equal),
+        seed_variance_K=np.zeros(len(jobs)),
+        seed_freedom=np.inf,
+    )
+
+
+def known(jobs: list[Job], own: dict[str, float]) -> list[Known]:
+    """What is known of jobs beforehand."""
+    return [
+        Known(
+            backbone=job.row["backbone"],
+            family=job.row["family"],
+            top1_frac=prior(job.row),
+            log2_cost=math.log2(job.row["gmacs"]),
+            own_rank=own[job.row["backbone"]],
+            frozen_frac=job.row["num_frozen_blocks"] / job.row["num_blocks"],
+        )
+        for job in jobs
+    ]
+
+
+def measured(log_probs: FloatArray, labels: Any, prior_C: FloatArray) -> dict[str, float]:
     """Metrics by scikit-learn."""
-    predicted, probabilities = log_probs.argmax(axis=1), np.exp(log_probs.astype(np.float64))
-    confidence, right = probabilities.max(axis=1), predicted == labels
+    predicted, probabilities = decided(log_probs, prior_C), np.exp(log_probs.astype(np.float64))
+    confidence, right = probabilities.max(axis=1), log_probs.argmax(axis=1) == labels
     bins = np.minimum((confidence * 15).astype(int), 14)
     return {
         "accuracy": float(sk.accuracy_score(labels, predicted)),
@@ -187,6 +288,11 @@ def seconds(value: float) -> str:
 def training(job: Job) -> str:
     """How long training took."""
     return seconds(job.row["train_s"] + job.row["features_s"])
+
+
+def odds(value: float) -> str:
+    """A probability that is known from draws."""
+    return chance(min(max(value, 1e-9), 1 - 1e-9))
 
 
 def chance(value: float) -> str:

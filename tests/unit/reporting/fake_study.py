@@ -1,4 +1,7 @@
-"""A plausible study without any training: real rows, simulated log-probabilities whose errors are correlated between candidates."""
+"""A plausible study without any training: real rows, simulated log-probabilities whose errors are correlated between candidates.
+
+Frozen backbones have a head that was judged out of fold on train and val as well, as in a real sweep.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.measure.quality import primary_metric, quality
-from harness.study.row import Details, Epoch, Row, Status
+from harness.config import Metric
+from harness.measure.quality import decide, primary_metric, quality
+from harness.study.row import COLUMNS, Details, Epoch, Row, Status
 from harness.study.store import FloatArray, IntArray, Predictions, Study
 
 NASTY_NAMES = ("<script>alert(1)</script>", "a|b", 'O\'Neil "x"', "zwei\nzeilen", "größe $x_1$ 猫")
@@ -25,7 +29,7 @@ class Net:
     latency_ms: float
     num_blocks: int
     skill: float
-    """Share of images it labels right with everything frozen."""
+    """Share of images that it classifies correctly with everything frozen."""
 
 
 NETS = {
@@ -37,6 +41,8 @@ NETS = {
 }
 DEPTHS = {"all": (1.0, 0.0), "0.5": (0.5, 0.035), "none": (0.0, 0.02)}
 """Freeze depth -> frozen share, and what it adds to the skill."""
+TEMPERATURE = 1.3
+OUT_OF_FOLD = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +93,9 @@ def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed:
         epochs=3,
         epochs_trained=3,
         chosen_epoch=2,
+        is_trained=freeze != "all",
+        model_blake2b=f"model-{job_id}",
+        temperature=TEMPERATURE,
         lr=3e-4,
         lrs_tried=None if freeze == "all" else "0.0001 0.0003 0.0009",
         lr_on_edge=None if freeze == "all" else False,
@@ -117,7 +126,10 @@ def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed:
         torch_version="2.8.0",
         timm_version="1.0.20",
         host="bench",
-        details=Details(command=[f"backbone={backbone}", f"freeze={freeze}", f"seed={seed}", "data=folder", "data.root=/data/my images"]),
+        details=Details(
+            command=[f"backbone={backbone}", f"freeze={freeze}", f"seed={seed}", "data=folder", "data.root=/data/my images"],
+            lr_losses={} if freeze == "all" else {"0.0001": 1.32 - net.skill, "0.0003": 1.3 - net.skill, "0.0009": None},
+        ),
     )
     return replace(row, **changes)
 
@@ -128,6 +140,7 @@ def _evidence(net: Net) -> dict[str, Any]:
     return {
         "probe_accuracy": net.skill - 0.03 * wobble,
         "probe_log_loss": 1.3 - net.skill + 0.1 * wobble,
+        "probe_strength": 0.1,
         "knn_accuracy": net.skill - 0.11 + 0.05 * wobble,
         "logme": -0.2 + 0.1 * net.skill,
         "gbc": -3 + net.skill,
@@ -147,8 +160,12 @@ def write_study(
     num_val: int = 400,
     num_test: int = 300,
     failed: bool = True,
+    as_loaded: Sequence[str] = (),
 ) -> Study:
-    """Write a study with one row per backbone, depth and seed, imbalanced classes, sealed test predictions and two failed jobs."""
+    """Write a study with one row per backbone, depth and seed, imbalanced classes, sealed test predictions and two failed jobs.
+
+    Fine-tunes of the backbones in `as_loaded` end as the very model that freeze=all gives.
+    """
     study, rng = Study(root), np.random.default_rng(7)
     share_C = np.linspace(4, 1, len(class_names)) / np.linspace(4, 1, len(class_names)).sum()
     sizes = {"train": 3 * num_val, "val": num_val, "test": num_test}
@@ -158,18 +175,59 @@ def write_study(
         for freeze in depths:
             for seed in seeds:
                 _write_job(study, make_row(_job_id(backbone, freeze, seed), backbone, freeze, seed), details, splits, rng)
+    for backbone in as_loaded:
+        _make_one(study, [row for row in study.rows() if row.backbone == backbone])
     if failed:
         _write_failed(study)
     return study
 
 
-def write_job(study: Study, row: Row, val: Predictions, test: Predictions | None = None) -> None:
+def write_job(study: Study, row: Row, val: Predictions, test: Predictions | None = None, out_of_fold: Predictions | None = None) -> None:
     """A row with the metrics of its predictions, and the predictions."""
-    values, undefined = quality(val.log_probs_NC, val.labels_N)
+    row = _with_prior(row, val.log_probs_NC.shape[1])
+    values, undefined = _quality(row, val)
+    raw, _ = _quality(row, _before_calibration(row, val))
     columns: dict[str, Any] = {f"val_{name}": value for name, value in values.items()}
+    columns |= {f"raw_val_{name}": raw[name] for name in ("log_loss", "ece")}
+    if out_of_fold is not None:
+        found, _ = _quality(row, out_of_fold)
+        columns |= {f"oof_{name}": found[name] for name in OUT_OF_FOLD} | {"oof_folds": 5}
     details = replace(row.details, undefined={f"val_{name}": reason for name, reason in undefined.items()})
-    study.write_predictions(row.job_id, val, test)
+    study.write_predictions(row.job_id, val, test, out_of_fold)
     study.write_row(replace(row, **columns, n_val=len(val.labels_N), n_test=0 if test is None else len(test.labels_N), details=details))
+
+
+def _with_prior(row: Row, num_classes: int) -> Row:
+    """Class shares as train has them, equal ones where the row does not say."""
+    counts = row.details.profile.get("class_counts", {}).get("train", {})
+    counts_C = np.array([counts.get(name, 0) for name in row.details.class_names] if sum(counts.values()) else np.ones(num_classes))
+    prior = row.details.class_prior or (np.maximum(counts_C, 1) / np.maximum(counts_C, 1).sum()).tolist()
+    return replace(row, primary_metric=row.primary_metric or Metric.accuracy.value, details=replace(row.details, class_prior=prior))
+
+
+def _quality(row: Row, found: Predictions) -> tuple[dict[str, float | None], dict[str, str]]:
+    predicted_N = decide(found.log_probs_NC, Metric(row.primary_metric), np.array(row.details.class_prior))
+    return quality(found.log_probs_NC, found.labels_N, predicted_N)
+
+
+def _before_calibration(row: Row, found: Predictions) -> Predictions:
+    """The same at temperature 1."""
+    logits_NC = found.log_probs_NC.astype(np.float64) * (row.temperature or 1.0)
+    logits_NC -= np.log(np.exp(logits_NC).sum(axis=1, keepdims=True))
+    return replace(found, log_probs_NC=logits_NC.astype(np.float32))
+
+
+def _make_one(study: Study, rows: Sequence[Row]) -> None:
+    """Give every depth the model and the predictions of the frozen one with its seed."""
+    frozen = {row.seed: row for row in rows if row.freeze == "all"}
+    for row in rows:
+        first = frozen[row.seed]
+        if row is first:
+            continue
+        log_probs = study.predictions_path(first.job_id).read_bytes()
+        study.predictions_path(row.job_id).write_bytes(log_probs)
+        same = {name: getattr(first, name) for name in COLUMNS if name.startswith(("val_", "raw_val_", "oof_")) or name == "model_blake2b"}
+        study.write_row(replace(row, **same, is_trained=False, chosen_epoch=0))
 
 
 def prune(study: Study, row: Row, rung: int, epochs_trained: int) -> None:
@@ -242,17 +300,33 @@ def _write_job(study: Study, row: Row, details: Details, splits: dict[str, Simul
         )
         for name, split in splits.items()
     }
-    train, _ = quality(made["train"].log_probs_NC, made["train"].labels_N)
+    prior_C = np.bincount(made["train"].labels_N, minlength=num_classes) / len(made["train"].labels_N)
     row = replace(
         row,
         n_train=len(made["train"].labels_N),
         num_classes=num_classes,
         primary_metric=primary_metric(list(details.profile["class_counts"]["train"].values())).value,
-        train_accuracy=train["accuracy"],
-        train_log_loss=train["log_loss"],
-        details=replace(details, curve=_curve(skill, row.freeze), command=row.details.command),
+        details=replace(
+            details,
+            curve=_curve(skill, row.freeze),
+            command=row.details.command,
+            lr_losses=row.details.lr_losses,
+            class_prior=prior_C.tolist(),
+        ),
     )
-    write_job(study, row, made["val"], made["test"] if len(made["test"].labels_N) else None)
+    train, _ = _quality(row, made["train"])
+    row = replace(row, train_accuracy=train["accuracy"], train_log_loss=train["log_loss"])
+    out_of_fold = _out_of_fold(splits, num_classes, skill, rng) if row.freeze == "all" else None
+    write_job(study, row, made["val"], made["test"] if len(made["test"].labels_N) else None, out_of_fold)
+
+
+def _out_of_fold(splits: dict[str, Simulated], num_classes: int, skill: float, rng: np.random.Generator) -> Predictions:
+    """Of the images of train, then of val."""
+    labels_M, difficulty_M = (
+        np.concatenate([getattr(splits[name], field) for name in ("train", "val")]) for field in ("labels_N", "difficulty_N")
+    )
+    ids = [f"{name}/{i}.png" for name in ("train", "val") for i in range(len(splits[name].labels_N))]
+    return Predictions(log_probs(labels_M, num_classes, skill, difficulty_M, rng), labels_M, ids)
 
 
 def _curve(skill: float, freeze: str) -> list[Epoch]:

@@ -1,11 +1,12 @@
-"""Statistics found again from draws, the slow and literal way; only the resamples and the test of ties come from the harness.
+"""Statistics found again from draws, the slow and literal way; only the resamples, the test of ties and the posterior come from the harness.
+
+What the posterior says is found again by `believe`, integrating over the same model in another way.
 
 Higher scores are better. Shapes: R resamples, K candidates.
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 from statistics import NormalDist, fmean
 from typing import Any
@@ -13,11 +14,15 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from harness.select import posterior as model
 from harness.select.comparison import FloatArray
+from harness.select.posterior import Known, Posterior
 
 CONFIDENCE = 0.95
 EQUIVALENCE = 0.01
 LATENCY_TIE = 0.05
+PRICE = 0.005
+"""Half a point."""
 
 
 def spreads(draws_RK: FloatArray) -> FloatArray:
@@ -38,7 +43,7 @@ def reached(values_R: FloatArray) -> float:
     return float(np.sort(values_R)[-math.ceil((1 - CONFIDENCE) * len(values_R) - 1e-9)])
 
 
-def open_places(scores_K: FloatArray, draws_RK: FloatArray) -> list[str]:
+def rank_intervals(scores_K: FloatArray, draws_RK: FloatArray) -> list[str]:
     """Rank intervals that hold together, as the report prints them."""
     spread_KK, critical = spreads(draws_RK), reached(chance_leads(draws_RK).max(axis=(1, 2)))
     found = []
@@ -49,24 +54,53 @@ def open_places(scores_K: FloatArray, draws_RK: FloatArray) -> list[str]:
     return found
 
 
-def more_images(scores_K: FloatArray, draws_RK: FloatArray, first: int, second: int, num_images: int) -> int:
-    """How many more images would tell two candidates apart with a power of 80 %."""
+def more_images(scores_K: FloatArray, draws_RK: FloatArray, first: int, second: int, num_images: int) -> int | None:
+    """How many more images would tell two candidates apart with a power of 80 %; None where it would take more than a hundred times as many."""
     behind = first if scores_K[first] < scores_K[second] else second
     critical = reached(chance_leads(draws_RK)[:, behind, :].max(axis=1))
     error = float((draws_RK[:, first] - draws_RK[:, second]).std())
     wanted = float(scores_K[first] - scores_K[second]) / (critical + NormalDist().inv_cdf(0.8))
-    return math.ceil(num_images * (error * error / (wanted * wanted) - 1))
+    growth = error * error / (wanted * wanted)
+    return None if growth > 100 else math.ceil(num_images * (growth - 1))
 
 
-def halves(draws_RK: FloatArray, choose: Callable[[FloatArray, Sequence[int]], int]) -> list[tuple[int, float]]:
-    """Whom half the images recommend in the first 200 draws, and how often, most frequent first."""
-    critical_K, spread_KK = chance_leads(draws_RK).max(axis=2), math.sqrt(2) * spreads(draws_RK)
-    bound_K = [reached(critical_K[:, i]) for i in range(draws_RK.shape[1])]
-    votes: Counter[int] = Counter()
-    for scores_K in draws_RK[:200]:
-        lead_KK = (scores_K[None, :] - scores_K[:, None]) / np.where(spread_KK > 0, spread_KK, np.inf)
-        votes[choose(scores_K, [i for i, lead in enumerate(lead_KK.max(axis=1)) if lead <= bound_K[i] * (1 + 1e-5)])] += 1
-    return [(k, number / 200) for k, number in votes.most_common()]
+def doublings(latencies: Sequence[float]) -> list[float]:
+    """Above the lowest; a latency within 5 % of the lowest of its group counts as that."""
+    grouped: dict[float, float] = {}
+    lowest = -math.inf
+    for latency in sorted(latencies):
+        lowest = latency if latency > lowest * 1.05 or lowest < 0 else lowest
+        grouped[latency] = lowest
+    return [math.log2(grouped[latency] / min(latencies)) for latency in latencies]
+
+
+def decide(belief: Posterior, latencies: Sequence[float], among: Sequence[int] | None = None, price: float = PRICE) -> int:
+    """The highest expected score less the price of latency; of those that are rarely a point of that below another, if there are any."""
+    spent_K = price * np.array(doublings(latencies))
+    worth_RK, worth_K = belief.draws_RK - spent_K, belief.mean_K - spent_K
+    gamble_K = (worth_RK.max(axis=1, keepdims=True) - worth_RK > 0.01).mean(axis=0)
+    among = range(len(latencies)) if among is None else among
+    safe = [k for k in among if gamble_K[k] <= 0.3]
+    return max(safe or among, key=lambda k: float(worth_K[k]))
+
+
+def prob_behind(belief: Posterior, k: int) -> float:
+    """That the best is better by more than a point."""
+    return float((belief.draws_RK.max(axis=1) - belief.draws_RK[:, k] > 0.01).mean())
+
+
+def budget(belief: Posterior, latencies: Sequence[float], first: int) -> tuple[int, float]:
+    """Who first overtakes another as the price rises, and at how many points for a doubling."""
+    taken = doublings(latencies)
+    prices = {
+        k: 100 * float(belief.mean_K[first] - belief.mean_K[k]) / (taken[first] - taken[k])
+        for k in range(len(taken))
+        if taken[k] < taken[first]
+    }
+    if not prices:
+        return first, 100 * PRICE
+    found = min(prices, key=lambda k: prices[k])
+    return found, max(prices[found], 0.0)
 
 
 def on_front(quality_RK: FloatArray, latency_RK: FloatArray) -> FloatArray:
@@ -139,3 +173,46 @@ def ranks(scores: Mapping[str, float]) -> dict[str, float]:
     """0 for the lowest, equal ones sharing theirs."""
     places: Any = stats.rankdata(list(scores.values())) - 1
     return dict(zip(scores, places.tolist(), strict=True))
+
+
+def believe(scores_K: FloatArray, error_KK: FloatArray, known: Sequence[Known]) -> FloatArray:
+    """Draws of the true scores, R x K, by the model of `harness.select.posterior` written anew: t from a fine grid, then a Gaussian each.
+
+    Args:
+        scores_K: fractions.
+        error_KK: covariance of their errors, as the model takes it.
+        known: of each.
+    """
+    rng, score_K, error_KK = np.random.default_rng(1), 100 * (scores_K - scores_K.mean()), 1e4 * error_KK
+    mean_K, structure_KK = _beforehand(known)
+    grid = np.exp(np.linspace(math.log(0.05), math.log(40), 400))
+    log_weights = []
+    for t in grid:
+        total_KK = 900 + t * t * structure_KK + error_KK
+        fit = float(stats.multivariate_normal(t * mean_K, total_KK).logpdf(score_K))
+        log_weights.append(fit - (math.log(t / model.SPREAD_POINTS) / model.SPREAD_LOG_SD) ** 2 / 2)
+    weights = np.exp(np.array(log_weights) - max(log_weights))
+    found = []
+    for t, number in zip(grid, rng.multinomial(40_000, weights / weights.sum()), strict=True):
+        prior_KK = 900 + t * t * structure_KK
+        gain_KK = prior_KK @ np.linalg.inv(prior_KK + error_KK)
+        centre_K = t * mean_K + gain_KK @ (score_K - t * mean_K)
+        found.append(rng.multivariate_normal(centre_K, prior_KK - gain_KK @ prior_KK, size=number, check_valid="ignore"))
+    return scores_K.mean() + np.concatenate(found) / 100
+
+
+def _beforehand(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the true scores at t = 1, in points, by what is known of each alone."""
+    top1, cost, rank = (np.array([getattr(each, name) for each in known]) for name in ("top1_frac", "log2_cost", "own_rank"))
+    told = [(top1 - top1.mean()) / top1.std(), cost - cost.mean(), rank - rank.mean()]
+    means = (model.TOP1_MEAN, model.DOUBLING_MEAN, model.OWN_RANK_MEAN)
+    spreads = (model.TOP1_SPREADS, model.DOUBLING_SPREADS, model.OWN_RANK_SPREADS)
+    structure_KK = sum(np.outer(spread * x, spread * x) for spread, x in zip(spreads, told, strict=True))
+    for i, one in enumerate(known):
+        for j, other in enumerate(known):
+            assert one.frozen_frac is not None
+            assert other.frozen_frac is not None
+            shared = model.DEPTH_SPREADS**2 * math.exp(-abs(one.frozen_frac - other.frozen_frac) / model.DEPTH_REACH)
+            shared += model.FAMILY_SHARE * (one.family == other.family) + model.BACKBONE_SHARE * (one.backbone == other.backbone)
+            structure_KK[i, j] += shared + (1 - model.FAMILY_SHARE - model.BACKBONE_SHARE) * (i == j)
+    return sum(mean * x for mean, x in zip(means, told, strict=True)), structure_KK

@@ -1,8 +1,9 @@
-"""The answer in words: no doubt is left out of the headline, and none is made up."""
+"""The answer in words: what to use, what choosing it may cost, and what is known of test; no doubt is left out, and none is made up."""
 
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from rich.console import Console
 
 from harness.config import Metric, RankConfig
 from harness.reporting import answer
-from harness.reporting.answer import checked, headline, how_sure, is_clear, verdict, why
+from harness.reporting.answer import checked, headline, how_sure, is_safe, tied_set, verdict, why
 from harness.reporting.document import Tone
-from harness.reporting.formats import about, chance, p_value, places
+from harness.reporting.formats import about, chance, odds, p_value, places
+from harness.reporting.picks import picks
 from harness.reporting.sections.decision import tone
 from harness.reporting.sections.results import outcome
 from harness.reporting.terminal import print_summary
+from harness.select.decision import Ground, Pick
 from harness.select.ranking import Ranking, rank
 from harness.select.ranks import RankInterval
 from harness.select.sample_size import Separation
@@ -36,13 +39,15 @@ def split(num_wrong: int, start: int, num_images: int) -> Predictions:
     return Predictions(log_probs_NC, LABELS_N[:num_images], [str(i) for i in range(num_images)])
 
 
-def add(study: Study, name: str, wrong: tuple[int, int], *, latency_ms: float = 10.0, num_test: int = 400, num_seeds: int = 1) -> None:
-    """A candidate with so many errors on val and on test."""
+def add(
+    study: Study, name: str, wrong: tuple[int, int], *, latency_ms: float = 10.0, num_test: int = 400, num_seeds: int = 1, **changes: Any
+) -> None:
+    """A candidate with so many errors on val and on test. Nothing is known of it beforehand."""
     details = Details(class_names=["a", "b"], profile={"class_counts": {"train": {"a": 50, "b": 50}}})
     for seed in range(num_seeds):
-        row = replace(make_row(f"{name}{seed}", name, "none", seed, latency_ms_p50=latency_ms), details=details)
+        row = make_row(f"{name}{seed}", name, "none", seed, latency_ms_p50=latency_ms, imagenet_top1_frac=None, gmacs=None, **changes)
         test = split(wrong[1], 3 * len(name), num_test) if num_test else None
-        write_job(study, row, split(wrong[0], 7 * len(name), 400), test)
+        write_job(study, replace(row, details=details), split(wrong[0], 7 * len(name), 400), test)
 
 
 def clear(folder: Path, num_test: int = 400, num_seeds: int = 1) -> Ranking:
@@ -53,11 +58,11 @@ def clear(folder: Path, num_test: int = 400, num_seeds: int = 1) -> Ranking:
     return rank(study, CFG)
 
 
-def tied(folder: Path, num_test: int = 400, test_wrong: int = 30) -> Ranking:
-    """Two that val cannot tell apart; the faster one is val's choice."""
+def tied(folder: Path, num_test: int = 400, test_wrong: int = 34, val_wrong: int = 32) -> Ranking:
+    """Two of which neither can be excluded as best; the faster one is half a point worse, and recommended."""
     study = Study(folder / "tied")
     add(study, "slow", (30, 30), latency_ms=50.0, num_test=num_test)
-    add(study, "faster", (34, test_wrong), latency_ms=10.0, num_test=num_test)
+    add(study, "faster", (val_wrong, test_wrong), latency_ms=10.0, num_test=num_test)
     return rank(study, CFG)
 
 
@@ -65,50 +70,122 @@ def summary(ranking: Ranking) -> str:
     """What the terminal shows, as one line."""
     output = io.StringIO()
     print_summary(ranking, Path("index.html"), Console(file=output, width=120))
-    return " ".join(output.getvalue().split())
+    return plain(" ".join(output.getvalue().split()))
+
+
+def plain(text: str) -> str:
+    """With ordinary spaces."""
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_clear_winner_on_one_run(tmp_path: Path) -> None:
-    """Ahead, not contradicted by test, one seed: said to be the best, conditional on this run."""
+    """Ahead, not contradicted by test, one seed: the best with a high probability, conditional on this run."""
     ranking = clear(tmp_path)
-    assert headline(ranking) == "Use good (weights a1_in1k), every layer trained: the best of 2; conditional on this run (one seed)."
-    assert (verdict(ranking), tone(ranking)) == ("ahead on this run", Tone.plain)
+    assert plain(headline(ranking)) == (
+        "Use good (weights a1_in1k), every layer trained: with above 99 % probability the best of 2; conditional on this run (one seed)."
+    )
+    assert (verdict(ranking), tone(ranking)) == ("clearly the best", Tone.plain)
     assert "The test images do not contradict the choice." in how_sure(ranking)
+    assert "good · none is ahead of the other by more than chance explains" in tied_set(ranking)
     assert outcome(ranking).endswith("accuracy, and is ahead of the other by more than chance explains.")
 
 
-def test_clear_winner_over_seeds(tmp_path: Path) -> None:
+def test_seeds_lift_the_condition(tmp_path: Path) -> None:
     """With three seeds nothing is conditional on a run."""
     ranking = clear(tmp_path, num_seeds=3)
-    assert headline(ranking) == "Use good (weights a1_in1k), every layer trained: the best of 2."
-    assert verdict(ranking) == "sure"
+    assert headline(ranking).endswith("probability the best of 2.")
     assert "one seed" not in how_sure(ranking)
+    assert "Scores are means over 3 seeds." in how_sure(ranking)
 
 
 def test_no_test_images_is_part_of_the_headline(tmp_path: Path) -> None:
-    """Without a test split nothing is confirmed, and the val score is corrected for having been picked by."""
+    """Without a test split nothing is confirmed; instead of a test score there is the expected one, and the measured one is called biased."""
     ranking = clear(tmp_path, num_test=0)
-    assert headline(ranking).endswith(": the best of 2; no test images confirm it; conditional on this run (one seed).")
-    assert verdict(ranking) == "ahead on val, not confirmed on new images"
-    assert (is_clear(ranking), tone(ranking)) == (False, Tone.note)
-    assert ranking.corrected is not None
-    assert ranking.corrected <= ranking.entries[0].score
-    assert "corrected for that, it is about 91.2\N{NO-BREAK SPACE}%." in answer.test_score(replace(ranking, corrected=0.9123))
+    assert headline(ranking).endswith("; no test images confirm it; conditional on this run (one seed).")
+    assert verdict(ranking) == "clearly the best, not confirmed on new images"
+    assert (is_safe(ranking), tone(ranking)) == (False, Tone.note)
+    chosen = ranking.recommended
+    assert chosen is not None
+    lucky = replace(ranking, recommended=replace(chosen, expected=0.9123, score=0.95))
+    assert plain(answer.test_score(lucky)).endswith(
+        "Train and val let one expect 91.2 % accuracy; the measured 95.0 % is optimistically biased, as the winner was picked by it."
+    )
+    unlucky = replace(ranking, recommended=replace(chosen, expected=0.9623, score=0.95))
+    assert "biased" not in answer.test_score(unlucky)
 
 
-def test_ties_are_part_of_the_headline(tmp_path: Path) -> None:
-    """No clear winner is the first thing said, with how many more images would tell, on the page and on the terminal."""
+def test_several_that_may_be_best_are_no_alarm(tmp_path: Path) -> None:
+    """A small loss at even odds is close to the best; who else may be best is a statement, with what it would take to tell."""
     ranking = tied(tmp_path)
-    assert headline(ranking).startswith("No clear winner: of 2 that cannot be told apart, use the cheapest, faster (weights a1_in1k)")
-    assert (verdict(ranking), tone(ranking)) == ("no clear winner", Tone.note)
+    text = plain(headline(ranking))
+    assert text.startswith("Use faster (weights a1_in1k), every layer trained: with ")
+    assert "% probability the best of 2, likely within " in text
+    assert (verdict(ranking), tone(ranking)) == ("close to the best", Tone.plain)
+    assert "2 candidates cannot be excluded as best (95 % confidence): slow · none, faster · none." in plain(how_sure(ranking))
     assert ranking.separation is not None
     assert ranking.separation.num_more is not None
-    sentence = f"About {about(ranking.separation.num_more)} more labelled val images would separate faster · none and slow · none."
+    sentence = f"About {about(ranking.separation.num_more)} more labelled images would separate faster · none and slow · none."
     assert sentence in how_sure(ranking)
-    assert sentence in outcome(ranking)
-    assert "but that may be luck: one other is as good" in outcome(ranking)
+    assert "but one other cannot be excluded as best" in outcome(ranking)
     assert sentence in summary(ranking)
-    assert "No clear winner: of 2" in summary(ranking)
+    assert text in summary(ranking)
+
+
+def test_a_loss_above_a_point_is_a_doubt(tmp_path: Path) -> None:
+    """What may cost more than a point is said so, and marked; a distance is no bound where being best is improbable."""
+    ranking = tied(tmp_path)
+    assert ranking.decision is not None
+    risky = Pick(ranking.decision.recommended.position, 0.05, 0.021, 0.8, 0.9)
+    found = replace(ranking, decision=replace(ranking.decision, recommended=risky))
+    assert "with 5 % probability the best of 2, expected to be 2.1 points behind the best" in plain(headline(found))
+    assert (verdict(found), tone(found)) == ("may cost more than a point", Tone.note)
+    assert "it is more than a point behind the best with 80 % probability" in plain(how_sure(found))
+
+
+def test_why_names_rule_and_price(tmp_path: Path) -> None:
+    """The price that was used, a price of nothing, latency free within a limit, and the guard are told apart."""
+    study = Study(tmp_path / "tied")
+    tied(tmp_path)
+    said = {
+        name: plain(why(rank(study, replace(CFG, **changes))))
+        for name, changes in (("default", {}), ("free", {"points_per_doubling": 0.0}), ("limit", {"max_latency_ms": 60.0}))
+    }
+    assert (
+        "the highest expected score less the price of latency, 0.5 points for every doubling (rank.points_per_doubling)." in said["default"]
+    )
+    assert "It has the highest expected score; latency has no price (rank.points_per_doubling=0)." in said["free"]
+    assert "It has the highest expected score; within rank.max_latency_ms=60 latency is free." in said["limit"]
+
+
+def test_the_guard_is_said(tmp_path: Path) -> None:
+    """Where the highest utility was too risky, the reader is told that it was passed over, and that price alone would have taken it."""
+    ranking = tied(tmp_path, val_wrong=34)
+    assert ranking.decision is not None
+    assert ranking.decision.ground is Ground.guard
+    assert headline(ranking).startswith("Use slow ")
+    assert plain(why(ranking)).startswith("Another candidate has the highest expected score less the price of latency, 0.5 points")
+    assert "too likely behind the best by more than a point" in why(ranking)
+    assert "by the price of latency alone it would be taken already" in picks(ranking)
+
+
+def test_a_recommendation_outside_the_tied_set_is_said(tmp_path: Path) -> None:
+    """A latency that is worth more than a certain lead recommends somebody who is surely not the best by score."""
+    study = Study(tmp_path / "s")
+    add(study, "good", (20, 20), latency_ms=900.0)
+    add(study, "poor", (60, 60), latency_ms=1.0)
+    ranking = rank(study, replace(CFG, points_per_doubling=20.0))
+    moved = replace(ranking, recommended=ranking.entry("poor · none"))
+    assert tied_set(moved).endswith(" poor · none, which is recommended, is not among the best by score alone.")
+    assert "not among" not in tied_set(replace(ranking, recommended=ranking.entry("good · none")))
+
+
+def test_unknown_latencies_are_said_where_they_count(tmp_path: Path) -> None:
+    """How a candidate without a latency was charged; nothing where latency has no price."""
+    study = Study(tmp_path / "s")
+    add(study, "known", (30, 30))
+    add(study, "unknown", (90, 90), latency_ms=None)  # type: ignore[arg-type]
+    assert "1 candidate without a latency counts as twice as slow as the slowest." in why(rank(study, CFG))
+    assert "without a latency" not in why(rank(study, replace(CFG, points_per_doubling=0.0)))
 
 
 def test_no_honest_number_of_images_is_a_reason(tmp_path: Path) -> None:
@@ -120,30 +197,39 @@ def test_no_honest_number_of_images_is_a_reason(tmp_path: Path) -> None:
 
 
 def test_overturned_is_part_of_the_headline(tmp_path: Path) -> None:
-    """A lucky choice of val that test does not bear out is not crowned, and page and terminal say so first."""
-    ranking = tied(tmp_path, test_wrong=90)
-    text = headline(ranking)
+    """A lucky choice that test does not bear out is not crowned, and page and terminal say so first, with how sure that is."""
+    ranking = tied(tmp_path, test_wrong=200)
+    text = plain(headline(ranking))
     assert text.startswith(
-        "The test images overturned the choice on val: use slow (weights a1_in1k), every layer trained, instead of faster · none"
+        "The test images overturned the choice of train and val: use slow (weights a1_in1k), every layer trained, instead of faster · none"
     )
-    assert (verdict(ranking), tone(ranking), is_clear(ranking)) == ("overturned on test", Tone.warning, False)
-    assert why(ranking).startswith(
-        "Val alone would recommend faster · none. On test images that nothing was chosen on, slow · none scores 15.0"
+    assert (verdict(ranking), tone(ranking), is_safe(ranking)) == ("overturned on test", Tone.warning, False)
+    assert plain(why(ranking)).startswith(
+        f"Train and val recommend faster · none. Together with its test score they are {plain(odds(ranking.finalists[0].prob_behind))} sure "
+        "that it is worse than the best by more than a point, so the next by the same rule takes its place."
     )
-    assert "took part in this choice" in how_sure(ranking)
-    assert "somewhat too good" in answer.test_score(ranking)
-    assert "The test images overturned the choice on val" in summary(ranking)
+    assert "nothing has checked this one" in how_sure(ranking)
+    assert "sealed until it was recommended" in answer.test_score(ranking)
+    assert "The test images overturned the choice of train and val" in summary(ranking)
 
 
 def test_a_fall_beyond_chance_is_said(tmp_path: Path) -> None:
-    """A choice that stands, but scores far less on test than on val."""
+    """A choice that stands, but scores far less on test than before."""
     study = Study(tmp_path / "s")
     add(study, "good", (20, 60))
     add(study, "poor", (180, 180))
     ranking = rank(study, CFG)
-    assert checked(ranking).startswith(
-        "The test images do not contradict the choice, but it scores 10.0\N{NO-BREAK SPACE}points less on them"
-    )
+    assert plain(checked(ranking)).startswith("The test images do not contradict the choice, but it scores 10.0 points less on them")
+
+
+def test_a_choice_that_stands_but_is_doubted_is_not_called_confirmed(tmp_path: Path) -> None:
+    """A test score far below, yet no veto: no reassuring word on page or badge."""
+    ranking = tied(tmp_path, test_wrong=130)
+    assert ranking.recommended is not None
+    assert ranking.recommended.candidate.row.backbone == "faster"
+    assert (verdict(ranking), tone(ranking), is_safe(ranking)) == ("doubted by test", Tone.note, False)
+    assert checked(ranking).startswith("The test images speak against the choice: it scores ")
+    assert checked(ranking).endswith("yet not surely enough to overturn it.")
 
 
 def test_undefined_on_test_is_part_of_the_headline(tmp_path: Path) -> None:
@@ -163,6 +249,19 @@ def test_one_candidate_is_no_best(tmp_path: Path) -> None:
     ranking = rank(study, CFG)
     assert headline(ranking).startswith("Use only (weights a1_in1k), every layer trained: nothing else was measured;")
     assert verdict(ranking) == "not compared"
+    assert "probability" not in headline(ranking) + how_sure(ranking)
+
+
+def test_log_loss_is_in_nats(tmp_path: Path) -> None:
+    """Ranked by log loss, losses, margins and prices are in nats, and lower is better."""
+    study = Study(tmp_path / "s")
+    add(study, "slow", (30, 30), latency_ms=50.0)
+    add(study, "faster", (32, 32), latency_ms=45.0)
+    ranking = rank(study, replace(CFG, metric=Metric.log_loss))
+    text = plain(f"{headline(ranking)} {why(ranking)} {how_sure(ranking)}")
+    assert "0.0050 nats for every doubling" in text
+    assert "more than 0.010 nats behind the best" in text
+    assert "point" not in text.replace("rank.points_per_doubling", "")
 
 
 @pytest.mark.parametrize(
@@ -180,10 +279,14 @@ def test_one_candidate_is_no_best(tmp_path: Path) -> None:
         (chance(0.996), "above 99 %"),
         (chance(1.0), "100 %"),
         (chance(0.256), "26 %"),
+        (odds(0.0), "below 1 %"),
+        (odds(1.0), "above 99 %"),
+        (odds(0.5), "50 %"),
+        (odds(None), "–"),
         (p_value(0.0004), "< 0.001"),
         (p_value(0.0496), "0.050"),
     ],
 )
 def test_formats_of_doubt(found: str, wanted: str) -> None:
-    """Rounded numbers never claim more than is known: never and always only where it is so."""
-    assert found.replace("\N{NO-BREAK SPACE}", " ") == wanted
+    """Rounded numbers never claim more than is known: never and always only where it is so, and never of what comes from draws."""
+    assert plain(found) == wanted

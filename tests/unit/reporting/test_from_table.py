@@ -10,6 +10,7 @@ from rich.console import Console
 
 from harness.config import Metric, RankConfig
 from harness.reporting.from_table import COLUMNS, FILE, report_table
+from harness.select.from_table import MAX_WEIGHED
 from harness.study.row import Row
 from harness.study.table import to_frame
 from tests.unit.reporting.fake_study import make_row
@@ -46,22 +47,34 @@ def test_file_has_every_candidate(tmp_path: Path) -> None:
 
 
 def test_terminal_says_what_seeds_know(tmp_path: Path) -> None:
-    """The recommendation comes with the doubt that the table cannot speak of; without seeds there is none."""
+    """The recommendation comes with its odds, its price, and the doubt that the table cannot speak of; without seeds there is none."""
     text = " ".join(reported(tmp_path, [*seeds("resnet50", 0.8, 0.82, 0.84), *seeds("squeezenet", 0.5)]).split())
-    assert "resnet50 · all is the best beyond what seeds explain" in text
-    assert "Intervals are over seeds only" in text
+    assert "resnet50 · all is recommended: with above 99" in text
+    assert "as far as seeds know. It has the highest expected score less the price of latency, 0.5" in text
+    assert "nothing here says how far the val images can be trusted" in text
     assert "not compared" in text
+    assert "were weighed" not in text
     assert "No recommendation: no candidate within the limits has 3 seeds" in " ".join(reported(tmp_path, seeds("a", 0.5)).split())
 
 
 def test_recommended_is_always_listed(tmp_path: Path) -> None:
     """Markup in names is printed, lines fit, and a recommendation below the first ten takes the last line."""
-    rows = [row for place in range(14) for row in seeds(f"[red]net{place:02d}[/red]", 0.8, 0.82 - place / 1000, 0.84)]
-    rows = [replace(row, latency_ms_p50=1.0 if "net12" in row.backbone else 50.0) for row in rows]
+    rows = [row for place in range(14) for row in seeds(f"[b]n{place:02d}[/b]", 0.819, 0.82 - place / 10000, 0.821)]
+    rows = [replace(row, latency_ms_p50=1.0 if "n12" in row.backbone else 50.0) for row in rows]
     text = reported(tmp_path, rows, width=80)
     assert all(len(line) <= 80 for line in text.splitlines()[:-1])
     listed = [line for line in text.splitlines() if line.endswith("recommended")]
     assert len(listed) == 1
     assert listed[0].startswith("13")
-    assert "[red]net00[/red]" in text
-    assert "net11" not in text
+    assert "[b]n00[/b]" in text
+    assert "n11" not in text
+
+
+def test_who_is_too_far_down_is_not_weighed(tmp_path: Path) -> None:
+    """A posterior of thousands would take minutes: the best are weighed, and that is said."""
+    rows = [row for place in range(MAX_WEIGHED + 3) for row in seeds(f"net{place:03d}", 0.8, 0.81 - place / 1000, 0.82)]
+    text = " ".join(reported(tmp_path, rows).split())
+    assert f"Only the best {MAX_WEIGHED} of {MAX_WEIGHED + 3} compared candidates were weighed." in text
+    frame = pd.read_csv(tmp_path / FILE)
+    assert frame["prob_best"].notna().sum() == MAX_WEIGHED
+    assert frame.loc[frame["prob_best"].isna(), "rank"].min() == MAX_WEIGHED + 1

@@ -143,15 +143,18 @@ def test_nasty_names_are_inert_in_markdown(markdown: str) -> None:
 
 
 def test_first_screen_answers(markdown: str) -> None:
-    """Before the leaderboard: what, why, how sure, cost, score on unseen images and the command."""
+    """Before the leaderboard: what, why, how sure, what is faster, what it rests on, cost, score on unseen images and the command."""
     first = markdown[: markdown.index("**Leaderboard**")]
-    assert first.count("\n- **") == 5
-    assert "**No clear winner: of " in first
-    assert "more labelled val images would separate" in first
+    questions = ["Why", "How sure", "If latency matters more", "What it rests on", "What it costs", "On new images"]
+    assert re.findall(r"\n- \*\*(.+?):\*\*", first) == questions
+    assert re.search(r"probability the best of 15, (likely within|expected to be) \d\.\d points", first)
+    assert "candidates cannot be excluded as best" in first
+    assert "Budget pick: " in first
+    assert "800 labelled images of train and val" in first
     assert "```sh\npython -m harness.sweep backbone=" in first
     assert "'data.root=/data/my images'" in first
     assert "conditional on this run (one seed)" in first
-    assert "images that nothing was chosen on" in first
+    assert "120 test images, sealed until it was recommended" in first
 
 
 def test_failures_are_listed(html: str) -> None:
@@ -248,8 +251,9 @@ def test_log_loss_report(tmp_path: Path) -> None:
     """Ranked by log loss, scores and differences are in nats."""
     study = write_study(tmp_path / "s", depths=("all",), num_val=120, num_test=60)
     markdown = build(study, replace(QUICK, metric=Metric.log_loss))
-    assert re.search(r"It has \d\.\d{3} nats log loss|best: \d\.\d{3} nats log loss", markdown)
-    assert "recommended is better by (nats)" in markdown
+    assert re.search(r"It scores \d\.\d{3} nats log loss", markdown)
+    assert "recommended scores better by (nats)" in markdown
+    assert "expected loss (nats)" in markdown
 
 
 def test_many_classes_and_candidates(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_learning_rate_on_the_edge_is_a_warning(tmp_path: Path) -> None:
     assert "so one further out may be better still: resnet50 · none. Widen train.lr\\_search" in markdown.replace(
         "lr_search", "lr\\_search"
     )
-    assert "| resnet50 · none | 0.0001, 0.0003, 0.0009 | 0.0009 | yes |" in markdown
+    assert "| resnet50 · none | 0.0001, 0.0003, 0.0009 | 0.520, 0.500, diverged | 0.0009 | yes |" in markdown
     for row in study.rows():
         study.write_row(replace(row, lrs_tried=None))
     assert "**Learning rates**" not in build(study)
@@ -115,12 +115,13 @@ def test_too_few_fine_tunes_are_no_audit(tmp_path: Path) -> None:
 
 
 def test_cheap_scores_are_diagnostics_unless_staged(tmp_path: Path) -> None:
-    """In a grid nothing is chosen by them; a staged search says what it chose by."""
+    """In a grid nothing is chosen by them, the probe apart, which is a candidate; a staged search says what it chose by."""
     study = write_study(tmp_path / "s", backbones=THREE[:2], num_val=60, num_test=0)
-    assert "They are diagnostics: nothing was chosen by any of them." in build(study)
+    assert "nothing is ranked by the other scores." in build(study)
+    assert "The staged search chose" not in build(study)
     for row in study.rows():
         study.write_row(replace(row, rung=2))
-    assert "The staged search chose by the probe and the published accuracy; the ranking does not use any of them." in build(study)
+    assert "The staged search chose by the probe and the published accuracy." in build(study)
     for row in study.rows():
         study.write_row(replace(row, evidence_s=None))
     assert "Evidence without fine-tuning" not in build(study)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
-from harness.select.from_table import TABLE_COLUMNS, Leaderboard, Standing, rank_table
+from harness.select.from_table import MAX_WEIGHED, TABLE_COLUMNS, Leaderboard, Standing, rank_table
 from harness.select.ranking import rank
 from harness.study.row import Row
 from harness.study.table import load_table, to_frame, write_table
@@ -36,14 +36,14 @@ def by_name(leaderboard: Leaderboard) -> dict[str, Standing]:
 
 
 def test_agrees_with_the_study(tmp_path: Path) -> None:
-    """Candidates, labels, places, scores, costs, fronts and limits are those of the study's own ranking."""
-    study = write_study(tmp_path / "s", seeds=(0, 1, 2), num_val=60, num_test=0)
+    """Where everybody was judged on val, candidates, labels, places, scores, costs, fronts and limits are those of the study's own ranking."""
+    study = write_study(tmp_path / "s", depths=("0.5", "none"), seeds=(0, 1, 2), num_val=60, num_test=0)
     write_table(study)
     cfg = RankConfig(metric=Metric.auto, num_resamples=200, max_latency_ms=45)
     ranking = rank(study, cfg)
     (found,) = rank_table(load_table(study.root / "results.parquet", TABLE_COLUMNS), cfg)
     assert found.metric is ranking.metric
-    assert found.num_rows == 45
+    assert found.num_rows == 30
     for entry, standing in zip(ranking.entries, found.standings, strict=True):
         candidate = standing.candidate
         assert (candidate.label, candidate.num_seeds, standing.rank) == (entry.label, 3, entry.rank)
@@ -73,20 +73,47 @@ def test_interval_is_students(tmp_path: Path) -> None:
     assert capped.high == 1.0
 
 
-def test_cheapest_of_the_tied_is_recommended(tmp_path: Path) -> None:
-    """Seeds that overlap tie; a lead far beyond their spread separates; among the tied the fastest is recommended."""
+def test_highest_expected_utility_is_recommended(tmp_path: Path) -> None:
+    """A hair of score is worth less than two doublings of latency at the default price, and more where latency is free."""
     rows = [
-        *seeds("slow", 0.82, 0.80, 0.84, 0.81, latency_ms_p50=90.0),
-        *seeds("fast", 0.81, 0.80, 0.83, 0.80, latency_ms_p50=20.0),
+        *seeds("slow", 0.820, 0.815, 0.820, 0.815, latency_ms_p50=90.0),
+        *seeds("fast", 0.815, 0.815, 0.820, 0.814, latency_ms_p50=20.0),
         *seeds("poor", 0.50, 0.51, 0.49, 0.50, latency_ms_p50=1.0),
     ]
     (found,) = leaderboards(tmp_path, rows)
     assert {name: standing.seed_tied for name, standing in by_name(found).items()} == {"slow": True, "fast": True, "poor": False}
     assert found.recommended is by_name(found)["fast"]
+    (free,) = leaderboards(tmp_path, rows, replace(QUICK, points_per_doubling=0.0))
+    assert free.recommended is by_name(free)["slow"]
     (limited,) = leaderboards(tmp_path, rows, replace(QUICK, max_latency_ms=10.0))
     assert [limited.standings[0].rank, limited.standings[1].rank, limited.standings[2].rank] == [1, None, None]
     assert limited.recommended is by_name(limited)["poor"]
     assert not by_name(limited)["slow"].seed_tied
+    assert by_name(limited)["slow"].prob_best is None
+
+
+def test_probabilities_follow_the_spread_over_seeds(tmp_path: Path) -> None:
+    """The same lead is worth more where seeds agree; expected scores lie between what was measured of the two."""
+    narrow, wide = (
+        by_name(leaderboards(tmp_path, [*seeds("a", *(0.82 + step for step in around)), *seeds("b", *(0.80 + step for step in around))])[0])
+        for around in ((-0.002, 0.0, 0.002), (-0.03, 0.0, 0.03))
+    )
+    probabilities = [found["a"].prob_best for found in (narrow, wide)]
+    assert probabilities[0] is not None
+    assert probabilities[1] is not None
+    assert 0.5 < probabilities[1] < probabilities[0]
+    expected = [wide[name].expected for name in "ba"]
+    assert expected[0] is not None
+    assert expected[1] is not None
+    assert 0.80 <= expected[0] < expected[1] <= 0.82
+
+
+def test_only_the_best_are_weighed(tmp_path: Path) -> None:
+    """Beyond a number that a posterior takes no time for, candidates are ranked but not weighed."""
+    rows = [row for place in range(MAX_WEIGHED + 2) for row in seeds(f"net{place:03d}", 0.8, 0.81 - place / 1000, 0.82)]
+    (found,) = leaderboards(tmp_path, rows)
+    assert (found.num_compared, found.num_weighed) == (MAX_WEIGHED + 2, MAX_WEIGHED)
+    assert [standing.prob_best is None for standing in found.standings] == [False] * MAX_WEIGHED + [True] * 2
 
 
 def test_few_seeds_are_not_compared(tmp_path: Path) -> None:

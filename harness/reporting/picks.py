@@ -1,0 +1,129 @@
+"""The three picks in words: what each may cost, what a faster one saves, and the price of latency at which it would win.
+
+Probabilities and losses are those of the decision: of train and val, and after an overturn of the test score that led to it.
+"""
+
+from harness.config import Metric, RankConfig
+from harness.reporting import formats
+from harness.reporting.document import Block, Column, Paragraph, Table
+from harness.reporting.wording import latency
+from harness.select.decision import MARGIN_POINTS, Decision, Pick
+from harness.select.finalists import Outcome
+from harness.select.limits import number
+from harness.select.posterior import POINT
+from harness.select.ranking import Entry, Ranking
+
+MARGIN = MARGIN_POINTS * POINT
+"""What is too much to be behind the best, in the metric's unit."""
+_SMALL_PROB = 0.1
+"""Below this probability of being best, the expected loss is a distance rather than a bound."""
+
+
+def at_stake(metric: Metric, pick: Pick, num_candidates: int) -> str:
+    """How probably it is the best, and what choosing it may cost: `with 41 % probability the best of 9, likely within 0.4 points of the best`."""
+    best = f"with {formats.odds(pick.prob_best)} probability the best of {num_candidates}"
+    loss = formats.difference(metric, pick.expected_loss)
+    if loss == formats.difference(metric, 0.0):
+        return best
+    if pick.prob_best < _SMALL_PROB:
+        return f"{best}, expected to be {loss} behind the best"
+    return f"{best}, likely within {loss} of the best"
+
+
+def margin(metric: Metric) -> str:
+    """What is too much to be behind the best."""
+    return formats.difference(metric, MARGIN) if metric is Metric.log_loss else "a point"
+
+
+def priced(metric: Metric, decision: Decision, cfg: RankConfig) -> str:
+    """What is highest in the recommended, with the price of latency that was used."""
+    points = decision.terms.points_per_doubling
+    if points:
+        return (
+            f"the highest expected score less the price of latency, {_points(metric, points)} for every doubling (rank.points_per_doubling)"
+        )
+    if cfg.points_per_doubling is None and cfg.max_latency_ms is not None:
+        return f"the highest expected score; within rank.max_latency_ms={number(cfg.max_latency_ms)} latency is free"
+    return "the highest expected score; latency has no price (rank.points_per_doubling=0)"
+
+
+def knows_test(ranking: Ranking) -> bool:
+    """Whether the figures of the decision know a test score, which those of the ranking do not: one that overturned another choice."""
+    return ranking.outcome is Outcome.overturned
+
+
+def picks(ranking: Ranking) -> str:
+    """The budget pick and the fastest pick, what they lose and what they save."""
+    chosen, decision, budget, fastest = ranking.recommended, ranking.decision, ranking.budget, ranking.fastest
+    if chosen is None or decision is None or budget is None or fastest is None:
+        return "There is nothing to pick from."
+    if len(ranking.eligible) == 1:
+        return "There is no other candidate to pick."
+    if decision.num_unknown == len(ranking.eligible):
+        return "No latency is known, so there is no budget pick and no fastest pick."
+    if budget is chosen and fastest is chosen:
+        return "The recommended is the budget pick and the fastest pick as well: no candidate is faster."
+    sentences = []
+    if budget is not chosen:
+        name = "Budget and fastest pick" if fastest is budget else "Budget pick"
+        sentences.append(f"{name}: {_traded(ranking, budget, decision.budget)}; {_break_even(ranking, decision)}.")
+    if fastest is not budget and fastest is not chosen:
+        sentences.append(f"Fastest pick: {_traded(ranking, fastest, decision.fastest)}.")
+    if fastest is chosen:
+        sentences.append("The recommended is the fastest pick as well.")
+    return " ".join(sentences)
+
+
+def table(ranking: Ranking) -> list[Block]:
+    """The picks side by side; nothing where there is nothing to pick from."""
+    decision, found = ranking.decision, {"recommended": ranking.recommended, "budget": ranking.budget, "fastest": ranking.fastest}
+    if decision is None or len(ranking.eligible) == 1:
+        return []
+    names = (
+        "latency",
+        "probability of being best",
+        f"expected loss ({unit(ranking.metric)})",
+        f"more than {margin(ranking.metric)} behind",
+    )
+    columns = [Column("pick"), Column("candidate"), *(Column(name, is_number=True) for name in names)]
+    made = {"recommended": decision.recommended, "budget": decision.budget, "fastest": decision.fastest}
+    rows = [[name, *_line(ranking, entry, made[name])] for name, entry in found.items() if entry is not None]
+    seen = "train, val and the test score that overturned the first choice" if knows_test(ranking) else "train and val"
+    text = f"Probabilities and losses are those of {seen}, against the best of all candidates within the limits, whoever that is."
+    return [Table("Picks", columns, rows, frozenset({0})), Paragraph(f"{text} {picks(ranking)}")]
+
+
+def unit(metric: Metric) -> str:
+    """What differences of scores are in."""
+    return "nats" if metric is Metric.log_loss else "points"
+
+
+def _line(ranking: Ranking, entry: Entry, pick: Pick) -> list[str]:
+    loss = formats.loss(ranking.metric, pick.expected_loss)
+    return [entry.label, latency(entry.cost), formats.odds(pick.prob_best), loss, formats.odds(pick.prob_behind)]
+
+
+def _traded(ranking: Ranking, entry: Entry, pick: Pick) -> str:
+    """What is gained and lost against the recommended."""
+    chosen, decision = ranking.recommended, ranking.decision
+    assert chosen is not None
+    assert decision is not None
+    lost = pick.expected_loss - decision.recommended.expected_loss
+    size = formats.difference(ranking.metric, lost)
+    worse = f"expected to score {size} {'worse' if lost > 0 else 'better'}"
+    if size == formats.difference(ranking.metric, 0.0):
+        worse = "expected to score the same"
+    return f"{entry.label} takes {latency(entry.cost)} instead of {latency(chosen.cost)} and is {worse}"
+
+
+def _break_even(ranking: Ranking, decision: Decision) -> str:
+    """From which price on the budget pick has the higher utility."""
+    found, now = decision.break_even_points, decision.terms.points_per_doubling
+    if found <= now:
+        return "by the price of latency alone it would be taken already"
+    return f"from {_points(ranking.metric, found)} for every doubling of latency on it would win (now {_points(ranking.metric, now)})"
+
+
+def _points(metric: Metric, points: float) -> str:
+    """A price, given in points, in the metric's unit."""
+    return f"{points * POINT:.4f}\N{NO-BREAK SPACE}nats" if metric is Metric.log_loss else f"{points:.2g}\N{NO-BREAK SPACE}points"
