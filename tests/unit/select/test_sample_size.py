@@ -1,5 +1,6 @@
 """How many more images: by hand, and enough in simulation for the tied set to separate the two as often as promised."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_study_without_a_clear_winner(tmp_path: Path) -> None:
     assert found.difference.value == pytest.approx(-12 / 2000)
     assert found.num_more is not None
     assert 4000 < found.num_more < 40_000
+
+
+def test_two_candidates_ask_for_a_two_sided_lead(tmp_path: Path) -> None:
+    """Separated they are when the interval of their difference leaves zero, at 1.96 standard errors, not at 1.64."""
+    study = Study(tmp_path / "s")
+    add(study, "one", planted(range(180), num_images=2000))
+    add(study, "two", planted(range(60, 252), num_images=2000))
+    found = rank(study, replace(QUICK, num_resamples=4000)).separation
+    assert found is not None
+    se = (132 - 12**2 / 2000) ** 0.5 / 2000
+    wanted, _ = images_to_separate(12 / 2000, (se, se), 2000, 1.96)
+    assert found.num_more == pytest.approx(wanted, rel=0.06)
 
 
 def test_clear_winner_needs_no_more_images(tmp_path: Path) -> None:

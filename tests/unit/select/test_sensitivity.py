@@ -125,6 +125,19 @@ def test_other_metrics_are_ranked_too(tmp_path: Path) -> None:
     assert found[Metric.balanced_accuracy] == OtherMetric(Metric.balanced_accuracy, "bold · all", None)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_other_metrics_are_those_of_ranking_anew(tmp_path: Path, seed: int) -> None:
+    """Under limits too, where the excluded still tell what the others are like."""
+    study, rng = Study(tmp_path / "s"), np.random.default_rng(seed)
+    for number in range(6):
+        wrong = np.flatnonzero(rng.random(200) < rng.uniform(0.1, 0.2))
+        val = planted(wrong, confidence=float(rng.uniform(0.7, 0.97)))
+        add(study, f"net{number}", val, latency_ms_p50=float(rng.integers(5, 40)), family="one" if number % 2 else "other")
+    cfg = replace(QUICK, max_latency_ms=30.0)
+    for other in sensitivity(rank(study, cfg)).metrics:
+        assert other.recommended == recommended(study, replace(cfg, metric=other.metric))
+
+
 def test_undefined_metrics_say_why(tmp_path: Path) -> None:
     """F1 with four images of a class is not ranked by, and the reason is that of choosing it."""
     study = Study(tmp_path / "s")
