@@ -35,6 +35,8 @@ NUM_CANDIDATES = (9, 24, 60)
 NUM_IMAGES = (50, 90, 200, 1000)
 NUM_STUDIES = {9: 500, 24: 300, 60: 200}
 SHORT_STUDIES = 40
+_FIRST_SEED = 1000
+"""The constants of the posterior were chosen on studies of lower seeds."""
 _NUM_RESAMPLES = 1000
 
 SHIPPED_0, SHIPPED = "shipped, price 0", "shipped, price 0.5"
@@ -246,7 +248,7 @@ def judge_rules(grid: Sequence[Cell], num_workers: int) -> tuple[list[Figure], l
     print(header(), flush=True)
     found = []
     with workers(num_workers) as pool:
-        for cell, played in zip(grid, pool.map(play, grid, range(len(grid))), strict=True):
+        for cell, played in zip(grid, pool.map(play, grid, range(_FIRST_SEED, _FIRST_SEED + len(grid))), strict=True):
             print(show(cell, played), flush=True)
             found.append(played)
     planted = planted_figures(max(grid[0].num_studies // 5, 40))

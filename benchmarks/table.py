@@ -200,8 +200,8 @@ def time_study(path: Path) -> Found:
     cfg, study = RankConfig(), Study(path)
     _, ranked = _timed("rank_study", lambda: rank(study, cfg))
     pool = load_pool(study)
-    predicted_JN = np.concatenate([candidate.predicted_SN for candidate in pool.candidates])
-    true_log_prob_JN = np.concatenate([candidate.true_log_prob_SN for candidate in pool.candidates])
+    predicted_JN = np.concatenate([candidate.val.predicted_SN for candidate in pool.candidates])
+    true_log_prob_JN = np.concatenate([candidate.val.true_log_prob_SN for candidate in pool.candidates])
     runs = Runs(predicted_JN, true_log_prob_JN, pool.labels_N, len(pool.class_names))
 
     def tie() -> int:

@@ -53,8 +53,8 @@ def kept(study: Study) -> RankConfig:
     """What the last sweep closed with; the defaults where none has, or the file says nothing that can be used."""
     try:
         found: Any = json.loads(_path(study).read_text(encoding="utf-8"))
-        known = {field.name for field in fields(RankConfig)}
-        return RankConfig(**{name: Metric(value) if name == "metric" else value for name, value in found.items() if name in known})
+        known: dict[str, Any] = {field.name: found[field.name] for field in fields(RankConfig) if field.name in found}
+        return RankConfig(**(known | {"metric": Metric(known.get("metric", Metric.auto.value))}))
     except (OSError, ValueError, TypeError, AttributeError, ConfigError):
         return RankConfig()
 

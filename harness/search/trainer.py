@@ -64,7 +64,7 @@ class JobTrainer:
             self.model = self.model.observe(name, work, time.perf_counter() - before)
         for row in rows:
             self.progress.finished(row)
-        if len(rows) < len(jobs) or any(row.status not in (Status.ok, Status.pruned) or (row.epochs_trained or 0) < epochs for row in rows):
+        if len(rows) < len(jobs) or any(row.status not in (Status.ok, Status.pruned) or _reached(row) < epochs for row in rows):
             return None
         self.rows[name] = rows
         return self._score(name)
@@ -127,7 +127,7 @@ class JobTrainer:
 
     def _epochs(self, name: str) -> int:
         """That a contender is trained for."""
-        return min((row.epochs_trained or 0 for row in self.rows.get(name, [])), default=0)
+        return min((_reached(row) for row in self.rows.get(name, [])), default=0)
 
     def _work(self, name: str, start: int, stop: int) -> Work:
         """What it takes to bring a contender from one number of epochs to another, by what its backbone's probe has measured."""
@@ -177,6 +177,11 @@ def _work(kind: str, forward_s: float, num_images: int, *, epochs: float, passed
         trained_frac=trained,
         constant_s=constant_s,
     )
+
+
+def _reached(row: Row) -> int:
+    """Epochs that a job has behind it; a job that ended well has all of them, also where its head needed none."""
+    return (row.epochs or 0) if row.status == Status.ok else (row.epochs_trained or 0)
 
 
 def _is_needed(job: JobSpec, epochs: int) -> bool:

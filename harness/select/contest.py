@@ -6,6 +6,7 @@ pool; "within" are those that no limit excludes, and what is decided among them 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from harness.select.candidates import Candidate, Pool
 from harness.select.comparison import BoolArray, Chance, FloatArray, tied_set
 from harness.select.decision import Decision, Option, Terms, decide
 from harness.select.evidence import Evidence
-from harness.select.known import known_of, option_of, terms_of
+from harness.select.known import known_of, options_of
 from harness.select.limits import Breach, breaches
 from harness.select.measured import evidence_of
 from harness.select.pairs import Pair, compare_pairs
@@ -82,11 +83,16 @@ class Contest:
     @property
     def options(self) -> list[Option]:
         """Of those within."""
-        return [option_of(candidate) for candidate in self._within()]
+        return self.options_of(self.order)
+
+    def options_of(self, among: Sequence[int]) -> list[Option]:
+        """Of some of the K; what a network takes does not depend on who else is within."""
+        every = options_of(self.pool.candidates)
+        return [every[k] for k in among]
 
     @property
     def terms(self) -> Terms:
-        return terms_of(self.cfg)
+        return Terms.of(self.cfg)
 
     def belief_within(self) -> Posterior:
         """The true scores of those within."""
@@ -144,7 +150,8 @@ class Contest:
         if other is None:
             return None
         behind = max(self.order.index(first), self.order.index(other))
-        critical = float(self.leads.of_one_K[behind])
+        two_sided = NormalDist().inv_cdf((1 + self.cfg.confidence) / 2)  # below it the interval of their difference would hold zero
+        critical = max(float(self.leads.of_one_K[behind]), two_sided)
         labels = (self.label(first), self.label(other))
         difference = self.val.difference(first, other, self.cfg.confidence)
         errors = self.val.standard_errors(first, other)

@@ -103,7 +103,7 @@ class Veto:
     """What the test score of the recommended says."""
 
     prob_behind: float
-    """That it is worse than the best by more than the margin, given val and test."""
+    """That another is better by more than the margin, the price of latency paid, given val and test."""
     decision: Decision
     """On the posterior of both; the recommended is another one only if it was overturned."""
 
@@ -139,7 +139,7 @@ def veto(decision: Decision, belief: Posterior, options: Sequence[Option], test_
     """
     first = decision.recommended.position
     choice = _Choice(belief.observe(first, test_score, test_variance), options, decision.terms)
-    prob_behind = float(choice.prob_behind_K[first])
+    prob_behind = float(choice.gamble_K[first])
     if prob_behind <= PROB_OVERTURN or len(options) == 1:
         return Veto(prob_behind, choice.with_recommended(first, decision.ground))
     others_K = choice.belief.distinct_K != choice.belief.distinct_K[first]
@@ -182,6 +182,11 @@ class _Choice:
     def prob_behind_K(self) -> FloatArray:
         return self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point)
 
+    @cached_property
+    def gamble_K(self) -> FloatArray:
+        """That another has more than the margin in utility over it: what the price gives up for latency knowingly does not count."""
+        return self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
+
     def highest(self) -> int:
         return self._first(np.ones(len(self.options), dtype=np.bool_), self.utility_K)
 
@@ -191,8 +196,7 @@ class _Choice:
     def best(self, among_K: BoolArray) -> tuple[int, Ground]:
         """The highest utility of some, or the highest among those that are rarely far below another."""
         first = self._first(among_K, self.utility_K)
-        gamble_K = self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
-        safe_K = among_K & (gamble_K <= MAX_PROB_BEHIND)
+        safe_K = among_K & (self.gamble_K <= MAX_PROB_BEHIND)
         if safe_K[first] or not safe_K.any():
             return first, Ground.utility
         return self._first(safe_K, self.utility_K), Ground.guard
@@ -224,8 +228,8 @@ class _Choice:
 
     def _first(self, among_K: BoolArray, value_K: FloatArray) -> int:
         """The highest value; of equals the faster, then the cheaper to train, then by label."""
-        near = np.flatnonzero(among_K & (value_K >= value_K[among_K].max() - SAME))
-        return int(min(near, key=lambda k: (self.doublings_K[k], or_infinite(self.options[k].train_cost), self.options[k].label)))
+        near: list[int] = np.flatnonzero(among_K & (value_K >= value_K[among_K].max() - SAME)).tolist()
+        return min(near, key=lambda k: (self.doublings_K[k], or_infinite(self.options[k].train_cost), self.options[k].label))
 
     def _pick(self, k: int) -> Pick:
         return Pick(

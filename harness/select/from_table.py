@@ -18,8 +18,8 @@ from harness.config import Metric, RankConfig
 from harness.errors import TableError
 from harness.select.candidates import CANDIDATE, NETWORK, TIMINGS, TRUNK, Cost, labels
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE, BoolArray, FloatArray, IntArray, Interval, tied_set
-from harness.select.decision import Decision, decide
-from harness.select.known import known_of, option_of, terms_of
+from harness.select.decision import Decision, Terms, decide
+from harness.select.known import known_of, options_of
 from harness.select.limits import Breach, breaches
 from harness.select.metric import is_higher_better
 from harness.select.pareto import pareto_front
@@ -296,7 +296,7 @@ class _Weighed:
         members = [field.candidates[k] for k in field.weighed]
         known = [known_of(candidate, OwnRanks({})) for candidate in members]
         belief = posterior(field.scores_K[field.weighed], np.diag(field.spread_K[field.weighed] ** 2), known)
-        return cls(field, belief, decide(belief, [option_of(candidate) for candidate in members], terms_of(field.cfg)))
+        return cls(field, belief, decide(belief, options_of(members), Terms.of(field.cfg)))
 
     @property
     def chosen(self) -> TableCandidate:

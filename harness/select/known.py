@@ -1,14 +1,15 @@
-"""What the posterior and the decision ask of a candidate and of the user: prior knowledge, costs, prices.
+"""What the posterior and the decision ask of a candidate: prior knowledge and costs.
 
 Between candidates, which are rows and predictions, and the decision, which is arithmetic.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
-from harness.config import RankConfig
 from harness.select.candidates import Cost
-from harness.select.decision import DEFAULT_POINTS_PER_DOUBLING, Option, Terms
+from harness.select.decision import Option
+from harness.select.latency import decisive_latency_ms
 from harness.select.posterior import Known
 from harness.select.prior import OwnRanks, prior
 from harness.study.row import Row
@@ -41,12 +42,11 @@ def known_of(candidate: Weighed, own: OwnRanks) -> Known:
     )
 
 
-def option_of(candidate: Weighed) -> Option:
-    """What using it takes."""
-    return Option(label=candidate.label, latency_ms=candidate.cost.latency_ms_p50, train_cost=candidate.cost.train_min)
-
-
-def terms_of(cfg: RankConfig) -> Terms:
-    """What latency is worth to the user: within a limit on it nothing, unless a price was given as well."""
-    default = DEFAULT_POINTS_PER_DOUBLING if cfg.max_latency_ms is None else 0.0
-    return Terms(points_per_doubling=default if cfg.points_per_doubling is None else cfg.points_per_doubling)
+def options_of(candidates: Sequence[Weighed]) -> list[Option]:
+    """What using each takes; latencies are those to decide with (`latency.decisive_latency_ms`)."""
+    costs = [candidate.cost for candidate in candidates]
+    found = decisive_latency_ms(costs, [candidate.row.family for candidate in candidates])
+    return [
+        Option(label=candidate.label, latency_ms=latency.latency_ms, train_cost=cost.train_min)
+        for candidate, latency, cost in zip(candidates, found, costs, strict=True)
+    ]

@@ -6,9 +6,11 @@ Shapes: R draws, K candidates, G values of the unknown spread t; D distinct cand
 
 The model, in points: a score is the truth plus the error of the images, Gaussian with a covariance that is known. The truth is
 a + b1 z(published top-1) + b2 log2(cost) + b3 own rank + an effect of depth + e, where e has standard deviation t, shared in parts by family and
-by backbone. Given t everything is Gaussian and exact; t itself is half-Cauchy and summed over a grid.
+by backbone. What b and depth may be is in units of t too: where candidates hardly differ, nothing that is known of them matters much. Given t
+everything is Gaussian and exact; t itself is log-normal and summed over a grid. All candidates are drawn jointly, a thousand as well.
 
-Source: Gelman, Prior distributions for variance parameters in hierarchical models, Bayesian Analysis 2006; Rasmussen and Williams,
+Source: Gelman et al., Bayesian Data Analysis, 2013, chapters 5 and 15; Kornblith et al., Do Better ImageNet Models Transfer Better?, CVPR 2019
+(the sign of what accuracy is worth); sizes are chosen on simulated studies by `benchmarks.studies`. Rasmussen and Williams,
 Gaussian Processes for Machine Learning, 2006, chapter 2.
 """
 
@@ -156,7 +158,7 @@ class Posterior:
         for start, end, mean, covariance in zip((0, *ends_G[:-1]), ends_G, self.mean_GD, self.covariance_GDD, strict=True):
             root_DD = _root(covariance[np.ix_(order_D, order_D)])
             draws_RD[start:end, order_D] = mean[order_D] + normal_RD[start:end] @ root_DD.T
-        return draws_RD + (mean_D - draws_RD.mean(axis=0))
+        return np.asarray(draws_RD + (mean_D - draws_RD.mean(axis=0)))
 
 
 def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[Known], *, point: float = POINT) -> Posterior:

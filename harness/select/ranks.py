@@ -58,7 +58,8 @@ class Leads:
 
     units: "Units"
     of_one_K: FloatArray
-    """What the largest lead over candidate i stays below in the `confidence` share of the resamples of no difference."""
+    """What the largest lead over candidate i stays below in the `confidence` share of the resamples of no difference, and the lead of the
+    best alone in two-sided terms, as the tied set asks for both."""
     of_any: float
     """The same for the largest lead within any pair."""
 
@@ -72,7 +73,7 @@ class Leads:
         for i, inverse_K in enumerate(inverse_KK):
             own_R = _largest_lead(chance.centred_KR, i, inverse_K)
             np.maximum(largest_R, own_R, out=largest_R)
-            of_one_K[i] = _reached(own_R, chance.enough)
+            of_one_K[i] = max(_reached(own_R, chance.enough), _two_sided(chance, i, inverse_K))
         return cls(units, of_one_K, _reached(largest_R, chance.enough))
 
 
@@ -97,6 +98,15 @@ def _largest_lead(centred_KR: npt.NDArray[np.float32], i: int, inverse_K: npt.ND
         leads_BR *= inverse_K[start : start + _BLOCK, None]
         np.maximum(largest_R, leads_BR.max(axis=0), out=largest_R)
     return largest_R
+
+
+def _two_sided(chance: Chance, i: int, inverse_K: npt.NDArray[np.float32]) -> float:
+    """What the lead of the best other one over candidate i exceeds in half of `enough` resamples."""
+    others = np.delete(np.arange(len(inverse_K)), i)
+    if not len(others):
+        return 0.0
+    rival = others[chance.mean_K[others].argmax()]
+    return _reached((chance.centred_KR[rival] - chance.centred_KR[i]) * inverse_K[rival], max(chance.enough // 2, 1))
 
 
 def _reached(values_R: npt.NDArray[np.float32], enough: int) -> float:

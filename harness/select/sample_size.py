@@ -52,7 +52,7 @@ def images_to_separate(
         difference: as observed, any sign.
         standard_errors: of it, from the images alone, and from images and seeds; equal where seeds were not resampled.
         num_images: images that both were measured with.
-        critical: what the tied set asks for: 1.64 for two candidates at 95 %, more for many.
+        critical: what the tied set asks for: 1.96 for two candidates at 95 %, more for many.
     """
     if abs(difference) <= SAME:
         return None, "The two score the same on these images, so that nothing says who is ahead, or by how much."

@@ -13,7 +13,6 @@ from harness.config import Metric
 from harness.select.comparison import BoolArray, FloatArray
 from harness.select.contest import Contest, believe
 from harness.select.decision import Terms, decide
-from harness.select.known import option_of, terms_of
 from harness.select.limits import column_of, set_limits
 from harness.select.measured import evidence_of
 from harness.select.metric import why_undefined
@@ -159,7 +158,7 @@ def _first_change(
     contest: Contest, key: str, steps: FloatArray, within: Callable[[float], BoolArray], first: int, *, is_tighter: bool
 ) -> OtherLimit | None:
     for limit in steps.tolist():
-        found = _recommend(contest, np.flatnonzero(within(limit)).tolist(), terms_of(replace(contest.cfg, **{key: limit})))
+        found = _recommend(contest, np.flatnonzero(within(limit)).tolist(), Terms.of(replace(contest.cfg, **{key: limit})))
         if found != first:
             return OtherLimit(key, limit, is_tighter, None if found is None else contest.label(found))
     return None
@@ -169,5 +168,5 @@ def _recommend(contest: Contest, among: Sequence[int], terms: Terms) -> int | No
     """Of some of the K, by what is believed of all; a limit on latency changes what latency costs as well."""
     if not among:
         return None
-    options = [option_of(contest.pool.candidates[k]) for k in among]
+    options = contest.options_of(among)
     return among[decide(contest.belief.take(among), options, terms).recommended.position]

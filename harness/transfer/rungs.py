@@ -15,5 +15,5 @@ def search_epochs(epochs: int) -> int:
 
 
 def held_epochs(epochs: int) -> int:
-    """Epochs before a held learning rate falls: up to the last but one rung; all of them when there is only one rung."""
-    return rungs(epochs)[-2:][0]
+    """Epochs before a held learning rate falls: up to the last but one rung; none where there is only one, so that every training ends low."""
+    return 0 if len(rungs(epochs)) == 1 else rungs(epochs)[-2]

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from harness.transfer.course import load_snapshot
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.config import Features
 from harness.errors import BackboneError
+from harness.transfer.training_run import load_snapshot
 from tests.faults.box import Box
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.loopback import serving

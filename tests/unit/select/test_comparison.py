@@ -72,12 +72,12 @@ def test_spread_is_that_of_repeated_images(metric: Metric) -> None:
 
 
 def test_variance_is_that_of_new_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apart from tails and half an image more, the variance is the unbiased one, with n - 1 in each class; n would be 8 % less here."""
+    """Apart from tails and a part of an image more, the variance is the unbiased one, with n - 1 in each class; n would be 8 % less here."""
     monkeypatch.setattr("harness.select.evidence._tail", lambda _, num_resamples, __: np.ones(num_resamples))
     is_right_KN = np.zeros((1, 24), dtype=np.bool_)
     is_right_KN[0, :10] = True  # five of twelve in each class
     draws_R = bootstrap(hits(is_right_KN), Metric.accuracy, 40_000, [1])[:, 0]
-    assert draws_R.var() == pytest.approx(2 * (5 / 12) * (7 / 12) / 11 / 4 + 0.5 / 24**2, rel=0.03)
+    assert draws_R.var() == pytest.approx(2 * (5 / 12) * (7 / 12) / 11 / 4 + 0.375 / 24**2, rel=0.03)
 
 
 def test_resampling_keeps_the_classes() -> None:

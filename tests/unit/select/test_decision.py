@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.config import RankConfig
+from harness.errors import ConfigError
 from harness.select.decision import Decision, Ground, Option, Terms, decide, doublings, veto
 from harness.select.posterior import Known, Posterior, posterior
 
@@ -225,3 +226,10 @@ def test_the_price_of_a_configuration() -> None:
     assert Terms.of(RankConfig(max_latency_ms=20)).points_per_doubling == 0.0
     assert Terms.of(RankConfig(max_latency_ms=20, points_per_doubling=2)).points_per_doubling == 2
     assert Terms.of(replace(RankConfig(), points_per_doubling=0.0)).points_per_doubling == 0.0
+
+
+@pytest.mark.parametrize("price", [-0.1, float("inf"), float("nan")])
+def test_a_price_is_no_reward(price: float) -> None:
+    """Below zero, endless or undefined: refused by its dotted key."""
+    with pytest.raises(ConfigError, match=r"rank\.points_per_doubling"):
+        RankConfig(points_per_doubling=price)

@@ -85,7 +85,7 @@ def test_covariance_is_that_of_the_draws() -> None:
 def test_a_perfect_score_has_a_variance() -> None:
     """For the posterior: 90 of 90 right is known to half an image, not exactly."""
     found = Evidence.of(hits(np.ones((1, 90), dtype=np.bool_)), Metric.accuracy, [1])
-    assert found.covariance()[0, 0] == pytest.approx(0.5 / 90**2)
+    assert found.covariance()[0, 0] == pytest.approx(0.375 / 90**2)
 
 
 def test_seed_variance_is_pooled_and_without_bias() -> None:

@@ -20,7 +20,7 @@ METRICS = (Metric.accuracy, Metric.balanced_accuracy, Metric.f1_macro, Metric.lo
 def said(hit_SN: BoolArray, labels_N: IntArray, num_classes: int = 2) -> Said:
     """Nine to one for what is answered; wrong answers are the next class."""
     predicted_SN = np.where(hit_SN, labels_N, (labels_N + 1) % num_classes)
-    return Said(predicted_SN, predicted_SN, np.where(hit_SN, np.log(0.9), np.log(0.1)))
+    return Said(predicted_SN, predicted_SN, np.log(np.where(hit_SN, 0.9, 0.1)))
 
 
 def candidate(backbone: str, val: Said, out_of_fold: Said | None = None, freeze: str = "none") -> Candidate:
@@ -61,11 +61,11 @@ class World:
 
     def truth(self, better: float) -> float:
         """Balanced accuracy on all images there could be."""
-        return float(norm.cdf(norm.ppf(self.right_C) + better).mean())
+        return float(np.mean(norm.cdf(norm.ppf(self.right_C) + better)))
 
     def _answers(self, rng: np.random.Generator, hard_M: FloatArray, labels_M: IntArray, better: float) -> Said:
         own_M = self.common * hard_M + (1 - self.common**2) ** 0.5 * rng.standard_normal(len(hard_M))
-        bound_M = norm.ppf(self.right_C)[labels_M] + better
+        bound_M = np.asarray(norm.ppf(self.right_C))[labels_M] + better
         predicted_SM = np.where(own_M < bound_M, labels_M, (labels_M + 1) % len(self.share_C))[None]
         return Said(predicted_SM, predicted_SM, np.log(np.clip(norm.cdf(bound_M - own_M + 0.5), 0.02, 0.98))[None])
 

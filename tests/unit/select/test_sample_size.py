@@ -40,11 +40,11 @@ def test_no_number_where_none_is_honest(difference: float, words: str) -> None:
 
 
 def test_power_is_kept() -> None:
-    """If the difference is what it seems, that many images separate two candidates four times in five."""
+    """If the difference is what it seems, that many images separate two candidates four times in five, by the set as by the interval."""
     rng = np.random.default_rng(0)
     true_difference, spread, num_images = 0.03, 0.3, 200
     standard_error = spread / np.sqrt(num_images)
-    more, _ = images_to_separate(true_difference, (standard_error, standard_error), num_images, 1.6449)
+    more, _ = images_to_separate(true_difference, (standard_error, standard_error), num_images, 1.96)
     assert more is not None
     separated = 0
     for _ in range(400):

@@ -9,12 +9,11 @@ import pytest
 from harness.config import Metric, RankConfig
 from harness.select.candidates import Said, load_pool
 from harness.select.contest import Contest
-from harness.select.decision import Ground
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Ranking, rank
 from harness.select.sensitivity import OtherLimit, OtherMetric, Sensitivity
 from harness.study.store import Study
-from tests.unit.select.planted import QUICK, add, decision, planted
+from tests.unit.select.planted import QUICK, add, planted
 
 
 def sensitivity(ranking: Ranking) -> Sensitivity:
@@ -166,16 +165,6 @@ def test_halves_are_like_halves_that_are_drawn(tmp_path: Path) -> None:
     for label, share in shares.items():
         assert share == pytest.approx(votes[label.split(" ")[0]], abs=0.15)
     assert 0.1 < half.same_frac < 0.9
-
-
-def test_halves_decide_as_the_ranking_does(tmp_path: Path) -> None:
-    """Where the faster of two is worth its loss for sure, it is so on halves too."""
-    study = Study(tmp_path / "s")
-    add(study, "good", planted(range(100), 2000), latency_ms_p50=200.0)
-    add(study, "cheap", planted(range(20, 160), 2000), latency_ms_p50=2.0)
-    ranking = rank(study, QUICK)
-    assert decision(ranking).ground is Ground.utility
-    assert sensitivity(ranking).half.same_frac > 0.8
 
 
 def test_clear_winner_survives_half_the_images(tmp_path: Path) -> None:
