@@ -143,13 +143,11 @@ def test_a_loss_above_a_point_is_a_doubt(tmp_path: Path) -> None:
 
 
 def test_why_names_rule_and_price(tmp_path: Path) -> None:
-    """The price that was used, a price of nothing, latency free within a limit, and the guard are told apart."""
+    """The price that was used, a price of nothing, and latency free within a limit are three sentences."""
     study = Study(tmp_path / "tied")
     tied(tmp_path)
-    said = {
-        name: plain(why(rank(study, replace(CFG, **changes))))
-        for name, changes in (("default", {}), ("free", {"points_per_doubling": 0.0}), ("limit", {"max_latency_ms": 60.0}))
-    }
+    asked = {"default": CFG, "free": replace(CFG, points_per_doubling=0.0), "limit": replace(CFG, max_latency_ms=60.0)}
+    said = {name: plain(why(rank(study, cfg))) for name, cfg in asked.items()}
     assert (
         "the highest expected score less the price of latency, 0.5 points for every doubling (rank.points_per_doubling)." in said["default"]
     )
@@ -240,6 +238,17 @@ def test_undefined_on_test_is_part_of_the_headline(tmp_path: Path) -> None:
     ranking = rank(study, replace(CFG, metric=Metric.balanced_accuracy))
     assert "; the test images cannot confirm it; " in headline(ranking)
     assert "has no value on them" in checked(ranking)
+
+
+def test_a_what_if_question_says_that_nothing_was_opened(tmp_path: Path) -> None:
+    """Sealed test predictions are no missing test split: headline, doubt and expected score say what stays closed."""
+    clear(tmp_path)
+    (tmp_path / "clear" / "opened.jsonl").unlink()
+    ranking = rank(Study(tmp_path / "clear"), CFG, may_open=False)
+    assert "; its test predictions stay sealed; " in headline(ranking)
+    assert "a what-if question leaves test predictions sealed" in checked(ranking)
+    assert answer.test_score(ranking).startswith("A what-if question leaves its test predictions sealed, so the score on new images is not known.")
+    assert verdict(ranking) == "clearly the best, not confirmed on new images"
 
 
 def test_one_candidate_is_no_best(tmp_path: Path) -> None:

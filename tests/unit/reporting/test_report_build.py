@@ -157,6 +157,39 @@ def test_first_screen_answers(markdown: str) -> None:
     assert "120 test images, sealed until it was recommended" in first
 
 
+OTHER_WORDS = (
+    *("open places", "told apart", "too good", "labelled right", "labels right", "solved head", "kept rows", "kept features", "looks"),
+    *("cheapest of", "trunk", "entrant", "contender"),
+)
+
+
+def test_the_words_are_the_fields_own(markdown: str) -> None:
+    """A reader who knows timm, scikit-learn and fastai needs no glossary: none of the harness's own words is left on the page."""
+    assert [word for word in OTHER_WORDS if re.search(rf"\b{word}\b", markdown, flags=re.IGNORECASE)] == []
+
+
+def test_ranking_csv_says_what_the_page_says(study: Study, markdown: str) -> None:
+    """Expected scores, probabilities and losses are columns; exactly one line is recommended, one the budget and one the fastest pick."""
+    frame = pd.read_csv(study.report_dir / "ranking.csv")
+    assert [int(frame[name].sum()) for name in ("recommended", "budget_pick", "fastest_pick")] == [1, 1, 1]
+    chosen = frame[frame["recommended"]].iloc[0]
+    assert f"| **{100 * chosen['expected']:.1f} %** | **{100 * chosen['prob_best']:.0f} %** |" in markdown.replace("\N{NO-BREAK SPACE}", " ")
+    assert frame["prob_best"].sum() == pytest.approx(1, abs=0.01)
+    assert (frame["expected_loss"] >= 0).all()
+    assert frame["expected_loss"].idxmin() == frame["expected"].idxmax()
+    assert set(frame[frame["freeze"] == "all"]["is_trained"]) == {False}
+    assert frame["oof_accuracy"].notna().equals(frame["freeze"] == "all")
+
+
+def test_calibration_is_shown_before_and_after(study: Study, markdown: str) -> None:
+    """Temperature, log loss and calibration error of each candidate, in step 5."""
+    row = next(row for row in study.rows() if (row.backbone, row.freeze) == ("squeezenet", "0.5"))
+    assert row.raw_val_log_loss is not None
+    assert row.val_log_loss is not None
+    line = f"| squeezenet · 0.5 | 1.30 | {row.raw_val_log_loss:.3f} | {row.val_log_loss:.3f} |"
+    assert line in markdown[markdown.index("**Calibration on val**") :]
+
+
 def test_failures_are_listed(html: str) -> None:
     """Failed jobs keep their status and reason."""
     assert "out of memory at batch 32" in html
