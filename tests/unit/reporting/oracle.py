@@ -198,7 +198,7 @@ def believe(scores_K: FloatArray, error_KK: FloatArray, known: Sequence[Known]) 
         gain_KK = prior_KK @ np.linalg.inv(prior_KK + error_KK)
         centre_K = t * mean_K + gain_KK @ (score_K - t * mean_K)
         found.append(rng.multivariate_normal(centre_K, prior_KK - gain_KK @ prior_KK, size=number, check_valid="ignore"))
-    return scores_K.mean() + np.concatenate(found) / 100
+    return np.asarray(scores_K.mean() + np.concatenate(found) / 100)
 
 
 def _beforehand(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
@@ -207,7 +207,7 @@ def _beforehand(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
     told = [(top1 - top1.mean()) / top1.std(), cost - cost.mean(), rank - rank.mean()]
     means = (model.TOP1_MEAN, model.DOUBLING_MEAN, model.OWN_RANK_MEAN)
     spreads = (model.TOP1_SPREADS, model.DOUBLING_SPREADS, model.OWN_RANK_SPREADS)
-    structure_KK = sum(np.outer(spread * x, spread * x) for spread, x in zip(spreads, told, strict=True))
+    structure_KK = np.sum([np.outer(spread * x, spread * x) for spread, x in zip(spreads, told, strict=True)], axis=0)
     for i, one in enumerate(known):
         for j, other in enumerate(known):
             assert one.frozen_frac is not None
@@ -215,4 +215,4 @@ def _beforehand(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
             shared = model.DEPTH_SPREADS**2 * math.exp(-abs(one.frozen_frac - other.frozen_frac) / model.DEPTH_REACH)
             shared += model.FAMILY_SHARE * (one.family == other.family) + model.BACKBONE_SHARE * (one.backbone == other.backbone)
             structure_KK[i, j] += shared + (1 - model.FAMILY_SHARE - model.BACKBONE_SHARE) * (i == j)
-    return sum(mean * x for mean, x in zip(means, told, strict=True)), structure_KK
+    return np.sum([mean * x for mean, x in zip(means, told, strict=True)], axis=0), structure_KK

