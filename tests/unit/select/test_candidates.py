@@ -188,7 +188,7 @@ def test_all_seeds_must_end_in_the_same_models(tmp_path: Path) -> None:
     assert [candidate.twins for candidate in load_pool(study).candidates] == [(), ()]
     add(study, "none1", 5, freeze="none", seed=1, model_blake2b="m1")
     (merged,) = load_pool(study).candidates
-    assert ([row.seed for row in merged.rows], [row.freeze for row in merged.twins]) == ([0, 1], ["none"])
+    assert ([row.seed for row in merged.rows], [row.freeze for row in merged.twins]) == ([0, 1], ["none", "none"])
     add(study, "all2", 6, freeze="all", seed=2, model_blake2b="m3")
     assert len(load_pool(study).candidates) == 2
 

@@ -36,18 +36,18 @@ def log(study: Study) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def write_lucky(study: Study, lucky_wrong: int = 14) -> None:
+def write_lucky(study: Study, lucky_wrong: int = 14, test_wrong: int = 80) -> None:
     """Best on val by luck, honest behind it, and a third that is far off."""
-    add(study, "lucky", planted(range(lucky_wrong)), planted(range(70)), latency_ms_p50=10.0)
+    add(study, "lucky", planted(range(lucky_wrong)), planted(range(test_wrong)), latency_ms_p50=10.0)
     add(study, "honest", planted(range(100, 122)), planted(range(100, 122)), latency_ms_p50=30.0)
     add(study, "third", planted(range(60, 140)), planted(range(60, 140)), latency_ms_p50=5.0)
 
 
-@pytest.mark.parametrize("lucky_wrong", [3, 14])
-def test_luck_is_not_crowned(tmp_path: Path, lucky_wrong: int) -> None:
+@pytest.mark.parametrize(("lucky_wrong", "test_wrong"), [(3, 100), (14, 80)])
+def test_luck_is_not_crowned(tmp_path: Path, lucky_wrong: int, test_wrong: int) -> None:
     """A candidate that is best on val by luck loses the recommendation on test, whether val called it tied or a clear winner."""
     study = Study(tmp_path / "s")
-    write_lucky(study, lucky_wrong)
+    write_lucky(study, lucky_wrong, test_wrong)
     ranking = rank(study, QUICK)
     assert ranking.val_choice is ranking.best
     assert ranking.val_choice is not None
@@ -57,7 +57,7 @@ def test_luck_is_not_crowned(tmp_path: Path, lucky_wrong: int) -> None:
     assert [finalist.label for finalist in ranking.finalists] == ["lucky · all", "honest · all"]
     assert prob_behind(ranking) > 0.95
     assert ranking.finalists[1].prob_behind is None  # it was not chosen by its test score, which has no say either
-    assert drop(ranking, "lucky").value == pytest.approx((70 - lucky_wrong) / 200)
+    assert drop(ranking, "lucky").value == pytest.approx((test_wrong - lucky_wrong) / 200)
     assert drop(ranking, "lucky").is_beyond_chance
     assert drop(ranking, "honest").value == pytest.approx(0)
     assert not drop(ranking, "honest").is_beyond_chance

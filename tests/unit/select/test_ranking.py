@@ -159,6 +159,20 @@ def test_fine_tuning_that_changed_nothing_is_one_candidate(tmp_path: Path) -> No
     assert backbone(ranking) == "net"
 
 
+@pytest.mark.parametrize(("with_heads", "wanted", "num_images"), [(False, "lucky", 80), (True, "better", 400)])
+def test_heads_tell_luck_from_skill(tmp_path: Path, with_heads: bool, wanted: str, num_images: int) -> None:
+    """On the 80 val images one fine-tune leads by five points, and so does its head, which is far behind on the 320 others: luck."""
+    study = Study(tmp_path / "s")
+    for name, train_wrong, val_wrong in (("lucky", 80, 8), ("better", 48, 12)):
+        first = 0 if name == "lucky" else 20
+        val = range(first, first + val_wrong)
+        everyone = planted([*range(train_wrong), *(320 + number for number in val)], 400)
+        add(study, name, planted(val, 80), out_of_fold=everyone if with_heads else None, model_blake2b=f"{name} head")
+        add(study, name, planted(val, 80), freeze="none", model_blake2b=f"{name} tuned")
+    ranking = rank(study, QUICK)
+    assert (backbone(ranking), ranking.num_images) == (wanted, num_images)
+
+
 def test_f1_of_tiny_classes_is_not_ranked_by(tmp_path: Path) -> None:
     """With four val images in a class its F1 cannot be resampled; the error names metrics that can."""
     study = Study(tmp_path / "s")
