@@ -4,7 +4,7 @@ Several candidates that cannot be excluded as best are no alarm: what choosing o
 """
 
 from harness.reporting import formats
-from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, priced
+from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, priced, surpassed
 from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES, depth
 from harness.select.decision import MAX_PROB_BEHIND, Ground
 from harness.select.finalists import Outcome
@@ -125,8 +125,8 @@ def overturned(ranking: Ranking) -> str:
     """How the recommendation went over to another candidate."""
     first = ranking.finalists[0]
     return (
-        f"Train and val recommend {first.label}. Together with its test score they are {formats.odds(first.prob_behind)} sure that it is "
-        f"worse than the best by more than {margin(ranking.metric)}, so the next by the same rule takes its place."
+        f"Train and val recommend {first.label}. Together with its test score they are {formats.odds(first.prob_behind)} sure that "
+        f"{surpassed(ranking)}, so the next by the same rule takes its place."
     )
 
 
@@ -230,11 +230,16 @@ def _odds(ranking: Ranking) -> str:
         return ""
     seen = "train, val and the test score that overturned the first choice" if knows_test(ranking) else "train and val"
     text = f"By {seen}, it is more than {margin(ranking.metric)} behind the best with {formats.odds(decision.recommended.prob_behind)} probability"
-    return f"{text}; its own test score makes that {formats.odds(after)}." if (after := _after_test(ranking)) is not None else f"{text}."
+    after = _after_test(ranking)
+    return (
+        f"{text}."
+        if after is None
+        else f"{text}. With its own test score, {formats.odds(after)} is the probability that {surpassed(ranking)}."
+    )
 
 
 def _after_test(ranking: Ranking) -> float | None:
-    """The same probability with the test score of a choice that stands; None where none had a say."""
+    """That another has a point more in utility, by the test score of a choice that stands too; None where none had a say."""
     return ranking.finalists[0].prob_behind if ranking.outcome is Outcome.confirmed else None
 
 

@@ -47,6 +47,12 @@ def priced(metric: Metric, decision: Decision, cfg: RankConfig) -> str:
     return "the highest expected score; latency has no price (rank.points_per_doubling=0)"
 
 
+def surpassed(ranking: Ranking) -> str:
+    """What test must make nearly sure of for a choice to fall: points given up knowingly for latency are no reason."""
+    is_charged = ranking.decision is not None and ranking.decision.terms.points_per_doubling > 0
+    return f"another is better by more than {margin(ranking.metric)}{' after the price of latency' if is_charged else ''}"
+
+
 def knows_test(ranking: Ranking) -> bool:
     """Whether the figures of the decision know a test score, which those of the ranking do not: one that overturned another choice."""
     return ranking.outcome is Outcome.overturned

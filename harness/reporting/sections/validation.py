@@ -3,7 +3,7 @@
 from harness.reporting import formats
 from harness.reporting.answer import is_overturned, overturned
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
-from harness.reporting.picks import margin, unit
+from harness.reporting.picks import surpassed, unit
 from harness.reporting.wording import METRIC_NAMES
 from harness.select.decision import PROB_OVERTURN
 from harness.select.finalists import Finalist, Outcome
@@ -18,7 +18,7 @@ def finalists(ranking: Ranking) -> list[Block]:
         Column("finalist"),
         *(Column(name, is_number=True) for name in ("train and val", "test", "interval", f"lost on test ({unit(ranking.metric)})")),
         Column("more than chance"),
-        Column(f"more than {margin(ranking.metric)} behind", is_number=True),
+        Column(surpassed(ranking), is_number=True),
     ]
     chosen = ranking.recommended
     places = [place for place, found in enumerate(ranking.finalists) if chosen is not None and found.label == chosen.label]
@@ -78,8 +78,7 @@ def _verdict(ranking: Ranking) -> tuple[str, Tone]:
         )
     sure = formats.chance(PROB_OVERTURN)
     stands = (
-        f"The choice stands: it would fall if train, val and its own test score were more than {sure} sure that it is more than "
-        f"{margin(ranking.metric)} behind the best. No other candidate was opened for this choice. Some loss on test is usual, as the winner "
-        "was picked by train and val."
+        f"The choice stands: it would fall if train, val and its own test score were more than {sure} sure that {surpassed(ranking)}. No other "
+        "candidate was opened for this choice. Some loss on test is usual, as the winner was picked by train and val."
     )
     return stands, Tone.plain

@@ -146,7 +146,7 @@ def settled(study: Study, jobs: list[Job], rows: list[dict[str, Any]], elsewhere
     before = posterior(found.scores_K, found.covariance() * np.outer(scale_K, scale_K), known(jobs, own)).take(inside)
     on_test = (float(test.scores_K[0]), float(test.covariance()[0, 0] * growth[1]))
     after = before.observe(first, *on_test)
-    veto_prob = oracle.prob_behind(after, first)
+    veto_prob = oracle.prob_surpassed(after, latencies, first)
     final = oracle.decide(after, latencies, [k for k in range(len(inside)) if k != first]) if veto_prob > 0.95 else first
     last = after if veto_prob > 0.95 else within  # what stands is said by train and val
     budget, price = oracle.budget(last, latencies, final)

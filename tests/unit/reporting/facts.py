@@ -91,7 +91,7 @@ class Facts:
     on_test: tuple[float, float]
     """Score of the choice and the variance of its error."""
     veto_prob: float
-    """That the choice is more than a point behind, by its test score too."""
+    """That another is better by more than a point after the price of latency, by the test score of the choice too."""
     picks: dict[str, Picked]
     """The recommended, budget and fastest pick in the end."""
     break_even: float

@@ -84,6 +84,12 @@ def decide(belief: Posterior, latencies: Sequence[float], among: Sequence[int] |
     return max(safe or among, key=lambda k: float(worth_K[k]))
 
 
+def prob_surpassed(belief: Posterior, latencies: Sequence[float], k: int) -> float:
+    """That another is better by more than a point after the price of latency."""
+    worth_RK = belief.draws_RK - PRICE * np.array(doublings(latencies))
+    return float((worth_RK.max(axis=1) - worth_RK[:, k] > 0.01).mean())
+
+
 def prob_behind(belief: Posterior, k: int) -> float:
     """That the best is better by more than a point."""
     return float((belief.draws_RK.max(axis=1) - belief.draws_RK[:, k] > 0.01).mean())

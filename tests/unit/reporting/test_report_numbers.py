@@ -385,7 +385,8 @@ def test_the_test_score_enters_by_bayes(facts: Facts) -> None:
     log_weight_R = -((draws_RK[:, k] - facts.on_test[0]) ** 2) / (2 * facts.on_test[1])
     weight_R = np.exp(log_weight_R - log_weight_R.max())
     few = weight_R.sum() ** 2 / (weight_R**2).sum() < 100  # hardly any draw foretells a spoilt score
-    behind_R = draws_RK.max(axis=1) - draws_RK[:, k] > 0.01
+    worth_RK = draws_RK - oracle.PRICE * np.array(oracle.doublings([job.latency for job in facts.inside]))
+    behind_R = worth_RK.max(axis=1) - worth_RK[:, k] > 0.01
     assert float((weight_R * behind_R).sum() / weight_R.sum()) == pytest.approx(facts.veto_prob, abs=0.2 if few else 0.06)
 
 
