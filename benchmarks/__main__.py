@@ -35,6 +35,7 @@ BENCHMARKS = (
     Benchmark("replay"),
     Benchmark("search"),
     Benchmark("studies"),
+    Benchmark("out_of_fold"),
     Benchmark("coverage"),
 )
 

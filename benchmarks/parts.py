@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from harness.allocator import keep_freed_memory
@@ -20,10 +21,12 @@ from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.config import Device, ElpvConfig, Features, Precision, TrainConfig
 from harness.data.dataset import Dataset, ImageRef
+from harness.data.splits import SPLITS
 from harness.features.bank import Bank
 from harness.features.cut import CutTrunk, cut
 from harness.features.mode import PLAIN, Chain, Mode
 from harness.features.rows import Crossing
+from harness.features.store import FeatureStore
 from harness.features.view import View
 from harness.runtime import Runtime, resolve_runtime
 from harness.team import Team
@@ -31,8 +34,12 @@ from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
 from harness.transfer.loop import new_learner, set_gradients
 from harness.transfer.network import Network, Tail, new_head
+from harness.transfer.supply import supply
 
 keep_freed_memory()  # as jobs do; threads that wait make no difference on a quiet machine
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
 
 BATCH_SIZE = 32
 """Of training, and of the plain forward pass."""
@@ -67,8 +74,8 @@ class Subject:
         return tuple(torch.cat(parts).to(torch.float32, copy=True) for parts in zip(*found, strict=True))
 
 
-def load_elpv(num_images: int) -> Dataset:
-    """The images and the split of `data=elpv data.max_images=num_images`."""
+def load_elpv(num_images: int | None) -> Dataset:
+    """The images and the split of `data=elpv data.max_images=num_images`; None: all."""
     from harness.data.load import load_dataset
 
     with tempfile.TemporaryDirectory() as folder:
@@ -86,6 +93,27 @@ def load(name: str, weights: str, runtime: Runtime) -> Backbone:
     backbone = load_backbone(spec, find_weights(spec, weights), image_size=None, features=Features.pooled, seed=0)
     runtime.place(backbone.trunk)
     return backbone
+
+
+def bundled_features(image_size: int) -> tuple[FloatArray, IntArray]:
+    """What the head of `tf_efficientnet_lite0` sees of every elpv photograph, shape N x D, and whether the cell is defective."""
+    dataset, runtime = load_elpv(None), resolve_runtime(Device.cpu, Precision.auto)
+    spec = resolve("tf_efficientnet_lite0")
+    backbone = load_backbone(spec, find_weights(spec, "pretrained"), image_size=image_size, features=Features.pooled, seed=0)
+    runtime.place(backbone.trunk)
+    with tempfile.TemporaryDirectory() as folder:
+        found = supply(
+            backbone,
+            dataset,
+            TrainConfig(),
+            team=Team(runtime),
+            precision=Precision.auto,
+            store=FeatureStore(Path(folder), max_gib=1),
+            frozen={len(backbone.blocks)},
+            passing=set(),
+        )
+        features = [np.array(found.features(name)) for name in SPLITS]
+    return np.concatenate(features), np.concatenate([getattr(dataset, name).labels for name in SPLITS])
 
 
 def subject(name: str, weights: str, dataset: Dataset, num_images: int) -> Subject:

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import strategies
+from benchmarks.corrected import corrected_score
 from benchmarks.recorded import ASSUMED_EPOCHS, FloatArray, Recorded, World, read_table, simulate
 from benchmarks.strategies import TIE_Z, Choice, Draw, Staged, draw, everything, in_order, one_epoch
 from harness.cli import quit_on_error
 from harness.errors import ConfigError, TableError
 from harness.search.staged import DEFAULT_SHARE
 from harness.select.comparison import tied_set
-from harness.select.optimism import corrected_score
 
 NUM_RESAMPLES, NUM_DRAWS = 1000, 500
 CONFIDENCE = 0.95

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from scipy.special import log_expit, ndtri
 
+from benchmarks.corrected import corrected_score
 from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.rules import SHORT_STUDIES, cells, judge_rules, workers
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from harness.config import Metric
 from harness.select.comparison import score_interval, tied_set
 from harness.select.evidence import Evidence, image_errors
-from harness.select.optimism import corrected_score
 from harness.select.scores import FloatArray, IntArray, Runs, score_and_influence
 
 CONFIDENCE, NUM_RESAMPLES = 0.95, 2000

@@ -146,11 +146,6 @@ def veto(decision: Decision, belief: Posterior, options: Sequence[Option], test_
     return Veto(prob_behind, choice.with_recommended(choice.best(others_K)[0], Ground.test))
 
 
-def highest_utility(belief: Posterior, options: Sequence[Option], terms: Terms) -> int:
-    """Its position, without the guard: what a decision nearly always is, and much faster."""
-    return _Choice(belief, options, terms).highest()
-
-
 def doublings(latency_ms: Sequence[float | None]) -> FloatArray:
     """Doublings of latency above the lowest, shape K, close ones as equal; NaN where unknown."""
     latency_ms_K = np.array([np.nan if value is None else value for value in latency_ms], dtype=np.float64)
@@ -186,9 +181,6 @@ class _Choice:
     def gamble_K(self) -> FloatArray:
         """That another has more than the margin in utility over it: what the price gives up for latency knowingly does not count."""
         return self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
-
-    def highest(self) -> int:
-        return self._first(np.ones(len(self.options), dtype=np.bool_), self.utility_K)
 
     def decision(self, among_K: BoolArray) -> Decision:
         return self.with_recommended(*self.best(among_K))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from harness.config import Metric, RankConfig
 from harness.measure.quality import PerClass, confusion, per_class, quality
@@ -177,11 +178,16 @@ def rank(study: Study, cfg: RankConfig, own: OwnRanks | None = None, *, may_open
     Raises:
         TableError: the study cannot be read, or the metric is undefined on its val split.
     """
+    with threadpool_limits(1, user_api="blas"):  # products of dozens of candidates: threads would wait for each other
+        return _rank(study, cfg, own or own_ranks(study), Seals(study, by, may_open))
+
+
+def _rank(study: Study, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking:
     pool = load_pool(study)
     metric, reason = choose_metric(pool, cfg)
-    contest = Contest.of(pool, metric, cfg, own or own_ranks(study)) if pool.candidates else None
+    contest = Contest.of(pool, metric, cfg, own) if pool.candidates else None
     decision = contest.decision() if contest else None
-    opening = open_recommended(Seals(study, by, may_open), contest, decision) if contest and decision else None
+    opening = open_recommended(seals, contest, decision) if contest and decision else None
     entries = _entries(contest, opening) if contest else ()
     eligible = [entry for entry in entries if not entry.breaches]
     best = next(iter(eligible or entries), None)

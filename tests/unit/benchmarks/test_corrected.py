@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.corrected import corrected_score
 from harness.select.comparison import FloatArray, interval
-from harness.select.optimism import corrected_score
 
 Study = tuple[FloatArray, FloatArray]
 
