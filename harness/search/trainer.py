@@ -9,6 +9,7 @@ import numpy as np
 from harness.config import Metric, SweepConfig
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
+from harness.measure.quality import decide
 from harness.runner import Progress, is_wanted, run_group
 from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work
 from harness.select.comparison import Runs, bootstrap, interval
@@ -116,10 +117,12 @@ class JobTrainer:
 
     def _runs(self, names: Sequence[str]) -> Runs:
         study = Study(self._config.study_dir)
-        found = [study.val_predictions(row.job_id) for name in names for row in self.rows[name]]
+        rows = [row for name in names for row in self.rows[name]]
+        found = [study.val_predictions(row.job_id) for row in rows]
         labels_N = found[0].labels_N
+        said = [decide(each.log_probs_NC, self._metric, np.array(row.details.class_prior)) for row, each in zip(rows, found, strict=True)]
         return Runs(
-            predicted_JN=np.stack([each.log_probs_NC.argmax(axis=1) for each in found]),
+            predicted_JN=np.stack(said),
             true_log_prob_JN=np.stack([each.log_probs_NC[np.arange(len(labels_N)), labels_N] for each in found]),
             labels_N=labels_N,
             num_classes=found[0].log_probs_NC.shape[1],

@@ -17,9 +17,15 @@ def _data(num_images: int, num_features: int, num_classes: int, seed: int) -> Ar
     return (3 * features + 1).astype(np.float32), labels
 
 
+def _scale(features: np.ndarray) -> np.ndarray:
+    """What each feature is divided by: its deviation, the median one at least."""
+    deviations = features.std(axis=0)
+    return np.asarray(np.maximum(deviations, np.median(deviations)))
+
+
 def _oracle(features: np.ndarray, labels: np.ndarray, val: np.ndarray, strength: float, class_weights: np.ndarray) -> np.ndarray:
     """scikit-learn's log-probabilities on val. For two classes it has one vector where the softmax has two of half its length."""
-    mean, scale = features.mean(axis=0), features.std(axis=0)
+    mean, scale = features.mean(axis=0), _scale(features)
     doubled = 2 * strength if len(class_weights) == 2 else strength
     model = LogisticRegression(C=doubled, max_iter=3000, tol=1e-8, class_weight=dict(enumerate(class_weights)))
     return np.asarray(model.fit((features - mean) / scale, labels).predict_log_proba((val - mean) / scale))
@@ -70,7 +76,7 @@ def test_every_fold_is_predicted_by_heads_that_never_saw_it(num_features: int, w
     """With fewer and with more features than images, out-of-fold probabilities of each strength are scikit-learn's, trained on the other folds."""
     features, labels = _data(60, num_features, 3, seed=0)
     weights, folds = np.linspace(0.5, 2, 3) if weighted else np.ones(3), np.arange(60) // 3 % 5
-    scaled = (features - features.mean(axis=0)) / features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / _scale(features)
     found = cross_fit(features, labels, folds, weights)
     for strength, log_probs in zip(found.strengths, found.log_probs_SNC, strict=True):
         for fold in range(5):
