@@ -131,18 +131,18 @@ class Row:
     batch_size: int | None = _column("images per step")
     micro_batch: int | None = _column("images computed at once in such a step; less than `batch_size` where memory ran out with more")
     augment: str | None = _column("random changes to training images")
-    views: int | None = _column("augmented looks at each training image that were kept and drawn from; 1: a new look in every epoch")
+    views: int | None = _column("augmented views of each training image that were kept and drawn from; 1: a new one in every epoch")
     batch_norm: str | None = _column("free batch-norm layers trained on fixed (pretrained) or on batch statistics")
     precision: str | None = _column("arithmetic of passes without gradients: float32 or bfloat16 (autocast)")
     train_precision: str | None = _column(
         "arithmetic of training steps, in the last phase: float32 or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
     )
-    trained_from: str | None = _column("name of the block behind which training started from kept rows; `images`: from the images")
+    trained_from: str | None = _column("name of the block behind which training started from cached activations; `images`: from the images")
     prefix_mode: str | None = _column(
         "how the rows behind frozen blocks were computed: arithmetic, memory format, folded batch-norm, fused activations, compiled"
     )
     prefix_note: str | None = _column("why they were not computed in a faster mode, where one was tried, or not kept")
-    num_prefix_images: int | None = _column("images sent through fixed layers in this job; 0: everything was kept from before")
+    num_prefix_images: int | None = _column("images sent through frozen layers in this job; 0: everything was kept from before")
     input_wait_frac: float | None = _column("share of that pass spent waiting for decoded images (fraction)")
     kept_mib: float | None = _column("what this job added to the feature store, as predicted before its pass (MiB)")
     device: str | None = _column("cpu, cuda or mps")

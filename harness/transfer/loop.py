@@ -108,7 +108,7 @@ def set_gradients(
         label_smoothing: share of every target that goes to all classes alike.
 
     Returns:
-        The loss and the number of images labelled right.
+        The loss and the number of images correctly classified.
     """
     tail.zero_grad()
     labels_B = torch.cat([piece[-1] for piece in pieces])

@@ -77,7 +77,7 @@ class Fitted:
     is_complete: bool
     """Whether no epoch is left to train."""
     unchanged: int
-    """Blocks that are still as they were loaded, counted from the input: kept rows up to this boundary are those of this network."""
+    """Blocks that are still as they were loaded, counted from the input: cached activations up to this boundary are those of this network."""
     temperature: float
     """That the logits of the chosen epoch are divided by."""
     raw_val_log_probs_NC: FloatArray
@@ -121,7 +121,7 @@ def learnt_prior(task: Task) -> npt.NDArray[np.float64]:
 
 
 def num_unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:
-    """Blocks that these phases leave as they were loaded, counted from the input: kept rows up to this boundary stay true."""
+    """Blocks that these phases leave as they were loaded, counted from the input: cached activations up to this boundary stay true."""
     return min((phase.plan.num_frozen_blocks for phase in phases), default=len(backbone.blocks))
 
 
