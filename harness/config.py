@@ -379,6 +379,18 @@ class BudgetConfig:
 
 
 @dataclass
+class EvidenceConfig:
+    """How long fine-tunes that may be the best are cross-fitted, fold by fold, once the jobs of a sweep are done."""
+
+    minutes: float | None = None
+    """None: a third of the time that the jobs took; 0: not at all."""
+
+    def __post_init__(self) -> None:
+        is_good = self.minutes is None or 0 <= self.minutes < math.inf
+        _require(is_good, "evidence.minutes", self.minutes, "0 or more, or null for a third of the time that the jobs took")
+
+
+@dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
 
@@ -395,6 +407,7 @@ class SweepConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     search: Search = Search.grid
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     study: str = "${data.name}"
     results_dir: str = "results"
     cache_dir: str = "~/.cache/model-selection-harness"

@@ -40,6 +40,7 @@ def identity(job: JobSpec, started_at: str) -> dict[str, Any]:
         "recipe": recipe.name,
         "recipe_hash": job.recipe_hash,
         "seed": cfg.seed,
+        "fold": None if job.fold is None else job.fold.number,
         "dataset": dataset.name,
         "data_fingerprint": dataset.fingerprint,
         "n_train": len(dataset.train),

@@ -21,7 +21,7 @@ from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
 from harness.backbones.tensors import tensor_digest, tensors_of
 from harness.config import Metric
-from harness.data.dataset import Split
+from harness.data.dataset import Dataset, Split
 from harness.data.transforms import describe, eval_transform, train_transform
 from harness.errors import DivergedError
 from harness.features.provide import DECODED
@@ -38,9 +38,10 @@ from harness.study.row import EVIDENCE_COLUMNS, Details, Row, Status
 from harness.study.store import FloatArray, IntArray, Predictions, Study
 from harness.team import Team
 from harness.transfer.depth import FreezeDepth
+from harness.transfer.held_out import HeldOut, folds_of, hold_out
 from harness.transfer.rungs import rungs
 from harness.transfer.supply import Supply, supply
-from harness.transfer.task import Fitted, Stop, Task, fixes_batch_norm, is_probe, learnt_prior, phases_of
+from harness.transfer.task import Fitted, Settled, Stop, Task, fixes_batch_norm, is_probe, learnt_prior, phases_of
 from harness.transfer.train import fit, predict, seconds_per_image
 
 Columns = dict[str, Any]
@@ -72,8 +73,8 @@ def run_jobs(
     backbone = load(first.backbone, first.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
     runtime.place(backbone.trunk)
     supplied = _supply(jobs, backbone, runtime)
-    tasks = [_task(job, backbone, runtime, stop_epochs) for job in jobs]
-    found = _evidence(backbone, supplied, known or {})  # of the trunk as it was loaded
+    tasks = [_task(job, backbone, supplied.dataset, runtime, stop_epochs) for job in jobs]
+    found = Evidence({}, {}) if first.fold else _evidence(backbone, supplied, known or {})  # of the trunk as it was loaded
     done = [_Done(job, task, fitted) for job, task, fitted in zip(jobs, tasks, fit(tasks, supplied), strict=True)]
     rows = {one.job.job_id: _columns(one, supplied, stop_epochs, found.undefined) for one in done if isinstance(one.fitted, Fitted)}
     fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
@@ -95,9 +96,12 @@ class _Done:
     fitted: Fitted | DivergedError
 
 
-def _task(job: JobSpec, backbone: Backbone, runtime: Runtime, stop_epochs: int | None) -> Task:
-    cfg, metric = job.config, Metric(job.primary_metric)
-    return Task(backbone, job.dataset, job.depth, cfg.train, runtime, cfg.seed, metric, _stop(job, stop_epochs))
+def _task(job: JobSpec, backbone: Backbone, dataset: Dataset, runtime: Runtime, stop_epochs: int | None) -> Task:
+    cfg, metric, fold = job.config, Metric(job.primary_metric), job.fold
+    if fold is None:
+        return Task(backbone, dataset, job.depth, cfg.train, runtime, cfg.seed, metric, _stop(job, stop_epochs))
+    recipe = replace(cfg.train, lr=fold.lr, lr_search=[1.0])
+    return Task(backbone, dataset, job.depth, recipe, runtime, cfg.seed, metric, settled=Settled(fold.epoch, fold.temperature))
 
 
 def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Supply:
@@ -111,7 +115,12 @@ def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Su
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
         frozen={phase.plan.num_frozen_blocks for phase in phases_of(backbone, jobs[0].depth, cfg.train)},
         passing={depth.num_frozen(len(backbone.blocks)) for depth in _other_depths(jobs[0], backbone)},
+        fold=_held_out(jobs[0]),
     )
+
+
+def _held_out(job: JobSpec) -> HeldOut | None:
+    return None if job.fold is None else hold_out(job.dataset, job.fold.number, job.config.seed)
 
 
 def _other_depths(job: JobSpec, backbone: Backbone) -> list[FreezeDepth]:
@@ -144,7 +153,7 @@ def _row(one: _Done, own: Columns | None, shared: Columns, started_at: str) -> R
 
 def _columns(one: _Done, supplied: Supply, stop_epochs: int | None, unscored: dict[str, str]) -> Columns:
     """What is a job's own, its predictions kept."""
-    job, task, fitted, dataset = one.job, one.task, one.fitted, one.job.dataset
+    job, task, fitted, dataset = one.job, one.task, one.fitted, one.task.dataset
     assert isinstance(fitted, Fitted)
     val = _predictions(fitted.val_log_probs_NC, dataset.val)
     # The only look at the test images; nobody sees the outcome before the ranking recommends this job.
@@ -156,8 +165,15 @@ def _columns(one: _Done, supplied: Supply, stop_epochs: int | None, unscored: di
         _ending(task, fitted, stop_epochs)
         | _training(job, task, fitted)
         | quality_columns
+        | (_in_fold(job, dataset) if job.fold else {})
         | {"details": _details(job, task, fitted, undefined | unscored)}
     )
+
+
+def _in_fold(job: JobSpec, dataset: Dataset) -> Columns:
+    """What is other than in the candidate's own row. The probe behind the head knows nothing of the fold, so it is not that of the backbone."""
+    sizes = {"n_train": len(dataset.train), "n_val": len(dataset.val), "n_test": 0}
+    return sizes | {"oof_folds": folds_of(job.dataset), "probe_accuracy": None, "probe_log_loss": None, "probe_strength": None}
 
 
 def _ending(task: Task, fitted: Fitted, stop_epochs: int | None) -> Columns:

@@ -21,6 +21,18 @@ MIN_MICRO_BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """Images of train and val that a fine-tune is judged on and not trained on, and what the candidate's own job chose."""
+
+    number: int
+    """From 0."""
+    lr: float
+    epoch: int
+    """That is kept."""
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """One job, nothing left open. Picklable: it travels into the job's own process."""
 
@@ -42,6 +54,8 @@ class JobSpec:
     """Freeze depths at which other jobs of the sweep use the same trunk; a pass keeps rows for them on its way."""
     micro_batch: int | None = None
     """Images that are computed at once at most, as memory did not allow for more; None: as many as is quickest."""
+    fold: Fold | None = None
+    """That the candidate is cross-fitted on; None: its own job, which trains on train and is judged on val."""
 
     def with_less_memory(self) -> "JobSpec | None":
         """The same job with half as many images at once; None when that would be fewer than `MIN_MICRO_BATCH`."""
@@ -68,8 +82,10 @@ class JobSpec:
     @property
     def job_id(self) -> str:
         """Hash of everything that decides the outcome; the same job has the same id on every machine."""
+        fold = {} if self.fold is None else {"fold": asdict(self.fold)}
         return _hash(
-            {
+            fold
+            | {
                 "schema": ROW_SCHEMA,
                 "model": self.backbone.model,
                 "library": self.backbone.library,
@@ -87,7 +103,7 @@ class JobSpec:
     @property
     def alone(self) -> list[str]:
         """Overrides that run this job again, and no other: without those of a search that it was found by."""
-        return [part for part in self.command if not part.startswith(("search=", "budget.", "retry="))]
+        return [part for part in self.command if not part.startswith(("search=", "budget.", "evidence.", "retry="))]
 
     @property
     def trunk(self) -> str:
@@ -111,7 +127,7 @@ class JobSpec:
         """Jobs with equal groups run together: nothing but a head is trained, and they differ in its seed, learning rate or decay."""
         train = self.config.train
         only_head = str(self.depth) == "all" and train.release is None and (train.augment is Augment.none or train.views > 1)
-        if not only_head:
+        if self.fold is not None or not only_head:
             return self.job_id
         recipe = {key: value for key, value in self.recipe.items() if key not in {"name", "lr", "weight_decay"}}
         return _hash({"trunk": self.trunk, "recipe": recipe, "protocol": self.protocol_hash, "study": str(self.config.study_dir)})

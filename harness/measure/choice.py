@@ -21,6 +21,8 @@ TEMPERATURES = tuple(2.0 ** (step / 10) for step in range(-20, 41))
 """From a quarter to 16, 7 % apart: the log loss of the best of them is within a thousandth of that of the best of all."""
 
 NUM_FOLDS = 5
+MIN_FOLDS, MAX_FOLDS = 3, 10
+"""Of train and val."""
 
 Value = tuple[float, float]
 """The primary metric and, for those that agree in it, minus the log loss at the best temperature; higher is better."""
@@ -128,3 +130,8 @@ def deal(labels_N: IntArray, num_folds: int, seed: int = 0) -> IntArray:
     folds_N = np.empty(len(labels_N), dtype=np.int64)
     folds_N[order_N] = np.arange(len(labels_N)) % num_folds
     return folds_N
+
+
+def num_folds(num_train: int, num_val: int) -> int:
+    """Of train and val: so many that what is left without one of them is about as large as train."""
+    return min(max(round((num_train + num_val) / max(num_val, 1)), MIN_FOLDS), MAX_FOLDS)

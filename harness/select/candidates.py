@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import Metric
 from harness.errors import TableError
-from harness.measure.quality import decide
-from harness.select.scores import Runs
+from harness.select.cross_fitted import CrossFitted, Everyone
+from harness.select.said import Said
 from harness.study.row import Row, Status
 from harness.study.store import Damage, Predictions, Study
 from harness.words import counted
 
-FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 
 TRUNK = ("backbone", "weights", "weights_sha256", "image_size", "precision", "device")
@@ -66,36 +64,6 @@ class Cost:
     """Seconds of all jobs together."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Said:
-    """What the runs of a candidate say of N images."""
-
-    predicted_SN: IntArray
-    """The likeliest class."""
-    balanced_SN: IntArray
-    """The likeliest class for its share: what balanced accuracy asks for."""
-    true_log_prob_SN: FloatArray
-    """Log-probability (nats) that each seed gives to the true class."""
-
-    @classmethod
-    def of(cls, rows: Sequence[Row], found: Sequence[Predictions]) -> "Said":
-        """One row and its predictions for each seed."""
-        decided = [
-            [decide(each.log_probs_NC, metric, np.array(row.details.class_prior)) for row, each in zip(rows, found, strict=True)]
-            for metric in (Metric.accuracy, Metric.balanced_accuracy)
-        ]
-        true = [each.log_probs_NC[np.arange(len(each.labels_N)), each.labels_N] for each in found]
-        return cls(np.stack(decided[0]), np.stack(decided[1]), np.stack(true))
-
-    def decided_SN(self, metric: Metric) -> IntArray:
-        """What each image is called under a metric."""
-        return self.balanced_SN if metric is Metric.balanced_accuracy else self.predicted_SN
-
-    def runs(self, labels_N: IntArray, num_classes: int, metric: Metric) -> Runs:
-        """For scoring."""
-        return Runs(self.decided_SN(metric), self.true_log_prob_SN, labels_N, num_classes)
-
-
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """One backbone at one freeze depth under one recipe, with one row per seed."""
@@ -111,6 +79,10 @@ class Candidate:
     """Of train and val, by heads that never saw the image; None where more than a head was trained."""
     twins: tuple[Row, ...] = ()
     """Rows of the other freeze depths or recipes that ended in the very same model: training changed nothing there that was kept."""
+    cross_fitted: CrossFitted | None = None
+    """Of train and val, as far as folds of this fine-tune are done; None where none is."""
+    folds: tuple[Row, ...] = ()
+    """Their rows."""
 
     @property
     def row(self) -> Row:
@@ -143,7 +115,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A good or pruned row that this ranking does not use."""
+    """A good or pruned row, or a fold of a fine-tune, that this ranking does not use."""
 
     row: Row
     reason: str
@@ -158,7 +130,8 @@ class Pool:
     labels_N: IntArray
     """Of the val images."""
     everyone_M: IntArray
-    """Labels of the train images and then the val images; empty where nothing was predicted out of fold."""
+    """Labels of the train images and then the val images; empty where nothing was predicted out of fold. Without a head, train images of folds
+    that nobody has done are missing."""
     class_names: tuple[str, ...]
     failed: tuple[Row, ...]
     left_out: tuple[LeftOut, ...]
@@ -178,7 +151,8 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     Raises:
         TableError: there are no rows that can be used, or candidates were not measured on the same val images.
     """
-    rows, damaged = study.rows(), tuple(study.damaged())
+    every, damaged = study.rows(), tuple(study.damaged())
+    rows, folds = ([row for row in every if (row.fold is not None) == is_fold] for is_fold in (False, True))
     good, pruned, failed = _by_status(rows)
     lost = {found.job_id for found in damaged}
     good = [row for row in good if row.job_id not in lost]
@@ -195,7 +169,9 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     newest, older = _newest_per_seed(ranked)
     left_out = [LeftOut(row, _difference(row, ranked[-1])) for row in (*good, *pruned) if row.protocol != chosen]
     left_out += [LeftOut(row, "a newer job has the same candidate and seed") for row in older]
-    candidates, labels_N, everyone_M = _candidates(study, newest)
+    used, unused = _folds_of(newest, [row for row in folds if row.job_id not in lost])
+    left_out += unused
+    candidates, labels_N, everyone_M = _candidates(study, newest, used)
     same = tuple(row for row in pruned if row.protocol == chosen)
     return Pool(
         chosen, _merged(candidates), labels_N, everyone_M, tuple(ranked[-1].details.class_names), failed, tuple(left_out), same, damaged
@@ -231,6 +207,20 @@ def _newest_per_seed(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     return list(newest.values()), older
 
 
+def _folds_of(own: Sequence[Row], folds: Iterable[Row]) -> tuple[list[Row], list[LeftOut]]:
+    """Good folds of the fine-tunes whose own rows are given, the newest of each, and those of theirs that cannot be used."""
+    by_seed = {(row.protocol, *_key(row), row.seed): row for row in own}
+    used: dict[tuple[object, ...], Row] = {}
+    unused: list[LeftOut] = []
+    for row in folds:
+        main = by_seed.get(key := (row.protocol, *_key(row), row.seed))
+        if main is not None and row.status != Status.ok.value:
+            unused.append(LeftOut(row, f"fold {row.fold} was not measured ({row.status}: {row.error})"))
+        elif main is not None and row.lr == main.lr:
+            used[*key, row.fold] = row
+    return list(used.values()), unused
+
+
 def _difference(row: Row, ranked: Row) -> str:
     """Which values of the two protocols differ, in words."""
     ours, theirs = ranked.details.protocol, row.details.protocol
@@ -240,7 +230,7 @@ def _difference(row: Row, ranked: Row) -> str:
     return "; ".join(f"{name} is {theirs.get(name)} instead of {ours.get(name)}" for name in names)
 
 
-def _candidates(study: Study, rows: Sequence[Row]) -> tuple[list[Candidate], IntArray, IntArray]:
+def _candidates(study: Study, rows: Sequence[Row], folds: Sequence[Row]) -> tuple[list[Candidate], IntArray, IntArray]:
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[_key(row)].append(row)
@@ -248,7 +238,19 @@ def _candidates(study: Study, rows: Sequence[Row]) -> tuple[list[Candidate], Int
     names = labels([group[0] for group in ordered])
     known = _Known(study)
     candidates = [_candidate(known, name, group) for name, group in zip(names, ordered, strict=True)]
-    return candidates, known.labels("val"), known.labels("oof")
+    everyone = Everyone.of(known.first("oof"), known.val, [study.val_predictions(row.job_id) for row in folds])
+    with_folds = [_with_folds(study, everyone, candidate, folds) for candidate in candidates]
+    return with_folds, known.val.labels_N, everyone.labels_M
+
+
+def _with_folds(study: Study, everyone: Everyone, candidate: Candidate, folds: Sequence[Row]) -> Candidate:
+    """The candidate with what its folds say."""
+    own = [row for row in folds if _key(row) == _key(candidate.row)]
+    parts = {seed: [(row, study.val_predictions(row.job_id)) for row in own if row.seed == seed] for seed in {row.seed for row in own}}
+    if not own:
+        return candidate
+    seeds = [((row, study.val_predictions(row.job_id)), parts.get(row.seed, [])) for row in candidate.rows]
+    return replace(candidate, cross_fitted=CrossFitted.of(everyone, seeds), folds=tuple(own))
 
 
 def _merged(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -290,8 +292,13 @@ class _Known:
             _require_same_images(row, each, *self._first.setdefault(kind, (row, each)))
         return Said.of(rows, found)
 
-    def labels(self, kind: str) -> IntArray:
-        return self._first[kind][1].labels_N if kind in self._first else np.empty(0, dtype=np.int64)
+    def first(self, kind: str) -> Predictions | None:
+        """Of the images that all of a kind are about; None where there is none."""
+        return self._first[kind][1] if kind in self._first else None
+
+    @property
+    def val(self) -> Predictions:
+        return self._first["val"][1]
 
 
 def _require_same_images(row: Row, found: Predictions, first_row: Row, first: Predictions) -> None:

@@ -12,12 +12,13 @@ from enum import StrEnum
 import numpy as np
 
 from harness.measure.quality import quality
-from harness.select.candidates import Candidate, Said
+from harness.select.candidates import Candidate
 from harness.select.comparison import FloatArray, Interval, interval
 from harness.select.contest import Contest
 from harness.select.decision import Decision, Veto, veto
 from harness.select.evidence import Evidence
 from harness.select.resamples import Resamples
+from harness.select.said import Said
 from harness.study.store import Predictions, Study
 
 _SEED = 20_240_302

@@ -1,9 +1,9 @@
 """What was measured of each candidate, on as many labels as it allows, as one body of evidence.
 
 Between the pool and everything that compares. A head on a frozen backbone is judged out of fold on all of train and val. A fine-tune is judged
-on val; how lucky it was with these images is partly known from the head on the same backbone, whose score is known on all of them, and is
-taken off (a control variate). Candidates of both kinds then stand on one set of images, each image with what it adds to each score.
-Shapes: K candidates, S seeds of one, N val images, M images of train and then val.
+on val and on the images of the folds that it was cross-fitted on; how lucky it was with these is partly known from the head on the same backbone,
+whose score is known on all of them, and is taken off (a control variate). Candidates of both kinds then stand on one set of images, each image
+with what it adds to each score. Shapes: K candidates, S seeds of one, N val images, M images of train and then val, P of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.config import Metric
-from harness.select.candidates import Candidate, Pool, Said
+from harness.select.candidates import Candidate, Pool
+from harness.select.cross_fitted import CrossFitted
 from harness.select.evidence import Evidence, seed_variance_of
-from harness.select.scores import SAME, FloatArray, IntArray, Runs, score_and_influence
+from harness.select.said import Said
+from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, score_and_influence
 
 WIDENED, WIDENED_LOG_LOSS = 1.2, 1.35
 """Standard errors of out-of-fold scores over those of as many independent images: folds share the images that they were trained on."""
@@ -22,7 +24,7 @@ WIDENED, WIDENED_LOG_LOSS = 1.2, 1.35
 
 def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> Evidence:
     """Joint evidence of K candidates of one pool. Every class needs a val image unless the metric is a mean over images."""
-    if not any(candidate.out_of_fold for candidate in candidates):
+    if not any(candidate.out_of_fold or candidate.cross_fitted for candidate in candidates):
         return _on_val(pool, candidates, metric)
     images, on_val = _Images(pool, metric), _on_val(pool, candidates, metric)
     controls = {each.trunk: each.out_of_fold for each in candidates if each.out_of_fold is not None}
@@ -83,42 +85,70 @@ class _Images:
         is_val_M = np.arange(len(self.pool.everyone_M)) >= self.num_train
         return np.asarray(self.pool.everyone_M + len(self.pool.class_names) * is_val_M)
 
-    def on_everyone(self, said: Said) -> _Measured:
-        """Out of fold, errors widened."""
-        widened = WIDENED_LOG_LOSS if self.metric is Metric.log_loss else WIDENED
-        found = self._measured(said, self.pool.everyone_M)
-        return replace(found, influence_SM=found.influence_SM * widened, num_equal=found.num_equal / widened**2)
+    @property
+    def everyone(self) -> "_Places":
+        """Where heads are judged: out of fold."""
+        return _Places(np.arange(len(self.pool.everyone_M)), np.ones(len(self.pool.everyone_M), dtype=np.bool_))
 
-    def on_val(self, said: Said) -> _Measured:
-        """On the last N of the images."""
-        found = self._measured(said, self.pool.labels_N)
-        return replace(found, influence_SM=np.pad(found.influence_SM, [(0, 0), (self.num_train, 0)]))
+    @property
+    def val(self) -> "_Places":
+        """The last N, by models that were not trained on val."""
+        return _Places(np.arange(self.num_train, len(self.pool.everyone_M)), np.zeros(len(self.pool.labels_N), dtype=np.bool_))
 
-    def _measured(self, said: Said, labels_N: IntArray) -> _Measured:
-        runs = said.runs(labels_N, len(self.pool.class_names), self.metric)
+    def on(self, said: Said, places: "_Places") -> _Measured:
+        """On some of the images; errors are widened where they are out of fold."""
+        places_P, widened = places.number_P, WIDENED_LOG_LOSS if self.metric is Metric.log_loss else WIDENED
+        widened_P = np.where(places.is_fold_P, widened, 1.0)
+        runs = said.runs(self.pool.everyone_M[places_P], len(self.pool.class_names), self.metric)
         together = Evidence.of(runs, self.metric, [len(said.predicted_SN)])
-        return _Measured(*score_and_influence(runs, self.metric), float(together.one_more_K[0]), float(together.num_equal_K[0]))
+        scores_S, influence_SP = score_and_influence(runs, self.metric)
+        influence_SM = np.zeros((len(scores_S), len(self.pool.everyone_M)))
+        influence_SM[:, places_P] = influence_SP * widened_P
+        return _Measured(scores_S, influence_SM, float(together.one_more_K[0]), float(together.num_equal_K[0] / (widened_P**2).mean()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    """Images that somebody is measured on, and which of them are out of fold."""
+
+    number_P: IntArray
+    is_fold_P: BoolArray
 
 
 def _measure(images: _Images, candidate: Candidate, controls: Mapping[tuple[object, ...], Said]) -> _Measured:
     if candidate.out_of_fold is not None:
-        return images.on_everyone(candidate.out_of_fold)
-    own, control = images.on_val(candidate.val), controls.get(candidate.trunk)
-    return own if control is None else _with_control(images, own, control)
+        return images.on(candidate.out_of_fold, images.everyone)
+    control = controls.get(candidate.trunk)
+    if candidate.cross_fitted is not None:
+        return _in_folds(images, candidate.cross_fitted, control)
+    return _controlled(images, candidate.val, images.val, control)
 
 
-def _with_control(images: _Images, own: _Measured, control: Said) -> _Measured:
-    """Less what the head's luck with the val images says about one's own.
+def _in_folds(images: _Images, found: CrossFitted, control: Said | None) -> _Measured:
+    """A fine-tune with folds: each seed on the images that are known of it."""
+    seeds = []
+    for s, (is_known_M, is_fold_M) in enumerate(zip(found.is_known_SM, found.is_fold_SM, strict=True)):
+        places = _Places(np.flatnonzero(is_known_M), is_fold_M[is_known_M])
+        seeds.append(_controlled(images, found.said.seed(s).take(places.number_P), places, control))
+    return _Measured(
+        scores_S=np.concatenate([each.scores_S for each in seeds]),
+        influence_SM=np.concatenate([each.influence_SM for each in seeds]),
+        one_more=float(np.mean([each.one_more for each in seeds])),
+        num_equal=float(np.mean([each.num_equal for each in seeds])),
+    )
+
+
+def _controlled(images: _Images, said: Said, places: _Places, control: Said | None) -> _Measured:
+    """Less what the head's luck with the images that one was measured on says about one's own. On all of them there is no luck to take off.
 
     Source: Lavenberg and Welch, A perspective on the use of control variables, Management Science 1981 (regression-adjusted estimates).
     """
-    everyone = images.on_everyone(control)
-    here = images.on_val(replace(control, **{name: getattr(control, name)[:, images.num_train :] for name in _FIELDS}))
+    own = images.on(said, places)
+    if control is None:
+        return own
+    everyone, here = images.on(control, images.everyone), images.on(control.take(places.number_P), places)
     luck, luck_M = float(here.scores_S.mean() - everyone.scores_S.mean()), here.influence_SM.mean(axis=0)
     variance = float(luck_M @ luck_M)
     slope_S = own.influence_SM @ luck_M / variance if variance > SAME**2 else np.zeros(len(own.scores_S))
     influence_SM = own.influence_SM - np.outer(slope_S, luck_M - everyone.influence_SM.mean(axis=0))
     return replace(own, scores_S=own.scores_S - slope_S * luck, influence_SM=influence_SM)
-
-
-_FIELDS = ("predicted_SN", "balanced_SN", "true_log_prob_SN")

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from harness.config import Metric, RankConfig
 from harness.measure.quality import PerClass, confusion, per_class, quality
-from harness.select.candidates import Candidate, Cost, LeftOut, Pool, Said, load_pool
+from harness.select.candidates import Candidate, Cost, LeftOut, Pool, load_pool
 from harness.select.comparison import IntArray, Interval
 from harness.select.contest import Contest
 from harness.select.decision import Decision
@@ -22,6 +22,7 @@ from harness.select.pairs import Pair
 from harness.select.prior import OwnRanks, own_ranks
 from harness.select.ranks import RankInterval
 from harness.select.resamples import Difference
+from harness.select.said import Said
 from harness.select.sample_size import Separation
 from harness.select.sensitivity import Sensitivity
 from harness.study.row import Row

@@ -105,6 +105,9 @@ class Row:
     recipe: str = _column("name of the training recipe")
     recipe_hash: str = _column("hash of every setting of the recipe")
     seed: int = _column("seed of the job")
+    fold: int | None = _column(
+        "fold of train and val, from 0, that a cross-fitted fine-tune was not trained on; val columns are then of its images; empty: the candidate's own job"
+    )
     dataset: str = _column("name of the data set")
     data_fingerprint: str | None = _column("hash of the images used, their labels and their split")
     n_train: int | None = _column("images trained on")

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from harness.backbones.tensors import tensors_of
 from harness.errors import DivergedError
-from harness.measure.choice import Choice, Evaluation, Selector
+from harness.measure.choice import Choice, Evaluation, Selector, calibrated
 from harness.study.row import Epoch
 from harness.transfer.heads import HeadFit
+from harness.transfer.task import Settled
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -27,12 +28,15 @@ class Checkpoints:
     promise more. Where the rate is constant no epoch is the end, and any may be chosen.
     """
 
-    def __init__(self, network: nn.Module, fixed: AbstractSet[str], selector: Selector, *, keeps_any: bool) -> None:
+    def __init__(
+        self, network: nn.Module, fixed: AbstractSet[str], selector: Selector, *, keeps_any: bool, settled: Settled | None = None
+    ) -> None:
         self.curve: list[Epoch] = []
         self._network = network
         self._fixed = fixed  # tensors that no phase changes need no copy
         self._selector = selector
         self._keeps_any = keeps_any
+        self._settled = settled
         self._evaluations: list[Evaluation] = []
         self._best: dict[str, Tensor] = {}
         """Weights of the best epoch so far; where only the ends are kept, of the start."""
@@ -46,9 +50,14 @@ class Checkpoints:
         found = self._selector.evaluate(log_probs_NC)
         accuracy = float((log_probs_NC.argmax(axis=1) == labels_N).mean())
         self.curve.append(Epoch(**point, val_loss=loss, val_accuracy=accuracy, val_score=found.value[0]))
-        if point["epoch"] == 0 or (self._keeps_any and self._is_best(found)):
+        if self._may_be_kept(point["epoch"], found):
             self._best = self._copies()
         self._evaluations.append(found)
+
+    def _may_be_kept(self, epoch: int, found: Evaluation) -> bool:
+        if self._settled is not None:
+            return epoch == self._settled.epoch
+        return epoch == 0 or (self._keeps_any and self._is_best(found))
 
     def adopt(self, head: HeadFit) -> None:
         """Take the epochs of a head that was trained on cached features; the network has its last weights.
@@ -70,11 +79,19 @@ class Checkpoints:
 
     def choose(self) -> Choice:
         """The epoch to keep, by its position in the curve, and what val says about a choice like it."""
+        if self._settled is not None:
+            return self._given(self._settled)
         last = len(self.curve) - 1
         ends = [place for place in (0, last) if place == last or self.curve[place].epoch == 0]
         places = list(range(last + 1)) if self._keeps_any else sorted(set(ends))
         choice = self._selector.choose([self._evaluations[place] for place in places])
         return replace(choice, position=places[choice.position])
+
+    def _given(self, settled: Settled) -> Choice:
+        """The epoch that another job has chosen, at its temperature."""
+        position = next(place for place, point in enumerate(self.curve) if point.epoch == settled.epoch)
+        raw_NC = self._evaluations[position].log_probs_NC
+        return Choice(position, settled.temperature, raw_NC, calibrated(raw_NC, settled.temperature))
 
     def put_back(self, position: int) -> None:
         """Give the network the weights of the chosen epoch again."""

@@ -15,13 +15,11 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from harness.config import Metric
-from harness.measure.choice import Selector, deal
+from harness.measure.choice import NUM_FOLDS, Selector, deal, num_folds
 from harness.measure.logistic import Solution, cross_fit, solve
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
-
-MIN_FOLDS, MAX_FOLDS = 3, 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +32,7 @@ class Probe:
     """Inverse weight of the penalty, chosen on train and val out of fold."""
     temperature: float
     log_probs_NC: npt.NDArray[np.float32]
-    """Out of fold, strength and temperature chosen by the other folds."""
+    """Out of fold, strength and temperature chosen by the other folds, of the images given."""
     labels_N: IntArray
     folds_N: IntArray
 
@@ -56,15 +54,16 @@ def linear_probe(
     """Solve a head and cross-fit others.
 
     Args:
-        features: of train and of val, each images x D.
-        labels: of train and of val, class ids in [0, C).
+        features: of train and of val, each images x D; of train alone where val may not be known.
+        labels: of the same, class ids in [0, C).
         metric: that the strength of the penalty is chosen by.
         class_weights_C: of the loss; ones for none.
         prior_C: class shares that this loss teaches.
         seed: decides the folds.
     """
     labels_N = np.concatenate(labels)
-    folds_N = deal(labels_N, num_folds(len(labels[0]), len(labels[1])), seed)
+    num_val = len(labels_N) - len(labels[0]) or len(labels_N) // NUM_FOLDS
+    folds_N = deal(labels_N, num_folds(len(labels_N) - num_val, num_val), seed)
     with threadpool_limits(1, user_api="blas"):  # products too small to share; on a busy machine threads wait for each other for seconds
         tried = cross_fit(np.concatenate(features), labels_N, folds_N, class_weights_C)
         selector = Selector(labels_N, metric, prior_C, folds_N)
@@ -72,8 +71,3 @@ def linear_probe(
         strength = tried.strengths[choice.position]
         solution = solve(features[0], labels[0], class_weights_C, strength)
     return Probe(solution, strength, choice.temperature, choice.log_probs_NC, labels_N, folds_N)
-
-
-def num_folds(num_train: int, num_val: int) -> int:
-    """So many that what is left of train and val without one of them is about as large as train."""
-    return min(max(round((num_train + num_val) / max(num_val, 1)), MIN_FOLDS), MAX_FOLDS)

@@ -58,7 +58,8 @@ class Run:
         fixed = frozenset.intersection(*(phase.plan.frozen for phase in phases))
         selector = Selector.of(task.dataset.val.labels, task.metric, learnt_prior(task))
         keeps_any = task.cfg.schedule is Schedule.constant
-        self.checkpoints = Checkpoints(self.network, {f"trunk.{name}" for name in fixed}, selector, keeps_any=keeps_any)
+        tensors = {f"trunk.{name}" for name in fixed}
+        self.checkpoints = Checkpoints(self.network, tensors, selector, keeps_any=keeps_any, settled=task.settled)
         self.probe: Probe | None = None
         self.error: DivergedError | None = None
         self.lr: float | None = None

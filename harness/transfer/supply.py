@@ -22,9 +22,11 @@ from harness.features.provide import Shelf, Wish, fill
 from harness.features.store import FeatureStore
 from harness.features.view import View
 from harness.team import Team
+from harness.transfer.held_out import HeldOut
 from harness.transfer.samples import DecodedSamples, KeptSamples, Samples
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,9 @@ class Supply:
     plain: Bank
     """Train, val and test, in this order, without augmentation."""
     views: tuple[Bank, ...]
-    """Train, once for each augmented view that is kept."""
+    """Train, once for each augmented view that is kept; where a fold is held out, train and val as they were."""
+    order_N: IntArray | None = None
+    """Where a fold is held out: row in the banks of each image of train and then val (`held_out`). None: the splits as they lie there."""
 
     @property
     def team(self) -> Team:
@@ -52,13 +56,13 @@ class Supply:
         if self.augment is Augment.none:
             return self.split("train", boundary)
         if self.views:
-            return _samples(self.views, boundary, self.dataset.train, first=0)
+            return _samples(self.views, boundary, self.dataset.train, self._rows("train"))
         anew = View(self.dataset.train.images, self.plain.view.preprocess, self.augment)
         return DecodedSamples(self.team, [anew], np.arange(len(self.dataset.train)), self.dataset.train.labels)
 
     def split(self, name: str, boundary: int) -> Samples:
         """A split as it is: rows from the nearest kept boundary not behind `boundary`, or images."""
-        return _samples((self.plain,), boundary, getattr(self.dataset, name), self._first_row(name))
+        return _samples((self.plain,), boundary, getattr(self.dataset, name), self._rows(name))
 
     @property
     def has_features(self) -> bool:
@@ -67,19 +71,26 @@ class Supply:
 
     def features(self, name: str) -> FloatArray:
         """What the head sees of a split under the trunk as it was loaded, shape N x D."""
-        first = self._first_row(name)
-        return self.plain.final()[first : first + len(getattr(self.dataset, name))]
+        return self.plain.final()[self._rows(name)]
+
+    def augmented_features(self) -> FloatArray:
+        """The same of train in every kept view, shape V x N x D."""
+        return np.stack([bank.final()[self._rows("train")] for bank in self.views])
 
     def behind(self, samples: Samples) -> nn.Module:
         """The part of the trunk that samples have not been through."""
         return self.trunk.segment(samples.boundary, self.trunk.last)
 
-    def _first_row(self, name: str) -> int:
-        return sum(len(getattr(self.dataset, before)) for before in SPLITS[: SPLITS.index(name)])
+    def _rows(self, name: str) -> IntArray | slice:
+        """Of a split in the banks."""
+        first = sum(len(getattr(self.dataset, before)) for before in SPLITS[: SPLITS.index(name)])
+        rows = slice(first, first + len(getattr(self.dataset, name)))
+        return rows if self.order_N is None else self.order_N[rows]
 
 
-def _samples(banks: Sequence[Bank], boundary: int, split: Split, first: int) -> Samples:
-    nearest, rows_N = min(bank.nearest(boundary) for bank in banks), first + np.arange(len(split))
+def _samples(banks: Sequence[Bank], boundary: int, split: Split, rows: IntArray | slice) -> Samples:
+    nearest = min(bank.nearest(boundary) for bank in banks)
+    rows_N = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
     if all(nearest in bank for bank in banks):
         return KeptSamples(banks, nearest, rows_N, split.labels)
     return DecodedSamples(banks[0].team, [bank.view for bank in banks], rows_N, split.labels)
@@ -95,6 +106,7 @@ def supply(
     store: FeatureStore,
     frozen: AbstractSet[int],
     passing: AbstractSet[int],
+    fold: HeldOut | None = None,
 ) -> Supply:
     """Find or compute what a job reads.
 
@@ -107,6 +119,7 @@ def supply(
         store: where rows are looked for and kept.
         frozen: how many blocks are fixed, in each phase.
         passing: the same of other jobs in the sweep; a pass keeps rows for them on its way.
+        fold: of the data set, to train on the others and judge on this one; the rows read are those of the whole data set.
     """
     trunk = cut(backbone)
     starts, on_the_way = ({trunk.nearest(k) for k in boundaries} for boundaries in (frozen, passing))
@@ -122,5 +135,9 @@ def supply(
         return bank
 
     plain = filled(View(images, backbone.preprocess), final=is_solved or is_head_only)
-    views = [View(dataset.train.images, backbone.preprocess, cfg.augment, number) for number in range(cfg.views if cfg.views > 1 else 0)]
-    return Supply(trunk, dataset, cfg.augment, plain, tuple(filled(view, final=is_head_only) for view in views))
+    viewed = dataset.train.images if fold is None else [*dataset.train.images, *dataset.val.images]
+    views = [View(viewed, backbone.preprocess, cfg.augment, number) for number in range(cfg.views if cfg.views > 1 else 0)]
+    banks = tuple(filled(view, final=is_head_only) for view in views)
+    if fold is None:
+        return Supply(trunk, dataset, cfg.augment, plain, banks)
+    return Supply(trunk, fold.dataset, cfg.augment, plain, banks, fold.order_N)

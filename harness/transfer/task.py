@@ -38,6 +38,8 @@ class Task:
     metric: Metric
     """That epochs and learning rates are chosen by."""
     stop: "Stop | None" = None
+    settled: "Settled | None" = None
+    """In a fold: nothing is chosen by the images that it is judged on. None: val chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,15 @@ class Stop:
     """Epochs of the first phase after which to stop; a recipe that is stopped has no second one."""
     path: Path
     """Of the snapshot: read if it is there, written when epochs are left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What another job has chosen, as this one's val images have no say."""
+
+    epoch: int
+    """That is kept."""
+    temperature: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,12 +68,16 @@ def predict(fitted: Fitted, supply: Supply, split: str) -> FloatArray:
 
 
 def _start_solved(runs: Sequence[Run], supply: Supply) -> None:
-    """The probe depends on the seed, which deals the folds, and on nothing else in which runs differ: one for each seed."""
+    """The probe depends on the seed, which deals the folds, and on nothing else in which runs differ: one for each seed.
+
+    It knows train and val, but for a fold that is held out.
+    """
     task, weights_C = runs[0].task, class_weights(runs[0].task)
+    splits = ("train", "val") if task.settled is None else ("train",)
     probes = {
         seed: linear_probe(
-            [supply.features("train"), supply.features("val")],
-            [task.dataset.train.labels, task.dataset.val.labels],
+            [supply.features(name) for name in splits],
+            [getattr(task.dataset, name).labels for name in splits],
             metric=task.metric,
             class_weights_C=np.ones(task.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
             prior_C=learnt_prior(task),
@@ -100,7 +104,7 @@ def _run_heads(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
     """One phase in which nothing but heads learns: all of them at once, on cached features."""
     task = runs[0].task
     data = HeadData(
-        train_VND=np.stack([bank.final() for bank in supply.views]) if supply.views else supply.features("train")[None],
+        train_VND=supply.augmented_features() if supply.views else supply.features("train")[None],
         train_labels_N=task.dataset.train.labels,
         val_MD=supply.features("val"),
         class_weights_C=class_weights(task),

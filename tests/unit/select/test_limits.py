@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from harness.config import RankConfig
-from harness.select.candidates import Candidate, Said
+from harness.select.candidates import Candidate
 from harness.select.limits import breaches, excluded, set_limits
+from harness.select.said import Said
 from tests.unit.select.planted import make_row
 
 

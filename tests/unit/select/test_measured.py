@@ -7,10 +7,11 @@ import pytest
 from scipy.stats import norm
 
 from harness.config import Metric
-from harness.select.candidates import Candidate, Pool, Said
+from harness.select.candidates import Candidate, Pool
 from harness.select.evidence import Evidence, image_covariance
 from harness.select.measured import WIDENED, WIDENED_LOG_LOSS, evidence_of
 from harness.select.resamples import Resamples
+from harness.select.said import Said
 from harness.select.scores import BoolArray, FloatArray, IntArray, Runs, scores
 from tests.unit.select.planted import make_row
 

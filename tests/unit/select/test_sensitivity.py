@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from harness.config import Metric, RankConfig
-from harness.select.candidates import Said, load_pool
+from harness.select.candidates import load_pool
 from harness.select.contest import Contest
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Ranking, rank
+from harness.select.said import Said
 from harness.select.sensitivity import OtherLimit, OtherMetric, Sensitivity
 from harness.study.store import Study
 from tests.unit.select.planted import QUICK, add, planted

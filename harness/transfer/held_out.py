@@ -1,0 +1,40 @@
+"""One fold of train and val held out: what a cross-fitted fine-tune is trained on and what it is judged on. Torch-free.
+
+Folds are those by which heads of the same seed are judged out of fold (`probe`). Shapes: N images of train and then val.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.dataset import Dataset, ImageRef, Split
+from harness.measure.choice import deal, num_folds
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """A fold against the others."""
+
+    dataset: Dataset
+    """Train is every other fold, val is this one; there is no test."""
+    order_N: IntArray
+    """Where the images of this train and then of this val are among those of train and then val as they were."""
+
+
+def folds_of(dataset: Dataset) -> int:
+    """How many folds train and val are dealt into."""
+    return num_folds(len(dataset.train), len(dataset.val))
+
+
+def hold_out(dataset: Dataset, fold: int, seed: int) -> HeldOut:
+    """Hold a fold out; `seed` deals the folds."""
+    images: Sequence[ImageRef] = [*dataset.train.images, *dataset.val.images]
+    labels_N = np.concatenate([dataset.train.labels, dataset.val.labels])
+    is_in_N = deal(labels_N, folds_of(dataset), seed) == fold
+    parts = [np.flatnonzero(is_part_N) for is_part_N in (~is_in_N, is_in_N)]
+    train, val = (Split([images[place] for place in part.tolist()], labels_N[part]) for part in parts)
+    return HeldOut(replace(dataset, train=train, val=val, test=Split([], labels_N[:0])), np.concatenate(parts))
