@@ -383,7 +383,7 @@ class EvidenceConfig:
     """How long fine-tunes that may be the best are cross-fitted, fold by fold, once the jobs of a sweep are done."""
 
     minutes: float | None = None
-    """None: a third of the time that the jobs took; 0: not at all."""
+    """Of each study. None: a third of the time that the jobs took; 0: not at all."""
 
     def __post_init__(self) -> None:
         is_good = self.minutes is None or 0 <= self.minutes < math.inf

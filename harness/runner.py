@@ -255,14 +255,42 @@ def require_folders(jobs: Sequence[JobSpec]) -> None:
         require_writable(cfg.study_dir)  # last, so that a sweep that is refused leaves no empty study
 
 
-def finish(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> int:
-    """Time the networks and write the report of every study that has rows. Returns the exit status: 0 when every job has a row and none has failed."""
+def finish(jobs: Sequence[JobSpec], say: Callable[[str], None], evidence_limit_s: float | None = None) -> int:
+    """Cross-fit fine-tunes that may be the best, time the networks and write the report of every study that has rows.
+
+    Args:
+        jobs: of the sweep.
+        say: prints a line.
+        evidence_limit_s: what cross-fitting may take; None: what `evidence.minutes` says.
+
+    Returns:
+        The exit status: 0 when every job has a row and none has failed. Folds are no jobs that were asked for.
+    """
     rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
+    _cross_fit([job for job in jobs if job.job_id in rows], say, evidence_limit_s)
     for job in _one_per_study([job for job in jobs if job.job_id in rows]):
         _time(job, {other.protocol_hash for other in jobs if other.config.study == job.config.study}, say)
         _report(job)
     is_good = all(row.status in (Status.ok.value, Status.pruned.value) for row in rows.values())
     return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
+
+
+def _cross_fit(jobs: Sequence[JobSpec], say: Callable[[str], None], limit_s: float | None) -> None:
+    """What cannot be cross-fitted costs evidence, never the report."""
+    from harness import cross_fit
+
+    for first in _one_per_study(jobs):
+        own = [job for job in jobs if job.config.study_dir == first.config.study_dir]
+        try:
+            cross_fit.cross_fit(own, _run_fold, cross_fit.limit_s(own) if limit_s is None else limit_s, say)
+        except HarnessError as error:
+            say(f"fine-tunes were not cross-fitted: {error}")
+
+
+def _run_fold(job: JobSpec) -> Row:
+    run_group([job], is_wanted)
+    row = Study(job.config.study_dir).read_row(job.job_id)
+    return failed_row(job, Status.killed, "its row is gone.") if row is None else row
 
 
 def _time(job: JobSpec, protocols: Set[str], say: Callable[[str], None]) -> None:

@@ -19,25 +19,38 @@ def rests_on(ranking: Ranking) -> str:
     if not ranking.entries:
         return "No candidate was measured."
     number, num_val = formats.count(ranking.num_images), formats.count(len(ranking.labels_N))
-    judged = {judged_on(ranking, entry) for entry in ranking.entries}
-    if "out of fold" not in judged:
+    judged, folded = {judged_on(ranking, entry) for entry in ranking.entries}, _num_cross_fitted(ranking)
+    if "out of fold" not in judged and not folded:
         return f"The comparison rests on {number} labelled val images, which every candidate was judged on."
-    text = (
-        f"The comparison rests on {number} labelled images of train and val. Heads on frozen backbones are judged out of fold on all of them: each image by "
-        "a head that never saw it."
-    )
+    text = f"The comparison rests on {number} labelled images of train and val."
+    if "out of fold" in judged:
+        text += " Heads on frozen backbones are judged out of fold on all of them: each image by a head that never saw it."
+    if folded:
+        text += f" {_cross_fitted(folded)}"
+    whose = "Other fine-tunes" if folded else "Fine-tunes"
     if "val, adjusted" in judged:
-        text += f" Fine-tunes are judged on the {num_val} val images, adjusted by how lucky the head of the same backbone was with these."
+        text += f" {whose} are judged on the {num_val} val images, adjusted by how lucky the head of the same backbone was with these."
     if "val" in judged:
         others = " of backbones without such a head" if "val, adjusted" in judged else ""
         text += f" {'Those' if others else 'Other candidates'}{others} are judged on {'these' if others else f'the {num_val} val images'} as they are."
     return text
 
 
+def _num_cross_fitted(ranking: Ranking) -> int:
+    return sum(entry.candidate.cross_fitted is not None for entry in ranking.entries)
+
+
+def _cross_fitted(number: int) -> str:
+    whose = "1 fine-tune that may be the best is" if number == 1 else f"{number} fine-tunes that may be the best are"
+    return f"{whose} cross-fitted as well: images of the folds done are predicted by a model trained on the other folds."
+
+
 def judged_on(ranking: Ranking, entry: Entry) -> str:
     """What the score of one candidate was measured on."""
     if entry.candidate.out_of_fold is not None:
         return "out of fold"
+    if (found := entry.candidate.cross_fitted) is not None:
+        return f"{found.num_done} of {found.num_folds} folds of train and val"
     trunks = {other.candidate.trunk for other in ranking.entries if other.candidate.out_of_fold is not None}
     return "val, adjusted" if entry.candidate.trunk in trunks else "val"
 

@@ -33,7 +33,7 @@ _MEANS = ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weight
 _WHOLE = ("seed", "image_size", "num_threads", "num_frozen_blocks", "num_blocks")
 _KNOWN = ("family", "imagenet_top1_frac", "num_frozen_blocks", "num_blocks")
 """What the posterior knows beforehand."""
-_NAMES = ("protocol", "job_id", "status", "dataset", "recipe", "primary_metric", "started_at", "seed")
+_NAMES = ("protocol", "job_id", "status", "dataset", "recipe", "primary_metric", "started_at", "seed", "fold")
 
 TABLE_COLUMNS: tuple[str, ...] = tuple(
     name
@@ -128,7 +128,7 @@ def rank_table(frame: pd.DataFrame, cfg: RankConfig) -> list[Leaderboard]:
     Raises:
         TableError: no row is good, or a protocol's metric is empty in its rows.
     """
-    good = frame[frame["status"] == Status.ok.value]
+    good = frame[(frame["status"] == Status.ok.value) & frame["fold"].isna()]
     if good.empty:
         raise TableError("the table holds no row of a job that ended well; run `python -m harness.sweep` first.")
     good = _of_one_machine(good.assign(candidate=_group(good, ("protocol", *CANDIDATE)), network=_group(good, ("protocol", *NETWORK))))

@@ -114,7 +114,7 @@ def mean_ranks(rows: Iterable[Row], here: Sequence[Row] = ()) -> dict[Network, O
     names, images = {row.dataset for row in here}, {row.data_fingerprint for row in here} - {None}
     by_protocol: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        if row.status == Status.ok.value and row.dataset not in names and row.data_fingerprint not in images:
+        if row.status == Status.ok.value and row.fold is None and row.dataset not in names and row.data_fingerprint not in images:
             by_protocol[row.dataset, row.protocol].append(row)
     by_dataset: dict[Network, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (dataset, _), group in by_protocol.items():

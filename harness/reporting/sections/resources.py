@@ -50,7 +50,14 @@ def _time(ranking: Ranking) -> str:
     longest = f", the longest {formats.duration(max(known))}" if len(known) > 1 else ""
     ended = [f"{len(group)} {word}" for group, word in ((ranking.failed, "failed"), (ranking.pruned, "stopped early")) if group]
     among = f" ({', '.join(ended)})" if ended else ""
-    return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{among} took {used} in all{longest}."
+    return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{among} took {used} in all{longest}.{_folds(ranking)}"
+
+
+def _folds(ranking: Ranking) -> str:
+    """What cross-fitting took, where there was any."""
+    folds = [row for entry in ranking.entries for row in entry.candidate.folds]
+    seconds = sum(row.total_s or 0.0 for row in folds)
+    return f" Cross-fitting fine-tunes took {formats.duration(seconds)} more, {counted(len(folds), 'fold')}." if folds else ""
 
 
 def _timed(ranking: Ranking) -> str:

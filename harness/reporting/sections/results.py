@@ -64,7 +64,7 @@ def _left_out(ranking: Ranking) -> list[Block]:
     ]
     hidden = len(ranking.left_out) - MAX_LISTED
     sentences += [f"{hidden} more are in results.csv."] if hidden > 0 else []
-    return [Paragraph("These good rows are left out, as they cannot be compared with the ranked ones:"), Bullets(sentences)]
+    return [Paragraph("These rows are left out, as they cannot be compared with the ranked ones or were not measured:"), Bullets(sentences)]
 
 
 def _damaged(ranking: Ranking) -> list[Block]:
