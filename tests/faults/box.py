@@ -21,6 +21,7 @@ from harness.study.store import Study
 TINY = (
     "measure.warm_up_s=0",
     "measure.timing_s=0",
+    "evidence.minutes=0",
     "weights=random",
     "data=digits",
     "data.max_images=60",

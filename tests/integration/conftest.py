@@ -23,11 +23,11 @@ def _run(main: Callable[[], None], arguments: list[str], monkeypatch: pytest.Mon
 
 @pytest.fixture
 def run_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """`python -m harness.sweep ...` with results and caches below tmp_path."""
+    """`python -m harness.sweep ...` with results and caches below tmp_path; nothing is cross-fitted unless the arguments ask for it."""
 
     def run(*arguments: str, results: str = "results") -> Ended:
-        folders = [f"results_dir={tmp_path / results}", f"cache_dir={tmp_path / 'cache'}"]
-        status = _run(sweep.main, [*folders, *arguments], monkeypatch)
+        first = [f"results_dir={tmp_path / results}", f"cache_dir={tmp_path / 'cache'}", "evidence.minutes=0"]
+        status = _run(sweep.main, [*first, *arguments], monkeypatch)
         return Ended(status, *capfd.readouterr(), tmp_path / results)
 
     return run
