@@ -105,9 +105,12 @@ class _Work:
     run: Runner
     limit_s: float
     say: Callable[[str], None]
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(init=False)
     begun: set[str] = field(default_factory=set)
     """Folds that were run: whatever became of their rows, none is run twice."""
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
 
     def next_round(self) -> list[JobSpec]:
         """The next fold of each fine-tune that may be the best, of those that have had the fewest."""

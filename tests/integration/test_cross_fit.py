@@ -1,0 +1,80 @@
+"""Fine-tunes that may be the best, cross-fitted at the end of a sweep: real photographs, real weights, the real command."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import cross_fit
+from harness.measure.choice import deal
+from harness.measure.quality import quality
+from harness.study.row import Row
+from tests.integration.commands import QUICK, Command
+
+SWEEP = (
+    *QUICK,
+    "backbone=tf_efficientnet_lite0",
+    "freeze=all,none",
+    "data=elpv",
+    "data.max_images=120",
+    "data.image_size=64",
+    "train.epochs=1",
+    "train.lr_search=[0.3]",
+    "evidence.minutes=5",
+)
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer is good enough, and everybody may be the best: whether a fold is run does not hang on these few images."""
+    monkeypatch.setattr(cross_fit, "ENOUGH_POINTS", -1.0)
+    monkeypatch.setattr(cross_fit, "MIN_PROB_BEST", 0.0)
+
+
+def written(folder: Path) -> dict[str, int]:
+    """Files of rows and predictions, and when they were written."""
+    return {path.name: path.stat().st_mtime_ns for name in ("rows", "predictions") for path in (folder / name).iterdir()}
+
+
+@pytest.mark.usefixtures("endless")
+def test_a_fine_tune_is_judged_on_images_that_it_never_saw(run_sweep: Command) -> None:
+    """Each image of train and val is predicted once, by a model of the other folds; the report says so; again, nothing is left to do."""
+    ended = run_sweep(*SWEEP)
+    assert ended.status == 0, ended.err
+    study, rows = ended.study("elpv"), ended.rows("elpv")
+    head, own, *folds = sorted(rows, key=lambda row: (row.freeze, -1 if row.fold is None else row.fold))
+    if not own.is_trained:
+        pytest.skip("the head was better than one epoch of training on this machine")
+    assert [row.fold for row in folds] == list(range(head.oof_folds or 0))
+    everyone = study.out_of_fold(head.job_id)
+    assert everyone is not None
+    dealt = deal(everyone.labels_N, head.oof_folds or 0, seed=0)
+    for row in folds:
+        found = study.val_predictions(row.job_id)
+        assert found.ids_N == [name for name, fold in zip(everyone.ids_N, dealt, strict=True) if fold == row.fold]
+        assert_is_a_fold_of(row, own)
+        assert row.n_train == len(everyone.ids_N) - len(found.ids_N)
+        assert row.val_log_loss == pytest.approx(quality(found.log_probs_NC, found.labels_N)[0]["log_loss"])
+        assert not np.any(study.predictions_path(row.job_id).read_bytes() == b"")
+    report = (study.report_dir / "report.md").read_text(encoding="utf-8")
+    assert f"{len(folds)} of {len(folds)} folds of train and val" in report
+    assert "1 fine-tune that may be the best is cross-fitted" in report
+    before = written(study.root)
+    again = run_sweep(*SWEEP)
+    assert again.status == 0
+    assert written(study.root) == before
+
+
+def assert_is_a_fold_of(row: Row, own: Row) -> None:
+    """The same candidate at the rate, epoch and temperature that its own job chose; nothing sealed, no pass through frozen layers."""
+    same = ("status", "backbone", "freeze", "recipe_hash", "protocol", "seed", "lr", "chosen_epoch", "temperature", "epochs_trained")
+    assert {name: getattr(row, name) for name in same} == {name: getattr(own, name) for name in same}
+    assert (row.n_test, row.lrs_tried, row.num_prefix_images, row.is_trained) == (0, None, 0, True)
+    assert row.model_blake2b != own.model_blake2b
+
+
+@pytest.mark.usefixtures("endless")
+def test_none_are_cross_fitted_without_time(run_sweep: Command) -> None:
+    """evidence.minutes=0: one row for each job."""
+    ended = run_sweep(*SWEEP, "evidence.minutes=0")
+    assert [row.fold for row in ended.rows("elpv")] == [None, None]
