@@ -208,15 +208,16 @@ def _newest_per_seed(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def _folds_of(own: Sequence[Row], folds: Iterable[Row]) -> tuple[list[Row], list[LeftOut]]:
-    """Good folds of the fine-tunes whose own rows are given, the newest of each, and those of theirs that cannot be used."""
+    """Good folds of the fine-tunes whose own rows are given, the newest of each, and those of the same protocol that went wrong."""
     by_seed = {(row.protocol, *_key(row), row.seed): row for row in own}
+    protocols = {row.protocol for row in own}
     used: dict[tuple[object, ...], Row] = {}
     unused: list[LeftOut] = []
     for row in folds:
         main = by_seed.get(key := (row.protocol, *_key(row), row.seed))
-        if main is not None and row.status != Status.ok.value:
+        if row.status != Status.ok.value and row.protocol in protocols:  # it may not know all that its candidate's key asks for
             unused.append(LeftOut(row, f"fold {row.fold} was not measured ({row.status}: {row.error})"))
-        elif main is not None and row.lr == main.lr:
+        elif row.status == Status.ok.value and main is not None and row.lr == main.lr:
             used[*key, row.fold] = row
     return list(used.values()), unused
 

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import cross_fit
+from harness import cross_fit, runner
+from harness.identity import failed_row
+from harness.jobspec import JobSpec
 from harness.measure.choice import deal
 from harness.measure.quality import quality
-from harness.study.row import Row
+from harness.study.row import Row, Status
+from harness.study.store import Study
 from tests.integration.commands import QUICK, Command
 
 SWEEP = (
@@ -55,7 +58,8 @@ def test_a_fine_tune_is_judged_on_images_that_it_never_saw(run_sweep: Command) -
         assert_is_a_fold_of(row, own)
         assert row.n_train == len(everyone.ids_N) - len(found.ids_N)
         assert row.val_log_loss == pytest.approx(quality(found.log_probs_NC, found.labels_N)[0]["log_loss"])
-        assert not np.any(study.predictions_path(row.job_id).read_bytes() == b"")
+        with np.load(study.predictions_path(row.job_id)) as arrays:
+            assert not [name for name in arrays if name.startswith("test")]
     report = (study.report_dir / "report.md").read_text(encoding="utf-8")
     assert f"{len(folds)} of {len(folds)} folds of train and val" in report
     assert "1 fine-tune that may be the best is cross-fitted" in report
@@ -71,6 +75,26 @@ def assert_is_a_fold_of(row: Row, own: Row) -> None:
     assert {name: getattr(row, name) for name in same} == {name: getattr(own, name) for name in same}
     assert (row.n_test, row.lrs_tried, row.num_prefix_images, row.is_trained) == (0, None, 0, True)
     assert row.model_blake2b != own.model_blake2b
+
+
+@pytest.mark.usefixtures("endless")
+def test_a_fold_that_fails_spoils_nothing(run_sweep: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, a row with the fold and the reason, no failed job, exit status 0; the fine-tune is judged on val as before."""
+
+    def broken(job: JobSpec) -> Row:
+        row = failed_row(job, Status.oom, "out of memory")
+        Study(job.config.study_dir).write_row(row)
+        return row
+
+    monkeypatch.setattr(runner, "_run_fold", broken)
+    ended = run_sweep(*SWEEP)
+    assert ended.status == 0, ended.err
+    assert "OOM: out of memory; it gets no more folds" in ended.out
+    assert [(row.fold, row.status) for row in ended.rows("elpv")] == [(None, "ok"), (None, "ok"), (0, "oom")]
+    report = (ended.study("elpv").report_dir / "report.md").read_text(encoding="utf-8")
+    assert "No job failed." in report
+    assert "fold 0 was not measured" in report
+    assert "val, adjusted" in report
 
 
 @pytest.mark.usefixtures("endless")

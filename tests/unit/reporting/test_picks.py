@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.config import Metric, RankConfig
@@ -15,8 +16,9 @@ from harness.reporting.render import to_markdown
 from harness.reporting.wording import depth
 from harness.select.candidates import Candidate
 from harness.select.ranking import Ranking, rank
-from harness.study.store import Study
-from tests.unit.reporting.fake_study import make_row, write_study
+from harness.study.row import Row
+from harness.study.store import Predictions, Study
+from tests.unit.reporting.fake_study import make_row, write_job, write_study
 from tests.unit.reporting.test_answer import CFG, add, plain
 
 QUICK = RankConfig(num_resamples=200)
@@ -114,6 +116,36 @@ def test_what_the_comparison_rests_on(tmp_path: Path) -> None:
         if (row.backbone, row.freeze) == ("squeezenet", "all"):
             Study(tmp_path / "mixed").row_path(row.job_id).unlink()
     assert "Those of backbones without such a head are judged on these as they are." in rests_on(rank(Study(tmp_path / "mixed"), QUICK))
+
+
+def test_what_a_cross_fitted_fine_tune_rests_on(tmp_path: Path) -> None:
+    """The folds that are done, where the score is; in the sentence, how many fine-tunes have some; and what they took."""
+    study = write_study(tmp_path / "s", backbones=("resnet50",), num_val=100, num_test=0)
+    rows = {row.freeze: row for row in study.rows() if row.status == "ok"}
+    for number in (0, 1):
+        add_fold(study, rows["none"], rows["all"], number)
+    ranking = rank(study, QUICK)
+    assert {entry.candidate.row.freeze: judged_on(ranking, entry) for entry in ranking.entries} == {
+        "all": "out of fold",
+        "0.5": "val, adjusted",
+        "none": "2 of 5 folds of train and val",
+    }
+    assert (
+        "1 fine-tune that may be the best is cross-fitted as well: images of the folds done are predicted by a model trained on the other folds. "
+        "Other fine-tunes are judged on the 100 val images, adjusted"
+    ) in rests_on(ranking)
+    assert "Cross-fitting fine-tunes took 60.0 s more, 2 folds." in report(study)
+    assert {row.fold for row in study.rows()} == {None, 0, 1}
+
+
+def add_fold(study: Study, own: Row, head: Row, number: int) -> None:
+    """Every fifth image of train and val, as the head sees them."""
+    everyone = study.out_of_fold(head.job_id)
+    assert everyone is not None
+    part = np.arange(len(everyone.ids_N)) % 5 == number
+    ids = [name for name, is_in in zip(everyone.ids_N, part, strict=True) if is_in]
+    row = replace(own, job_id=f"fold{number}", fold=number, oof_folds=5, total_s=30.0)
+    write_job(study, row, Predictions(everyone.log_probs_NC[part], everyone.labels_N[part], ids))
 
 
 def test_fine_tuning_that_changed_nothing_is_said(tmp_path: Path) -> None:

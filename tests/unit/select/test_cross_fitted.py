@@ -164,7 +164,7 @@ def test_folds_are_no_candidates(tmp_path: Path) -> None:
     """They are the fine-tune's; one that went wrong, or was trained for another learning rate, is no evidence, and no failed job."""
     study = a_study(tmp_path, wrong=[])
     add_fold(study, 0, wrong=[], lr=3e-4)
-    study.write_row(make_row("oom", freeze="none", fold=1, status="oom", error="out of memory", lr=3e-4))
+    study.write_row(make_row("oom", freeze="none", fold=1, status="oom", error="out of memory", lr=3e-4, image_size=None))
     pool = load_pool(study)
     assert [each.row.freeze for each in pool.candidates] == ["all", "none"]
     assert fine_tune(pool).cross_fitted is None

@@ -135,6 +135,16 @@ def test_newest_of_each_seed_counts(tmp_path: Path) -> None:
     assert found.standings[0].candidate.score == pytest.approx(0.8)
 
 
+def test_folds_are_no_candidates(tmp_path: Path) -> None:
+    """Rows of folds are neither newer rows of their fine-tune nor candidates of their own."""
+    rows = seeds("a", 0.8, 0.81, 0.82)
+    folds = [replace(row, job_id=f"fold{row.seed}", fold=0, val_accuracy=0.1, started_at="2026-01-01T00:00:00+00:00") for row in rows]
+    (found,) = leaderboards(tmp_path, [*rows, *folds])
+    (only,) = found.standings
+    assert only.candidate.score == pytest.approx(0.81)
+    assert found.num_rows == 3
+
+
 def test_protocols_are_ranked_apart(tmp_path: Path) -> None:
     """Rows of two protocols never meet; the protocol with the newest row comes first."""
     newer = seeds("a", 0.9, 0.8, 0.7, protocol="new", started_at="2026-01-01T00:00:00+00:00", dataset="other")

@@ -92,11 +92,12 @@ def test_ranks_follow_the_metric_of_the_data() -> None:
 
 
 def test_only_good_rows_of_other_data_sets_count() -> None:
-    """Failed and pruned rows, the same name, the same images under another name: all left out."""
+    """Failed and pruned rows, folds of a fine-tune, the same name, the same images under another name: all left out."""
     rows = [row("a", 0.9), row("b", 0.8)]
     assert mean_ranks(rows, here=[row("z", dataset="other", data_fingerprint="elsewhere")]) == {}
     assert mean_ranks(rows, here=[row("z", dataset="elsewhere")]) == {}
     assert mean_ranks([rows[0], replace(rows[1], status="pruned")]) == {}
+    assert mean_ranks([*rows, replace(rows[1], val_accuracy=1.0, fold=0)]) == mean_ranks(rows)
     assert mean_ranks([rows[0], replace(rows[1], val_accuracy=None)]) == {}
     assert mean_ranks(rows, here=[row("z", dataset="elsewhere", data_fingerprint=None)]) != {}
     assert mean_ranks([replace(each, data_fingerprint=None) for each in rows], here=[row("z", dataset="x", data_fingerprint=None)]) != {}
