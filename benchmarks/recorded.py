@@ -27,7 +27,7 @@ import pandas as pd
 
 from harness.errors import TableError
 from harness.search.predicted_cost import FACTOR
-from harness.transfer.rungs import rungs
+from harness.transfer.rungs import short_epochs
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -183,9 +183,8 @@ def _number(path: Path, line: _Line, column: str) -> float:
 
 def _epochs(path: Path, lines: Sequence[_Line]) -> tuple[int, ...]:
     found = tuple(sorted({int(_number(path, line, "epoch")) for line in lines}))
-    if missing := sorted(set(rungs(found[-1])) - set(found)):
-        wanted = ", ".join(map(str, rungs(found[-1])))
-        raise TableError(f"{path}: has no epoch {', '.join(map(str, missing))}; a search of {found[-1]} epochs reads epochs {wanted}.")
+    if (short := short_epochs(found[-1])) not in found:
+        raise TableError(f"{path}: has no epoch {short}; a search of {found[-1]} epochs reads epochs {short} and {found[-1]}.")
     return found
 
 
@@ -245,7 +244,7 @@ class World:
     cost_sigma: float = 0.7
     """Standard deviation of the logarithm of backbones' costs."""
     num_rates: int = 3
-    """Learning rates tried side by side up to the first rung, as the harness does."""
+    """Learning rates that are each tried in a short training before the whole, as the harness does."""
 
 
 DEFAULT_TAUS = {1: 0.85, 3: 0.92}
@@ -260,7 +259,8 @@ def simulate(world: World, num_candidates: int, num_repeats: int, seed: int) -> 
     share = world.common_frac if world.depths > 1 else 1.0
     skill_K = math.sqrt(share) * common_B[backbone_K] + math.sqrt(1 - share) * own_K
     truth_K = 0.85 + world.spread * skill_K
-    seen_at = {stop: _seen(skill_K, (world.tau_epochs or DEFAULT_TAUS).get(stop, 1.0), rng) for stop in rungs(world.epochs)}
+    stops = sorted({1, short_epochs(world.epochs), world.epochs})
+    seen_at = {stop: _seen(skill_K, (world.tau_epochs or DEFAULT_TAUS).get(stop, 1.0), rng) for stop in stops}
     whole = _passes(world.epochs, world)
     pass_s_B = world.cost_s * np.exp(world.cost_sigma * rng.normal(size=len(common_B))) / FACTOR / whole
     trained_K = 1.0 - np.arange(num_candidates) % world.depths / world.depths
@@ -271,7 +271,7 @@ def simulate(world: World, num_candidates: int, num_repeats: int, seed: int) -> 
     for k in range(num_candidates):
         for repeat in range(num_repeats):
             speed, luck = rng.normal(1.0, 0.03), rng.normal()
-            for stop in rungs(world.epochs):
+            for stop in stops:
                 level = 0.85 + world.spread * seen_at[stop][k] - 0.02 * math.log(world.epochs / stop)
                 own = luck if stop == world.epochs else rng.normal()
                 score, cost_s = level + world.noise * own, cost_s_K[k] * speed * _passes(stop, world) / whole
@@ -300,6 +300,5 @@ def _seen(skill_K: FloatArray, tau: float, rng: np.random.Generator) -> FloatArr
 
 
 def _passes(stop: int, world: World) -> int:
-    """Epochs paid for by then: those of every learning rate that was tried up to the first rung."""
-    first = rungs(world.epochs)[0]
-    return world.num_rates * min(stop, first) + max(stop - first, 0)
+    """Epochs paid for by then: those of the short training so far, or of all short ones and the whole."""
+    return stop if stop < world.epochs else world.num_rates * short_epochs(world.epochs) + world.epochs

@@ -202,6 +202,12 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     )
 
 
+def pool_of(study: Study, rows: Sequence[Row]) -> Pool:
+    """The candidates of some rows of one protocol, short trainings of a search as well; those that ended in one model stay apart."""
+    candidates, labels_N, everyone_M = _candidates(study, rows)
+    return Pool(rows[0].protocol, tuple(candidates), labels_N, everyone_M, tuple(rows[0].details.class_names), (), ())
+
+
 def _no_rows(study: Study, damaged: Sequence[Damage]) -> str:
     if not damaged:
         return f"{study.root}: holds no rows; run `python -m harness.sweep study={study.name}` first."
