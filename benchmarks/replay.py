@@ -118,14 +118,18 @@ def replay(table: Recorded, setting: Setting) -> Replay:
         drawn = draw(table.part(at), rng)
         first = (staged if setting.num_drawn is None else Staged(drawn.table, noise_E, setting.share))(drawn)
         choices = {STAGED: first} | {name: other(drawn, first.spent_s) for name, other in others.items()} | {GRID: everything(drawn)}
-        full_s = drawn.costs_s_KE[:, -1].sum()
         for name, choice in choices.items():
-            regret = table.points * (drawn.truth_K.max() - drawn.truth_K[choice.chosen])
-            played[name].append((float(regret), float(choice.spent_s / full_s)))
+            played[name].append(_regret_and_share(drawn, choice))
         for name, outcome in ({} if noise_K is None else ranked_by_rules(drawn, noise_K[at])).items():
             ranked[name].append(outcome)
     found = [_outcome(name, *(np.array(played[each]) for each in (name, STAGED, RANDOM))) for name in played]
     return Replay(found[0], tuple(found[1:]), _ranking(ranked) if ranked else None, tuple(_not_judged(table)))
+
+
+def _regret_and_share(drawn: Draw, choice: Choice) -> tuple[float, float]:
+    """In points, and of the full grid's time."""
+    regret = drawn.table.points * (drawn.truth_K.max() - drawn.truth_K[choice.chosen])
+    return float(regret), float(choice.spent_s / drawn.costs_s_KE[:, -1].sum())
 
 
 def _some_backbones(table: Recorded, num: int, rng: np.random.Generator) -> list[int]:
@@ -257,7 +261,7 @@ def _truth(table: Recorded) -> str:
     if table.truth_K is not None:
         return "as the table has it"
     if not table.is_repeated:
-        return "the very score that the search sees, as no candidate was repeated; regrets are smaller than they really are"
+        return "the very score that the search sees, as no candidate was repeated: the full grid has no regret by definition"
     others = "the mean of the repeats that were not drawn, whose own error is in every regret"
     return others + (f"; of {alone} with one repeat, the very score that the search sees" if alone else "")
 

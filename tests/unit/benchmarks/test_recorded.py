@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from benchmarks.recorded import World, read_table, simulate
+from benchmarks.recorded import FloatArray, Recorded, World, read_table, simulate
 from harness.errors import TableError
 from harness.search.predicted_cost import FACTOR
 
@@ -58,6 +58,54 @@ def test_lines_may_come_in_any_order(tmp_path: Path) -> None:
     assert mixed.scores[1].tolist() == [[0.512, 0.532], [0.511, 0.531]]
 
 
+def test_latency_is_one_number_for_each_candidate(tmp_path: Path) -> None:
+    """Where the column is left out, it is not known."""
+    lines = [f"{line},{value}" for line, value in zip(PLAIN.splitlines(), ("latency_ms", 8, 8, 20), strict=True)]
+    found = read_table(write(tmp_path, "\n".join(lines) + "\n"))
+    assert found.latency_ms_K is not None
+    assert found.latency_ms_K.tolist() == [8.0, 20.0]
+    assert found.part([1]).latency_ms_K == np.array([20.0])
+    assert read_table(write(tmp_path, PLAIN)).latency_ms_K is None
+
+
+def noisy(folder: Path, noise_K: FloatArray, num_repeats: int, seed: int = 0) -> Recorded:
+    """Candidates whose repeats differ by so much."""
+    rng = np.random.default_rng(seed)
+    lines = [f"{k},{r},{0.8 + noise * rng.normal()},1" for k, noise in enumerate(noise_K) for r in range(num_repeats)]
+    return read_table(write(folder, "candidate,repeat,score,cost_s\n" + "\n".join(lines) + "\n"))
+
+
+def off(noise_K: FloatArray | None, true_K: FloatArray) -> float:
+    """Root mean square of what the variances are off."""
+    assert noise_K is not None
+    return float(np.sqrt(((noise_K**2 - true_K**2) ** 2).mean()))
+
+
+@pytest.mark.parametrize(("levels", "num_repeats"), [((0.004, 0.02), 5), ((0.005, 0.015), 3)])
+def test_noise_is_each_candidates_own_moved_towards_the_pooled(tmp_path: Path, levels: tuple[float, float], num_repeats: int) -> None:
+    """Nearer to the truth than one number for all, and than each candidate's own few repeats."""
+    true_K = np.resize(levels, 400)
+    found = noisy(tmp_path, true_K, num_repeats)
+    own_K = np.array([scores[:, -1].std(ddof=1) for scores in found.scores])
+    assert off(found.noise_K(), true_K) < 0.9 * min(off(own_K, true_K), off(np.full(400, found.noise()), true_K))
+
+
+def test_noise_is_the_pooled_one_where_repeats_do_not_tell_candidates_apart(tmp_path: Path) -> None:
+    """Nearly alike, whatever three repeats say; a candidate with one repeat takes the pooled one."""
+    alike = noisy(tmp_path, np.full(300, 0.01), 3)
+    np.testing.assert_allclose(alike.noise_K(), 0.01, rtol=0.3)
+    mixed = read_table(write(tmp_path, PLAIN))
+    np.testing.assert_allclose(mixed.noise_K(), [mixed.noise()] * 2)
+
+
+def test_noise_without_repeats_is_the_distance_from_a_known_truth(tmp_path: Path) -> None:
+    """The same for all; without a truth nothing tells of it."""
+    single = "candidate,repeat,score,cost_s\na,1,0.8,1\nb,1,0.7,1\n"
+    assert read_table(write(tmp_path, single)).noise_K() is None
+    known = "candidate,repeat,score,cost_s,truth\na,1,0.8,1,0.83\nb,1,0.7,1,0.74\n"
+    np.testing.assert_allclose(read_table(write(tmp_path, known)).noise_K(), [0.05 / 2**0.5] * 2)
+
+
 def test_percent_is_told_from_fractions(tmp_path: Path) -> None:
     """One score above 1 makes all of them percent, which are points already."""
     assert read_table(write(tmp_path, PLAIN.replace("0.", "80."))).points == 1.0
@@ -91,6 +139,8 @@ WRONG = {
     r"candidate 'a' has several values of family \(cnn, vit\)": EPOCHS.replace("cnn", "vit", 1),
     r"line 2: probe='x' is not a number": EPOCHS.replace(",0.6,", ",x,"),
     r"truth is empty for some candidates": EPOCHS.replace("prior", "truth"),
+    r"latency_ms is empty for some candidates": EPOCHS.replace("prior", "latency_ms"),
+    r"latency_ms=0 is not allowed; give milliseconds above 0": EPOCHS.replace("prior", "latency_ms").replace("0.7", "0"),
 }
 
 
