@@ -332,7 +332,7 @@ def _ranking_lines(table: Recorded, ranking: Ranking) -> list[str]:
         "regret   latency over  utility   less that of      expected loss",
         f"points   the fastest   points    {BEST:16}  stated (points)",
         *(_rule_line(name, one, one.utility - means[BEST].utility, errors[name]) for name, one in means.items()),
-        f"Utility is what is lost: the regret, and {PRICE:g} points for each doubling of latency above the lowest; 0 is perfect.",
+        f"Utility: 0, which is perfect, less the regret, less {PRICE:g} points for each doubling of latency above the lowest.",
         *stand_in,
         f"The rule that ships ({SHIPPED}) states an expected loss of {shipped.expected_loss:.3f} points and has a regret of {shipped.regret:.3f}: a difference of {off}.",
     ]

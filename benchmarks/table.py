@@ -116,6 +116,7 @@ def candidate_row(number: int, rng: np.random.Generator) -> Row:
         git="0123456789ab",
         details=Details(
             class_names=[f"class {c}" for c in range(NUM_CLASSES)],
+            class_prior=[1 / NUM_CLASSES] * NUM_CLASSES,
             profile=asdict(PROFILE),
             recipe={"name": recipe},
         ),
