@@ -12,16 +12,13 @@ import numpy.typing as npt
 
 from benchmarks.recorded import FloatArray, Recorded
 from harness.search.belief import Gain
-from harness.search.predicted_cost import Prediction
+from harness.search.predicted_cost import NOTHING, Prediction
 from harness.search.staged import Budget, search
 from harness.search.trial import Trial
 from harness.select.posterior import Known, Posterior, posterior
 from harness.transfer.rungs import Rung, short_epochs
 
 IntArray = npt.NDArray[np.int64]
-
-TIE_Z = 1.96
-"""Scores of two single runs closer than this many standard errors of their difference are not told apart."""
 
 _PROBE = "probe of "
 
@@ -105,12 +102,10 @@ class Player:
         """A table's probes are no candidates: they tell of the others."""
         return name.startswith(_PROBE)
 
-    def predict_s(self, name: str, rung: Rung) -> Prediction:
-        """Of the whole after a short training what is left of it."""
-        whole, short = self.predictions[name, rung], self.predictions.get((name, Rung.short))
-        if rung is not Rung.whole or short is None or name not in self.seen:
-            return whole
-        return Prediction(whole.value_s - short.value_s, whole.low_s - short.low_s, whole.high_s - short.high_s)
+    def predict_s(self, name: str, path: Sequence[Rung]) -> Prediction:
+        """Costs are those since the start of a run: what the last rung takes, less what is paid already."""
+        last, paid = self.predictions[name, path[-1]], self.predictions[name, self.seen[name]] if name in self.seen else NOTHING
+        return Prediction(last.value_s - paid.value_s, last.low_s - paid.low_s, last.high_s - paid.high_s)
 
     def spent_s(self) -> float:
         return self.spent
@@ -148,10 +143,14 @@ class Staged:
         player = Player(self.table, drawn, self.predictions, self.noise, self.place, self.at)
         search(self.trials, player, budget=Budget(share=self.share))
         done = [self.place[name] for name, rung in player.seen.items() if rung is Rung.whole]
-        believed = player.believe([trial.name for trial in self.trials]).mean_K
-        likely = max((k for k, trial in enumerate(self.trials) if not trial.is_probe), key=lambda k: float(believed[k]))
-        chosen = max(done, key=lambda k: float(drawn.scores_KE[k, -1])) if done else self.place[self.trials[likely].name]
+        chosen = max(done, key=lambda k: float(drawn.scores_KE[k, -1])) if done else self._likely(player)
         return Choice(chosen, player.spent)
+
+    def _likely(self, player: Player) -> int:
+        """Where there was no time to train any: the likeliest best, or the first where nothing is known either."""
+        candidates = [trial.name for trial in self.trials if not trial.is_probe]
+        mean_K = player.believe([*player.seen, *candidates]).mean_K[len(player.seen) :] if player.seen else np.zeros(len(candidates))
+        return self.place[candidates[int(mean_K.argmax())]]
 
 
 def _trials(table: Recorded) -> tuple[list[Trial], dict[str, int]]:

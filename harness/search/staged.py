@@ -41,8 +41,8 @@ class Trainer(Protocol):
     def excluded(self, name: str) -> bool:
         """Whether a limit of the user's rules a trial out, as far as its backbone's probe tells."""
 
-    def predict_s(self, name: str, rung: Rung) -> Prediction:
-        """Time of one rung, from where the trial is now, by all that was measured so far."""
+    def predict_s(self, name: str, path: Sequence[Rung]) -> Prediction:
+        """Time of these rungs one after the other, from where the trial is now, by all that was measured so far."""
 
     def spent_s(self) -> float:
         """Seconds since the search began."""
@@ -159,7 +159,7 @@ class _Search:
                 self.endings[trial.name] = Ending.limit
         ahead = self._ahead()
         self.is_whole = self.limit_s is None or self._fits(
-            [self.trainer.predict_s(trial.name, Rung.whole) for trial in ahead], at_worst=True
+            [self.trainer.predict_s(trial.name, [Rung.whole]) for trial in ahead], at_worst=True
         )
         self._announce(self._expected(ahead), is_probing=False)
 
@@ -219,7 +219,7 @@ class _Search:
 
     def _path_s(self, trial: Trial) -> Prediction:
         """To the end, from where it is."""
-        return total(self.trainer.predict_s(trial.name, rung) for rung in self._path(trial))
+        return self.trainer.predict_s(trial.name, self._path(trial))
 
     def _fits(self, legs: Sequence[Prediction], *, at_worst: bool = False) -> bool:
         """Whether it probably ends in time. What does not is cut short at the limit, and that time would have been left over."""
@@ -227,7 +227,7 @@ class _Search:
         return self.limit_s is None or needed_s <= self.limit_s - self.trainer.spent_s()
 
     def _grid_s(self) -> Prediction:
-        return total(self.trainer.predict_s(trial.name, Rung.probe if trial.is_probe else Rung.whole) for trial in self.trials)
+        return total(self.trainer.predict_s(trial.name, [Rung.probe if trial.is_probe else Rung.whole]) for trial in self.trials)
 
     # What is believed.
 

@@ -10,7 +10,7 @@ from harness.identity import failed_row
 from harness.jobspec import JobSpec
 from harness.runner import Progress, is_wanted, run_group
 from harness.search.belief import Beliefs
-from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work
+from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work, total
 from harness.select.posterior import Posterior
 from harness.study.disk import write_durably
 from harness.study.row import Row, Status
@@ -50,7 +50,7 @@ class JobTrainer:
 
     def train(self, name: str, rung: Rung) -> bool:
         """Run the jobs of a trial up to a rung."""
-        jobs, work, before = self.trials[name], self._work(name, rung), time.perf_counter()
+        jobs, work, before = self.trials[name], self._work(name, rung, is_tried=name in self.rows), time.perf_counter()
         todo = [job for job in jobs if _is_needed(job, rung)]
         groups: dict[str, list[JobSpec]] = {}
         for job in todo:
@@ -95,38 +95,32 @@ class JobTrainer:
         """By the limits that the probe of its backbone tells of."""
         return bool(self.beliefs.excluded(name))
 
-    def predict_s(self, name: str, rung: Rung) -> Prediction:
+    def predict_s(self, name: str, path: Sequence[Rung]) -> Prediction:
         """By the model of what was measured so far."""
-        return self.model.predict(name, self._work(name, rung))
+        return total(
+            self.model.predict(name, self._work(name, rung, is_tried=name in self.rows or Rung.short in path[:k]))
+            for k, rung in enumerate(path)
+        )
 
     def spent_s(self) -> float:
         """Since the first probe."""
         return time.perf_counter() - self.started
 
-    def _work(self, name: str, rung: Rung) -> Work:
-        """What it takes to bring a trial to a rung, by what its backbone's probe has measured."""
+    def _work(self, name: str, rung: Rung, *, is_tried: bool) -> Work:
+        """What it takes to bring a trial to a rung, by what its backbone's probe has measured. `is_tried`: it had a short training before."""
         jobs = self.trials[name]
         job, probe = jobs[0], self._probe_row(jobs[0])
         num_train, num_val, num_test = (len(split) for split in (job.dataset.train, job.dataset.val, job.dataset.test))
         forward_s = (_forward_s(probe) if probe else None) or self._typical_forward_s()
         if is_probe(job):
             return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S)
-        epochs = self._epochs(name, rung)
+        epochs = _epochs(job, rung, is_tried=is_tried)
         num_images, constant_s = (num_train + num_val // 3) * len(jobs), _JOB_S * len(jobs)
         measured_s = probe.details.train_s_per_image.get(str(job.depth)) if probe else None
         if measured_s is not None:
             return _work("train", measured_s / FACTOR, num_images, epochs=epochs, passed=1, trained=1, constant_s=constant_s)
         free = 1 - (job.depth.frozen_frac or 0.0)
         return _work("train", forward_s, num_images, epochs=epochs, passed=free, trained=free, constant_s=constant_s)
-
-    def _epochs(self, name: str, rung: Rung) -> int:
-        """That are ahead of a trial at a rung: those of the rates that are tried, less what a short training has tried, and of the whole."""
-        train = self.trials[name][0].config.train
-        short = short_epochs(train.num_epochs)
-        if rung is Rung.short:
-            return short
-        num_rates = len(train.lr_search) - (name in self.rows) if len(train.lr_search) > 1 else 0
-        return train.num_epochs + short * num_rates
 
     def _probe_row(self, job: JobSpec) -> Row | None:
         return next(
@@ -141,6 +135,15 @@ class JobTrainer:
     def _typical_forward_s(self) -> float:
         known = [seconds for rows in self.rows.values() if rows[0].freeze == PROBE and (seconds := _forward_s(rows[0]))]
         return float(np.mean(known)) if known else _FIRST_GUESS_S
+
+
+def _epochs(job: JobSpec, rung: Rung, *, is_tried: bool) -> int:
+    """Of a rung: those of the rates that are tried, less what a short training has tried, and of the whole."""
+    train = job.config.train
+    short, num_rates = short_epochs(train.num_epochs), len(train.lr_search)
+    if rung is Rung.short:
+        return short
+    return train.num_epochs + (short * (num_rates - is_tried) if num_rates > 1 else 0)
 
 
 def _forward_s(probe: Row) -> float | None:

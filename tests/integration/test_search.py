@@ -1,5 +1,7 @@
 """search=staged from the command line: every backbone probed, few trained, everything accounted for."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from harness.search.predicted_cost import Prediction
@@ -15,8 +17,9 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe takes a second, a short training one and a whole one three, however busy the machine is: what is left out is left out by scores."""
     taken = {Rung.probe: 1.0, Rung.short: 1.0, Rung.whole: 3.0}
 
-    def predict_s(trainer: JobTrainer, name: str, rung: Rung) -> Prediction:
-        return Prediction(taken[rung], taken[rung], taken[rung])
+    def predict_s(trainer: JobTrainer, name: str, path: Sequence[Rung]) -> Prediction:
+        seconds = sum(taken[rung] for rung in path)
+        return Prediction(seconds, seconds, seconds)
 
     def spent_s(trainer: JobTrainer) -> float:
         at = [Rung(rows[0].rung) for rows in trainer.rows.values() if rows[0].rung is not None]

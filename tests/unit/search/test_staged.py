@@ -56,8 +56,8 @@ class World:
     def excluded(self, name: str) -> bool:
         return self.trial(name).backbone in self.over_limit
 
-    def predict_s(self, name: str, rung: Rung) -> Prediction:
-        seconds = self._cost_s(name, rung)
+    def predict_s(self, name: str, path: Sequence[Rung]) -> Prediction:
+        seconds = sum(self._cost_s(name, rung) for rung in path)
         return Prediction(seconds, seconds, seconds)
 
     def spent_s(self) -> float:
