@@ -1,14 +1,13 @@
 """`python -m benchmarks.commands`: how long the commands make a person wait, and what a finished sweep costs when run again."""
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
+from benchmarks.kept import add_json, keep
 from harness.provenance import machine, versions
 
 REPEATS = 3
@@ -30,8 +29,9 @@ def median(*command: str) -> float:
 def main() -> None:
     """Run every side and print the table; the full form writes `benchmarks/commands.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.commands", description="Time what the commands make a person wait.")
-    parser.add_argument("--short", action="store_true", help="write nothing")
-    is_short = parser.parse_args().short
+    parser.add_argument("--short", action="store_true", help="no file beside the module")
+    add_json(parser)
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         sweep = [*SWEEP, f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
         found = {
@@ -46,10 +46,7 @@ def main() -> None:
     for name, value in found.items():
         print(f"{value:8.2f} s  {name}")
     print(f"{first / again:8.2f} x  first run over finished run")
-    if is_short:
-        return
-    record = {"machine": where, **versions(), "seconds": found, "ratio_first_over_finished": first / again}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    keep({"machine": where, **versions(), "seconds": found, "ratio_first_over_finished": first / again}, args, __file__)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ Shapes: N images, K candidates, J runs.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 
 from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from harness.config import Metric
 from harness.select.comparison import tied_set
 from harness.select.evidence import Evidence
@@ -125,12 +124,11 @@ def main(make: Callable[[float], list[Figure]] = figures) -> None:
     """Print the figures, and write them where asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description="How often sets and intervals hold the truth.")
     parser.add_argument("--short", action="store_true", help="a twentieth of the studies")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    add_json(parser)
     args = parser.parse_args()
     found = make(0.05 if args.short else 1.0)
     print(figure_table(found))
-    if args.json is not None:
-        args.json.write_text(json.dumps({"figures": as_records(found)}, indent=1) + "\n", encoding="utf-8")
+    keep({"figures": as_records(found)}, args)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from benchmarks.parts import BATCH_SIZE, Subject, best_s, load_elpv, run_in_pieces, subject, training_step
-from benchmarks.side_by_side import Side, describe_machine, machine_line, software, table, write_record
+from benchmarks.side_by_side import Side, describe_machine, machine_line, software, table, times
 from benchmarks.sweeps import Swept, add_up, sweep
 from harness.cli import quit_on_error
 from harness.config import Precision
@@ -159,7 +160,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.depths", description="Time four freeze depths against the floor.")
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="60 images, 1 epoch, whatever else is given; writes no file")
+    parser.add_argument("--short", action="store_true", help="60 images, 1 epoch, whatever else is given; no file beside the module")
+    add_json(parser)
     args = parser.parse_args()
     setting = Setting(60, 1, 32, 1) if args.short else Setting(args.images, args.epochs, 64, 3)
     with quit_on_error():
@@ -179,10 +181,9 @@ def main() -> None:
                 f"{1 / suffix.train_s:10.1f} images/s training steps at {depth}, {suffix.train_how}; val {1 / suffix.eval_s:.1f} images/s"
             )
         print(f"\n{figure_table(figures)}")
-        if not args.short:
-            jobs = {"harness": add_up(sides.harness.rows), "plain jobs, float32": add_up(sides.plain.rows)}
-            record = {"machine": where, **software(), "setting": asdict(setting), "floor": asdict(floor), "jobs": jobs}
-            write_record(__file__, timed, record | {"figures": as_records(figures)})
+        jobs = {"harness": add_up(sides.harness.rows), "plain jobs, float32": add_up(sides.plain.rows)}
+        record = {"machine": where, **software(), "setting": asdict(setting), "floor": asdict(floor), "jobs": jobs}
+        keep(record | times(timed) | {"figures": as_records(figures)}, args, __file__)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.figures import Figure, figure_table, write_figures
+from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import Swept, sweep
 from harness.cli import quit_on_error
@@ -70,7 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.equality", description="Kept rows against images: are predictions equal?")
     parser.add_argument("--images", type=int, default=80)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--short", action="store_true", help="2 families, 1 epoch, whatever else is given; writes no file")
+    parser.add_argument("--short", action="store_true", help="2 families, 1 epoch, whatever else is given; no file beside the module")
+    add_json(parser)
     args = parser.parse_args()
     families, bundled, epochs = (SHORT_FAMILIES, BUNDLED[:1], 1) if args.short else (FAMILIES, BUNDLED, args.epochs)
     with quit_on_error():
@@ -91,9 +93,8 @@ def main() -> None:
             Figure(min(each.same_frac for each in found), "", "of val images get the same class, at least", at_least=MIN_SAME_FRAC),
         ]
         print(figure_table(figures))
-        if not args.short:
-            record = {"machine": where, **software(), "jobs": [asdict(each) for each in found], "options": list(sizes)}
-            write_figures(__file__, figures, record)
+        record = {"machine": where, **software(), "jobs": [asdict(each) for each in found], "options": list(sizes)}
+        keep(record | {"figures": as_records(figures)}, args, __file__)
     if not all(figure.is_met for figure in figures):
         raise SystemExit(1)
 

@@ -1,10 +1,7 @@
 """What a benchmark found, as figures with the limits they must keep. The benchmark commands stand on this; it knows none of them."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 
@@ -49,10 +46,3 @@ def _shown(value: float) -> str:
 def as_records(figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """Plain JSON: every field, and whether the limits are kept."""
     return [asdict(figure) | {"is_met": figure.is_met} for figure in figures]
-
-
-def write_figures(module_file: str, figures: Sequence[Figure], record: Mapping[str, Any]) -> Path:
-    """Write `<module>.json` beside the module: `record`, then the figures; enums by their value."""
-    path = Path(module_file).with_suffix(".json")
-    path.write_text(json.dumps({**record, "figures": as_records(figures)}, indent=1, default=attrgetter("value")) + "\n", encoding="utf-8")
-    return path

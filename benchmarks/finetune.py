@@ -6,7 +6,6 @@ take at least the wall time of that sweep. fastai is left out where it is not in
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 
 from benchmarks.cases import Case, case_of, write_split
 from benchmarks.head_only import save_weights
+from benchmarks.kept import add_json, keep
 from benchmarks.paired import Answers, IntArray, difference, interval, score
 from benchmarks.pictures import LICENCE, PACKAGE
 from benchmarks.side_by_side import BenchmarkError, describe_machine, last_json, machine_line, run_module, software
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument(
         "--short", action="store_true", help="digits only, 200 images of 64 pixels, one split, no fastai, whatever else is given"
     )
-    parser.add_argument("--json", type=Path, help="write what was found to this file")
+    add_json(parser)
     parser.add_argument("overrides", nargs="*", help="of the sweep, such as train.epochs=10")
     args = parser.parse_args()
     asked = Setting(args.images, args.size, tuple(range(args.splits)), tuple(args.overrides))
@@ -210,10 +210,8 @@ def main() -> None:
             rounds = [run_round(case_of(name, setting.num_images, setting.size, split), setting) for split in setting.splits]
             results[name] = as_record(rounds)
             print(table(name, rounds, results[name]), flush=True)
-        if args.json:
-            packages = ["torchvision", *(["fastai"] if find_spec("fastai") else [])]
-            record = {"machine": where, **software(*packages), "setting": asdict(setting), "data": results}
-            args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        packages = ["torchvision", *(["fastai"] if find_spec("fastai") else [])]
+        keep({"machine": where, **software(*packages), "setting": asdict(setting), "data": results}, args)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import (
     BenchmarkError,
     Side,
@@ -25,7 +26,7 @@ from benchmarks.side_by_side import (
     run_module,
     software,
     table,
-    write_record,
+    times,
 )
 from harness.config import ElpvConfig, Features
 from harness.data.dataset import Split
@@ -98,7 +99,8 @@ def compare(module_file: str, baseline: str, name: str, packages: Sequence[str])
     Raises:
         HarnessError: a backbone is unknown or its weights are not here, or a process failed.
     """
-    setting, is_short = _read_arguments(name)
+    args = _read_arguments(name)
+    setting = _setting(args)
     where = describe_machine()
     print(machine_line(where), flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,29 +116,33 @@ def compare(module_file: str, baseline: str, name: str, packages: Sequence[str])
     last = contests[-1]
     scores = {"harness": last.harness[-1].scores, name: last.baseline[-1].scores}
     print(score_table(scores))
-    if not is_short:
-        num = {"num_train": prepared.num_train, "num_val": prepared.num_val}
-        alone = {contest.backbones[0]: contest.as_record(name) for contest in contests if len(contest.backbones) == 1}
-        setting_json = {**asdict(setting), **num}
-        record = {"machine": where, **software("torchvision", *packages), "setting": setting_json, "alone": alone, "scores": scores}
-        write_record(module_file, last.sides(name), record)
+    alone = {contest.backbones[0]: contest.as_record(name) for contest in contests if len(contest.backbones) == 1}
+    setting_json = {**asdict(setting), "num_train": prepared.num_train, "num_val": prepared.num_val}
+    record = {"machine": where, **software("torchvision", *packages), "setting": setting_json, "alone": alone, "scores": scores}
+    keep(record | times(last.sides(name)), args, module_file)
 
 
-def _read_arguments(name: str) -> tuple[Setting, bool]:
-    """What to run, and whether it is the short form."""
+def _read_arguments(name: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=f"Time the harness against {name}: a new head on fixed backbones, elpv photographs.")
     parser.add_argument("--backbones", default="tf_efficientnet_lite0", help="timm names, separated by commas")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument(
-        "--short", action="store_true", help=f"{SHORT_IMAGES} images, {SHORT_EPOCHS} epochs, whatever else is given; writes no file"
+        "--short",
+        action="store_true",
+        help=f"{SHORT_IMAGES} images, {SHORT_EPOCHS} epochs, whatever else is given; no file beside the module",
     )
+    add_json(parser)
     args = parser.parse_args()
     if args.epochs < 1 or args.repeats < 1:
         raise BenchmarkError(f"--epochs {args.epochs} --repeats {args.repeats}: give 1 or more of each.")
+    return args
+
+
+def _setting(args: argparse.Namespace) -> Setting:
     num_images, epochs = (SHORT_IMAGES, SHORT_EPOCHS) if args.short else (args.images, args.epochs)
-    return Setting(tuple(args.backbones.split(",")), num_images, epochs, args.repeats, 1 if args.short else HARNESS_RUNS), args.short
+    return Setting(tuple(args.backbones.split(",")), num_images, epochs, args.repeats, 1 if args.short else HARNESS_RUNS)
 
 
 def _run_all(setting: Setting, prepared: Prepared, baseline: str, name: str) -> list[Contest]:

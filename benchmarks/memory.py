@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.figures import Figure, figure_table, write_figures
+from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import BenchmarkError, describe_machine, machine_line, software
 from benchmarks.sweeps import good_rows, places, total
 from harness.cli import quit_on_error
@@ -138,17 +139,19 @@ def main() -> None:
     """Measure, print the table, write `benchmarks/memory.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="Watch the memory and the disk of a large sweep.")
     parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--short", action="store_true", help="1,000 images, whatever else is given; writes no file")
+    parser.add_argument("--short", action="store_true", help="1,000 images, whatever else is given; no file beside the module")
+    add_json(parser)
     args = parser.parse_args()
+    num_images = 1_000 if args.short else args.images
     with quit_on_error():
         if not Path("/proc/self/smaps_rollup").exists():
             raise BenchmarkError("/proc/self/smaps_rollup: not on this system; memory of a process tree is read there, run this on Linux.")
         where = describe_machine()
         print(machine_line(where), flush=True)
-        figures = measure(1_000 if args.short else args.images)
+        figures = measure(num_images)
         print(figure_table(figures))
-        if not args.short:
-            write_figures(__file__, figures, {"machine": where, **software(), "setting": {"num_images": args.images}})
+        record = {"machine": where, **software(), "setting": {"num_images": num_images}}
+        keep(record | {"figures": as_records(figures)}, args, __file__)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.figures import Figure, figure_table, write_figures
+from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from benchmarks.parts import BATCH_SIZE, Subject, best_s, load_elpv, plain_pass, run_in_pieces, subject, training_step
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import Swept, sweep
@@ -135,8 +136,12 @@ def _partner(row: Row, others: Sequence[Row]) -> Row:
 def main() -> None:
     """Measure every backbone, run the jobs that must agree, print the table, write `benchmarks/modes.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.modes", description="Time the modes of fixed trunks and check agreement.")
-    parser.add_argument("--short", action="store_true", help=f"{SHORT.pretrained[0]} alone, {SHORT.num_images} images; writes no file")
-    setting = SHORT if parser.parse_args().short else FULL
+    parser.add_argument(
+        "--short", action="store_true", help=f"{SHORT.pretrained[0]} alone, {SHORT.num_images} images; no file beside the module"
+    )
+    add_json(parser)
+    args = parser.parse_args()
+    setting = SHORT if args.short else FULL
     with quit_on_error():
         where = describe_machine()
         print(machine_line(where), flush=True)
@@ -150,8 +155,7 @@ def main() -> None:
         print(figure_table(figures))
         for score in scores:
             print(f"{score['auto']:10.4f} against {score['float32']:.4f} in float32: {score['score']}, {score['job']}")
-        if setting is FULL:
-            write_figures(__file__, figures, {"machine": where, **software(), "scores": scores})
+        keep({"machine": where, **software(), "scores": scores, "figures": as_records(figures)}, args, __file__)
 
 
 if __name__ == "__main__":

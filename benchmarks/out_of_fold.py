@@ -5,14 +5,13 @@ train and val. The truth is what such heads score on all other photographs. Shap
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from benchmarks.parts import bundled_features
 from harness.config import Metric
 from harness.measure.choice import calibrated
@@ -108,7 +107,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--size", type=int, default=96, help="side of the pictures in pixels")
     parser.add_argument("--short", action="store_true", help="ten draws")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    add_json(parser)
     args = parser.parse_args()
     num_draws, rng = 10 if args.short else args.draws, np.random.default_rng(0)
     features_ND, labels_N = bundled_features(args.size)
@@ -118,8 +117,7 @@ def main() -> None:
     )
     figures = summarise([one_draw(features_ND, labels_N, rng) for _ in range(num_draws)])
     print(figure_table(figures))
-    if args.json:
-        args.json.write_text(json.dumps(as_records(figures), indent=1) + "\n", encoding="utf-8")
+    keep({"figures": as_records(figures)}, args)
 
 
 if __name__ == "__main__":

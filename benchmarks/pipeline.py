@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.figures import Figure, figure_table, write_figures
+from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from benchmarks.parts import images_of, load, load_elpv
 from benchmarks.side_by_side import BenchmarkError, describe_machine, machine_line, software
 from harness.backbones.backbone import Backbone
@@ -135,15 +136,17 @@ def main() -> None:
     """Measure, print the table, write `benchmarks/pipeline.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description="Time how images reach a pass.")
     parser.add_argument("--images", type=int, default=600)
-    parser.add_argument("--short", action="store_true", help="120 images, whatever else is given; writes no file")
+    parser.add_argument("--short", action="store_true", help="120 images, whatever else is given; no file beside the module")
+    add_json(parser)
     args = parser.parse_args()
+    num_images = 120 if args.short else args.images
     with quit_on_error():
         where = describe_machine()
         print(machine_line(where), flush=True)
-        figures = measure(120 if args.short else args.images)
+        figures = measure(num_images)
         print(figure_table(figures))
-        if not args.short:
-            write_figures(__file__, figures, {"machine": where, **software(), "setting": {"num_images": args.images}})
+        record = {"machine": where, **software(), "setting": {"num_images": num_images}}
+        keep(record | {"figures": as_records(figures)}, args, __file__)
 
 
 if __name__ == "__main__":

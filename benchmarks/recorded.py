@@ -11,6 +11,7 @@ Input of `benchmarks.replay`. One line per candidate, repeat and, where it was r
 | `prior`, `probe` | optional, one value per candidate or empty: what was known before, and the score of a linear probe |
 | `probe_s` | optional: seconds that the probe took |
 | `family` | optional, one per candidate |
+| `latency_ms` | optional, one per candidate: of one image through the network that is shipped |
 | `truth` | optional, one per candidate: the score that repeats scatter around, where a simulation knows it |
 """
 
@@ -27,16 +28,23 @@ import pandas as pd
 
 from harness.errors import TableError
 from harness.search.predicted_cost import FACTOR
-from harness.transfer.rungs import rungs
+from harness.transfer.rungs import short_epochs
 
 FloatArray = npt.NDArray[np.float64]
 
 REQUIRED = ("candidate", "repeat", "score", "cost_s")
-CONSTANT = ("prior", "probe", "probe_s", "truth")
+CONSTANT = ("prior", "probe", "probe_s", "truth", "latency_ms")
 """Numbers that a candidate has one of."""
+_WHOLE = ("truth", "latency_ms")
+"""Columns that have a number for every candidate, or are left out."""
 
-_LOWEST = {"cost_s": 1e-9, "probe_s": 0.0, "epoch": 1.0}
-_ALLOWED = {"cost_s": "seconds above 0", "probe_s": "seconds from 0", "epoch": "a whole number from 1"}
+_LOWEST = {"cost_s": 1e-9, "probe_s": 0.0, "epoch": 1.0, "latency_ms": 1e-9}
+_ALLOWED = {
+    "cost_s": "seconds above 0",
+    "probe_s": "seconds from 0",
+    "epoch": "a whole number from 1",
+    "latency_ms": "milliseconds above 0",
+}
 
 ASSUMED_EPOCHS = 3
 """Of a full training whose epochs were not recorded, where a probe's time is estimated from it."""
@@ -61,6 +69,7 @@ class Recorded:
     """Recorded, or estimated as one pass without gradients."""
     is_probe_timed: bool
     truth_K: FloatArray | None
+    latency_ms_K: FloatArray | None
 
     @property
     def num_repeats(self) -> list[int]:
@@ -90,13 +99,50 @@ class Recorded:
             probe_K=self.probe_K[at],
             probe_s_K=self.probe_s_K[at],
             truth_K=None if self.truth_K is None else self.truth_K[at],
+            latency_ms_K=None if self.latency_ms_K is None else self.latency_ms_K[at],
         )
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether any candidate was."""
+        return max(self.num_repeats) > 1
 
     def noise(self, epoch: int = -1) -> float:
         """Standard deviation between repeats of one candidate, pooled over candidates; 0 when none was repeated."""
-        squares = sum(float(((scores[:, epoch] - scores[:, epoch].mean()) ** 2).sum()) for scores in self.scores)
-        freedom = sum(self.num_repeats) - len(self.names)
-        return math.sqrt(squares / freedom) if freedom else 0.0
+        freedom_K, variance_K = self._spread(epoch)
+        return float(math.sqrt(freedom_K @ variance_K / freedom_K.sum())) if self.is_repeated else 0.0
+
+    def noise_K(self) -> FloatArray | None:
+        """Standard deviation of each candidate's final score; None where nothing tells of it.
+
+        That of its own repeats, moved towards the pooled one: as far as chance alone makes the candidates' variances differ. One repeat: the
+        pooled one. Where nobody was repeated, the distance from a truth that is known tells, for all candidates alike.
+
+        Source: empirical Bayes as in Smyth, Statistical Applications in Genetics and Molecular Biology 2004, by moments, as variances may be 0.
+        """
+        if self.is_repeated:
+            return np.sqrt(_shrunk(*self._spread()))
+        if self.truth_K is None:
+            return None
+        apart_K = np.concatenate(self.scores)[:, -1] - self.truth_K
+        return np.full(len(apart_K), math.sqrt(float((apart_K**2).mean())))
+
+    def _spread(self, epoch: int = -1) -> tuple[FloatArray, FloatArray]:
+        """Of each candidate its degrees of freedom, and the variance between its repeats (0 for one)."""
+        freedom_K = np.array(self.num_repeats, dtype=np.float64) - 1
+        squares_K = np.array([len(scores) * float(scores[:, epoch].var()) for scores in self.scores])
+        return freedom_K, squares_K / np.maximum(freedom_K, 1)
+
+
+def _shrunk(freedom_K: FloatArray, variance_K: FloatArray) -> FloatArray:
+    """Posterior means of the variances under an inverse gamma whose mean and variance fit all candidates; some freedom is above 0."""
+    pooled = freedom_K @ variance_K / freedom_K.sum()
+    squared = freedom_K @ (variance_K**2 * freedom_K / (freedom_K + 2)) / freedom_K.sum()  # of the true variances
+    excess = squared - pooled**2
+    if excess <= 0:
+        return np.full(len(variance_K), pooled)
+    weight = 2 + 2 * pooled**2 / excess  # degrees of freedom that the pooled one counts as
+    return np.asarray((weight * pooled + freedom_K * variance_K) / (weight + freedom_K))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +168,9 @@ def read_table(path: Path) -> Recorded:
     epochs = _epochs(path, lines) if "epoch" in lines[0].cells else None
     runs = [_runs(path, name, own, epochs) for name, own in by_candidate.items()]
     constants = {column: np.array([_constant(path, column, own) for own in by_candidate.values()]) for column in CONSTANT}
-    if np.isnan(constants["truth"]).any() and "truth" in lines[0].cells:
-        raise TableError(f"{path}: truth is empty for some candidates; give it for all, or leave the column out.")
+    for column in _WHOLE:
+        if np.isnan(constants[column]).any() and column in lines[0].cells:
+            raise TableError(f"{path}: {column} is empty for some candidates; give it for all, or leave the column out.")
     full_s_K = np.array([costs_s[:, -1].mean() for _, costs_s in runs])
     estimated_s_K = full_s_K / (FACTOR * (epochs[-1] if epochs else ASSUMED_EPOCHS))
     return Recorded(
@@ -137,8 +184,13 @@ def read_table(path: Path) -> Recorded:
         probe_K=constants["probe"],
         probe_s_K=np.where(np.isnan(constants["probe_s"]), estimated_s_K, constants["probe_s"]),
         is_probe_timed=not np.isnan(constants["probe_s"]).any(),
-        truth_K=None if np.isnan(constants["truth"]).any() else constants["truth"],
+        truth_K=_whole(constants["truth"]),
+        latency_ms_K=_whole(constants["latency_ms"]),
     )
+
+
+def _whole(values_K: FloatArray) -> FloatArray | None:
+    return None if np.isnan(values_K).any() else values_K
 
 
 def _lines(path: Path) -> list[_Line]:
@@ -183,9 +235,8 @@ def _number(path: Path, line: _Line, column: str) -> float:
 
 def _epochs(path: Path, lines: Sequence[_Line]) -> tuple[int, ...]:
     found = tuple(sorted({int(_number(path, line, "epoch")) for line in lines}))
-    if missing := sorted(set(rungs(found[-1])) - set(found)):
-        wanted = ", ".join(map(str, rungs(found[-1])))
-        raise TableError(f"{path}: has no epoch {', '.join(map(str, missing))}; a search of {found[-1]} epochs reads epochs {wanted}.")
+    if (short := short_epochs(found[-1])) not in found:
+        raise TableError(f"{path}: has no epoch {short}; a search of {found[-1]} epochs reads epochs {short} and {found[-1]}.")
     return found
 
 
@@ -245,7 +296,9 @@ class World:
     cost_sigma: float = 0.7
     """Standard deviation of the logarithm of backbones' costs."""
     num_rates: int = 3
-    """Learning rates tried side by side up to the first rung, as the harness does."""
+    """Learning rates that are each tried in a short training before the whole, as the harness does."""
+    num_images: int = 500
+    """Of one pass, by whose time the latency of one image is told."""
 
 
 DEFAULT_TAUS = {1: 0.85, 3: 0.92}
@@ -260,7 +313,8 @@ def simulate(world: World, num_candidates: int, num_repeats: int, seed: int) -> 
     share = world.common_frac if world.depths > 1 else 1.0
     skill_K = math.sqrt(share) * common_B[backbone_K] + math.sqrt(1 - share) * own_K
     truth_K = 0.85 + world.spread * skill_K
-    seen_at = {stop: _seen(skill_K, (world.tau_epochs or DEFAULT_TAUS).get(stop, 1.0), rng) for stop in rungs(world.epochs)}
+    stops = sorted({1, short_epochs(world.epochs), world.epochs})
+    seen_at = {stop: _seen(skill_K, (world.tau_epochs or DEFAULT_TAUS).get(stop, 1.0), rng) for stop in stops}
     whole = _passes(world.epochs, world)
     pass_s_B = world.cost_s * np.exp(world.cost_sigma * rng.normal(size=len(common_B))) / FACTOR / whole
     trained_K = 1.0 - np.arange(num_candidates) % world.depths / world.depths
@@ -271,7 +325,7 @@ def simulate(world: World, num_candidates: int, num_repeats: int, seed: int) -> 
     for k in range(num_candidates):
         for repeat in range(num_repeats):
             speed, luck = rng.normal(1.0, 0.03), rng.normal()
-            for stop in rungs(world.epochs):
+            for stop in stops:
                 level = 0.85 + world.spread * seen_at[stop][k] - 0.02 * math.log(world.epochs / stop)
                 own = luck if stop == world.epochs else rng.normal()
                 score, cost_s = level + world.noise * own, cost_s_K[k] * speed * _passes(stop, world) / whole
@@ -287,10 +341,12 @@ def simulate(world: World, num_candidates: int, num_repeats: int, seed: int) -> 
                         probe_K[k],
                         pass_s_B[backbone_K[k]],
                         truth_K[k],
+                        1000 * pass_s_B[backbone_K[k]] / world.num_images,
                     )
                 )
-    columns = ["candidate", "backbone", "repeat", "epoch", "score", "cost_s", "prior", "probe", "probe_s", "truth"]
-    return pd.DataFrame(lines, columns=columns).round({"score": 5, "cost_s": 2, "prior": 4, "probe": 4, "probe_s": 3, "truth": 5})
+    columns = ["candidate", "backbone", "repeat", "epoch", "score", "cost_s", "prior", "probe", "probe_s", "truth", "latency_ms"]
+    digits = {"score": 5, "cost_s": 2, "prior": 4, "probe": 4, "probe_s": 3, "truth": 5, "latency_ms": 3}
+    return pd.DataFrame(lines, columns=columns).round(digits)
 
 
 def _seen(skill_K: FloatArray, tau: float, rng: np.random.Generator) -> FloatArray:
@@ -300,6 +356,5 @@ def _seen(skill_K: FloatArray, tau: float, rng: np.random.Generator) -> FloatArr
 
 
 def _passes(stop: int, world: World) -> int:
-    """Epochs paid for by then: those of every learning rate that was tried up to the first rung."""
-    first = rungs(world.epochs)[0]
-    return world.num_rates * min(stop, first) + max(stop - first, 0)
+    """Epochs paid for by then: those of the short training so far, or of all short ones and the whole."""
+    return stop if stop < world.epochs else world.num_rates * short_epochs(world.epochs) + world.epochs

@@ -1,12 +1,12 @@
 """`python -m benchmarks.replay TABLE.csv`: judges the staged search and the ranking on a recorded table, without training anything.
 
-`recorded` reads or simulates the table and says what its columns mean; `strategies` plays the search and what it must beat. Each resample
-draws one repeat of every candidate: that is what the search and the ranking see. The truth is the mean of the other repeats.
-Shapes: K candidates, R draws of noise.
+`recorded` reads or simulates the table and says what its columns mean; `strategies` plays the search and what it must beat, `rules` the
+recommendation that ships and what it must beat. Each resample draws one repeat of every candidate: that is what the search and the rules see.
+The truth is what the table says, else the mean of the other repeats.
+Shapes: K candidates, S resamples.
 """
 
 import argparse
-import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import strategies
-from benchmarks.corrected import corrected_score
+from benchmarks import rules, strategies
+from benchmarks.kept import add_json, keep
 from benchmarks.recorded import ASSUMED_EPOCHS, FloatArray, Recorded, World, read_table, simulate
-from benchmarks.strategies import TIE_Z, Choice, Draw, Staged, draw, everything, in_order, one_epoch
+from benchmarks.rules import BEST, PRICE, SHIPPED, Played, Seen
+from benchmarks.strategies import Choice, Draw, Staged, draw, everything, in_order, one_epoch
 from harness.cli import quit_on_error
 from harness.errors import ConfigError, TableError
 from harness.search.staged import DEFAULT_SHARE
-from harness.select.comparison import tied_set
+from harness.select.decision import Option
+from harness.select.posterior import POINT, Known
 
-NUM_RESAMPLES, NUM_DRAWS = 1000, 500
-CONFIDENCE = 0.95
+NUM_RESAMPLES = 1000
+WIDTH = 1.96
+"""Half of a 95 % interval, in standard errors."""
 
 STAGED, GRID = "staged search", "full grid"
 RANDOM, PRIOR, PROBE, BOTH, ONE_EPOCH = "random", "prior only", "probe only", "probe and prior", "one-epoch top-k"
@@ -45,12 +48,19 @@ class Outcome:
     regret_p90_points: float
     share_frac: float
     """Of what training every candidate in full takes."""
-    within_noise_frac: float
-    """How often the chosen one is truly so close to the best that single runs of the two are not told apart."""
+    skill_frac: float | None
+    """How much lower its regret is than that of random, which had as much time as the search: 0 is chance, 1 loses nothing. None: random loses nothing."""
+    skill_error: float | None
+    """Half of its 95 % interval over resamples."""
     staged_less_points: float | None = None
     """Regret of the staged search less this one's."""
     staged_less_error: float | None = None
     """Half of the 95 % interval of that mean over resamples."""
+
+    @property
+    def is_better_than_chance(self) -> bool:
+        """Whether all of the interval of its skill is above 0."""
+        return self.skill_frac is not None and self.skill_error is not None and self.skill_frac > self.skill_error
 
     @property
     def verdict(self) -> str | None:
@@ -63,20 +73,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class RankingOutcome:
-    """The ranking of the full grid, each candidate trained once, over all resamples."""
+class Ranking:
+    """What the rules recommend of the full grid, every candidate trained once, over all resamples."""
 
-    tied_size: float
-    tied_coverage_frac: float
-    """How often the true best is in the tied set."""
-    staged_in_tied_frac: float
-    """How often what the staged search recommends is."""
-    naive_curse_points: float
-    """Score of the best as it was read, above its truth."""
-    corrected_curse_points: float
-    """The same after `corrected_score`."""
-    num_candidates: float
-    """Mean over the resamples."""
+    played: Played
+    stated_less_points: float
+    """Expected loss that the shipped rule states, less its regret; mean."""
+    stated_less_error: float
+    """Half of its 95 % interval over resamples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,8 @@ class Replay:
 
     staged: Outcome
     others: tuple[Outcome, ...]
-    ranking: RankingOutcome | None
-    """None: nothing was repeated, so that noise is unknown."""
+    ranking: Ranking | None
+    """None: nothing tells how far scores are off, which the rules must know."""
     not_judged: tuple[str, ...]
 
 
@@ -105,34 +109,34 @@ class Setting:
 def replay(table: Recorded, setting: Setting) -> Replay:
     """Play everything on many draws of the table."""
     rng, others = np.random.default_rng(setting.seed), _strategies(table)
-    noise_E = [table.noise(position) for position in range(len(table.epochs or (1,)))]
-    chance_RK = noise_E[-1] * rng.normal(size=(NUM_DRAWS, len(table.names)))
+    noise_E, noise_K = [table.noise(position) for position in range(len(table.epochs or (1,)))], table.noise_K()
     staged = Staged(table, noise_E, setting.share)
     played: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    ranked = []
+    ranked: dict[str, list[rules.Outcome]] = defaultdict(list)
     for _ in range(setting.num_resamples):
-        part = table if setting.num_drawn is None else _some_backbones(table, setting.num_drawn, rng)
-        drawn = draw(part, rng)
-        first = (staged if setting.num_drawn is None else Staged(part, noise_E, setting.share))(drawn)
+        at = list(range(len(table.names))) if setting.num_drawn is None else _some_backbones(table, setting.num_drawn, rng)
+        drawn = draw(table.part(at), rng)
+        first = (staged if setting.num_drawn is None else Staged(drawn.table, noise_E, setting.share))(drawn)
         choices = {STAGED: first} | {name: other(drawn, first.spent_s) for name, other in others.items()} | {GRID: everything(drawn)}
-        full_s = drawn.costs_s_KE[:, -1].sum()
         for name, choice in choices.items():
-            regret = table.points * (drawn.truth_K.max() - drawn.truth_K[choice.chosen])
-            played[name].append((float(regret), float(choice.spent_s / full_s)))
-        if noise_E[-1] > 0:
-            ranked.append(_ranked(drawn, chance_RK[:, : len(part.names)], first.chosen))
-    limit = TIE_Z * np.sqrt(2) * noise_E[-1] * table.points
-    found = [_outcome(name, np.array(own), np.array(played[STAGED]), limit) for name, own in played.items()]
-    ranking = (
-        RankingOutcome(*(float(value) for value in np.mean(ranked, axis=0) * (1, 1, 1, table.points, table.points, 1))) if ranked else None
-    )
-    return Replay(found[0], tuple(found[1:]), ranking, tuple(_not_judged(table)))
+            played[name].append(_regret_and_share(drawn, choice))
+        for name, outcome in ({} if noise_K is None else ranked_by_rules(drawn, noise_K[at])).items():
+            ranked[name].append(outcome)
+    found = [_outcome(name, *(np.array(played[each]) for each in (name, STAGED, RANDOM))) for name in played]
+    return Replay(found[0], tuple(found[1:]), _ranking(ranked) if ranked else None, tuple(_not_judged(table)))
 
 
-def _some_backbones(table: Recorded, num: int, rng: np.random.Generator) -> Recorded:
+def _regret_and_share(drawn: Draw, choice: Choice) -> tuple[float, float]:
+    """In points, and of the full grid's time."""
+    regret = drawn.table.points * (drawn.truth_K.max() - drawn.truth_K[choice.chosen])
+    return float(regret), float(choice.spent_s / drawn.costs_s_KE[:, -1].sum())
+
+
+def _some_backbones(table: Recorded, num: int, rng: np.random.Generator) -> list[int]:
+    """Positions of all candidates of so many backbones."""
     names = [table.backbones[k] for k in table.firsts]
     chosen = {names[k] for k in rng.choice(len(names), num, replace=False)}
-    return table.part([k for k, backbone in enumerate(table.backbones) if backbone in chosen])
+    return [k for k, backbone in enumerate(table.backbones) if backbone in chosen]
 
 
 def _strategies(table: Recorded) -> Mapping[str, Strategy]:
@@ -157,67 +161,120 @@ def _strategies(table: Recorded) -> Mapping[str, Strategy]:
 def _not_judged(table: Recorded) -> list[str]:
     lacking = {"prior": np.isnan(table.prior_K).all(), "probe": np.isnan(table.probe_K).all()}
     found = [
-        f"no column {name}: {name} only could not be judged, and the search had to do without" for name, is_so in lacking.items() if is_so
+        f"the table has no {name}: {name} only could not be judged, and the search had to do without"
+        for name, is_so in lacking.items()
+        if is_so
     ]
     if table.epochs is None or len(table.epochs) == 1:
         found.append("no earlier epochs: one-epoch top-k could not be judged, and the search trains whom it keeps in full at once")
-    if table.noise() == 0:
+    if table.noise_K() is None:
         found.append(
-            "no candidate was repeated: the truth is the very score that was seen, and ties and the winner's curse could not be judged"
+            "no candidate was repeated and the table has no truth: how far scores are off is not known, so the rules could not be judged"
         )
     return found
 
 
-def _ranked(drawn: Draw, chance_RK: FloatArray, chosen: int) -> tuple[float, ...]:
-    """The ranking of one draw, in the order of `RankingOutcome`; scores as recorded."""
-    scores_K = drawn.scores_KE[:, -1]
-    draws_RK = scores_K + chance_RK
-    tied_K, best = tied_set(scores_K, draws_RK, CONFIDENCE), int(scores_K.argmax())
-    naive, ours = float(scores_K[best]), corrected_score(scores_K, draws_RK, best)
-    truth = float(drawn.truth_K[best])
-    return float(tied_K.sum()), float(tied_K[drawn.truth_K.argmax()]), float(tied_K[chosen]), naive - truth, ours - truth, len(scores_K)
+def ranked_by_rules(drawn: Draw, noise_K: FloatArray) -> dict[str, rules.Outcome]:
+    """What each rule recommends when it sees this draw, whose final scores have these standard deviations, and what that comes to."""
+    table, frac = drawn.table, POINT * drawn.table.points
+    cost_s_K = [float(costs_s[:, -1].mean()) for costs_s in table.costs_s]
+    latency_K = cost_s_K if table.latency_ms_K is None else table.latency_ms_K.tolist()
+    options = tuple(Option(label=name, latency_ms=ms, train_cost=s) for name, ms, s in zip(table.names, latency_K, cost_s_K, strict=True))
+    seen = Seen.of(frac * drawn.scores_KE[:, -1], np.diag((frac * noise_K) ** 2), options, _known(table))
+    return {
+        name: rules.judge(frac * drawn.truth_K, seen, rule(seen))
+        for name, rule in rules.RULES.items()
+        if name != rules.PRIOR or not np.isnan(table.prior_K).all()
+    }
 
 
-def _outcome(name: str, own: FloatArray, staged: FloatArray, limit: float) -> Outcome:
-    regrets, less = own[:, 0], staged[:, 0] - own[:, 0]
+def _known(table: Recorded) -> tuple[Known, ...]:
+    """The prior stands for published accuracy, a latency that was measured for multiply-adds."""
+    size_K = [None] * len(table.names) if table.latency_ms_K is None else np.log2(table.latency_ms_K).tolist()
+    return tuple(
+        Known(backbone=backbone, family=family, top1_frac=None if np.isnan(prior) else prior, log2_cost=size)
+        for backbone, family, prior, size in zip(table.backbones, table.families, table.prior_K.tolist(), size_K, strict=True)
+    )
+
+
+def _ranking(ranked: Mapping[str, Sequence[rules.Outcome]]) -> Ranking:
+    less_S = np.array([outcome.expected_loss - outcome.regret for outcome in ranked[SHIPPED]])
+    return Ranking(Played.of(ranked), float(less_S.mean()), _half_width(less_S))
+
+
+def _half_width(values_S: FloatArray) -> float:
+    """Half of the 95 % interval of their mean."""
+    return float(WIDTH * values_S.std() / np.sqrt(len(values_S)))
+
+
+def skill(regret_S: FloatArray, chance_S: FloatArray) -> tuple[float | None, float | None]:
+    """1 less mean regret over that of chance on the same resamples, and half of its 95 % interval (delta method); None where chance loses nothing."""
+    chance = float(chance_S.mean())
+    if chance <= 0:
+        return None, None
+    ratio = float(regret_S.mean()) / chance
+    return 1 - ratio, _half_width(regret_S - ratio * chance_S) / chance
+
+
+def _outcome(name: str, own: FloatArray, staged: FloatArray, random: FloatArray) -> Outcome:
+    regrets_S, less_S = own[:, 0], staged[:, 0] - own[:, 0]
     is_baseline = name not in (STAGED, GRID)
     return Outcome(
-        name=name,
-        regret_points=float(regrets.mean()),
-        regret_p90_points=float(np.quantile(regrets, 0.9)),
-        share_frac=float(own[:, 1].mean()),
-        within_noise_frac=float((regrets <= limit + 1e-9).mean()),
-        staged_less_points=float(less.mean()) if is_baseline else None,
-        staged_less_error=float(1.96 * less.std() / np.sqrt(len(less))) if is_baseline else None,
+        name,
+        float(regrets_S.mean()),
+        float(np.quantile(regrets_S, 0.9)),
+        float(own[:, 1].mean()),
+        *skill(regrets_S, random[:, 0]),
+        staged_less_points=float(less_S.mean()) if is_baseline else None,
+        staged_less_error=_half_width(less_S) if is_baseline else None,
     )
 
 
 def describe(table: Recorded, found: Replay, setting: Setting) -> str:
     """The whole report as text."""
-    lines = [*_header(table, setting), "", *_strategy_lines(found), "", *_sentences(found)]
+    lines = [*_header(table, setting), "", *_strategy_lines(found), "", *_sentences(table, found)]
     if found.ranking is not None:
-        lines += ["", *_ranking_lines(found.ranking)]
+        lines += ["", *_ranking_lines(table, found.ranking)]
     return "\n".join([*lines, *(f"Not judged: {text}." for text in found.not_judged)])
 
 
 def _header(table: Recorded, setting: Setting) -> list[str]:
-    repeats = table.num_repeats
-    several = f"{min(repeats)}" if min(repeats) == max(repeats) else f"{min(repeats)} to {max(repeats)}"
-    known = {True: "the mean of the repeats that the search did not see", False: "known, as the table has it"}[table.truth_K is None]
-    alone = sum(count == 1 for count in repeats) if table.truth_K is None else 0
+    few, many = min(table.num_repeats), max(table.num_repeats)
+    repeats = "one repeat" if many == 1 else f"{many} repeats" if few == many else f"{few} to {many} repeats"
+    epochs = f"epochs {', '.join(map(str, table.epochs))}" if table.epochs else "epochs not recorded"
     lines = [
-        f"{len(table.names)} candidates of {len(table.firsts)} backbones, {several} repeats each, epochs {', '.join(map(str, table.epochs)) if table.epochs else 'not recorded'}",
-        f"Truth: {known}. Repeats differ by {table.points * table.noise():.2f} points (standard deviation).",
+        f"{len(table.names)} candidates of {len(table.firsts)} backbones, {repeats} each, {epochs}",
+        f"Truth: {_truth(table)}.",
+        *_noise_lines(table),
         f"{setting.num_resamples:,} resamples, seed {setting.seed}, each of {_drawn(setting)}.",
     ]
-    if alone:
-        lines.append(f"{alone} candidates have one repeat: for them the truth is the very score that the search saw.")
     if not np.isnan(table.probe_K).all() and not table.is_probe_timed:
-        epochs = f"{table.epochs[-1]}" if table.epochs else f"an assumed {ASSUMED_EPOCHS}"
+        total = f"{table.epochs[-1]}" if table.epochs else f"an assumed {ASSUMED_EPOCHS}"
         lines.append(
-            f"No column probe_s: a probe is taken to cost one pass without gradients, estimated from a full training of {epochs} epochs."
+            f"Where probe_s is not given, a probe is taken to cost one pass without gradients, estimated from a full training of {total} epochs."
         )
     return lines
+
+
+def _truth(table: Recorded) -> str:
+    alone = table.num_repeats.count(1)
+    if table.truth_K is not None:
+        return "as the table has it"
+    if not table.is_repeated:
+        return "the very score that the search sees, as no candidate was repeated: the full grid has no regret by definition"
+    others = "the mean of the repeats that were not drawn, whose own error is in every regret"
+    return others + (f"; of {alone} with one repeat, the very score that the search sees" if alone else "")
+
+
+def _noise_lines(table: Recorded) -> list[str]:
+    noise_K = table.noise_K()
+    if noise_K is None:
+        return []
+    low, high = (f"{table.points * value:.2f}" for value in (noise_K.min(), noise_K.max()))
+    if not table.is_repeated:
+        return [f"Scores are {high} points off their truth (root mean square); the rules are told this of every candidate."]
+    pooled = f"Repeats of a candidate differ by {table.points * table.noise():.2f} points (standard deviation, pooled)"
+    return [f"{pooled}; the rules are told {low} to {high}, each candidate's own moved towards that."]
 
 
 def _drawn(setting: Setting) -> str:
@@ -227,14 +284,21 @@ def _drawn(setting: Setting) -> str:
 
 
 def _strategy_lines(found: Replay) -> list[str]:
-    lines = ["regret   90 % of them   share of   inside the noise", "points   stay below     full grid  of the true best"]
+    lines = ["regret   90 % of them   share of   skill", "points   stay below     full grid"]
     for one in (found.staged, *found.others):
-        numbers = f"{one.regret_points:7.3f}  {one.regret_p90_points:9.2f}      {one.share_frac:7.1%}    {one.within_noise_frac:7.1%}"
-        lines.append(f"{numbers}         {one.name}{'' if one.verdict is None else f' (staged search: {one.verdict})'}")
+        skill_text = "not known" if one.skill_frac is None else f"{one.skill_frac:6.1%} +- {one.skill_error:.1%}"
+        numbers = f"{one.regret_points:7.3f}  {one.regret_p90_points:9.2f}      {one.share_frac:7.1%}   {skill_text:15}"
+        lines.append(f"{numbers}   {one.name}{_notes(one)}")
     return lines
 
 
-def _sentences(found: Replay) -> list[str]:
+def _notes(one: Outcome) -> str:
+    chance = ["no better than chance"] if one.skill_frac is not None and not one.is_better_than_chance else []
+    against = [f"staged search: {one.verdict}"] if one.verdict is not None else []
+    return f" ({'; '.join(chance + against)})" if chance or against else ""
+
+
+def _sentences(table: Recorded, found: Replay) -> list[str]:
     """What it comes to, plainly."""
     judged = [other for other in found.others if other.verdict is not None]
     names = {verdict: [other.name for other in judged if other.verdict == verdict] for verdict in ("better", "level", "worse")}
@@ -247,20 +311,37 @@ def _sentences(found: Replay) -> list[str]:
         if other.verdict == "worse":
             both = f"{found.staged.regret_points:.3f} against {other.regret_points:.3f} points"
             lines.append(f"Staged search is WORSE than {other.name} on this table: a regret of {both} at equal cost.")
-    grid = next(other for other in found.others if other.name == GRID)
-    lines.append(
-        f"Training everything once leaves a regret of {grid.regret_points:.3f} points: that is what the noise of single runs costs."
-    )
+    if found.staged.skill_frac is None:
+        lines.append("Random loses nothing on this table, so that nobody can be better than chance.")
+    else:
+        lines.append("Skill is how much lower the regret is than that of random: 0 is chance, 100 % loses nothing.")
+    if table.truth_K is not None or table.is_repeated:
+        grid = next(other for other in found.others if other.name == GRID)
+        lines.append(
+            f"Training everything once leaves a regret of {grid.regret_points:.3f} points: that is what the noise of single runs costs."
+        )
     return lines
 
 
-def _ranking_lines(ranking: RankingOutcome) -> list[str]:
+def _ranking_lines(table: Recorded, ranking: Ranking) -> list[str]:
+    means, errors = ranking.played.means, ranking.played.errors
+    stand_in = [] if table.latency_ms_K is not None else ["The table has no latency_ms: seconds of training stand in for latency."]
+    shipped, off = means[SHIPPED], f"{ranking.stated_less_points:+.3f} +- {ranking.stated_less_error:.3f}"
     return [
-        f"Ranking of the full grid, every candidate trained once, {CONFIDENCE:.0%} confidence, noise taken as normal:",
-        f"  the tied set holds {ranking.tied_size:.1f} of {ranking.num_candidates:.0f} candidates and contains the true best in {ranking.tied_coverage_frac:.1%} of draws,",
-        f"  and what the staged search recommends in {ranking.staged_in_tied_frac:.1%}",
-        f"  winner's curse: the best score as it was read is {ranking.naive_curse_points:+.2f} points off its truth; corrected, {ranking.corrected_curse_points:+.2f}",
+        "What each rule recommends of the full grid, every candidate trained once:",
+        "regret   latency over  utility   less that of      expected loss",
+        f"points   the fastest   points    {BEST:16}  stated (points)",
+        *(_rule_line(name, one, one.utility - means[BEST].utility, errors[name]) for name, one in means.items()),
+        f"Utility: 0, which is perfect, less the regret, less {PRICE:g} points for each doubling of latency above the lowest.",
+        *stand_in,
+        f"The rule that ships ({SHIPPED}) states an expected loss of {shipped.expected_loss:.3f} points and has a regret of {shipped.regret:.3f}: a difference of {off}.",
     ]
+
+
+def _rule_line(name: str, one: rules.Outcome, less: float, error: float) -> str:
+    """Latency is a geometric mean."""
+    against = f"{less:+.3f} +- {WIDTH * error:.3f}"
+    return f"{one.regret:7.3f}  {2**one.doublings:9.2f} x {one.utility:9.3f}   {against:16}  {one.expected_loss:6.3f}   {name}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -269,9 +350,17 @@ def _listed(names: Sequence[str]) -> str:
 
 def as_record(table: Recorded, found: Replay, setting: Setting) -> dict[str, Any]:
     """Plain JSON of the same."""
-    outcomes = [asdict(one) | {"verdict": one.verdict} for one in (found.staged, *found.others)]
-    ranking = None if found.ranking is None else asdict(found.ranking)
-    about = {"num_candidates": len(table.names), "num_repeats": table.num_repeats, "epochs": table.epochs, "noise": table.noise()}
+    outcomes = [
+        asdict(one) | {"verdict": one.verdict, "is_better_than_chance": one.is_better_than_chance} for one in (found.staged, *found.others)
+    ]
+    ranking, noise_K = None if found.ranking is None else asdict(found.ranking), table.noise_K()
+    about = {
+        "num_candidates": len(table.names),
+        "num_repeats": table.num_repeats,
+        "epochs": table.epochs,
+        "noise": table.noise(),
+        "noise_of_each": None if noise_K is None else noise_K.tolist(),
+    }
     return {**asdict(setting), **about, "strategies": outcomes, "ranking": ranking, "not_judged": list(found.not_judged)}
 
 
@@ -312,7 +401,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resamples", type=int, default=NUM_RESAMPLES)
     parser.add_argument("--drawn", type=int, metavar="N", help="backbones in each resample, drawn at random; left out: all of them")
     parser.add_argument("--share", type=float, default=DEFAULT_SHARE, help="of the full grid's time that the search may take")
-    parser.add_argument("--json", action="store_true", help="write TABLE.json beside the table")
+    add_json(parser)
     parser.add_argument("--simulate", type=Path, metavar="FILE.csv", help="write a table whose truth is known, and judge nothing")
     parser.add_argument("--candidates", type=int, default=20, help="of the simulated table")
     parser.add_argument("--depths", type=int, default=world.depths, help="candidates of each backbone of the simulated table")
@@ -349,16 +438,14 @@ def run(args: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "table.csv"
             write_simulated(path, args)
-            judge(path, setting)
+            keep(judge(path, setting), args)
     elif args.simulate:
         write_simulated(args.simulate, args)
         print(f"wrote {args.simulate}: {args.candidates} candidates, {args.repeats} repeats, truth known")
     elif args.table is None:
         raise ConfigError("no table given; give TABLE.csv, or --simulate FILE.csv to write one.")
     else:
-        record = judge(args.table, setting)
-        if args.json:
-            args.table.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        keep(judge(args.table, setting), args)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Simulated studies in which rules of recommendation are played against a known truth; `benchmarks.studies` runs them.
+"""Rules of recommendation, played against a known truth: in simulated studies, which `benchmarks.studies` runs, and on tables by `benchmarks.replay`.
 
-A study has backbones at three freeze depths, in families. What makes a candidate good is shared by family, backbone and depth in parts that
+A simulated study has backbones at three freeze depths, in families. What makes a candidate good is shared by family, backbone and depth in parts that
 differ from study to study, and is bent so that a few candidates are far behind. Published accuracy tells something in one study and nothing in
 another; slower backbones are better on average. So the world is not the model of `harness.select.posterior`: its tail, its parts and the worth of what
 is known beforehand are others.
@@ -68,12 +68,19 @@ class Truth:
 class Seen:
     """What a rule may look at."""
 
-    evidence: Evidence
+    scores_K: FloatArray
     covariance_KK: FloatArray
+    """Of their errors."""
     belief: Posterior
     options: tuple[Option, ...]
     doublings_K: FloatArray
     known: tuple[Known, ...]
+
+    @classmethod
+    def of(cls, scores_K: FloatArray, covariance_KK: FloatArray, options: tuple[Option, ...], known: tuple[Known, ...]) -> "Seen":
+        """With the posterior that ships. Scores are fractions, higher is better; every latency is known."""
+        belief = posterior(scores_K, covariance_KK, known)
+        return cls(scores_K, covariance_KK, belief, options, doublings([option.latency_ms for option in options]), known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +99,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Every rule on the studies of one cell."""
+    """Every rule on the same studies."""
 
     means: Mapping[str, Outcome]
     errors: Mapping[str, float]
     """Standard error of each rule's mean utility less that of best on val, studies in pairs."""
+
+    @classmethod
+    def of(cls, found: Mapping[str, Sequence[Outcome]]) -> "Played":
+        """Means over the outcomes, which are in the same order for every rule."""
+        best_S = np.array([outcome.utility for outcome in found[BEST]])
+        errors = {
+            name: float(np.std(np.array([outcome.utility for outcome in outcomes]) - best_S) / len(best_S) ** 0.5)
+            for name, outcomes in found.items()
+        }
+        return cls({name: mean(outcomes) for name, outcomes in found.items()}, errors)
 
 
 def cells(num_studies: int | None = None) -> list[Cell]:
@@ -151,10 +168,8 @@ def look(truth: Truth, num_images: int, rng: np.random.Generator) -> Seen:
     is_right_KN = hard_KN < ndtri(truth.scores_K)[:, None]
     runs = Runs(np.where(is_right_KN, labels_N, 1 - labels_N), np.where(is_right_KN, -0.1, -2.0) - hard_KN**2 * 1e-6, labels_N, 2)
     evidence = Evidence.of(runs, Metric.accuracy, [1] * len(truth.scores_K))
-    covariance_KK = evidence.covariance()
     options = tuple(Option(label=f"{k:02d}", latency_ms=latency_ms) for k, latency_ms in enumerate(truth.latency_ms_K.tolist()))
-    belief = posterior(evidence.scores_K, covariance_KK, truth.known)
-    return Seen(evidence, covariance_KK, belief, options, doublings(truth.latency_ms_K.tolist()), truth.known)
+    return Seen.of(evidence.scores_K, evidence.covariance(), options, truth.known)
 
 
 def _bent(normal_K: FloatArray) -> FloatArray:
@@ -171,31 +186,36 @@ def _shipped(seen: Seen, price: float) -> int:
 
 
 def _best(seen: Seen) -> int:
-    return int(seen.evidence.scores_K.argmax())
+    return int(seen.scores_K.argmax())
 
 
 def _one_se(seen: Seen) -> int:
     """The fastest within one standard error of the best score."""
     best = _best(seen)
-    floor = seen.evidence.scores_K[best] - np.sqrt(seen.covariance_KK[best, best])
-    return _fastest(seen, np.flatnonzero(seen.evidence.scores_K >= floor))
+    floor = seen.scores_K[best] - np.sqrt(seen.covariance_KK[best, best])
+    return _fastest(seen, np.flatnonzero(seen.scores_K >= floor))
 
 
 def _old(seen: Seen) -> int:
     """The fastest that cannot be excluded as best. Errors are drawn from their covariance."""
     root_KK = np.linalg.cholesky(seen.covariance_KK + 1e-12 * np.eye(len(seen.options)))
     error_RK = np.random.default_rng(0).standard_normal((_NUM_RESAMPLES, len(root_KK))) @ root_KK.T
-    scores_K = seen.evidence.scores_K
+    scores_K = seen.scores_K
     return _fastest(seen, np.flatnonzero(tied_set(scores_K, scores_K + error_RK, 0.95)))
 
 
 def _fastest(seen: Seen, positions: IntArray) -> int:
-    return int(min(positions, key=lambda k: (seen.doublings_K[k], -seen.evidence.scores_K[k])))
+    return int(min(positions, key=lambda k: (seen.doublings_K[k], -seen.scores_K[k])))
 
 
 def _prior_only(seen: Seen) -> int:
-    """Highest published accuracy, at the middle depth."""
-    return max(range(len(seen.known)), key=lambda k: (seen.known[k].top1_frac or 0.0, -abs((seen.known[k].frozen_frac or 0.0) - 0.5)))
+    """Highest published accuracy, at the middle depth where depths are known."""
+
+    def promise(known: Known) -> tuple[float, float]:
+        top1 = -np.inf if known.top1_frac is None else known.top1_frac
+        return top1, -abs((known.frozen_frac or 0.0) - 0.5)
+
+    return max(range(len(seen.known)), key=lambda k: promise(seen.known[k]))
 
 
 RULES: Mapping[str, Callable[[Seen], int]] = {
@@ -208,9 +228,9 @@ RULES: Mapping[str, Callable[[Seen], int]] = {
 }
 
 
-def judge(truth: Truth, seen: Seen, chosen: int) -> Outcome:
-    """What a choice truly comes to."""
-    regret, doubled = float(truth.scores_K.max() - truth.scores_K[chosen]) / POINT, float(seen.doublings_K[chosen])
+def judge(truth_K: FloatArray, seen: Seen, chosen: int) -> Outcome:
+    """What a choice truly comes to, by the true scores."""
+    regret, doubled = float(truth_K.max() - truth_K[chosen]) / POINT, float(seen.doublings_K[chosen])
     return Outcome(regret, doubled, -regret - PRICE * doubled, float(seen.belief.expected_loss_K[chosen]) / POINT)
 
 
@@ -222,13 +242,8 @@ def play(cell: Cell, seed: int) -> Played:
         truth = draw_truth(cell, rng)
         seen = look(truth, cell.num_images, rng)
         for name, rule in RULES.items():
-            found[name].append(judge(truth, seen, rule(seen)))
-    best_S = np.array([outcome.utility for outcome in found[BEST]])
-    errors = {
-        name: float(np.std(np.array([outcome.utility for outcome in outcomes]) - best_S) / len(best_S) ** 0.5)
-        for name, outcomes in found.items()
-    }
-    return Played({name: mean(outcomes) for name, outcomes in found.items()}, errors)
+            found[name].append(judge(truth.scores_K, seen, rule(seen)))
+    return Played.of(found)
 
 
 def mean(outcomes: Sequence[Outcome]) -> Outcome:
@@ -320,7 +335,7 @@ def planted_figures(num_studies: int) -> list[Figure]:
         backbones_K=np.arange(4),
     )
     studies = [look(small, 90, rng) for _ in range(num_studies)]
-    behind = [seen for seen in studies if seen.evidence.scores_K.max() - seen.evidence.scores_K[3] >= 5 * POINT]
+    behind = [seen for seen in studies if seen.scores_K.max() - seen.scores_K[3] >= 5 * POINT]
     wrong = np.mean([_shipped(seen, PRICE) == 3 for seen in behind])
     belief = posterior(np.array([0.8, 0.8]), np.array([[1.6e-3, 1.2e-3], [1.2e-3, 1.6e-3]]), [Known(backbone="a"), Known(backbone="b")])
     fast = decide(belief, [Option(label="a", latency_ms=20.0), Option(label="b", latency_ms=10.0)]).recommended.position

@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.figures import Figure, as_records, figure_table
-from benchmarks.side_by_side import Side, describe_machine, machine_line, run_module, software, table, write_record
+from benchmarks.kept import add_json, keep
+from benchmarks.side_by_side import Side, describe_machine, machine_line, run_module, software, table, times
 from benchmarks.sweeps import places
 from harness.cli import quit_on_error
 from harness.study.store import Study
@@ -113,7 +114,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--size", type=int, default=96, help="side of the images (pixels)")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="1 seed, 150 images, 4 networks, whatever else is given; writes no file")
+    parser.add_argument(
+        "--short", action="store_true", help="1 seed, 150 images, 4 networks, whatever else is given; no file beside the module"
+    )
+    add_json(parser)
     args = parser.parse_args()
     num_seeds, num_images, num_random = (1, 150, 2) if args.short else (args.seeds, args.images, len(RANDOM))
     names = [*PRETRAINED[: 2 if args.short else None], *(f"{name}@random" for name in RANDOM[:num_random])]
@@ -130,9 +134,8 @@ def main() -> None:
         sides = [Side("grid", [each.grid_s for each in found]), Side("search", [each.search_s for each in found])]
         figures = figures_of(found)
         print(f"\n{table(sides)}\n\n{figure_table(figures)}")
-        if not args.short:
-            record = {"machine": where, **software(), "options": options, "seeds": [asdict(each) for each in found]}
-            write_record(__file__, sides, record | {"figures": as_records(figures)})
+        record = {"machine": where, **software(), "options": options, "seeds": [asdict(each) for each in found]}
+        keep(record | times(sides) | {"figures": as_records(figures)}, args, __file__)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.figures import Figure, as_records, figure_table
-from benchmarks.side_by_side import Side, describe_machine, machine_line, software, table, write_record
+from benchmarks.kept import add_json, keep
+from benchmarks.side_by_side import Side, describe_machine, machine_line, software, table, times
 from benchmarks.sweeps import add_up, sweep, total
 from harness.cli import quit_on_error
 
@@ -70,7 +71,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seeds", description="Time more seeds, and the overhead of a job.")
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="120 images, 1 repeat, 2 tiny seeds, whatever else is given; writes no file")
+    parser.add_argument(
+        "--short", action="store_true", help="120 images, 1 repeat, 2 tiny seeds, whatever else is given; no file beside the module"
+    )
+    add_json(parser)
     args = parser.parse_args()
     num_images, repeats, num_tiny = (120, 1, 2) if args.short else (args.images, args.repeats, TINY_SEEDS)
     with quit_on_error():
@@ -80,9 +84,8 @@ def main() -> None:
         sides, figures = run_seeds(num_images, repeats)
         figures += overhead_figures(num_tiny)
         print(f"{table(sides)}\n\n{figure_table(figures)}")
-        if not args.short:
-            record = {"machine": where, **software(), "setting": {"num_images": num_images, "num_tiny_seeds": num_tiny}}
-            write_record(__file__, sides, record | {"figures": as_records(figures)})
+        record = {"machine": where, **software(), "setting": {"num_images": num_images, "num_tiny_seeds": num_tiny}}
+        keep(record | times(sides) | {"figures": as_records(figures)}, args, __file__)
 
 
 if __name__ == "__main__":

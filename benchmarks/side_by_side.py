@@ -114,12 +114,9 @@ def table(sides: Sequence[Side]) -> str:
     return "\n".join(f"{side.median_s:9.1f} s {ratio:7.2f} x  {side.name}" for side, ratio in zip(sides, ratios(sides), strict=True))
 
 
-def write_record(module_file: str, sides: Sequence[Side], record: Mapping[str, Any]) -> Path:
-    """Write `<module>.json` beside the module: `record`, every raw time (seconds) and the ratios to the first side."""
-    path = Path(module_file).with_suffix(".json")
-    times = {
+def times(sides: Sequence[Side]) -> dict[str, Any]:
+    """For the record: every raw time (seconds) and the ratios to the first side."""
+    return {
         "wall_s": {side.name: list(side.walls_s) for side in sides},
         f"ratio_to_{sides[0].name}": dict(zip((side.name for side in sides), ratios(sides), strict=True)),
     }
-    path.write_text(json.dumps({**record, **times}, indent=1) + "\n", encoding="utf-8")
-    return path

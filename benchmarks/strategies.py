@@ -3,6 +3,7 @@
 Between a table (`recorded`) and the report (`replay`). Shapes: K candidates, E recorded epochs.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.recorded import FloatArray, Recorded
-from harness.search.predicted_cost import Prediction
-from harness.search.staged import Contender, search
+from harness.search.belief import Gain
+from harness.search.predicted_cost import NOTHING, Prediction
+from harness.search.staged import Budget, search
+from harness.search.trial import Trial
+from harness.select.posterior import Known, Posterior, posterior
+from harness.transfer.rungs import Rung, short_epochs
 
 IntArray = npt.NDArray[np.int64]
-
-TIE_Z = 1.96
-"""Scores of two single runs closer than this many standard errors of their difference are not told apart."""
 
 _PROBE = "probe of "
 
@@ -59,42 +61,69 @@ def draw(table: Recorded, rng: np.random.Generator) -> Draw:
 class Player:
     """A `staged.Trainer` that looks up what a run scored and took. Predictions are means over repeats, their range is that of the repeats."""
 
-    predictions: Mapping[tuple[str, int, int], Prediction]
-    noise: Mapping[int, float]
-    """Standard deviation of a repeat at each epoch."""
+    table: Recorded
     drawn: Draw
+    predictions: Mapping[tuple[str, Rung], Prediction]
+    noise: Mapping[Rung, float]
+    """Standard deviation of a repeat."""
     place: Mapping[str, int]
-    """Of a candidate in the table, by the names of its contenders."""
-    at: Mapping[int, int]
-    """Of an epoch among the recorded ones."""
+    """Of a candidate in the table, by the names of its trials."""
+    at: Mapping[Rung, int]
+    """Of a rung among the recorded epochs."""
     spent: float = 0.0
-    reached: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, Rung] = field(default_factory=dict)
 
-    def train(self, name: str, epochs: int) -> float:
-        """The recorded score."""
+    def train(self, name: str, rung: Rung) -> bool:
+        """Pay for it."""
         k = self.place[name]
-        if name.startswith(_PROBE):
-            self.spent += float(self.drawn.table.probe_s_K[k])
-            return float(self.drawn.table.probe_K[k])
-        before = float(self.drawn.costs_s_KE[k, self.at[self.reached[name]]]) if name in self.reached else 0.0
-        self.spent += float(self.drawn.costs_s_KE[k, self.at[epochs]]) - before
-        self.reached[name] = epochs
-        return float(self.drawn.scores_KE[k, self.at[epochs]])
+        if rung is Rung.probe:
+            self.spent += float(self.table.probe_s_K[k])
+        else:
+            before = float(self.drawn.costs_s_KE[k, self.at[self.seen[name]]]) if name in self.seen else 0.0
+            self.spent += float(self.drawn.costs_s_KE[k, self.at[rung]]) - before
+        self.seen[name] = rung
+        return True
 
-    def tied(self, name: str, others: Sequence[str]) -> set[str]:
-        """Closer than two runs of one candidate may be; of probes those that are equal, as their noise is not recorded."""
-        if name.startswith(_PROBE):
-            probe_K = self.drawn.table.probe_K
-            return {other for other in others if probe_K[self.place[other]] == probe_K[self.place[name]]}
-        at = self.at[self.reached[name]]
-        score_K, limit = self.drawn.scores_KE[:, at], TIE_Z * np.sqrt(2) * self.noise[self.reached[name]]
-        return {other for other in others if abs(score_K[self.place[other]] - score_K[self.place[name]]) <= limit}
+    def believe(self, names: Sequence[str]) -> Posterior:
+        """The posterior that ships. A table tells nothing of val images: errors are those of repeats."""
+        point = 1 / self.table.points
+        pairs = [
+            (self._score(name, Rung.whole) - self._score(name, Rung.short)) / point for name, at in self.seen.items() if at is Rung.whole
+        ]
+        gain, level = Gain.seen(pairs), self._probe_level()
+        scores_K, error_K = np.full(len(names), np.nan), np.zeros(len(names))
+        for k, name in enumerate(names):
+            if (rung := self.seen.get(name)) is not None:
+                scores_K[k] = self._score(name, rung) + {Rung.probe: level, Rung.short: gain.mean * point, Rung.whole: 0.0}[rung]
+                error_K[k] = math.hypot(self.noise[rung], gain.sd * point if rung is Rung.short else 0.0)
+        return posterior(scores_K, np.diag(error_K**2), [self._known(name) for name in names], point=point)
 
-    def predict_s(self, name: str, start: int, stop: int) -> Prediction:
-        return self.predictions[name, start, stop]
+    def excluded(self, name: str) -> bool:
+        """A table's probes are no candidates: they tell of the others."""
+        return name.startswith(_PROBE)
+
+    def predict_s(self, name: str, path: Sequence[Rung]) -> Prediction:
+        """Costs are those since the start of a run: what the last rung takes, less what is paid already."""
+        last, paid = self.predictions[name, path[-1]], self.predictions[name, self.seen[name]] if name in self.seen else NOTHING
+        return Prediction(last.value_s - paid.value_s, last.low_s - paid.low_s, last.high_s - paid.high_s)
 
     def spent_s(self) -> float:
         return self.spent
+
+    def _score(self, name: str, rung: Rung) -> float:
+        k = self.place[name]
+        return float(self.table.probe_K[k] if rung is Rung.probe else self.drawn.scores_KE[k, self.at[rung]])
+
+    def _probe_level(self) -> float:
+        """How much higher trained candidates score than the probes of their backbones, on average; probes may be on a scale of their own."""
+        done = [name for name, rung in self.seen.items() if rung is Rung.whole]
+        ahead = [self._score(name, Rung.whole) - probe for name in done if np.isfinite(probe := self.table.probe_K[self.place[name]])]
+        return float(np.mean(ahead)) if ahead else 0.0
+
+    def _known(self, name: str) -> Known:
+        k = self.place[name]
+        prior = float(self.table.prior_K[k])
+        return Known(backbone=self.table.backbones[k], family=self.table.families[k], top1_frac=None if np.isnan(prior) else prior)
 
 
 class Staged:
@@ -102,46 +131,48 @@ class Staged:
 
     def __init__(self, table: Recorded, noise: Sequence[float], share: float) -> None:
         """Noise is the standard deviation of a repeat at each recorded epoch."""
-        self.share = share
-        self.epochs = table.epochs or (1,)
-        self.contenders, self.place = _contenders(table)
-        self.at = {epoch: position for position, epoch in enumerate(self.epochs)}
-        self.noise = dict(zip(self.epochs, noise, strict=True))
-        self.predictions = dict(_predictions(table, self.contenders, self.place, self.epochs))
+        self.table, self.share = table, share
+        epochs = table.epochs or (1,)
+        self.trials, self.place = _trials(table)
+        self.at = {Rung.short: epochs.index(short_epochs(epochs[-1])), Rung.whole: len(epochs) - 1}
+        self.noise = {Rung.probe: noise[-1]} | {rung: noise[at] for rung, at in self.at.items()}
+        self.predictions = dict(_predictions(table, self.trials, self.place, self.at))
 
     def __call__(self, drawn: Draw) -> Choice:
-        """Search one draw."""
-        player = Player(self.predictions, self.noise, drawn, self.place, self.at)
-        found = search(self.contenders, player, epochs=self.epochs[-1], share=self.share)
-        chosen = next(standing for standing in found.standings if not standing.contender.is_probe)
-        return Choice(self.place[chosen.contender.name], player.spent)
+        """Search one draw; of those that were trained whole the best score is taken."""
+        player = Player(self.table, drawn, self.predictions, self.noise, self.place, self.at)
+        search(self.trials, player, budget=Budget(share=self.share))
+        done = [self.place[name] for name, rung in player.seen.items() if rung is Rung.whole]
+        chosen = max(done, key=lambda k: float(drawn.scores_KE[k, -1])) if done else self._likely(player)
+        return Choice(chosen, player.spent)
+
+    def _likely(self, player: Player) -> int:
+        """Where there was no time to train any: the likeliest best, or the first where nothing is known either."""
+        candidates = [trial.name for trial in self.trials if not trial.is_probe]
+        mean_K = player.believe([*player.seen, *candidates]).mean_K[len(player.seen) :] if player.seen else np.zeros(len(candidates))
+        return self.place[candidates[int(mean_K.argmax())]]
 
 
-def _contenders(table: Recorded) -> tuple[list[Contender], dict[str, int]]:
-    contenders, place = [], {}
+def _trials(table: Recorded) -> tuple[list[Trial], dict[str, int]]:
+    trials, place = [], {}
     firsts = set(table.firsts)
     for k, (name, backbone) in enumerate(zip(table.names, table.backbones, strict=True)):
         prior = None if np.isnan(table.prior_K[k]) else float(table.prior_K[k])
         is_probed = k in firsts and not np.isnan(table.probe_K[k])
         for called, is_probe in [(_PROBE + backbone, True), (name, False)] if is_probed else [(name, False)]:
-            contenders.append(Contender(called, backbone, table.families[k], prior, is_probe))
+            trials.append(Trial(called, backbone, prior, is_probe))
             place[called] = k
-    return contenders, place
+    return trials, place
 
 
 def _predictions(
-    table: Recorded, contenders: Sequence[Contender], place: Mapping[str, int], epochs: Sequence[int]
-) -> list[tuple[tuple[str, int, int], Prediction]]:
+    table: Recorded, trials: Sequence[Trial], place: Mapping[str, int], at: Mapping[Rung, int]
+) -> list[tuple[tuple[str, Rung], Prediction]]:
     found = []
-    for contender in contenders:
-        k = place[contender.name]
-        until_RE = np.concatenate([np.zeros((len(table.costs_s[k]), 1)), table.costs_s[k]], axis=1)
-        for first, start in enumerate((0, *epochs)):
-            for last, stop in enumerate((0, *epochs)):
-                taken_R = np.full(1, table.probe_s_K[k]) if contender.is_probe else until_RE[:, last] - until_RE[:, first]
-                if first < last:
-                    prediction = Prediction(float(taken_R.mean()), float(taken_R.min()), float(taken_R.max()))
-                    found.append(((contender.name, start, stop), prediction))
+    for trial in trials:
+        k = place[trial.name]
+        taken = {Rung.probe: np.full(1, table.probe_s_K[k])} if trial.is_probe else {rung: table.costs_s[k][:, e] for rung, e in at.items()}
+        found += [((trial.name, rung), Prediction(float(s_R.mean()), float(s_R.min()), float(s_R.max()))) for rung, s_R in taken.items()]
     return found
 
 

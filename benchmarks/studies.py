@@ -8,13 +8,10 @@ Shapes: S studies at once, R resamples, K candidates, N images, C classes.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,7 @@ from scipy.special import log_expit, ndtri
 
 from benchmarks.corrected import corrected_score
 from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from benchmarks.rules import SHORT_STUDIES, cells, judge_rules, workers
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from harness.config import Metric
@@ -288,7 +286,7 @@ def main() -> None:
     parser.add_argument("--part", choices=["rules", "ties", "all"], default="all", help="what to judge")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--short", action="store_true", help="few studies, candidates and images")
-    parser.add_argument("--json", type=Path, help="also write what was found to this file")
+    add_json(parser)
     args = parser.parse_args()
     where = describe_machine()
     print(f"{machine_line(where)}\n{NUM_RESAMPLES:,} resamples; for log loss a point is 0.01\n", flush=True)
@@ -302,9 +300,7 @@ def main() -> None:
         found_figures, record["ties"] = judge_ties(short_grid() if args.short else grid(), args.workers)
         figures += found_figures
         print(f"\n{figure_table(found_figures)}", flush=True)
-    if args.json is not None:
-        record["figures"] = as_records(figures)
-        args.json.write_text(json.dumps(record, indent=1, default=attrgetter("value")) + "\n", encoding="utf-8")
+    keep(record | {"figures": as_records(figures)}, args)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.kept import add_json, keep
 from harness.config import Metric, RankConfig
 from harness.data.profile import Profile
 from harness.provenance import machine, versions
@@ -115,6 +116,7 @@ def candidate_row(number: int, rng: np.random.Generator) -> Row:
         git="0123456789ab",
         details=Details(
             class_names=[f"class {c}" for c in range(NUM_CLASSES)],
+            class_prior=[1 / NUM_CLASSES] * NUM_CLASSES,
             profile=asdict(PROFILE),
             recipe={"name": recipe},
         ),
@@ -270,15 +272,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description="Time loading and ranking at scale.")
     parser.add_argument("--short", action="store_true", help="100,000 rows and 300 candidates instead of 1,000,000 and 1,000")
     parser.add_argument("--side", nargs=2, metavar=("NAME", "PATH"), help=argparse.SUPPRESS)
+    add_json(parser)
     arguments = parser.parse_args(argv)
     if arguments.side:
         print(json.dumps(_SIDES[arguments.side[0]](Path(arguments.side[1]))))
         return
     found, where = measure(*((100_000, 300) if arguments.short else (1_000_000, 1_000))), machine()
     print(show(found, where))
-    if not arguments.short:
-        record = {"machine": where, **versions(), "limits": LIMITS, "found": found}
-        Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    keep({"machine": where, **versions(), "limits": LIMITS, "found": found}, arguments, __file__)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.figures import Figure, figure_table, write_figures
+from benchmarks.figures import Figure, as_records, figure_table
+from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import sweep, total
 from harness.cli import quit_on_error
@@ -59,7 +60,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="60 images, 2 epochs, 1 seed, whatever else is given; writes no file")
+    parser.add_argument(
+        "--short", action="store_true", help="60 images, 2 epochs, 1 seed, whatever else is given; no file beside the module"
+    )
+    add_json(parser)
     args = parser.parse_args()
     num_images, epochs, num_seeds = (60, 2, 1) if args.short else (args.images, args.epochs, args.seeds)
     sizes = (f"data.max_images={num_images}", f"train.epochs={epochs}", f"seed={','.join(map(str, range(num_seeds)))}")
@@ -73,9 +77,9 @@ def main() -> None:
         for way in WAYS:
             found.append(look(way, *sizes))
             print(figure_table(figures_of(found[-1])), flush=True)
-        if not args.short:
-            figures = [figure for seen in found for figure in figures_of(seen)]
-            write_figures(__file__, figures, {"machine": where, **software(), "ways": [asdict(seen) for seen in found], "options": sizes})
+        figures = [figure for seen in found for figure in figures_of(seen)]
+        record = {"machine": where, **software(), "ways": [asdict(seen) for seen in found], "options": sizes}
+        keep(record | {"figures": as_records(figures)}, args, __file__)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from harness.select.prior import own_ranks
 from harness.study.row import Row, Status
 from harness.study.store import Study
 from harness.transfer.held_out import folds_of
-from harness.transfer.rungs import search_epochs
+from harness.transfer.rungs import short_epochs
 from harness.words import counted
 
 SHARE = 1 / 3
@@ -36,8 +36,6 @@ MIN_RESAMPLES = 200
 """As few as may be: nothing here is read from them."""
 _START_S = 4.0
 """Of a fold besides its training: process, network, activations, predictions."""
-_LAST_LEG = 1.5
-"""The time in the row of a staged search is that of its last leg: two thirds of a training or more."""
 
 
 class Runner(Protocol):
@@ -183,11 +181,10 @@ def folds_jobs(job: JobSpec, row: Row) -> list[JobSpec]:
 
 def training_s(row: Row) -> float:
     """What a job took to train at the learning rate that it kept, without the short trainings in which it tried others (seconds)."""
+    epochs, num_tried = max(row.epochs or 0, 1), len((row.lrs_tried or "").split())
     if row.rung is not None:
-        return _LAST_LEG * (row.train_s or 0.0)
-    epochs = max(row.epochs or 0, 1)
-    tried = len((row.lrs_tried or "").split()) * search_epochs(epochs)
-    return (row.train_s or 0.0) * epochs / (epochs + tried)
+        num_tried -= 1  # a staged search may have done one of them before
+    return (row.train_s or 0.0) * epochs / (epochs + max(num_tried, 0) * short_epochs(epochs))
 
 
 def _number(job: JobSpec) -> int:

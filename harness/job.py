@@ -4,7 +4,6 @@ Jobs that share everything but the head's seed, learning rate or weight decay go
 """
 
 import time
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
@@ -39,9 +38,9 @@ from harness.study.store import FloatArray, IntArray, Predictions, Study
 from harness.team import Team
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.held_out import HeldOut, folds_of, hold_out
-from harness.transfer.rungs import rungs
+from harness.transfer.rungs import Rung
 from harness.transfer.supply import Supply, supply
-from harness.transfer.task import Fitted, Settled, Stop, Task, fixes_batch_norm, is_probe, learnt_prior, phases_of
+from harness.transfer.task import Fitted, Settled, Task, fixes_batch_norm, is_probe, learnt_prior, phases_of
 from harness.transfer.train import fit, predict, seconds_per_image
 
 Columns = dict[str, Any]
@@ -51,15 +50,15 @@ OUT_OF_FOLD = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_
 
 
 def run_jobs(
-    jobs: Sequence[JobSpec], known: Columns | None = None, stop_epochs: int | None = None, *, load: BackboneLoader = load_backbone
+    jobs: Sequence[JobSpec], known: Columns | None = None, rung: Rung | None = None, *, load: BackboneLoader = load_backbone
 ) -> list[Row]:
     """Do one job, or several of one group, and keep their predictions; the caller writes the rows.
 
     Args:
         jobs: with equal `group`s.
         known: what this sweep has measured before, `EVIDENCE_COLUMNS` of the same trunk; what is missing is measured here.
-        stop_epochs: pause after so many epochs, as a staged search asks; the same call with more of them goes on.
-            Heads on kept features are trained to the end all the same. None: no search, train to the end.
+        rung: of the staged search that asks; None: there is none. What a short training came to is in the job's row, and is not done again
+            when the whole is asked for.
         load: the seam to model libraries.
 
     Returns:
@@ -73,13 +72,13 @@ def run_jobs(
     backbone = load(first.backbone, first.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
     runtime.place(backbone.trunk)
     supplied = _supply(jobs, backbone, runtime)
-    tasks = [_task(job, backbone, supplied.dataset, runtime, stop_epochs) for job in jobs]
+    tasks = [_task(job, backbone, supplied.dataset, runtime, is_short=rung is Rung.short) for job in jobs]
     found = Evidence({}, {}) if first.fold else _evidence(backbone, supplied, known or {})  # of the trunk as it was loaded
     done = [_Done(job, task, fitted) for job, task, fitted in zip(jobs, tasks, fit(tasks, supplied), strict=True)]
-    rows = {one.job.job_id: _columns(one, supplied, stop_epochs, found.undefined) for one in done if isinstance(one.fitted, Fitted)}
+    rows = {one.job.job_id: _columns(one, supplied, rung, found.undefined) for one in done if isinstance(one.fitted, Fitted)}
     fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
     shared = _shared(first, backbone, supplied, fitted) | found.columns if fitted else {}
-    others = _other_depths(first, backbone) if stop_epochs is not None and first.depth.frozen_frac == 1 else []
+    others = _other_depths(first, backbone) if rung is Rung.probe else []
     steps_s = seconds_per_image(tasks[0], others, supplied)  # trains the network on: nothing may look at it any more
     shared["total_s"] = (time.perf_counter() - started) / len(jobs)
     later = shared | {"num_prefix_images": 0, "kept_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
@@ -96,10 +95,10 @@ class _Done:
     fitted: Fitted | DivergedError
 
 
-def _task(job: JobSpec, backbone: Backbone, dataset: Dataset, runtime: Runtime, stop_epochs: int | None) -> Task:
+def _task(job: JobSpec, backbone: Backbone, dataset: Dataset, runtime: Runtime, *, is_short: bool) -> Task:
     cfg, metric, fold = job.config, Metric(job.primary_metric), job.fold
     if fold is None:
-        return Task(backbone, dataset, job.depth, cfg.train, runtime, cfg.seed, metric, _stop(job, stop_epochs))
+        return Task(backbone, dataset, job.depth, cfg.train, runtime, cfg.seed, metric, is_short, _tried(job))
     recipe = replace(cfg.train, lr=fold.lr, lr_search=[1.0])
     return Task(backbone, dataset, job.depth, recipe, runtime, cfg.seed, metric, settled=Settled(fold.epoch, fold.temperature))
 
@@ -128,8 +127,10 @@ def _other_depths(job: JobSpec, backbone: Backbone) -> list[FreezeDepth]:
     return [depth for depth in job.passing if (depth.num_free or 0) <= len(backbone.blocks) and depth != job.depth]
 
 
-def _stop(job: JobSpec, stop_epochs: int | None) -> Stop | None:
-    return None if stop_epochs is None else Stop(stop_epochs, Study(job.config.study_dir).snapshot_path(job.job_id))
+def _tried(job: JobSpec) -> dict[float, float | None]:
+    """What a short training that a search stopped at came to."""
+    row = Study(job.config.study_dir).read_row(job.job_id)
+    return {float(lr): loss for lr, loss in row.details.lr_losses.items()} if row and row.status == Status.pruned else {}
 
 
 def _evidence(backbone: Backbone, supplied: Supply, known: Columns) -> Evidence:
@@ -151,7 +152,7 @@ def _row(one: _Done, own: Columns | None, shared: Columns, started_at: str) -> R
     return Row(**(identity(one.job, started_at) | own | shared))
 
 
-def _columns(one: _Done, supplied: Supply, stop_epochs: int | None, unscored: dict[str, str]) -> Columns:
+def _columns(one: _Done, supplied: Supply, rung: Rung | None, unscored: dict[str, str]) -> Columns:
     """What is a job's own, its predictions kept."""
     job, task, fitted, dataset = one.job, one.task, one.fitted, one.task.dataset
     assert isinstance(fitted, Fitted)
@@ -162,7 +163,7 @@ def _columns(one: _Done, supplied: Supply, stop_epochs: int | None, unscored: di
     Study(job.config.study_dir).write_predictions(job.job_id, val, sealed, _out_of_fold(task, fitted))
     quality_columns, undefined = _quality(task, fitted)
     return (
-        _ending(task, fitted, stop_epochs)
+        _ending(task, fitted, rung)
         | _training(job, task, fitted)
         | quality_columns
         | (_in_fold(job, dataset) if job.fold else {})
@@ -176,14 +177,15 @@ def _in_fold(job: JobSpec, dataset: Dataset) -> Columns:
     return sizes | {"oof_folds": folds_of(job.dataset), "probe_accuracy": None, "probe_log_loss": None, "probe_strength": None}
 
 
-def _ending(task: Task, fitted: Fitted, stop_epochs: int | None) -> Columns:
+def _ending(task: Task, fitted: Fitted, rung: Rung | None) -> Columns:
     """How far the job came."""
     epochs, trained = task.cfg.num_epochs + task.cfg.release_epochs, fitted.curve[-1].epoch
-    rung = 0 if fitted.plan.is_whole_trunk else 1 + bisect_left(rungs(epochs), trained)
     return {
         "status": (Status.ok if fitted.is_complete else Status.pruned).value,
-        "error": None if fitted.is_complete else f"stopped by the staged search after {trained} of {epochs} epochs.",
-        "rung": None if stop_epochs is None else rung,
+        "error": None
+        if fitted.is_complete
+        else f"stopped by the staged search after a short training of {trained} instead of {epochs} epochs.",
+        "rung": None if rung is None else int(rung),
         "epochs_trained": trained,
     }
 
@@ -274,7 +276,7 @@ def _training(job: JobSpec, task: Task, fitted: Fitted) -> Columns:
         "temperature": fitted.temperature,
         "lr": fitted.lr,
         "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_losses) or None,
-        "lr_on_edge": fitted.lr in {min(fitted.lr_losses), max(fitted.lr_losses)} if fitted.lr_losses else None,
+        "lr_on_edge": fitted.lr in {min(fitted.lr_losses), max(fitted.lr_losses)} if len(fitted.lr_losses) > 1 else None,
         "train_s": fitted.train_s,
     }
 

@@ -29,6 +29,7 @@ from harness.jobspec import JobSpec
 from harness.study.row import EVIDENCE_COLUMNS, Row, Status
 from harness.study.store import Study, require_writable
 from harness.timing import time_networks
+from harness.transfer.rungs import Rung
 from harness.untrusted import one_line
 from harness.words import counted
 
@@ -65,32 +66,32 @@ def is_wanted(job: JobSpec) -> bool:
 
 
 def run_group(
-    jobs: Sequence[JobSpec], is_needed: Callable[[JobSpec], bool], *, stop_epochs: int | None = None, timeout_s: float | None = None
+    jobs: Sequence[JobSpec], is_needed: Callable[[JobSpec], bool], *, rung: Rung | None = None, timeout_s: float | None = None
 ) -> None:
     """Run jobs of one group in one process and write their rows, unless another sweep does so meanwhile.
 
     Args:
         jobs: with equal `group`s.
         is_needed: asked of each once nobody else may run it.
-        stop_epochs: pause after so many epochs, for a staged search; None: train to the end.
+        rung: how far to train, for a staged search; None: to the end.
         timeout_s: time for each job, if that is less than what `job.timeout_minutes` allows.
     """
     with claimed(jobs[0].config.study_dir, jobs[0].group):
         if needed := [job for job in jobs if is_needed(job)]:
-            _run(needed, stop_epochs, timeout_s)
+            _run(needed, rung, timeout_s)
 
 
-def _run(jobs: Sequence[JobSpec], stop_epochs: int | None, timeout_s: float | None) -> None:
+def _run(jobs: Sequence[JobSpec], rung: Rung | None, timeout_s: float | None) -> None:
     """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
     first = jobs[0]
     limits = _limits(first.config, timeout_s, len(jobs))
-    outcome = run_isolated("harness.job:run_jobs", jobs, _evidence.get(first.trunk), stop_epochs, limits=limits)
+    outcome = run_isolated("harness.job:run_jobs", jobs, _evidence.get(first.trunk), rung, limits=limits)
     if outcome.status is not Status.ok and len(jobs) > 1:
         for job in jobs:
-            _run([job], stop_epochs, timeout_s)
+            _run([job], rung, timeout_s)
         return
     if outcome.status is Status.oom and (smaller := first.with_less_memory()) is not None:
-        _run([smaller], stop_epochs, timeout_s)
+        _run([smaller], rung, timeout_s)
         return
     rows = outcome.value or [failed_row(first, outcome.status, outcome.error or "no reason given")]
     for row in rows:

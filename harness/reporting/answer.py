@@ -282,12 +282,12 @@ def _expected(ranking: Ranking) -> str:
 
 
 def _stopped(ranking: Ranking) -> str:
-    """Candidates that a staged search gave up."""
+    """Candidates that a staged search did not train to the end."""
     number = len(ranking.pruned)
     if not number:
         return ""
-    jobs = "job was stopped early and is" if number == 1 else "jobs were stopped early and are"
-    return f"{formats.count(number)} {jobs} not compared: the search gave up what looked worse after a few epochs."
+    jobs = "job is not compared: the search did not train it" if number == 1 else "jobs are not compared: the search did not train them"
+    return f"{formats.count(number)} {jobs} to the end, for lack of time or of promise (step 5 has the reasons)."
 
 
 def _seeds(entry: Entry) -> str:

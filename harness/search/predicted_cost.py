@@ -15,7 +15,7 @@ FACTOR = 3.7
 multiply-adds), and what surrounds them. Measured over networks of many families, the formula is off by a tenth in the median."""
 
 DEFAULT_SPREAD, OWN_SPREAD = 1.5, 1.15
-"""High end over value, and value over low end, until enough was measured: of a contender that never ran, and of one that did."""
+"""High end over value, and value over low end, until enough was measured: of a trial that never ran, and of one that did."""
 
 MIN_RATIOS = 5
 """Measured legs from which on their own ratios say how far a prediction may be off."""
@@ -84,41 +84,41 @@ class Work:
 class Measured:
     """One leg that has run."""
 
-    contender: str
+    trial: str
     work: Work
     taken_s: float
     own_ratio: float | None
-    """Time taken over what the contender's own earlier legs predicted; None for its first leg."""
+    """Time taken over what the trial's own earlier legs predicted; None for its first leg."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
     """What was measured so far, and what it says about the rest.
 
-    A contender that ran before is predicted by its own seconds per epoch. Any other takes the median ratio of measured to formula over
+    A trial that ran before is predicted by its own seconds per epoch. Any other takes the median ratio of measured to formula over
     first legs of its kind. The range is the central nine tenths of the ratios seen, around their median, or a stated default while
     they are few.
     """
 
     measured: tuple[Measured, ...] = ()
 
-    def observe(self, contender: str, work: Work, taken_s: float) -> "CostModel":
+    def observe(self, trial: str, work: Work, taken_s: float) -> "CostModel":
         """The same model after one more leg; this one stays as it is."""
-        own_s = self._own_s(contender, work)
+        own_s = self._own_s(trial, work)
         ratio = None if own_s is None else _ratio(taken_s, own_s)
-        return replace(self, measured=(*self.measured, Measured(contender, work, taken_s, ratio)))
+        return replace(self, measured=(*self.measured, Measured(trial, work, taken_s, ratio)))
 
-    def predict(self, contender: str, work: Work) -> Prediction:
+    def predict(self, trial: str, work: Work) -> Prediction:
         """Seconds of one leg."""
-        own_s = self._own_s(contender, work)
+        own_s = self._own_s(trial, work)
         if own_s is not None:
             return _spread(own_s, [leg.own_ratio for leg in self.measured if leg.own_ratio is not None], OWN_SPREAD)
         same = [_ratio(leg.taken_s, leg.work.seconds) for leg in self.measured if leg.own_ratio is None and leg.work.kind == work.kind]
         return _spread(work.seconds * (float(np.median(same)) if same else 1.0), same, DEFAULT_SPREAD)
 
-    def _own_s(self, contender: str, work: Work) -> float | None:
-        """From the contender's own legs of this kind: their time without constants, by the work in them."""
-        own = [leg for leg in self.measured if leg.contender == contender and leg.work.kind == work.kind]
+    def _own_s(self, trial: str, work: Work) -> float | None:
+        """From the trial's own legs of this kind: their time without constants, by the work in them."""
+        own = [leg for leg in self.measured if leg.trial == trial and leg.work.kind == work.kind]
         formula_s = sum(leg.work.epochs_s for leg in own)
         if formula_s <= 0:
             return None

@@ -1,10 +1,11 @@
 """A sweep in stages: the procedure of `staged` with real jobs behind it. Every backbone is probed, the most promising are trained.
 
-Jobs run one by one on this machine. One that is stopped after a rung keeps a snapshot until the search ends, and its row says so.
+Jobs run one by one on this machine. The row of one that was not trained to the end says how far it came, and why no further.
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.config import SweepConfig
@@ -12,18 +13,21 @@ from harness.errors import ConfigError
 from harness.identity import failed_row, now
 from harness.jobspec import JobSpec
 from harness.runner import Overrides, Progress, begin, duration, finish, require_folders
-from harness.search.staged import Contender, History, Plan, Stop, search
+from harness.search.belief import Beliefs
+from harness.search.promise import ALLOWED_LOSS
+from harness.search.staged import Budget, History, Plan, search
 from harness.search.trainer import JobTrainer, backbone_of, is_probe
-from harness.select.prior import prior
+from harness.search.trial import Ending, Outcome, Trial
+from harness.select.prior import own_ranks, prior
 from harness.study.row import Status
 from harness.study.store import Study
 from harness.timing import expected_s
+from harness.words import counted
 
 _REPORT_S = 6.0
 """Kept back from the user's minutes for the report."""
 _START_S = 1.5
 """Spent before the sweeper's clock starts: the interpreter and Hydra."""
-_IN_TIME = {Stop.backbone: "pruned with its backbone after the probes", Stop.rung: "pruned", Stop.budget: "there was no time left for it"}
 
 
 def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float) -> int:
@@ -40,32 +44,36 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
     first = jobs[0].config
     _require_stages(jobs)
     require_folders(jobs)
-    contenders = _contenders(jobs)
+    trials = _trials(jobs)
     progress = Progress(jobs)
     progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
-    gone_s = time.perf_counter() - started + _START_S
-    kept_s = _REPORT_S + expected_s(len({backbone_of(job) for job in jobs}), first.measure)
-    limit_s = None if first.budget.minutes is None else first.budget.minutes * 60 - gone_s - kept_s
-    trainer = JobTrainer(contenders, progress, limit_s)
+    limit_s = _limit_s(jobs, started)
+    trainer = JobTrainer(trials, progress, _beliefs(first, trials), limit_s)
     with progress.interruptible():
-        found = [
-            Contender(name, backbone_of(of[0]), of[0].backbone.family, _prior(of[0]), is_probe(of[0])) for name, of in contenders.items()
-        ]
-        history = search(
-            found,
-            trainer,
-            epochs=first.train.num_epochs,
-            budget_s=limit_s,
-            share=first.budget.share,
-            tell=lambda plan: progress.say(_plan_words(plan)),
-        )
-        _write_pruned(contenders, history)
+        found = [Trial(name, backbone_of(of[0]), _prior(of[0]), is_probe(of[0])) for name, of in trials.items()]
+        budget = Budget(limit_s, first.budget.share)
+        history = search(found, trainer, budget=budget, tell=lambda plan: progress.say(_plan_words(plan)))
+        _write_reasons(trials, history, trainer)
         record = _record(history)
         Study(first.study_dir).note_search(record)
         progress.say(_record_words(record))
-        for job in jobs:
-            Study(job.config.study_dir).snapshot_path(job.job_id).unlink(missing_ok=True)
         return finish(jobs, progress.say)
+
+
+def _limit_s(jobs: Sequence[JobSpec], started: float) -> float | None:
+    """Seconds from now that the user's minutes leave for trials."""
+    cfg = jobs[0].config
+    if cfg.budget.minutes is None:
+        return None
+    gone_s = time.perf_counter() - started + _START_S
+    kept_s = _REPORT_S + expected_s(len({backbone_of(job) for job in jobs}), cfg.measure)
+    return max(cfg.budget.minutes * 60 - gone_s - kept_s, 0.0)
+
+
+def _beliefs(first: SweepConfig, trials: Mapping[str, Sequence[JobSpec]]) -> Beliefs:
+    study = Study(first.study_dir)
+    before = {name: failed_row(of[0], Status.pruned, "not trained yet") for name, of in trials.items()}
+    return Beliefs(study, first.rank, own_ranks(study), before, {name: backbone_of(of[0]) for name, of in trials.items()})
 
 
 def _require_stages(jobs: Sequence[JobSpec]) -> None:
@@ -78,8 +86,8 @@ def _require_stages(jobs: Sequence[JobSpec]) -> None:
         raise ConfigError("search=staged: searches one data set in one study at a time; run one sweep for each, or give search=grid.")
 
 
-def _contenders(jobs: Sequence[JobSpec]) -> dict[str, list[JobSpec]]:
-    """Jobs that differ in their seed only are one contender."""
+def _trials(jobs: Sequence[JobSpec]) -> dict[str, list[JobSpec]]:
+    """Jobs that differ in their seed only are one trial."""
     found: dict[str, list[JobSpec]] = {}
     for job in jobs:
         found.setdefault(" ".join(part for part in job.command if not part.startswith("seed=")), []).append(job)
@@ -90,43 +98,63 @@ def _prior(job: JobSpec) -> float | None:
     return prior(failed_row(job, Status.pruned, "not trained yet"))
 
 
-def _write_pruned(contenders: Mapping[str, Sequence[JobSpec]], history: History) -> None:
-    """A row for every job that the search did not finish; one that went through a rung has what it came to there."""
-    for standing in history.standings:
-        for job in contenders[standing.contender.name] if standing.stop in _IN_TIME else ():
+def _write_reasons(trials: Mapping[str, Sequence[JobSpec]], history: History, trainer: JobTrainer) -> None:
+    """A row that says why for every job that the search did not finish; one that had a short training keeps what it came to there."""
+    for outcome in history.outcomes:
+        if outcome.ending in (Ending.complete, Ending.failed):
+            continue
+        limits = trainer.beliefs.excluded(outcome.trial.name)
+        for job in trials[outcome.trial.name]:
             study = Study(job.config.study_dir)
             row = study.read_row(job.job_id)
-            if row is None or row.status not in (Status.ok, Status.pruned):
-                study.write_row(failed_row(job, Status.pruned, f"{_IN_TIME[standing.stop]}.", rung=0))
+            if row is None or row.status != Status.ok:
+                has_scores = row is not None and row.status == Status.pruned and study.has_predictions(job.job_id)
+                kept = row if row is not None and has_scores else failed_row(job, Status.pruned, "", rung=0)
+                study.write_row(replace(kept, error=_reason(outcome, history.left_s, limits, was_trained=has_scores)))
+
+
+def _reason(outcome: Outcome, left_s: float | None, limits: Sequence[str], *, was_trained: bool) -> str:
+    """Why a trial went no further."""
+    how_far = "only trained shortly" if was_trained else "not trained"
+    chance = "" if outcome.prob_better is None else f"better than the best that was trained with a probability of {outcome.prob_better:.0%}"
+    if outcome.ending is Ending.limit:
+        return f"{how_far}: {'; '.join(limits)}."
+    if outcome.ending is Ending.probe:
+        return f"{how_far}: the linear probe of its backbone failed."
+    if outcome.ending is Ending.unlikely:
+        return f"{how_far}: {chance}, and going on with all that is left would gain less than {100 * ALLOWED_LOSS:g} points."
+    time_s = f"it needs about {duration(outcome.needed_s)}, and {duration(max(left_s or 0.0, 0.0))} were left"
+    return f"{how_far}: {time_s}{'; ' + chance if chance else ''}."
 
 
 def _plan_words(plan: Plan) -> str:
     ends_s = plan.spent_s + plan.rest_s.value_s
     low, high = (duration(plan.spent_s + part) for part in (plan.rest_s.low_s, plan.rest_s.high_s))
-    what = "probes" if plan.rung == 0 else f"candidates up to epoch {plan.epochs}"
-    where = "time left" if plan.is_filling else f"rung {plan.rung}"
-    dropped = f", {len(plan.dropped)} left out for lack of time" if plan.dropped else ""
+    what = f"{counted(len(plan.names), 'linear probe' if plan.is_probing else 'candidate')} {'first' if plan.is_probing else 'to train, as it looks now'}"
+    if plan.is_probing:
+        return f"search: {what}, about {duration(plan.rest_s.value_s)}"
     share = "" if plan.is_whole else f", {plan.share_frac:.0%} of the {duration(plan.grid_s.value_s)} of the whole grid"
-    return f"{where}: {len(plan.names)} {what}{dropped}; the search ends after about {duration(ends_s)} ({low} to {high}){share}"
+    return f"search: {what}; it ends after about {duration(ends_s)} ({low} to {high}){share}"
 
 
 def _record(history: History) -> dict[str, Any]:
     """What was predicted after the probes, and what it took."""
-    plan = history.rungs[:2][-1].plan
+    plan = history.plans[-1]
     return {
         "ended_at": now(),
         "spent_s": history.spent_s,
         "predicted_s": plan.spent_s + plan.rest_s.value_s,
         "predicted_low_s": plan.spent_s + plan.rest_s.low_s,
         "predicted_high_s": plan.spent_s + plan.rest_s.high_s,
-        "grid_s": history.rungs[-1].plan.grid_s.value_s,
-        "num_candidates": len(history.standings),
-        "num_finished": sum(standing.stop is Stop.complete for standing in history.standings),
+        "grid_s": plan.grid_s.value_s,
+        "left_s": history.left_s,
+        "num_candidates": len(history.outcomes),
+        "num_finished": sum(outcome.ending is Ending.complete for outcome in history.outcomes),
     }
 
 
 def _record_words(record: Mapping[str, Any]) -> str:
     return (
         f"search: took {duration(record['spent_s'])}; {duration(record['predicted_s'])} were predicted after the probes; "
-        f"all {record['num_candidates']} candidates in full would take about {duration(record['grid_s'])}"
+        f"{record['num_finished']} of {counted(record['num_candidates'], 'candidate')} trained, all would take about {duration(record['grid_s'])}"
     )

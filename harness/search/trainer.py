@@ -1,4 +1,4 @@
-"""A `staged.Trainer` whose contenders are jobs: run up to a rung, scored, compared on the val images, and predicted from what was measured."""
+"""A `staged.Trainer` whose trials are jobs: run up to a rung, believed in by their rows, and predicted from what was measured."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.config import Metric, SweepConfig
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
-from harness.measure.quality import decide
 from harness.runner import Progress, is_wanted, run_group
-from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work
-from harness.select.comparison import Runs, bootstrap, interval
-from harness.select.metric import is_higher_better
+from harness.search.belief import Beliefs
+from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work, total
+from harness.select.posterior import Posterior
 from harness.study.disk import write_durably
 from harness.study.row import Row, Status
 from harness.study.store import Study
-from harness.transfer.rungs import search_epochs
+from harness.transfer.rungs import Rung, short_epochs
 
 PROBE = "all"
 """The freeze depth that every backbone is probed at."""
@@ -29,7 +27,7 @@ _FIRST_GUESS_S = 0.02
 
 
 def backbone_of(job: JobSpec) -> str:
-    """What contenders share that differ in depth only."""
+    """What trials share that differ in depth only."""
     return " ".join(part for part in job.command if not part.startswith(("seed=", "freeze=")))
 
 
@@ -40,42 +38,41 @@ def is_probe(job: JobSpec) -> bool:
 
 @dataclass(slots=True)
 class JobTrainer:
-    """A `staged.Trainer` whose contenders are jobs."""
+    """A `staged.Trainer` whose trials are jobs."""
 
-    contenders: Mapping[str, Sequence[JobSpec]]
+    trials: Mapping[str, Sequence[JobSpec]]
     progress: Progress
+    beliefs: Beliefs
     limit_s: float | None
     """Jobs are ended when the search has taken so long."""
     started: float = field(default_factory=time.perf_counter)
     model: CostModel = field(default_factory=CostModel)
-    rows: dict[str, list[Row]] = field(default_factory=dict)
-    """Of each contender, at its latest rung."""
 
-    def train(self, name: str, epochs: int) -> float | None:
-        """Run the jobs of a contender up to so many epochs."""
-        jobs, work, before = self.contenders[name], self._work(name, self._epochs(name), epochs), time.perf_counter()
-        todo = [job for job in jobs if _is_needed(job, epochs)]
+    def train(self, name: str, rung: Rung) -> bool:
+        """Run the jobs of a trial up to a rung."""
+        jobs, work, before = self.trials[name], self._work(name, rung, is_tried=name in self.rows), time.perf_counter()
+        todo = [job for job in jobs if _is_needed(job, rung)]
         groups: dict[str, list[JobSpec]] = {}
         for job in todo:
             groups.setdefault(job.group, []).append(job)
         for group in groups.values():
-            self._run(group, epochs)
+            self._run(group, rung)
         rows = [row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))]
         if len(todo) == len(jobs):
             self.model = self.model.observe(name, work, time.perf_counter() - before)
         for row in rows:
             self.progress.finished(row)
-        if len(rows) < len(jobs) or any(row.status not in (Status.ok, Status.pruned) or _reached(row) < epochs for row in rows):
-            return None
-        self.rows[name] = rows
-        return self._score(name)
+        if len(rows) < len(jobs) or not all(_is_at(row, rung) for row in rows):
+            return False
+        self.beliefs.measured(name, rows)
+        return True
 
-    def _run(self, jobs: Sequence[JobSpec], epochs: int) -> None:
+    def _run(self, jobs: Sequence[JobSpec], rung: Rung) -> None:
         """A job that the end of the search cut short stays what it was after its last rung. The first one is never cut short."""
         paths = {job.job_id: Study(job.config.study_dir).row_path(job.job_id) for job in jobs}
         before = {job_id: path.read_bytes() for job_id, path in paths.items() if path.exists()}
         left_s = None if self.limit_s is None or not self.rows else max(1.0, self.limit_s - self.spent_s())
-        run_group(jobs, lambda job: _is_needed(job, epochs), stop_epochs=epochs, timeout_s=left_s)
+        run_group(jobs, lambda job: _is_needed(job, rung), rung=rung, timeout_s=left_s)
         for job in jobs:
             study = Study(job.config.study_dir)
             row = study.read_row(job.job_id)
@@ -85,63 +82,39 @@ class JobTrainer:
                 else:
                     study.write_row(failed_row(job, Status.pruned, "the search's time was up while it ran.", rung=0))
 
-    def tied(self, name: str, others: Sequence[str]) -> set[str]:
-        """Those whose paired difference on the val images may be nothing."""
-        names = [name, *others]
-        draws_RK = bootstrap(self._runs(names), self._metric, self._config.rank.num_resamples, [len(self.rows[each]) for each in names])
-        ends = [interval(draws_RK[:, 0] - draws_RK[:, k], self._config.rank.confidence) for k in range(1, len(names))]
-        return {other for other, found in zip(others, ends, strict=True) if found.low <= 0 <= found.high}
+    @property
+    def rows(self) -> Mapping[str, Sequence[Row]]:
+        """Of each trial, at its latest rung."""
+        return self.beliefs.rows
 
-    def predict_s(self, name: str, start: int, stop: int) -> Prediction:
+    def believe(self, names: Sequence[str]) -> Posterior:
+        """By all rows so far."""
+        return self.beliefs.of(names)
+
+    def excluded(self, name: str) -> bool:
+        """By the limits that the probe of its backbone tells of."""
+        return bool(self.beliefs.excluded(name))
+
+    def predict_s(self, name: str, path: Sequence[Rung]) -> Prediction:
         """By the model of what was measured so far."""
-        return self.model.predict(name, self._work(name, start, stop))
+        return total(
+            self.model.predict(name, self._work(name, rung, is_tried=name in self.rows or Rung.short in path[:k]))
+            for k, rung in enumerate(path)
+        )
 
     def spent_s(self) -> float:
         """Since the first probe."""
         return time.perf_counter() - self.started
 
-    @property
-    def _config(self) -> SweepConfig:
-        return next(iter(self.contenders.values()))[0].config
-
-    @property
-    def _metric(self) -> Metric:
-        job = next(iter(self.contenders.values()))[0]
-        return Metric(job.primary_metric) if self._config.rank.metric is Metric.auto else self._config.rank.metric
-
-    def _score(self, name: str) -> float | None:
-        values = [getattr(row, f"val_{self._metric.value}") for row in self.rows[name]]
-        if any(value is None for value in values):
-            return None
-        return float(np.mean(values)) * (1 if is_higher_better(self._metric) else -1)
-
-    def _runs(self, names: Sequence[str]) -> Runs:
-        study = Study(self._config.study_dir)
-        rows = [row for name in names for row in self.rows[name]]
-        found = [study.val_predictions(row.job_id) for row in rows]
-        labels_N = found[0].labels_N
-        said = [decide(each.log_probs_NC, self._metric, np.array(row.details.class_prior)) for row, each in zip(rows, found, strict=True)]
-        return Runs(
-            predicted_JN=np.stack(said),
-            true_log_prob_JN=np.stack([each.log_probs_NC[np.arange(len(labels_N)), labels_N] for each in found]),
-            labels_N=labels_N,
-            num_classes=found[0].log_probs_NC.shape[1],
-        )
-
-    def _epochs(self, name: str) -> int:
-        """That a contender is trained for."""
-        return min((_reached(row) for row in self.rows.get(name, [])), default=0)
-
-    def _work(self, name: str, start: int, stop: int) -> Work:
-        """What it takes to bring a contender from one number of epochs to another, by what its backbone's probe has measured."""
-        jobs = self.contenders[name]
+    def _work(self, name: str, rung: Rung, *, is_tried: bool) -> Work:
+        """What it takes to bring a trial to a rung, by what its backbone's probe has measured. `is_tried`: it had a short training before."""
+        jobs = self.trials[name]
         job, probe = jobs[0], self._probe_row(jobs[0])
         num_train, num_val, num_test = (len(split) for split in (job.dataset.train, job.dataset.val, job.dataset.test))
         forward_s = (_forward_s(probe) if probe else None) or self._typical_forward_s()
         if is_probe(job):
             return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S)
-        num_rates = len(job.config.train.lr_search)
-        epochs = stop - start + (search_epochs(job.config.train.num_epochs) * num_rates if start == 0 and num_rates > 1 else 0)
+        epochs = _epochs(job, rung, is_tried=is_tried)
         num_images, constant_s = (num_train + num_val // 3) * len(jobs), _JOB_S * len(jobs)
         measured_s = probe.details.train_s_per_image.get(str(job.depth)) if probe else None
         if measured_s is not None:
@@ -153,7 +126,7 @@ class JobTrainer:
         return next(
             (
                 self.rows[name][0]
-                for name, of in self.contenders.items()
+                for name, of in self.trials.items()
                 if is_probe(of[0]) and backbone_of(of[0]) == backbone_of(job) and name in self.rows
             ),
             None,
@@ -162,6 +135,15 @@ class JobTrainer:
     def _typical_forward_s(self) -> float:
         known = [seconds for rows in self.rows.values() if rows[0].freeze == PROBE and (seconds := _forward_s(rows[0]))]
         return float(np.mean(known)) if known else _FIRST_GUESS_S
+
+
+def _epochs(job: JobSpec, rung: Rung, *, is_tried: bool) -> int:
+    """Of a rung: those of the rates that are tried, less what a short training has tried, and of the whole."""
+    train = job.config.train
+    short, num_rates = short_epochs(train.num_epochs), len(train.lr_search)
+    if rung is Rung.short:
+        return short
+    return train.num_epochs + (short * (num_rates - is_tried) if num_rates > 1 else 0)
 
 
 def _forward_s(probe: Row) -> float | None:
@@ -182,15 +164,15 @@ def _work(kind: str, forward_s: float, num_images: int, *, epochs: float, passed
     )
 
 
-def _reached(row: Row) -> int:
-    """Epochs that a job has behind it; a job that ended well has all of them, also where its head needed none."""
-    return (row.epochs or 0) if row.status == Status.ok else (row.epochs_trained or 0)
+def _is_at(row: Row, rung: Rung) -> bool:
+    """Whether a row is what a job comes to at a rung, or beyond."""
+    return row.status == Status.ok or (rung is Rung.short and row.status == Status.pruned and row.epochs_trained is not None)
 
 
-def _is_needed(job: JobSpec, epochs: int) -> bool:
-    """Whether no row says yet what the job comes to after so many epochs."""
+def _is_needed(job: JobSpec, rung: Rung) -> bool:
+    """Whether no row says yet what the job comes to at a rung."""
     study = Study(job.config.study_dir)
     row = study.read_row(job.job_id)
-    if row is not None and row.status == Status.pruned:
-        return row.epochs_trained != epochs or not study.has_predictions(job.job_id)
+    if row is not None and _is_at(row, rung):
+        return not study.has_predictions(job.job_id)
     return is_wanted(job)

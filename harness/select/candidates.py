@@ -178,6 +178,12 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     )
 
 
+def pool_of(study: Study, rows: Sequence[Row]) -> Pool:
+    """The candidates of some rows of one protocol, short trainings of a search as well; those that ended in one model stay apart."""
+    candidates, labels_N, everyone_M = _candidates(study, rows)
+    return Pool(rows[0].protocol, tuple(candidates), labels_N, everyone_M, tuple(rows[0].details.class_names), (), ())
+
+
 def _no_rows(study: Study, damaged: Sequence[Damage]) -> str:
     if not damaged:
         return f"{study.root}: holds no rows; run `python -m harness.sweep study={study.name}` first."
@@ -231,7 +237,7 @@ def _difference(row: Row, ranked: Row) -> str:
     return "; ".join(f"{name} is {theirs.get(name)} instead of {ours.get(name)}" for name in names)
 
 
-def _candidates(study: Study, rows: Sequence[Row], folds: Sequence[Row]) -> tuple[list[Candidate], IntArray, IntArray]:
+def _candidates(study: Study, rows: Sequence[Row], folds: Sequence[Row] = ()) -> tuple[list[Candidate], IntArray, IntArray]:
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[_key(row)].append(row)

@@ -2,7 +2,8 @@
 
 Beside the tied set, on the same scores. The tied set states who cannot be excluded as best; the posterior says how good each probably is,
 how probably it is the best, and what choosing it may cost, which is what a decision needs.
-Shapes: R draws, K candidates, G values of the unknown spread t; D distinct candidates, whose predictions are not another's.
+Shapes: R draws, K candidates, G values of the unknown spread t; D distinct candidates, whose predictions are not another's, M of them measured
+and U not.
 
 The model, in points: a score is the truth plus the error of the images, Gaussian with a covariance that is known. The truth is
 a + b1 z(published top-1) + b2 log2(cost) + b3 own rank + an effect of depth + e, where e has standard deviation t, shared in parts by family and
@@ -162,29 +163,33 @@ class Posterior:
 
 
 def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[Known], *, point: float = POINT) -> Posterior:
-    """Of the true scores of K candidates, one or more.
+    """Of the true scores of K candidates, of which one or more were measured.
 
     Candidates with equal scores whose difference has no variance are one, such as a backbone that fine-tuning left as it was: they count
     once, with what is known of the most frozen.
 
     Args:
-        scores_K: higher is better.
-        covariance_KK: of their errors; seeds and whatever else makes them vary included.
+        scores_K: higher is better; NaN where nothing was measured: what is believed there follows from what is known and from the others.
+        covariance_KK: of their errors; seeds and whatever else makes them vary included. Not looked at where a score is NaN.
         known: what was known before, in the same order.
         point: what the scale of the prior is stated in: a hundredth for fractions, 0.01 nats for log loss.
     """
     first_D, distinct_K = _distinct(scores_K, covariance_KK, known)
-    known_D = [known[k] for k in first_D]
-    centre = float(scores_K[first_D].mean())
-    error_DD = shrunk(covariance_KK[np.ix_(first_D, first_D)], known_D) / point**2
-    score_D = (scores_K[first_D] - centre) / point
+    known_D, is_seen_D = [known[k] for k in first_D], np.isfinite(scores_K[first_D])
+    seen, first_M = np.flatnonzero(is_seen_D), first_D[is_seen_D]
+    centre = float(scores_K[first_M].mean())
+    error_MM = shrunk(covariance_KK[np.ix_(first_M, first_M)], [known[k] for k in first_M]) / point**2
+    score_M = (scores_K[first_M] - centre) / point
     expected_D, structure_DD = _structure(known_D)
     priors = [_INTERCEPT_POINTS**2 + t**2 * structure_DD for t in _GRID_POINTS]
+    totals = [prior_DD[np.ix_(seen, seen)] + error_MM for prior_DD in priors]
     weights_G = _normalised(
-        np.array([_log_weight(t, score_D - t * expected_D, error_DD + prior) for t, prior in zip(_GRID_POINTS, priors, strict=True)])
+        np.array([_log_weight(t, score_M - t * expected_D[seen], total_MM) for t, total_MM in zip(_GRID_POINTS, totals, strict=True)])
     )
     kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
-    mean_GD, covariance_GDD = zip(*(_given_spread(score_D, _GRID_POINTS[g] * expected_D, error_DD, priors[g]) for g in kept), strict=True)
+    mean_GD, covariance_GDD = zip(
+        *(_given_spread(score_M, _GRID_POINTS[g] * expected_D, error_MM, priors[g], seen) for g in kept), strict=True
+    )
     return Posterior(
         weights_G[kept] / weights_G[kept].sum(),
         centre + point * np.array(mean_GD),
@@ -219,7 +224,9 @@ def _distinct(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[K
     """Positions of the distinct candidates, and which of these each candidate is."""
     variance_K = np.diag(covariance_KK)
     apart_KK = variance_K[:, None] + variance_K[None, :] - 2 * covariance_KK
-    is_same_KK = (apart_KK <= 1e-9 * np.maximum(variance_K[:, None], variance_K[None, :])) & (np.abs(scores_K[:, None] - scores_K) <= SAME)
+    is_same_KK = np.eye(len(scores_K), dtype=np.bool_) | (apart_KK <= 1e-9 * np.maximum(variance_K[:, None], variance_K[None, :])) & (
+        np.abs(scores_K[:, None] - scores_K) <= SAME
+    )
     group_K = is_same_KK.argmax(axis=1)  # the first that is the same
     frozen_K = np.array([-1.0 if each.frozen_frac is None else each.frozen_frac for each in known])
     groups, distinct_K = np.unique(group_K, return_inverse=True)
@@ -234,11 +241,24 @@ def _log_weight(t: float, surprise_D: FloatArray, total_DD: FloatArray) -> float
     return log_likelihood - float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
 
 
-def _given_spread(score_D: FloatArray, expected_D: FloatArray, error_DD: FloatArray, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and covariance of the truth under one t; in points, around the mean score."""
-    factor = cho_factor(prior_DD + error_DD, lower=True)
-    covariance_DD = error_DD - error_DD @ cho_solve(factor, error_DD)
-    return score_D - error_DD @ cho_solve(factor, score_D - expected_D), covariance_DD
+def _given_spread(
+    score_M: FloatArray, expected_D: FloatArray, error_MM: FloatArray, prior_DD: FloatArray, seen: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the truth under one t; in points, around the mean score. `seen`: positions of the M that were measured.
+
+    Written in errors, not in differences of the far larger prior, wherever something was measured.
+    """
+    unseen = np.setdiff1d(np.arange(len(prior_DD)), seen)
+    prior_MU, prior_UU = prior_DD[np.ix_(seen, unseen)], prior_DD[np.ix_(unseen, unseen)]
+    factor = cho_factor(prior_DD[np.ix_(seen, seen)] + error_MM, lower=True)
+    gain_DM = np.empty((len(prior_DD), len(seen)))
+    gain_DM[seen] = np.eye(len(seen)) - cho_solve(factor, error_MM).T
+    gain_DM[unseen] = cho_solve(factor, prior_MU).T
+    covariance_DD = np.empty_like(prior_DD)
+    covariance_DD[:, seen] = gain_DM @ error_MM
+    covariance_DD[np.ix_(seen, unseen)] = covariance_DD[np.ix_(unseen, seen)].T
+    covariance_DD[np.ix_(unseen, unseen)] = prior_UU - gain_DM[unseen] @ prior_MU
+    return expected_D + gain_DM @ (score_M - expected_D[seen]), covariance_DD
 
 
 def _structure(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:

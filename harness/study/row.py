@@ -23,7 +23,7 @@ class Status(StrEnum):
     timeout = "timeout"
     diverged = "diverged"  # the loss stopped being finite
     killed = "killed"  # the process died without a word
-    pruned = "pruned"  # a staged search stopped it after a rung; its metrics are those of that rung
+    pruned = "pruned"  # a staged search did not train it to the end; its metrics, if any, are those of a short training
 
 
 def _column(doc: str) -> Any:
@@ -116,7 +116,9 @@ class Row:
     num_classes: int | None = _column("classes")
     image_size: int | None = _column("side of the square input (pixels)")
     epochs: int | None = _column("epochs asked for, both phases together")
-    rung: int | None = _column("last rung of the staged search that the job went through, from 0; empty: it was not searched in stages")
+    rung: int | None = _column(
+        "last rung of the staged search that the job went through: 0 the probe of its backbone, 1 a short training, 2 the whole; empty: it was not searched in stages"
+    )
     epochs_trained: int | None = _column("epochs trained; below `epochs` when the job was pruned")
     chosen_epoch: int | None = _column(
         "epoch whose weights were kept: the last, or 0, the closed-form head before any step, where that is better on val; any, where the learning rate is constant"

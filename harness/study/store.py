@@ -86,10 +86,6 @@ class Study:
     def predictions_path(self, job_id: str) -> Path:
         return self.root / "predictions" / f"{job_id}.npz"
 
-    def snapshot_path(self, job_id: str) -> Path:
-        """Where a staged search keeps a job that it may go on with."""
-        return self.root / "snapshots" / f"{job_id}.pt"
-
     def write_row(self, row: Row) -> None:
         """Write the row of a job whose predictions, if it has any, are written already: the file vouches for them as they are now."""
         path, vouched = self.predictions_path(row.job_id), None

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,16 @@ from harness.transfer.heads import HeadFit
 from harness.transfer.task import Settled
 
 FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A moment of a training that it can go back to."""
+
+    curve: list[Epoch]
+    evaluations: list[Evaluation]
+    best: dict[str, Tensor]
+    now: dict[str, Tensor]
 
 
 class Checkpoints:
@@ -101,20 +111,14 @@ class Checkpoints:
     def _is_best(self, found: Evaluation) -> bool:
         return all(found.value > other.value for other in self._evaluations)
 
-    def snapshot(self) -> dict[str, Any]:
-        """The network as it is now and what is kept so far: copies, nothing but tensors, numbers and text."""
-        return {
-            "now": self._copies(),
-            "curve": [asdict(point) for point in self.curve],
-            "best": self._best,  # only ever replaced as a whole
-            "val_log_probs": [torch.from_numpy(each.log_probs_NC) for each in self._evaluations],
-        }
+    def snapshot(self) -> "Snapshot":
+        """The network as it is now and what is kept so far."""
+        return Snapshot(list(self.curve), list(self._evaluations), self._best, self._copies())  # `_best` is only ever replaced as a whole
 
-    def go_back(self, snapshot: dict[str, Any]) -> None:
+    def go_back(self, snapshot: "Snapshot") -> None:
         """Make the network and what is kept what they were when the snapshot was taken."""
-        self.curve, self._best = [Epoch(**point) for point in snapshot["curve"]], snapshot["best"]
-        self._evaluations = [self._selector.evaluate(log_probs_NC.numpy()) for log_probs_NC in snapshot["val_log_probs"]]
-        self._fill(snapshot["now"])
+        self.curve, self._evaluations, self._best = list(snapshot.curve), list(snapshot.evaluations), snapshot.best
+        self._fill(snapshot.now)
 
     def _fill(self, tensors: Mapping[str, Tensor]) -> None:
         changing = self._changing()

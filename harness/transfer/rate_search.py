@@ -5,7 +5,7 @@ step that it ends with, once or twice.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MAX_WIDENINGS = 2
 
@@ -13,11 +13,11 @@ MAX_WIDENINGS = 2
 class RateSearch:
     """Learning rates of one candidate."""
 
-    def __init__(self, rates: Sequence[float]) -> None:
-        """Rates ascending, one at least."""
-        self._waiting = list(rates)
-        self._asked: set[float] = set()
-        self._losses: dict[float, float | None] = {}
+    def __init__(self, rates: Sequence[float], tried: Mapping[float, float | None] | None = None) -> None:
+        """Rates ascending, one at least; `tried`: what some of them came to before."""
+        self._losses = dict(tried or {})
+        self._waiting = [lr for lr in rates if lr not in self._losses]
+        self._asked = set(self._losses)
         self._num_widened = 0
 
     def next(self) -> float | None:

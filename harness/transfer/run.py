@@ -4,7 +4,7 @@ Between `train`, which knows all tasks of a group, and `training_run`, which kno
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from harness.transfer.network import Network, Tail, new_head
 from harness.transfer.predict import log_probabilities
 from harness.transfer.probe import Probe
 from harness.transfer.rate_search import RateSearch
-from harness.transfer.rungs import search_epochs
+from harness.transfer.rungs import short_epochs
 from harness.transfer.samples import Samples
 from harness.transfer.supply import Supply
 from harness.transfer.task import (
@@ -37,7 +37,7 @@ from harness.transfer.task import (
     learnt_prior,
     num_unchanged,
 )
-from harness.transfer.training_run import Snapshot, TrainingRun, load_snapshot, save_snapshot
+from harness.transfer.training_run import TrainingRun
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -80,13 +80,25 @@ class Run:
             self.error = error
 
     def _train(self, phase: Phase) -> None:
-        stop = self.task.stop
-        found = load_snapshot(stop.path) if stop else None
-        run = self._search(phase) if found is None else self._go_on(phase, found)
-        self._advance(run, phase, phase.epochs if stop is None else min(stop.epochs, phase.epochs))
-        self.is_complete = run.num_epochs == phase.epochs
-        if stop and not self.is_complete:
-            save_snapshot(run.snapshot() | {"lr_losses": self.lr_losses}, stop.path)
+        self.is_complete = not self.task.is_short
+        if self.task.is_short:
+            self._train_short(phase)
+        else:
+            self._advance(self._search(phase), phase)
+
+    def _train_short(self, phase: Phase) -> None:
+        """One short training at the middle rate; lower ones only where that diverges."""
+        rates, start = self.rates(phase), self.checkpoints.snapshot()
+        for lr in reversed(rates[: len(rates) // 2 + 1]):
+            try:
+                self._advance(self._training_run(_short(phase), lr), _short(phase))
+            except DivergedError:
+                self.lr_losses[lr] = None
+                self.checkpoints.go_back(start)
+            else:
+                self.lr_losses[lr] = self.checkpoints.last_loss
+                return
+        raise DivergedError(_diverged(self.lr_losses))
 
     def _search(self, phase: Phase) -> TrainingRun:
         """The phase from its start, at the learning rate that does best in a short training of its own.
@@ -94,20 +106,20 @@ class Run:
         A short training has its whole schedule: with the rate still high, scores are low whatever comes of them, and the lowest rate
         would always win.
         """
-        rates, short = self.rates(phase), replace(phase, epochs=search_epochs(phase.epochs))
+        rates, short = self.rates(phase), _short(phase)
         if len(rates) == 1 or phase.epochs == 0:
             return self._training_run(phase, rates[0])
-        start, search = self.checkpoints.snapshot(), RateSearch(rates)
+        start, search = self.checkpoints.snapshot(), RateSearch(rates, self.task.tried)
         while (lr := search.next()) is not None:
             try:
-                self._advance(self._training_run(short, lr), short, short.epochs)
+                self._advance(self._training_run(short, lr), short)
                 search.tell(lr, self.checkpoints.last_loss)
             except DivergedError:
                 search.tell(lr, None)
             self.checkpoints.go_back(start)
         self.lr_losses = search.losses
         if self.lr_losses[search.best] is None:
-            raise DivergedError(f"the loss is not finite at any learning rate of {', '.join(map(str, rates))}; try a lower train.lr.")
+            raise DivergedError(_diverged(search.losses))
         return self._training_run(phase, search.best)
 
     def rates(self, phase: Phase) -> list[float]:
@@ -125,12 +137,6 @@ class Run:
         except DivergedError as error:
             self.error = error
 
-    def _go_on(self, phase: Phase, snapshot: Snapshot) -> TrainingRun:
-        run = self._training_run(phase, snapshot["lr"])
-        run.go_on_from(snapshot)
-        self.lr_losses |= snapshot.get("lr_losses", {})
-        return run
-
     def _training_run(self, phase: Phase, lr: float) -> TrainingRun:
         task = self.task
         learner = new_learner(
@@ -144,7 +150,7 @@ class Run:
         )
         if phase.number == 1:
             self.lr = lr
-        return TrainingRun(self.checkpoints, learner, lr, seeds=(task.seed, phase.number))
+        return TrainingRun(learner, lr, seeds=(task.seed, phase.number))
 
     @property
     def _epoch_images(self) -> int:
@@ -156,12 +162,12 @@ class Run:
     def _epoch_steps(self) -> int:
         return -(-self._epoch_images // self.task.cfg.batch_size)
 
-    def _advance(self, run: TrainingRun, phase: Phase, epochs: int) -> None:
-        """Train until so many epochs of the phase are done."""
+    def _advance(self, run: TrainingRun, phase: Phase) -> None:
+        """Train all epochs of the phase."""
         task, boundary = self.task, num_unchanged(self.task.backbone, self.phases[: phase.number])
         train, val = self.supply.train(boundary), self.supply.split("val", boundary)
         tail = Tail(self.network, self.supply.behind(train))
-        while run.num_epochs < epochs:
+        while run.num_epochs < phase.epochs:
             set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
             self.network.head.train()
             rng = run.generator()
@@ -232,6 +238,14 @@ class Run:
             probe=self.probe,
             train_s=shared_s + time.perf_counter() - started,
         )
+
+
+def _short(phase: Phase) -> Phase:
+    return replace(phase, epochs=short_epochs(phase.epochs))
+
+
+def _diverged(tried: Iterable[float]) -> str:
+    return f"the loss is not finite at any learning rate of {', '.join(map(str, sorted(tried)))}; try a lower train.lr."
 
 
 def look(network: Network, supply: Supply, samples: Samples, what: str) -> FloatArray:

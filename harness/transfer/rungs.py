@@ -1,19 +1,21 @@
-"""After how many epochs a job may be compared with others and stopped. Torch-free: the search plans with these, training follows them."""
+"""How far a job is trained: what a search compares candidates by before it trains them whole. Torch-free: the search plans with these."""
+
+from enum import IntEnum
 
 
-def rungs(epochs: int) -> tuple[int, ...]:
-    """Thirds of thirds of a full training, in epochs, ascending, at most three: 9 -> (1, 3, 9), 3 -> (1, 3), 1 -> (1,).
+class Rung(IntEnum):
+    """Fidelity levels of a staged search. Every one ends with a whole schedule, so that no score is of a training cut short."""
 
-    A learning rate that is held falls after the last but one, so that what is compared at a rung is no training cut short in its decay.
-    """
-    return tuple(sorted({-(-epochs // divisor) for divisor in (9, 3, 1)}))
+    probe = 0  # the head alone, on the frozen backbone
+    short = 1  # a third of the epochs at one learning rate
+    whole = 2  # the recipe: the learning rates compared by short trainings, then all epochs at the best
 
 
-def search_epochs(epochs: int) -> int:
+def short_epochs(epochs: int) -> int:
     """Epochs of the short training by which learning rates are compared: a third, so that three rates take as long as one full training."""
     return -(-epochs // 3)
 
 
 def held_epochs(epochs: int) -> int:
-    """Epochs before a held learning rate falls: up to the last but one rung; none where there is only one, so that every training ends low."""
-    return 0 if len(rungs(epochs)) == 1 else rungs(epochs)[-2]
+    """Epochs before a held learning rate falls: a third; none of a single epoch, so that every training ends low."""
+    return short_epochs(epochs) if epochs > 1 else 0

@@ -3,9 +3,8 @@
 Shapes: N images of a split, C classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -37,19 +36,12 @@ class Task:
     seed: int
     metric: Metric
     """That epochs and learning rates are chosen by."""
-    stop: "Stop | None" = None
+    is_short: bool = False
+    """Whether a search asks for one short training alone; a recipe that is searched has no second phase."""
+    tried: Mapping[float, float | None] = field(default_factory=dict)
+    """Learning rates whose short training was done before -> what it came to, as in `Fitted.lr_losses`."""
     settled: "Settled | None" = None
     """In a fold: nothing is chosen by the images that it is judged on. None: val chooses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Where a search wants a job to pause, and where it goes on from."""
-
-    epochs: int
-    """Epochs of the first phase after which to stop; a recipe that is stopped has no second one."""
-    path: Path
-    """Of the snapshot: read if it is there, written when epochs are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +78,7 @@ class Fitted:
     lr_losses: dict[float, float | None]
     """Learning rates that were tried -> calibrated log loss on val at the end of a training of their own (nats); None: it diverged."""
     is_complete: bool
-    """Whether no epoch is left to train."""
+    """Whether the recipe was followed to its end; false for a short training."""
     unchanged: int
     """Blocks that are still as they were loaded, counted from the input: cached activations up to this boundary are those of this network."""
     temperature: float

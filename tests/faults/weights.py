@@ -1,8 +1,6 @@
 """Faults of checkpoint files. Those that would run code are shown to: a plain reading of the very same file leaves a mark."""
 
-import io
 import json
-import logging
 import os
 import pickle
 import struct
@@ -21,7 +19,6 @@ from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.config import Features
 from harness.errors import BackboneError
-from harness.transfer.training_run import load_snapshot
 from tests.faults.box import Box
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.loopback import serving
@@ -157,22 +154,6 @@ def code_in_a_sweep(box: Box) -> Seen:
     assert not box.results.exists()
     _require_not_run(box, lambda: _unpickle_archive(path))
     return Seen(Outcome.refused, ended.line("refused", "code could run").replace(f"{box.root}/", ""))
-
-
-@fault("weights", injected="a pickle that makes a folder, where the staged search keeps a run that it stopped")
-def code_in_snapshot(box: Box) -> Seen:
-    """a snapshot of the staged search that runs code"""
-    path = box.root / "stopped.pt"
-    torch.save(_evil(box), path)
-    told = io.StringIO()
-    listener = logging.StreamHandler(told)
-    logging.getLogger("harness").addHandler(listener)
-    try:
-        assert load_snapshot(path) is None
-    finally:
-        logging.getLogger("harness").removeHandler(listener)
-    _require_not_run(box, lambda: _unpickle_archive(path))
-    return Seen(Outcome.recovered, told.getvalue().replace(f"{box.root}/", "").strip())
 
 
 @fault("weights", injected="one kernel of another shape in an otherwise right file")

@@ -1,9 +1,12 @@
 """search=staged from the command line: every backbone probed, few trained, everything accounted for."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from harness.search.predicted_cost import Prediction
-from harness.search.trainer import JobTrainer, is_probe
+from harness.search.trainer import JobTrainer
+from harness.transfer.rungs import Rung
 from tests.integration.commands import TINY, Command
 
 STAGED = (*TINY, "train.epochs=3", "backbone=test_resnet,test_vit,test_convnext", "freeze=all,-1,none", "search=staged", "budget.share=0.6")
@@ -11,21 +14,24 @@ STAGED = (*TINY, "train.epochs=3", "backbone=test_resnet,test_vit,test_convnext"
 
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every epoch and every probe takes a second, however busy the machine is: what is pruned is pruned by scores."""
+    """A probe takes a second, a short training one and a whole one three, however busy the machine is: what is left out is left out by scores."""
+    taken = {Rung.probe: 1.0, Rung.short: 1.0, Rung.whole: 3.0}
 
-    def predict_s(trainer: JobTrainer, name: str, start: int, stop: int) -> Prediction:
-        seconds = 1.0 if is_probe(trainer.contenders[name][0]) else float(stop - start)
+    def predict_s(trainer: JobTrainer, name: str, path: Sequence[Rung]) -> Prediction:
+        seconds = sum(taken[rung] for rung in path)
         return Prediction(seconds, seconds, seconds)
 
+    def spent_s(trainer: JobTrainer) -> float:
+        at = [Rung(rows[0].rung) for rows in trainer.rows.values() if rows[0].rung is not None]
+        return sum(taken[rung] + (rung is Rung.whole) for rung in at)
+
     monkeypatch.setattr(JobTrainer, "predict_s", predict_s)
-    monkeypatch.setattr(
-        JobTrainer, "spent_s", lambda trainer: sum(predict_s(trainer, name, 0, trainer._epochs(name)).value_s for name in trainer.rows)
-    )
+    monkeypatch.setattr(JobTrainer, "spent_s", spent_s)
 
 
 @pytest.mark.usefixtures("steady")
 def test_a_search_accounts_for_every_candidate(run_sweep: Command) -> None:
-    """Each of nine candidates has a row: probes are complete, some are trained to the end, the others say how far they came."""
+    """Each of nine candidates has a row: probes are complete, some are trained to the end, the others say how far they came and why."""
     ended = run_sweep(*STAGED)
     assert ended.status == 0, ended.err
     rows = {(row.backbone, row.freeze): row for row in ended.rows()}
@@ -35,21 +41,22 @@ def test_a_search_accounts_for_every_candidate(run_sweep: Command) -> None:
         if freeze == "all":
             assert (row.status, row.rung, row.epochs_trained) == ("ok", 0, 0)  # a closed-form head needs no epoch
         elif row.status == "ok":
-            assert (row.rung, row.epochs_trained) == (2, 3)
+            assert (row.rung, row.epochs_trained, row.error) == (2, 3, None)
         else:
             assert (row.rung, row.epochs_trained) in [(0, None), (1, 1)]
             assert (row.val_accuracy is None) == (row.rung == 0)
+            assert row.error is not None
+            assert "probability of" in row.error
     assert any(row.status == "ok" and row.freeze != "all" for row in rows.values())
     study = ended.study()
-    assert not list((study.root / "snapshots").glob("*"))
     assert (study.report_dir / "index.html").exists()
-    assert "rung 0: 3 probes" in ended.out
+    assert "search: 3 linear probes first" in ended.out
     assert "predicted after the probes" in ended.out
 
 
 @pytest.mark.usefixtures("steady")
 def test_what_a_search_trains_is_what_a_grid_trains(run_sweep: Command) -> None:
-    """A candidate that was stopped, taken up and finished has the id, the curve and the scores of one trained in one go."""
+    """A candidate that was trained shortly and then whole has the id, the curve and the scores of one trained in one go."""
     searched = {row.job_id: row for row in run_sweep(*STAGED, results="searched").rows()}
     gridded = {row.job_id: row for row in run_sweep(*STAGED, "search=grid", results="gridded").rows()}
     assert set(searched) == set(gridded)
@@ -58,7 +65,7 @@ def test_what_a_search_trains_is_what_a_grid_trains(run_sweep: Command) -> None:
     for job_id in finished:
         assert searched[job_id].details.curve == gridded[job_id].details.curve
         assert searched[job_id].val_log_loss == gridded[job_id].val_log_loss
-        assert searched[job_id].lr == gridded[job_id].lr
+        assert searched[job_id].details.lr_losses == gridded[job_id].details.lr_losses
 
 
 def test_a_search_whose_time_is_up_still_recommends(run_sweep: Command) -> None:

@@ -48,7 +48,7 @@ def _time(ranking: Ranking) -> str:
     known = [row.total_s for row in rows if row.total_s is not None]
     used = formats.duration(sum(known)) if known else "an unknown time"
     longest = f", the longest {formats.duration(max(known))}" if len(known) > 1 else ""
-    ended = [f"{len(group)} {word}" for group, word in ((ranking.failed, "failed"), (ranking.pruned, "stopped early")) if group]
+    ended = [f"{len(group)} {word}" for group, word in ((ranking.failed, "failed"), (ranking.pruned, "not trained to the end")) if group]
     among = f" ({', '.join(ended)})" if ended else ""
     return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{among} took {used} in all{longest}.{_folds(ranking)}"
 

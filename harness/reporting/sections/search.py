@@ -13,21 +13,22 @@ from harness.study.row import Row
 
 
 def stopped(ranking: Ranking) -> list[Block]:
-    """Jobs that a staged search gave up, with the rung they reached; nothing where there are none."""
+    """Jobs that a staged search did not train to the end, with the reason of each; nothing where there are none."""
     if not ranking.pruned:
         return []
     columns = [
         *(Column(name) for name in ("backbone", "freeze")),
-        *(Column(name, is_number=True) for name in ("seed", "last rung", "epochs trained", f"val {METRIC_NAMES[ranking.metric]} then")),
+        *(Column(name, is_number=True) for name in ("seed", "epochs trained", f"val {METRIC_NAMES[ranking.metric]} then")),
+        Column("why no further"),
     ]
     rows = [_stopped_line(ranking, row) for row in ranking.pruned[:MAX_LISTED]]
     hidden = len(ranking.pruned) - MAX_LISTED
     more = f" {hidden} more are in results.csv." if hidden > 0 else ""
     text = (
-        "The staged search stopped these jobs so that better ones could train for longer. Their scores are of a shorter training, so they are "
-        f"not ranked: one of them may have ended better than it began.{more}"
+        "The staged search did not train these jobs to the end. Where there is a score it is of a short training, so they are not ranked: one of "
+        f"them may have ended better than it began.{more}"
     )
-    return [Table("Stopped early by the staged search", columns, rows), Paragraph(text)]
+    return [Table("Not trained to the end by the staged search", columns, rows), Paragraph(text)]
 
 
 def learning_rates(ranking: Ranking) -> list[Block]:
@@ -65,7 +66,7 @@ def _runs(entry: Entry) -> list[_Run]:
 def _stopped_line(ranking: Ranking, row: Row) -> list[Cell]:
     epochs = formats.EMPTY if row.epochs_trained is None else f"{formats.count(row.epochs_trained)} of {formats.count(row.epochs)}"
     then = formats.score(ranking.metric, getattr(row, f"val_{ranking.metric.value}", None))
-    return [*(formats.plain(value) for value in (row.backbone, row.freeze, row.seed, row.rung)), epochs, then]
+    return [*(formats.plain(value) for value in (row.backbone, row.freeze, row.seed)), epochs, then, formats.plain(row.error)]
 
 
 def _tried(run: _Run) -> str:

@@ -1,5 +1,7 @@
 """Running every benchmark one after the other."""
 
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,13 @@ def test_every_command_is_run() -> None:
     modules = Path(benchmarks.__file__).parent.glob("*.py")
     commands = {path.stem for path in modules if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")} - {"__main__"}
     assert {benchmark.name for benchmark in BENCHMARKS} == commands
+
+
+@pytest.mark.parametrize("name", [benchmark.name for benchmark in BENCHMARKS if benchmark.needs is None])
+def test_every_command_takes_a_file_for_its_record(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json PATH` means the same everywhere, in the short form as well."""
+    monkeypatch.setattr(sys, "argv", [name, "--short", "--json", "nowhere/record.json"])
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"benchmarks.{name}").main()
+    assert ended.value.code == 2
+    assert "nowhere/record.json cannot be written" in capsys.readouterr().err

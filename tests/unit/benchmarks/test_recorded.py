@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from benchmarks.recorded import World, read_table, simulate
+from benchmarks.recorded import FloatArray, Recorded, World, read_table, simulate
 from harness.errors import TableError
 from harness.search.predicted_cost import FACTOR
 
@@ -58,6 +58,59 @@ def test_lines_may_come_in_any_order(tmp_path: Path) -> None:
     assert mixed.scores[1].tolist() == [[0.512, 0.532], [0.511, 0.531]]
 
 
+def test_latency_is_one_number_for_each_candidate(tmp_path: Path) -> None:
+    """Where the column is left out, it is not known."""
+    lines = [f"{line},{value}" for line, value in zip(PLAIN.splitlines(), ("latency_ms", 8, 8, 20), strict=True)]
+    found = read_table(write(tmp_path, "\n".join(lines) + "\n"))
+    assert found.latency_ms_K is not None
+    assert found.latency_ms_K.tolist() == [8.0, 20.0]
+    assert found.part([1]).latency_ms_K == np.array([20.0])
+    assert read_table(write(tmp_path, PLAIN)).latency_ms_K is None
+
+
+def noisy(folder: Path, noise_K: FloatArray, num_repeats: int, seed: int = 0) -> Recorded:
+    """Candidates whose repeats differ by so much."""
+    rng = np.random.default_rng(seed)
+    lines = [f"{k},{r},{0.8 + noise * rng.normal()},1" for k, noise in enumerate(noise_K) for r in range(num_repeats)]
+    return read_table(write(folder, "candidate,repeat,score,cost_s\n" + "\n".join(lines) + "\n"))
+
+
+def told(recorded: Recorded) -> FloatArray:
+    """The noise of each candidate of a table that tells of it."""
+    noise_K = recorded.noise_K()
+    assert noise_K is not None
+    return noise_K
+
+
+def off(noise_K: FloatArray, true_K: FloatArray) -> float:
+    """Root mean square of what the variances are off."""
+    return float(np.sqrt(((noise_K**2 - true_K**2) ** 2).mean()))
+
+
+@pytest.mark.parametrize(("levels", "num_repeats"), [((0.004, 0.02), 5), ((0.005, 0.015), 3)])
+def test_noise_is_each_candidates_own_moved_towards_the_pooled(tmp_path: Path, levels: tuple[float, float], num_repeats: int) -> None:
+    """Nearer to the truth than one number for all, and than each candidate's own few repeats."""
+    true_K = np.resize(levels, 400)
+    found = noisy(tmp_path, true_K, num_repeats)
+    own_K = np.array([scores[:, -1].std(ddof=1) for scores in found.scores])
+    assert off(told(found), true_K) < 0.9 * min(off(own_K, true_K), off(np.full(400, found.noise()), true_K))
+
+
+def test_noise_is_the_pooled_one_where_repeats_do_not_tell_candidates_apart(tmp_path: Path) -> None:
+    """Exactly where they differ by less than chance makes them, nearly where by little more; a candidate with one repeat takes it as well."""
+    np.testing.assert_allclose(told(noisy(tmp_path, np.full(300, 0.01), 3)), 0.01, rtol=0.3)
+    few = read_table(write(tmp_path, PLAIN + "c,1,0.5,10\nc,2,0.62,10\n"))
+    assert told(few).tolist() == pytest.approx([few.noise()] * 3)
+
+
+def test_noise_without_repeats_is_the_distance_from_a_known_truth(tmp_path: Path) -> None:
+    """The same for all; without a truth nothing tells of it."""
+    single = "candidate,repeat,score,cost_s\na,1,0.8,1\nb,1,0.7,1\n"
+    assert read_table(write(tmp_path, single)).noise_K() is None
+    known = "candidate,repeat,score,cost_s,truth\na,1,0.8,1,0.83\nb,1,0.7,1,0.74\n"
+    assert told(read_table(write(tmp_path, known))).tolist() == pytest.approx([0.05 / 2**0.5] * 2)
+
+
 def test_percent_is_told_from_fractions(tmp_path: Path) -> None:
     """One score above 1 makes all of them percent, which are points already."""
     assert read_table(write(tmp_path, PLAIN.replace("0.", "80."))).points == 1.0
@@ -83,7 +136,7 @@ WRONG = {
     r"line 4: candidate is empty": PLAIN.replace("b,1", ",1"),
     r"line 3: candidate 'a' has repeat 1 twice": PLAIN.replace("a,2", "a,1"),
     r"line 3: has more cells than the header": PLAIN.replace("0.9", "0,9"),
-    r"has no epoch 3; a search of 9 epochs reads epochs 1, 3, 9": EPOCHS.replace(",3,", ",9,"),
+    r"has no epoch 3; a search of 9 epochs reads epochs 3 and 9": EPOCHS.replace(",3,", ",9,"),
     r"line 2: epoch=1.5 is not allowed; give a whole number from 1": EPOCHS.replace("a,1,1,", "a,1,1.5,"),
     r"candidate 'b' lacks epoch 3 in repeat 2": "".join(EPOCHS.splitlines(keepends=True)[:-1]),
     r"cost_s of candidate 'a' does not rise": EPOCHS.replace("a,1,3,0.531,6", "a,1,3,0.531,1"),
@@ -91,6 +144,8 @@ WRONG = {
     r"candidate 'a' has several values of family \(cnn, vit\)": EPOCHS.replace("cnn", "vit", 1),
     r"line 2: probe='x' is not a number": EPOCHS.replace(",0.6,", ",x,"),
     r"truth is empty for some candidates": EPOCHS.replace("prior", "truth"),
+    r"latency_ms is empty for some candidates": EPOCHS.replace("prior", "latency_ms"),
+    r"latency_ms=0 is not allowed; give milliseconds above 0": EPOCHS.replace("prior", "latency_ms").replace("0.7", "0"),
 }
 
 
@@ -122,8 +177,8 @@ def test_a_simulated_table_is_what_was_asked_for(tmp_path: Path) -> None:
         assert kendalltau(values_K, found.truth_K).statistic == pytest.approx(tau, abs=0.05)
     assert found.noise() == pytest.approx(0.004, rel=0.1)
     shares = np.array([costs_s[0] / costs_s[0, -1] for costs_s in found.costs_s])
-    np.testing.assert_allclose(shares, np.tile([3 / 11, 5 / 11, 1], (400, 1)), atol=0.01)
-    assert found.probe_s_K.sum() / sum(costs_s[:, -1].mean() for costs_s in found.costs_s) == pytest.approx(1 / FACTOR / 11, rel=0.05)
+    np.testing.assert_allclose(shares, np.tile([1 / 18, 3 / 18, 1], (400, 1)), atol=0.01)
+    assert found.probe_s_K.sum() / sum(costs_s[:, -1].mean() for costs_s in found.costs_s) == pytest.approx(1 / FACTOR / 18, rel=0.05)
     assert found.backbones == tuple(f"backbone {k + 1}" for k in range(400))
     assert simulate(World(), 5, 2, seed=3).equals(simulate(World(), 5, 2, seed=3))
     assert not simulate(World(), 5, 2, seed=3).equals(simulate(World(), 5, 2, seed=4))

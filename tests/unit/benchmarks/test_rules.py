@@ -42,9 +42,9 @@ def test_the_truth_is_what_many_images_show() -> None:
     """Scores on 100,000 images are the true scores, and their covariance is that small."""
     found = truth()
     seen = look(found, 100_000, np.random.default_rng(1))
-    np.testing.assert_allclose(seen.evidence.scores_K, found.scores_K, atol=0.006)
+    np.testing.assert_allclose(seen.scores_K, found.scores_K, atol=0.006)
     np.testing.assert_allclose(seen.belief.mean_K, found.scores_K, atol=0.006)
-    assert judge(found, seen, RULES[SHIPPED_0](seen)).regret < 0.6
+    assert judge(found.scores_K, seen, RULES[SHIPPED_0](seen)).regret < 0.6
 
 
 def test_true_scores_spread_as_the_cell_says() -> None:
@@ -59,18 +59,18 @@ def test_outcomes_are_counted_in_points_and_doublings() -> None:
     found = truth()
     seen = look(found, 60, np.random.default_rng(1))
     best, fast = int(found.scores_K.argmax()), int(found.latency_ms_K.argmin())
-    assert judge(found, seen, best).regret == 0
-    outcome = judge(found, seen, fast)
+    assert judge(found.scores_K, seen, best).regret == 0
+    outcome = judge(found.scores_K, seen, fast)
     assert outcome.doublings == 0
     assert outcome.regret == pytest.approx(100 * (found.scores_K[best] - found.scores_K[fast]))
-    slow = judge(found, seen, int(found.latency_ms_K.argmax()))
+    slow = judge(found.scores_K, seen, int(found.latency_ms_K.argmax()))
     assert slow.utility == pytest.approx(-slow.regret - PRICE * slow.doublings)
 
 
 def test_old_rules_are_what_they_are_called() -> None:
     """The best by score, the fastest within one standard error of it, the fastest of the tied, the best published."""
     seen = look(truth(3), 60, np.random.default_rng(2))
-    scores_K = seen.evidence.scores_K
+    scores_K = seen.scores_K
     assert scores_K[RULES[BEST](seen)] == scores_K.max()
     near = np.flatnonzero(scores_K >= scores_K.max() - np.sqrt(seen.covariance_KK[RULES[BEST](seen), RULES[BEST](seen)]))
     assert seen.doublings_K[RULES[ONE_SE](seen)] == seen.doublings_K[near].min()

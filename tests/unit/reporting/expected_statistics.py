@@ -75,11 +75,12 @@ def statistics_tables(facts: Facts) -> dict[str, Lines]:
             for job in facts.jobs
             if job.out_of_fold is not None
         ],
-        "Stopped early by the staged search": [
+        "Not trained to the end by the staged search": [
             [
-                *(str(row[name]) for name in ("backbone", "freeze", "seed", "rung")),
+                *(str(row[name]) for name in ("backbone", "freeze", "seed")),
                 f"{row['epochs_trained']} of {row['epochs']}",
                 pct(row["val_balanced_accuracy"]),
+                row["error"],
             ]
             for row in facts.pruned
         ],

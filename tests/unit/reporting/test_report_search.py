@@ -37,17 +37,18 @@ def ranking(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
 
 
 def test_jobs_stopped_early_are_listed_and_counted(tmp_path: Path) -> None:
-    """They are on the first screen, in the time spent and in a table with their rung; not among the failures, not ranked."""
+    """They are on the first screen, in the time spent and in a table with the reason of each; not among the failures, not ranked."""
     study = write_study(tmp_path / "s", backbones=THREE, num_val=80, num_test=0, failed=False)
     for row in study.rows():
         if row.backbone == "mobilenetv3" and row.freeze != "all":
             prune(study, row, rung=1, epochs_trained=1)
     markdown = build(study)
-    assert "2 jobs were stopped early and are not compared" in markdown[: markdown.index("**Leaderboard**")]
-    assert "9 jobs (2 stopped early) took" in markdown
-    assert "| mobilenetv3 | none | 0 | 1 | 1 of 3 |" in markdown
+    assert "2 jobs are not compared: the search did not train them to the end" in markdown[: markdown.index("**Leaderboard**")]
+    assert "9 jobs (2 not trained to the end) took" in markdown
+    assert "| mobilenetv3 | none | 0 | 1 of 3 |" in markdown
+    assert "only trained shortly: it needs about 9 s, and 2 s were left." in markdown
     assert "No job failed." in markdown
-    assert "mobilenetv3 · none" not in markdown[: markdown.index("Stopped early")]
+    assert "mobilenetv3 · none" not in markdown[: markdown.index("Not trained to the end by")]
 
 
 def test_a_learning_rate_on_the_edge_is_a_warning(tmp_path: Path) -> None:

@@ -1,11 +1,17 @@
 """What a search knows of a backbone's speed before any network is timed."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.config import RankConfig
 from harness.runner import Progress
+from harness.search.belief import Beliefs
 from harness.search.trainer import JobTrainer, _forward_s
+from harness.select.prior import OwnRanks
+from harness.study.store import Study
 from tests.unit.reporting.fake_study import make_row
 
 
@@ -19,9 +25,10 @@ def test_a_probe_tells_how_long_an_image_takes() -> None:
 
 def test_a_backbone_not_probed_yet_is_taken_for_a_typical_one() -> None:
     """The mean over the probes that there are; rows of trained candidates say something else, as their pass may have been shorter."""
-    trainer = JobTrainer({}, Progress([]), None)
+    nothing: dict[str, Any] = {}
+    trainer = JobTrainer(nothing, Progress([]), Beliefs(Study(Path("nowhere")), RankConfig(), OwnRanks({}), nothing, nothing), None)
     first_guess_s = trainer._typical_forward_s()
     for backbone, freeze, features_s in (("a", "all", 5.0), ("b", "all", 15.0), ("c", "none", 500.0)):
         row = make_row(backbone, backbone, freeze, n_train=30, n_val=20, n_test=0)
-        trainer.rows[f"{backbone} {freeze}"] = [replace(row, features_s=features_s)]
+        trainer.beliefs.measured(f"{backbone} {freeze}", [replace(row, features_s=features_s)])
     assert trainer._typical_forward_s() == pytest.approx(0.2) != first_guess_s

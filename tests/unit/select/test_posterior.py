@@ -255,3 +255,17 @@ def test_hundreds_of_candidates_are_exact_too() -> None:
     belief = posterior(*study(np.random.default_rng(8), 300))
     assert belief.prob_best_K.sum() == pytest.approx(1)
     assert belief.prob_best_K[belief.mean_K.argmax()] > 0.02
+
+
+@given(any_study(), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_what_was_not_measured_is_what_was_measured_with_no_worth(found: Study, seed: int) -> None:
+    """A score of NaN leaves all beliefs where a score with an error far beyond reason leaves them."""
+    scores_K, covariance_KK, known = found
+    unseen_K = np.random.default_rng(seed).random(len(scores_K)) < 0.5
+    unseen_K[0] = False
+    independent_KK = np.diag(np.diag(covariance_KK))
+    ours = posterior(np.where(unseen_K, np.nan, scores_K), independent_KK, known)
+    theirs = posterior(scores_K, independent_KK + np.diag(np.where(unseen_K, 1e5, 0.0)), known)
+    np.testing.assert_allclose(ours.mean_K, theirs.mean_K, atol=1e-3)  # the flat intercept is centred on what was measured
+    np.testing.assert_allclose(ours.sd_K, theirs.sd_K, rtol=2e-2)

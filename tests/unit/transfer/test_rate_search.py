@@ -35,6 +35,14 @@ def test_a_best_rate_on_the_edge_widens_the_grid_there() -> None:
     assert _run(RateSearch(GRID), 1e-9) == [*GRID, 9e-6, 2.7e-6]
 
 
+def test_what_was_tried_is_not_tried_again() -> None:
+    """It counts as told."""
+    search = RateSearch(GRID, {1e-4: abs(math.log(1e-4 / 9e-4))})
+    assert _run(search, 9e-4) == [3e-5, 3e-4, 9e-4, 2.7e-3]
+    assert search.best == 9e-4
+    assert RateSearch(GRID, dict.fromkeys(GRID, 1.0)).best == 3e-5
+
+
 def test_one_rate_is_no_search() -> None:
     """A recipe with a single rate is not widened."""
     assert _run(RateSearch([1e-3]), 1.0) == [1e-3]

@@ -1,6 +1,5 @@
 """Fitting: what is chosen, what stays, and that shortcuts change no answer."""
 
-import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from harness.transfer import loop, run
 from harness.transfer.depth import parse_freeze
 from harness.transfer.loop import new_learner
 from harness.transfer.supply import Supply, supply
-from harness.transfer.task import Fitted, Stop, Task, phases_of
+from harness.transfer.task import Fitted, Task, phases_of
 from harness.transfer.train import fit
 
 QUICK = TrainConfig(epochs=2, batch_size=8)
@@ -315,43 +314,32 @@ def test_a_rate_that_diverges_is_passed_over(train: Fit) -> None:
     assert searched.lr_losses[1e10] is None
 
 
+def _leg(train: Fit, cfg: TrainConfig, **asked: Any) -> Fitted:
+    """A job of its own at half the depth: a backbone as it was loaded."""
+    task = Task(train.backbone, train.dataset, parse_freeze("0.5"), cfg, train.runtime, 0, Metric.accuracy, **asked)
+    (fitted,) = fit([task], train.supply(task, train.store))
+    assert isinstance(fitted, Fitted)
+    return fitted
+
+
 @pytest.mark.parametrize("cfg", [SEARCH, replace(SEARCH, lr_search=[1.0], optimizer=Optimizer.sgd)])
-def test_a_job_that_is_stopped_goes_on_as_if_it_never_had(train: Fit, tmp_path: Path, cfg: TrainConfig) -> None:
-    """Stopped after one epoch, taken up by a new network: the same curve, predictions and choice to the last bit."""
+def test_a_short_training_is_one_rate_of_the_whole(train: Fit, cfg: TrainConfig) -> None:
+    """It is a third of the epochs at the recipe's own rate; the whole that knows of it comes to what it comes to without, to the last bit."""
     start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
     whole = train("0.5", cfg)
-
-    def leg(epochs: int) -> Fitted:
-        train.backbone.trunk.load_state_dict(start)
-        torch.manual_seed(epochs)
-        task = Task(
-            train.backbone, train.dataset, parse_freeze("0.5"), cfg, train.runtime, 0, Metric.accuracy, Stop(epochs, tmp_path / "job.pt")
-        )
-        (fitted,) = fit([task], train.supply(task, train.store))
-        assert isinstance(fitted, Fitted)
-        return fitted
-
-    first = leg(1)
-    assert (first.is_complete, len(first.curve)) == (False, 2)
-    last = leg(3)
+    train.backbone.trunk.load_state_dict(start)
+    short = _leg(train, cfg, is_short=True)
+    assert (short.is_complete, len(short.curve), list(short.lr_losses)) == (False, 2, [1e-2])
+    assert all(whole.lr_losses[lr] == loss for lr, loss in short.lr_losses.items() if whole.lr_losses)
+    train.backbone.trunk.load_state_dict(start)
+    last = _leg(train, cfg, tried=short.lr_losses)
     assert (last.is_complete, last.curve, last.chosen_epoch, last.lr_losses) == (True, whole.curve, whole.chosen_epoch, whole.lr_losses)
     assert np.array_equal(last.val_log_probs_NC, whole.val_log_probs_NC)
 
 
-@pytest.mark.parametrize("content", [b"rubbish", b"", pickle.dumps({"lr": 1})])
-def test_a_snapshot_that_cannot_be_read_is_not_used(train: Fit, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """Rubbish in place of a snapshot is told, and training starts anew and comes to what it would have come to."""
-    path = tmp_path / "job.pt"
-    start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
-
-    def leg() -> Fitted:
-        train.backbone.trunk.load_state_dict(start)
-        task = Task(train.backbone, train.dataset, parse_freeze("0.5"), QUICK, train.runtime, 0, Metric.accuracy, Stop(1, path))
-        (fitted,) = fit([task], train.supply(task, train.store))
-        assert isinstance(fitted, Fitted)
-        return fitted
-
-    expected = leg()
-    path.write_bytes(content)
-    assert leg().curve == expected.curve
-    assert "trained from the start instead" in caplog.text
+def test_a_short_training_that_diverges_goes_down(train: Fit) -> None:
+    """Where the middle rate ends in infinity the next lower one is tried, and both are told."""
+    short = _leg(train, replace(SEARCH, optimizer=Optimizer.sgd, lr_search=[0.1, 1e12, 1e14]), is_short=True)
+    assert short.lr_losses[1e10] is None
+    assert short.lr == 1e-3
+    assert short.lr_losses[1e-3] is not None
