@@ -268,7 +268,7 @@ def finish(jobs: Sequence[JobSpec], say: Callable[[str], None], evidence_limit_s
         The exit status: 0 when every job has a row and none has failed. Folds are no jobs that were asked for.
     """
     rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
-    _cross_fit([job for job in jobs if job.job_id in rows], say, evidence_limit_s)
+    cross_fit_within(jobs, say, evidence_limit_s)
     for job in _one_per_study([job for job in jobs if job.job_id in rows]):
         _time(job, {other.protocol_hash for other in jobs if other.config.study == job.config.study}, say)
         _report(job)
@@ -276,14 +276,23 @@ def finish(jobs: Sequence[JobSpec], say: Callable[[str], None], evidence_limit_s
     return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
 
 
-def _cross_fit(jobs: Sequence[JobSpec], say: Callable[[str], None], limit_s: float | None) -> None:
-    """What cannot be cross-fitted costs evidence, never the report."""
+def cross_fit_within(jobs: Sequence[JobSpec], say: Callable[[str], None], limit_s: float | None) -> None:
+    """Cross-fit the fine-tunes of each study that may be the best. What cannot be cross-fitted costs evidence, never the report.
+
+    Args:
+        jobs: of the sweep; those without a row are passed over.
+        say: prints a line.
+        limit_s: what it may take at most; None: what `evidence.minutes` says.
+    """
     from harness import cross_fit
 
+    jobs = [job for job in jobs if Study(job.config.study_dir).read_row(job.job_id)]
     for first in _one_per_study(jobs):
         own = [job for job in jobs if job.config.study_dir == first.config.study_dir]
+        minutes = first.config.evidence.minutes
+        allowed_s = [seconds for seconds in (limit_s, None if minutes is None else minutes * 60) if seconds is not None]
         try:
-            cross_fit.cross_fit(own, _run_fold, cross_fit.limit_s(own) if limit_s is None else limit_s, say)
+            cross_fit.cross_fit(own, _run_fold, min(allowed_s) if allowed_s else cross_fit.limit_s(own), say)
         except HarnessError as error:
             say(f"fine-tunes were not cross-fitted: {error}")
 

@@ -6,7 +6,8 @@ Between the sweep, whose executor is a `Trainer`, and the ranking of what was tr
 2. Then one trial at a time goes on by one rung: first a short training, then the whole recipe. Before every step the posterior of the true
    scores is asked anew, with everything that was measured by then; the trial of the highest expected improvement over the best that is
    complete is next (`promise`).
-3. It ends when nothing that is left fits into the time. Without a time given it ends as soon as going on would gain less than half a point.
+3. It is enough when going on would gain less than half a point. Without a time given it ends there. With one, other evidence is gathered first, and what
+   is left is used for trials again until nothing fits.
 
 Where there is time for everything the short rung is left out, as it would decide nothing.
 """
@@ -103,7 +104,12 @@ class History:
 
 
 def search(
-    trials: Sequence[Trial], trainer: Trainer, *, budget: Budget | None = None, tell: Callable[[Plan], None] = lambda _: None
+    trials: Sequence[Trial],
+    trainer: Trainer,
+    *,
+    budget: Budget | None = None,
+    tell: Callable[[Plan], None] = lambda _: None,
+    between: Callable[[float | None], None] = lambda _: None,
 ) -> History:
     """Search in stages.
 
@@ -112,6 +118,8 @@ def search(
         trainer: trains, believes and predicts.
         budget: what the search may take; None: the default.
         tell: is given each plan.
+        between: is called when training more would gain little, with the seconds that a given budget leaves for other evidence; None: there is
+            no budget. Time that is left after it goes to the trials that still fit.
 
     Returns:
         Where everyone ended; deterministic when the trainer is.
@@ -119,8 +127,10 @@ def search(
     state = _Search(trials, trainer, budget or Budget(), tell)
     state.probe()
     state.plan()
-    while state.step():
-        pass
+    state.climb(until_little=True)
+    between(state.left_s if state.budget.is_given else None)
+    if state.budget.is_given:
+        state.climb(until_little=False)
     return state.history()
 
 
@@ -133,6 +143,9 @@ class _Search:
     rungs: dict[str, Rung] = field(default_factory=dict)
     """The last that each trial went through."""
     endings: dict[str, Ending] = field(default_factory=dict)
+    """Of those that go no further, whatever time there is."""
+    ending: Ending = Ending.time
+    """Of all others, as it is now."""
     plans: list[Plan] = field(default_factory=list)
     limit_s: float | None = None
     is_whole: bool = False
@@ -163,37 +176,42 @@ class _Search:
         )
         self._announce(self._expected(ahead), is_probing=False)
 
-    def step(self) -> bool:
-        """Bring one trial to its next rung. False: there is none, or none that is worth it or fits."""
-        ahead = self._ahead()
-        if self.rungs and ahead:
-            draws_RK, (complete, places) = self._draws(), self._at(self._complete(), ahead)
-            if not (self.budget.is_given or self.is_whole) and loss_of_stopping(draws_RK, complete, places) <= ALLOWED_LOSS:
-                return self._end(ahead, Ending.unlikely)
-            ordered = [self.trials[place] for place in in_order(draws_RK, complete, places)]
-        else:
-            ordered = _by_prior(ahead)  # nothing was measured, as there is no probe
-        for trial in ordered:
-            if self._fits([self._path_s(trial)]):
-                self._run(trial, self._path(trial)[0])
-                return True
-        return self._end(ahead, Ending.time)
+    def climb(self, *, until_little: bool) -> None:
+        """Bring one trial after the other to its next rung, until nothing fits, or going on is worth little where that is enough."""
+        while ahead := self._ahead():
+            if until_little and not self.is_whole and self._is_enough(ahead):
+                self.ending = Ending.unlikely
+                return
+            trial = next((trial for trial in self._in_order(ahead) if self._fits([self._path_s(trial)])), None)
+            if trial is None:
+                self.ending = Ending.time
+                return
+            self._run(trial, self._path(trial)[0])
+
+    def _is_enough(self, ahead: Sequence[Trial]) -> bool:
+        return bool(self.rungs) and loss_of_stopping(self._draws(), *self._at(self._complete(), ahead)) <= ALLOWED_LOSS
+
+    def _in_order(self, ahead: Sequence[Trial]) -> list[Trial]:
+        """By promise; by what is known from elsewhere where nothing was measured, as there is no probe."""
+        if not self.rungs:
+            return _by_prior(ahead)
+        return [self.trials[place] for place in in_order(self._draws(), *self._at(self._complete(), ahead))]
 
     def history(self) -> History:
         """Where everyone ended."""
         spent_s, prob = self.trainer.spent_s(), self._prob_better()
+        endings = {trial.name: self.endings.get(trial.name, self.ending) for trial in self.trials}
         outcomes = [
             Outcome(
                 trial=trial,
                 rung=self.rungs.get(trial.name),
-                ending=self.endings[trial.name],
+                ending=endings[trial.name],
                 prob_better=prob.get(trial.name),
-                needed_s=0.0 if self.endings[trial.name] is Ending.complete else self._path_s(trial).value_s,
+                needed_s=0.0 if endings[trial.name] is Ending.complete else self._path_s(trial).value_s,
             )
             for trial in self.trials
         ]
-        left_s = None if self.limit_s is None else self.limit_s - spent_s
-        return History(outcomes=tuple(outcomes), plans=tuple(self.plans), spent_s=spent_s, left_s=left_s)
+        return History(outcomes=tuple(outcomes), plans=tuple(self.plans), spent_s=spent_s, left_s=self.left_s)
 
     # One step.
 
@@ -205,10 +223,6 @@ class _Search:
         if trial.is_probe or rung is Rung.whole:
             self.endings[trial.name] = Ending.complete
 
-    def _end(self, ahead: Sequence[Trial], ending: Ending) -> bool:
-        self.endings |= dict.fromkeys((trial.name for trial in ahead), ending)
-        return False
-
     def _path(self, trial: Trial) -> list[Rung]:
         """Rungs that are left. The short one decides nothing where all are trained."""
         if trial.is_probe:
@@ -217,6 +231,11 @@ class _Search:
 
     # Time.
 
+    @property
+    def left_s(self) -> float | None:
+        """Until the limit; None: there is none."""
+        return None if self.limit_s is None else self.limit_s - self.trainer.spent_s()
+
     def _path_s(self, trial: Trial) -> Prediction:
         """To the end, from where it is."""
         return self.trainer.predict_s(trial.name, self._path(trial))
@@ -224,7 +243,7 @@ class _Search:
     def _fits(self, legs: Sequence[Prediction], *, at_worst: bool = False) -> bool:
         """Whether it probably ends in time. What does not is cut short at the limit, and that time would have been left over."""
         needed_s = sum(leg.high_s if at_worst else leg.value_s for leg in legs)
-        return self.limit_s is None or needed_s <= self.limit_s - self.trainer.spent_s()
+        return self.left_s is None or needed_s <= self.left_s
 
     def _grid_s(self) -> Prediction:
         return total(self.trainer.predict_s(trial.name, [Rung.probe if trial.is_probe else Rung.whole]) for trial in self.trials)
@@ -248,7 +267,7 @@ class _Search:
         return [[place[trial.name] for trial in group] for group in groups]
 
     def _prob_better(self) -> dict[str, float]:
-        complete, ahead = self._complete(), [trial for trial in self.trials if self.endings[trial.name] is not Ending.complete]
+        complete, ahead = self._complete(), [trial for trial in self.trials if self.endings.get(trial.name) is not Ending.complete]
         if not (complete and ahead):
             return {}
         draws_RK, (done, places) = self._draws(), self._at(complete, ahead)

@@ -12,7 +12,7 @@ from harness.config import SweepConfig
 from harness.errors import ConfigError
 from harness.identity import failed_row, now
 from harness.jobspec import JobSpec
-from harness.runner import Overrides, Progress, begin, duration, finish, require_folders
+from harness.runner import Overrides, Progress, begin, cross_fit_within, duration, finish, require_folders
 from harness.search.belief import Beliefs
 from harness.search.promise import ALLOWED_LOSS
 from harness.search.staged import Budget, History, Plan, search
@@ -52,12 +52,18 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
     with progress.interruptible():
         found = [Trial(name, backbone_of(of[0]), _prior(of[0]), is_probe(of[0])) for name, of in trials.items()]
         budget = Budget(limit_s, first.budget.share)
-        history = search(found, trainer, budget=budget, tell=lambda plan: progress.say(_plan_words(plan)))
+        history = search(
+            found,
+            trainer,
+            budget=budget,
+            tell=lambda plan: progress.say(_plan_words(plan)),
+            between=lambda left_s: cross_fit_within(jobs, progress.say, left_s) if limit_s is not None else None,
+        )
         _write_reasons(trials, history, trainer)
         record = _record(history)
         Study(first.study_dir).note_search(record)
         progress.say(_record_words(record))
-        return finish(jobs, progress.say)
+        return finish(jobs, progress.say, None if limit_s is None else limit_s - trainer.spent_s())
 
 
 def _limit_s(jobs: Sequence[JobSpec], started: float) -> float | None:

@@ -61,7 +61,10 @@ class JobTrainer:
         if len(todo) == len(jobs):
             self.model = self.model.observe(name, work, time.perf_counter() - before)
         for row in rows:
-            self.progress.finished(row)
+            if row.status == Status.pruned and not _is_at(row, rung):
+                self.progress.say(f"{row.backbone} freeze={row.freeze} seed={row.seed}: the search's time was up while it ran")
+            else:
+                self.progress.finished(row)
         if len(rows) < len(jobs) or not all(_is_at(row, rung) for row in rows):
             return False
         self.beliefs.measured(name, rows)
