@@ -8,6 +8,7 @@ predicting train and test, measuring and reporting are above it.
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,10 @@ from harness.cli import quit_on_error
 from harness.config import Precision
 from harness.data.dataset import Dataset
 from harness.features.mode import Mode, modes
+from harness.study.row import Row
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.freeze import plan_freeze
+from harness.transfer.rungs import short_epochs
 
 BACKBONE, DEPTHS = "tf_efficientnet_lite0", ("all", "0.75", "0.5", "0.25")
 PLAIN = ("precision=float32", "store.max_gib=0")
@@ -36,7 +39,8 @@ class Setting:
     """What all sides do."""
 
     num_images: int
-    epochs: int
+    epochs: int | None
+    """At one learning rate; None: the recipe as it ships, which tries several first."""
     num_at_hand: int
     """Images that rates are measured on."""
     repeats: int
@@ -63,13 +67,13 @@ class Floor:
     suffixes: dict[str, Suffix]
     """By depth."""
 
-    def seconds(self, dataset: Dataset, epochs: int) -> dict[str, float]:
-        """The parts of the floor for one pass over all images and `epochs` at every depth."""
+    def seconds(self, dataset: Dataset, epochs: Mapping[str, int]) -> dict[str, float]:
+        """The parts of the floor for one pass over all images and the epochs of every depth."""
         num_train, num_val = len(dataset.train), len(dataset.val)
         return {
             "one pass": self.pass_s * (num_train + num_val + len(dataset.test)),
-            "training steps": sum(suffix.train_s for suffix in self.suffixes.values()) * num_train * epochs,
-            "val after each epoch": sum(suffix.eval_s for suffix in self.suffixes.values()) * num_val * epochs,
+            "training steps": sum(suffix.train_s * epochs[depth] for depth, suffix in self.suffixes.items()) * num_train,
+            "val after each epoch": sum(suffix.eval_s * epochs[depth] for depth, suffix in self.suffixes.items()) * num_val,
         }
 
 
@@ -107,19 +111,32 @@ class Sides:
     harness: Swept
     again: Swept
     """The same command when all jobs are done: imports, preparing, report."""
-    plain: Swept
+    plain: Swept | None
+    """None: not run."""
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """Depth -> epochs trained: of every learning rate that was tried, and of the whole. A closed-form head needs none."""
+        return {row.freeze: _epochs(row) for row in self.harness.rows}
+
+
+def _epochs(row: Row) -> int:
+    if not row.epochs_trained:
+        return 0
+    return row.epochs_trained + len((row.lrs_tried or "").split()) * short_epochs(row.epochs_trained)
 
 
 def run_sides(setting: Setting) -> Sides:
     """Every side with folders of its own."""
     grid = [f"backbone={BACKBONE}", f"freeze={','.join(DEPTHS)}", "data=elpv", f"data.max_images={setting.num_images}"]
-    grid += [f"train.epochs={setting.epochs}", "train.lr_search=[1]"]
+    grid += [] if setting.epochs is None else [f"train.epochs={setting.epochs}", "train.lr_search=[1]"]
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         harness = sweep(Path(first), *grid)
         _say(harness.wall_s, "harness")
         again = sweep(Path(first), *grid)
-        plain = sweep(Path(second), *grid, *PLAIN)
-        _say(plain.wall_s, "plain jobs")
+        plain = None if setting.epochs is None else sweep(Path(second), *grid, *PLAIN)
+        if plain:
+            _say(plain.wall_s, "plain jobs")
     return Sides(harness, again, plain)
 
 
@@ -141,7 +158,11 @@ def figures_of(sides: Sides, floor_parts: dict[str, float]) -> list[Figure]:
         Figure(own_s / floor_s, "x", "floor: the jobs' own work (pass and training)", at_most=MAX_OVER_FLOOR),
         Figure(spent["jobs_s"] / floor_s, "x", "floor: jobs in their processes"),
         Figure(harness_s / floor_s, "x", "floor: the whole command"),
-        Figure(sides.plain.wall_s / harness_s, "x", "plain jobs over the harness, whole commands", at_least=MIN_PLAIN_OVER_HARNESS),
+        *(
+            [Figure(sides.plain.wall_s / harness_s, "x", "plain jobs over the harness, whole commands", at_least=MIN_PLAIN_OVER_HARNESS)]
+            if sides.plain
+            else []
+        ),
     ]
 
 
@@ -160,28 +181,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.depths", description="Time four freeze depths against the floor.")
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument(
+        "--defaults", action="store_true", help="the recipe as it ships, with its own epochs and learning rates, without the plain jobs"
+    )
     parser.add_argument("--short", action="store_true", help="60 images, 1 epoch, whatever else is given; no file beside the module")
     add_json(parser)
     args = parser.parse_args()
-    setting = Setting(60, 1, 32, 1) if args.short else Setting(args.images, args.epochs, 64, 3)
+    setting = Setting(60, 1, 32, 1) if args.short else Setting(args.images, None if args.defaults else args.epochs, 64, 3)
     with quit_on_error():
         where = describe_machine()
         print(machine_line(where))
-        print(f"{BACKBONE}, freeze={','.join(DEPTHS)}, {setting.num_images} images of elpv, {setting.epochs} epochs", flush=True)
+        print(
+            f"{BACKBONE}, freeze={','.join(DEPTHS)}, {setting.num_images} images of elpv, {setting.epochs or 'default'} epochs", flush=True
+        )
         dataset = load_elpv(setting.num_images)
         sides = run_sides(setting)
         floor = measure_floor(setting, dataset)
-        figures = figures_of(sides, floor.seconds(dataset, setting.epochs))
-        timed = [Side("harness", [sides.harness.wall_s]), Side("plain jobs, float32", [sides.plain.wall_s])]
+        figures = figures_of(sides, floor.seconds(dataset, sides.epochs))
+        plain = {"plain jobs, float32": sides.plain} if sides.plain else {}
+        timed = [Side("harness", [sides.harness.wall_s]), *(Side(name, [swept.wall_s]) for name, swept in plain.items())]
         print(f"{table(timed)}\n\n features    train      all  (s)")
-        print(f"{rows_table(sides.harness, 'harness')}\n{rows_table(sides.plain, 'plain')}\n")
+        print("\n".join([rows_table(sides.harness, "harness"), *(rows_table(swept, "plain") for swept in plain.values()), ""]))
         print(f"{1 / floor.pass_s:10.1f} images/s one pass, {floor.pass_how}")
         for depth, suffix in floor.suffixes.items():
             print(
                 f"{1 / suffix.train_s:10.1f} images/s training steps at {depth}, {suffix.train_how}; val {1 / suffix.eval_s:.1f} images/s"
             )
         print(f"\n{figure_table(figures)}")
-        jobs = {"harness": add_up(sides.harness.rows), "plain jobs, float32": add_up(sides.plain.rows)}
+        jobs = {"harness": add_up(sides.harness.rows)} | {name: add_up(swept.rows) for name, swept in plain.items()}
         record = {"machine": where, **software(), "setting": asdict(setting), "floor": asdict(floor), "jobs": jobs}
         keep(record | times(timed) | {"figures": as_records(figures)}, args, __file__)
 

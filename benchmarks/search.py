@@ -55,7 +55,7 @@ class Compared:
 
 def compare(seed: int, options: Sequence[str]) -> Compared:
     """The grid, the search, and what the one says about the other."""
-    jobs = [*options, f"seed={seed}", f"freeze={DEPTHS}"]
+    jobs = [*options, f"seed={seed}", f"freeze={DEPTHS}", "evidence.minutes=0"]
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         grid = run_module("harness.sweep", *jobs, *places(Path(one), "grid"))
         searched = run_module("harness.sweep", *jobs, "search=staged", *places(Path(other), "search"))

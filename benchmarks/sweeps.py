@@ -21,7 +21,7 @@ class Swept:
 
 
 def sweep(folder: Path, *overrides: str, study: str = "bench") -> Swept:
-    """Run a sweep whose results and cache lie in `folder`; what an earlier one left there is found and used.
+    """Run a sweep whose results and cache lie in `folder`; what an earlier one left there is found and used. Only its jobs run: no folds beside them.
 
     Args:
         folder: an empty one for a sweep with nothing kept from before.
@@ -31,7 +31,7 @@ def sweep(folder: Path, *overrides: str, study: str = "bench") -> Swept:
     Raises:
         BenchmarkError: some row is not good.
     """
-    run = run_module("harness.sweep", *overrides, *places(folder, study))
+    run = run_module("harness.sweep", "evidence.minutes=0", *overrides, *places(folder, study))
     found = Study(folder / "results" / study)
     return Swept(run.wall_s, found, good_rows(found))
 
