@@ -23,7 +23,7 @@ SWEEP = (
     "data.image_size=64",
     "train.epochs=1",
     "train.lr_search=[0.3]",
-    "evidence.minutes=5",
+    "evidence.minutes=60",
 )
 
 
