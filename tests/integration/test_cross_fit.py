@@ -17,13 +17,13 @@ from tests.integration.commands import QUICK, Command
 SWEEP = (
     *QUICK,
     "backbone=tf_efficientnet_lite0",
-    "freeze=all,none",
     "data=elpv",
     "data.max_images=120",
     "data.image_size=64",
+    "precision=float32",
     "train.epochs=1",
     "train.lr_search=[0.3]",
-    "evidence.minutes=5",
+    "evidence.minutes=60",
 )
 
 
@@ -34,6 +34,10 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cross_fit, "MIN_PROB_BEST", 0.0)
 
 
+TUNED = (*SWEEP, "freeze=none", "train.head_init=random")
+"""Trained in any case: there is no closed-form head that an epoch could be worse than."""
+
+
 def written(folder: Path) -> dict[str, int]:
     """Files of rows and predictions, and when they were written."""
     return {path.name: path.stat().st_mtime_ns for name in ("rows", "predictions") for path in (folder / name).iterdir()}
@@ -42,12 +46,11 @@ def written(folder: Path) -> dict[str, int]:
 @pytest.mark.usefixtures("endless")
 def test_a_fine_tune_is_judged_on_images_that_it_never_saw(run_sweep: Command) -> None:
     """Each image of train and val is predicted once, by a model of the other folds; the report says so; again, nothing is left to do."""
-    ended = run_sweep(*SWEEP)
+    run_sweep(*SWEEP, "freeze=all")
+    ended = run_sweep(*TUNED)
     assert ended.status == 0, ended.err
     study, rows = ended.study("elpv"), ended.rows("elpv")
     head, own, *folds = sorted(rows, key=lambda row: (row.freeze, -1 if row.fold is None else row.fold))
-    if not own.is_trained:
-        pytest.skip("the head was better than one epoch of training on this machine")
     assert [row.fold for row in folds] == list(range(head.oof_folds or 0))
     everyone = study.out_of_fold(head.job_id)
     assert everyone is not None
@@ -64,7 +67,7 @@ def test_a_fine_tune_is_judged_on_images_that_it_never_saw(run_sweep: Command) -
     assert f"{len(folds)} of {len(folds)} folds of train and val" in report
     assert "1 fine-tune that may be the best is cross-fitted" in report
     before = written(study.root)
-    again = run_sweep(*SWEEP)
+    again = run_sweep(*TUNED)
     assert again.status == 0
     assert written(study.root) == before
 
@@ -87,9 +90,10 @@ def test_a_fold_that_fails_spoils_nothing(run_sweep: Command, monkeypatch: pytes
         return row
 
     monkeypatch.setattr(runner, "_run_fold", broken)
-    ended = run_sweep(*SWEEP)
+    run_sweep(*SWEEP, "freeze=all")
+    ended = run_sweep(*TUNED)
     assert ended.status == 0, ended.err
-    assert "OOM: out of memory; it gets no more folds" in ended.out
+    assert "OOM: out of memory; it gets no more folds" in ended.out, ended.out
     assert [(row.fold, row.status) for row in ended.rows("elpv")] == [(None, "ok"), (None, "ok"), (0, "oom")]
     report = (ended.study("elpv").report_dir / "report.md").read_text(encoding="utf-8")
     assert "No job failed." in report
@@ -100,5 +104,5 @@ def test_a_fold_that_fails_spoils_nothing(run_sweep: Command, monkeypatch: pytes
 @pytest.mark.usefixtures("endless")
 def test_none_are_cross_fitted_without_time(run_sweep: Command) -> None:
     """evidence.minutes=0: one row for each job."""
-    ended = run_sweep(*SWEEP, "evidence.minutes=0")
-    assert [row.fold for row in ended.rows("elpv")] == [None, None]
+    ended = run_sweep(*TUNED, "evidence.minutes=0")
+    assert [row.fold for row in ended.rows("elpv")] == [None]

@@ -159,6 +159,17 @@ def test_the_fewest_folds_first(world: World) -> None:
 
 
 @pytest.mark.usefixtures("endless")
+def test_who_has_a_fold_waits_for_who_has_none(world: World) -> None:
+    """With fold 0 of one done before, the other's comes first."""
+    jobs = close_race(world)
+    row = world.study.read_row(jobs[0].job_id)
+    assert row is not None
+    world.run(folds_jobs(jobs[0], row)[0])
+    world.cross_fit(jobs, limit_s=FOLD_S + 5)
+    assert world.ran == [("a none", 0), ("b none", 0)]
+
+
+@pytest.mark.usefixtures("endless")
 def test_no_fold_is_begun_that_would_not_end_in_time(world: World) -> None:
     """The first takes what the candidate's own training did, and a start; later ones what the first took."""
     jobs = close_race(world)
