@@ -383,11 +383,11 @@ class EvidenceConfig:
     """How long fine-tunes that may be the best are cross-fitted, fold by fold, once the jobs of a sweep are done."""
 
     minutes: float | None = None
-    """Of each study. None: a third of the time that the jobs took; 0: not at all."""
+    """Of each study. None: a third of the work that the jobs did; 0: not at all."""
 
     def __post_init__(self) -> None:
         is_good = self.minutes is None or 0 <= self.minutes < math.inf
-        _require(is_good, "evidence.minutes", self.minutes, "0 or more, or null for a third of the time that the jobs took")
+        _require(is_good, "evidence.minutes", self.minutes, "0 or more, or null for a third of the work of the jobs")
 
 
 @dataclass

@@ -26,7 +26,7 @@ from harness.transfer.rungs import short_epochs
 from harness.words import counted
 
 SHARE = 1 / 3
-"""Of the time that the jobs of a sweep took, what cross-fitting may take."""
+"""Of the work that the jobs of a sweep did, what cross-fitting may do where no time was given."""
 ENOUGH_POINTS = 0.5
 """Expected loss of the recommended at which no more evidence is gathered."""
 MIN_PROB_BEST = 0.05
@@ -45,32 +45,103 @@ class Runner(Protocol):
         """Run a job unless it has a row; its row."""
 
 
-def limit_s(jobs: Sequence[JobSpec]) -> float:
-    """What cross-fitting may take after a sweep (seconds): the user's minutes, or a third of the time that the jobs it ran took."""
-    minutes = jobs[0].config.evidence.minutes
-    if minutes is not None:
-        return minutes * 60
-    rows = [(job, Study(job.config.study_dir).read_row(job.job_id)) for job in jobs]
-    return SHARE * sum(row.total_s or 0.0 for job, row in rows if row is not None and row.started_at >= job.asked_at)
+class Room(Protocol):
+    """How much may be done."""
+
+    def take(self, job: JobSpec, row: Row) -> bool:
+        """Whether a fold still fits. If so, it is counted.
+
+        Args:
+            job: the fold.
+            row: of its candidate.
+        """
+
+    def __str__(self) -> str:
+        """In words."""
 
 
-def cross_fit(jobs: Sequence[JobSpec], run: Runner, limit_s: float, say: Callable[[str], None]) -> None:
-    """Cross-fit the fine-tunes of one study that may be the best, until the recommended's expected loss is small or time is up.
+@dataclass(slots=True)
+class Work:
+    """A share of the work of the sweep's own jobs, in multiply-adds: which folds are run does not depend on how busy the machine is."""
+
+    left: float
+
+    @classmethod
+    def of(cls, jobs: Sequence[JobSpec]) -> "Work":
+        """A third of what the jobs that this sweep ran did."""
+        rows = [(job, Study(job.config.study_dir).read_row(job.job_id)) for job in jobs]
+        ran = [row for job, row in rows if row is not None and row.started_at >= job.asked_at]
+        return cls(SHARE * sum(_work(row, row.n_train or 0, _num_epochs(row)) for row in ran))
+
+    def take(self, job: JobSpec, row: Row) -> bool:
+        num_images = len(job.dataset.train) + len(job.dataset.val)
+        needed = _work(row, num_images - num_images // folds_of(job.dataset), row.epochs or 0)
+        if needed > self.left:
+            return False
+        self.left -= needed
+        return True
+
+    def __str__(self) -> str:
+        return "for a third of the work of the jobs at most"
+
+
+def _work(row: Row, num_images: int, num_epochs: int) -> float:
+    """Multiply-adds of training, up to a factor that is the same for all; 0 for a head."""
+    return (row.gmacs or 0.0) * (1.0 - (row.frozen_macs_frac or 0.0)) * num_images * num_epochs if row.is_trained else 0.0
+
+
+def _num_epochs(row: Row) -> int:
+    """Those of the short trainings as well."""
+    epochs = row.epochs or 0
+    return epochs + len((row.lrs_tried or "").split()) * short_epochs(epochs)
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds from now. A fold that is not predicted to end by then is not begun."""
+
+    limit_s: float
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+
+    def take(self, job: JobSpec, row: Row) -> bool:
+        return _predicted_s(job, row) <= self.left_s
+
+    @property
+    def left_s(self) -> float:
+        return self.limit_s - (time.monotonic() - self.started)
+
+    def __str__(self) -> str:
+        return f"for {counted(round(self.left_s), 'second')} at most"
+
+
+def _predicted_s(job: JobSpec, row: Row) -> float:
+    """Of a fold: what one of this candidate took before; for the first, what the candidate itself took to train."""
+    study = Study(job.config.study_dir)
+    before = [found.total_s for each in folds_jobs(replace(job, fold=None), row)[: _number(job)] if (found := study.read_row(each.job_id))]
+    known = [seconds for seconds in before if seconds is not None]
+    return max(known) + 1.0 if known else training_s(row) + _START_S
+
+
+def cross_fit(jobs: Sequence[JobSpec], run: Runner, room: Room, say: Callable[[str], None]) -> None:
+    """Cross-fit the fine-tunes of one study that may be the best, until the recommended's expected loss is small or there is no more room.
 
     What goes wrong with a fold is a row that says so, and a line; its candidate gets no more folds.
 
     Args:
         jobs: of the sweep; only their candidates are cross-fitted.
         run: runs one fold.
-        limit_s: a fold that is not predicted to end by then is not begun (seconds).
+        room: how much may be done.
         say: prints a line.
 
     Raises:
         TableError: the study cannot be ranked.
     """
-    work = _Work(jobs, run, limit_s, say)
-    while wanted := work.next_round():
-        done = [work.do(job) for job in wanted]
+    rounds = _Rounds(jobs, run, room, say)
+    while wanted := rounds.next():
+        done = [rounds.do(job) for job in wanted]
         if not any(done):
             return
 
@@ -96,35 +167,30 @@ def may_be_best(study: Study, cfg: RankConfig) -> list[Candidate]:
 
 
 @dataclass(slots=True)
-class _Work:
+class _Rounds:
     """One study's folds under way."""
 
     jobs: Sequence[JobSpec]
     run: Runner
-    limit_s: float
+    room: Room
     say: Callable[[str], None]
-    started: float = field(init=False)
     begun: set[str] = field(default_factory=set)
     """Folds that were run: whatever became of their rows, none is run twice."""
 
-    def __post_init__(self) -> None:
-        self.started = time.monotonic()
-
-    def next_round(self) -> list[JobSpec]:
+    def next(self) -> list[JobSpec]:
         """The next fold of each fine-tune that may be the best, of those that have had the fewest."""
         first = self.jobs[0].config
-        if self.left_s <= _START_S:
-            return []
         due = [job for candidate in may_be_best(self._study, first.rank) for job in self._next_of(candidate)]
         fewest = min((_number(job) for job in due), default=0)
         return [job for job in due if _number(job) == fewest and job.job_id not in self.begun]
 
     def do(self, job: JobSpec) -> bool:
-        """Run a fold if there is time for it."""
-        if self._predicted_s(job) > self.left_s:
+        """Run a fold if there is room for it."""
+        own, room = self._study.read_row(replace(job, fold=None).job_id), str(self.room)
+        if own is None or not self.room.take(job, own):
             return False
         if not self.begun:
-            self.say(f"cross-fitting fine-tunes that may be the best, for {counted(round(self.left_s), 'second')} at most")
+            self.say(f"cross-fitting fine-tunes that may be the best, {room}")
         self.begun.add(job.job_id)
         row = self.run(job)
         what = f"cross-fitted {row.backbone} freeze={row.freeze} seed={row.seed}: fold {_number(job) + 1} of {folds_of(job.dataset)}"
@@ -133,10 +199,6 @@ class _Work:
         else:
             self.say(f"{what} took {row.total_s or 0.0:.0f} s")
         return True
-
-    @property
-    def left_s(self) -> float:
-        return self.limit_s - (time.monotonic() - self.started)
 
     @property
     def _study(self) -> Study:
@@ -153,15 +215,6 @@ class _Work:
             return
         for of_seed, rows in zip(folds, done, strict=True):
             yield from [job for job, row in zip(of_seed, rows, strict=True) if row is None][:1]
-
-    def _predicted_s(self, job: JobSpec) -> float:
-        """Of a fold: what one of this candidate took before; for the first, what the candidate itself took to train."""
-        own = replace(job, fold=None)
-        row = self._study.read_row(own.job_id)
-        assert row is not None
-        before = [found.total_s for each in folds_jobs(own, row)[: _number(job)] if (found := self._study.read_row(each.job_id))]
-        known = [seconds for seconds in before if seconds is not None]
-        return max(known) + 1.0 if known else training_s(row) + _START_S
 
 
 def folds_jobs(job: JobSpec, row: Row) -> list[JobSpec]:

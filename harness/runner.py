@@ -292,7 +292,7 @@ def cross_fit_within(jobs: Sequence[JobSpec], say: Callable[[str], None], limit_
         minutes = first.config.evidence.minutes
         allowed_s = [seconds for seconds in (limit_s, None if minutes is None else minutes * 60) if seconds is not None]
         try:
-            cross_fit.cross_fit(own, _run_fold, min(allowed_s) if allowed_s else cross_fit.limit_s(own), say)
+            cross_fit.cross_fit(own, _run_fold, cross_fit.Clock(min(allowed_s)) if allowed_s else cross_fit.Work.of(own), say)
         except HarnessError as error:
             say(f"fine-tunes were not cross-fitted: {error}")
 

@@ -14,7 +14,7 @@ import pytest
 from harness import cross_fit
 from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
 from harness.config import DataConfig, Device, EvidenceConfig, Precision, RankConfig, SweepConfig, TrainConfig
-from harness.cross_fit import folds_jobs, limit_s, training_s
+from harness.cross_fit import Clock, Work, folds_jobs, training_s
 from harness.data.dataset import Dataset, Split
 from harness.data.profile import Profile
 from harness.identity import failed_row
@@ -96,7 +96,7 @@ class World:
         return self._write(job, held.dataset.val, fold=job.fold.number, oof_folds=folds_of(self.dataset), lr=job.fold.lr, total_s=FOLD_S)
 
     def cross_fit(self, jobs: Iterable[JobSpec], limit_s: float = 1e6) -> None:
-        cross_fit.cross_fit(list(jobs), self.run, limit_s, self.said.append)
+        cross_fit.cross_fit(list(jobs), self.run, Clock(limit_s), self.said.append)
 
     def _write(self, job: JobSpec, of: Split, **changes: Any) -> Row:
         cfg = job.config
@@ -278,12 +278,21 @@ def test_training_is_told_from_the_search_of_rates(changes: dict[str, Any], seco
     assert training_s(replace(make_row("x", train_s=90.0), **changes)) == pytest.approx(seconds)
 
 
-def test_the_limit_is_a_third_of_what_this_sweep_ran(world: World) -> None:
-    """Rows from before the sweep do not count; the user's minutes do, none included."""
-    jobs = [world.add("a", "none", 0.2, total_s=60.0), world.add("b", "none", 0.2, total_s=90.0)]
-    assert limit_s(jobs) == pytest.approx(50.0)
+@pytest.mark.usefixtures("endless")
+def test_without_a_time_it_is_a_third_of_the_work(world: World) -> None:
+    """Work is multiply-adds trained, whatever the clock says: after four fine-tunes whose rates took as long as they did, two folds; rows from before count nothing."""
+    jobs = [world.add(name, "none", 0.2, gmacs=1.0, frozen_macs_frac=0.0, n_train=NUM_TRAIN) for name in ("a", "b", "c", "d")]
+    world.now = 1e9
+    cross_fit.cross_fit(jobs, world.run, Work.of(jobs), world.said.append)
+    assert len(world.ran) == 2
+    assert world.said[0] == "cross-fitting fine-tunes that may be the best, for a third of the work of the jobs at most"
     later = [replace(job, asked_at="2030-01-01T00:00:00.000+00:00") for job in jobs]
-    assert limit_s(later) == 0
-    for minutes in (0.0, 2.5):
-        asked = [replace(job, config=replace(job.config, evidence=EvidenceConfig(minutes))) for job in jobs]
-        assert limit_s(asked) == minutes * 60
+    assert Work.of(later).left == 0
+
+
+def test_rates_that_were_tried_are_work_of_the_sweep(world: World) -> None:
+    """Three short trainings of a third of the epochs are as much as the whole."""
+    one = world.add("a", "none", 0.2, gmacs=1.0, frozen_macs_frac=0.0, n_train=NUM_TRAIN)
+    other = world.add("b", "none", 0.2, gmacs=1.0, frozen_macs_frac=0.5, n_train=NUM_TRAIN)
+    assert Work.of([one]).left == pytest.approx(2 * NUM_TRAIN * 3 / 3)
+    assert Work.of([other]).left == pytest.approx(Work.of([one]).left / 2)
