@@ -104,8 +104,10 @@ def test_merged_folders_are_told(tmp_path: Path) -> None:
     data = load(fill(tmp_path / "root", "birds/robin", "birds/owl", "fish/eel", "fish/trout"))
     assert data.class_names == ("birds", "fish")
     assert data.profile.remarks == [
-        "Folders inside class folders, whose images count to the class: 'birds/owl', 'birds/robin', 'fish/eel', 'fish/trout'; "
-        "if they are several data sets, give one of them as data.root."
+        (
+            "Folders inside class folders, whose images count to the class: 'birds/owl', 'birds/robin', 'fish/eel', 'fish/trout'; "
+            "if they are several data sets, give one of them as data.root."
+        )
     ]
     assert data.profile.remarks[0] in data.profile.notes
 
