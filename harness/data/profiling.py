@@ -14,6 +14,7 @@ from harness.data.white import in_words
 from harness.untrusted import encodable, one_line
 
 _MAX_UNREADABLE_NAMED = 20
+_MAX_REASONS = 3
 _NOTABLE_IMBALANCE = 1.5
 
 
@@ -51,7 +52,7 @@ def describe(
     )
     depths = [image.facts.depth for image in used if image.facts.depth]
     profile.remarks.extend([*listing.remarks, *in_words(depths, whites)])
-    lost = _lost(profile)
+    lost = _lost(profile, unreadable)
     num_drawn = len(placed) + len(unreadable)
     profile.left_out.extend([*_not_drawn(cfg, profile, num_drawn), *lost, *listing.left_out])
     drawn = _draw_notes(cfg, profile, num_drawn)
@@ -99,13 +100,21 @@ def _not_drawn(cfg: DataConfig, profile: Profile, num_drawn: int) -> list[str]:
     return [f"{count:,} of {profile.num_found:,} images, by data.max_images={cfg.max_images} (null takes all)."] if count else []
 
 
-def _lost(profile: Profile) -> list[str]:
-    example = f" ({one_line(profile.unreadable[0])})" if profile.unreadable else ""
-    counts = {
-        f"Images that cannot be read{example}": profile.num_unreadable,
-        "Images left out because an equal one is in an official val or test split": profile.num_duplicates_across,
-    }
-    return [f"{what}: {count:,}." for what, count in counts.items() if count]
+def _lost(profile: Profile, unreadable: Sequence[str]) -> list[str]:
+    sentences = [f"Images that cannot be read: {len(unreadable):,} ({_by_reason(unreadable)})."] if unreadable else []
+    if count := profile.num_duplicates_across:
+        sentences.append(f"Images left out because an equal one is in an official val or test split: {count:,}.")
+    return sentences
+
+
+def _by_reason(unreadable: Sequence[str]) -> str:
+    """How many for each of the commonest reasons, with the first of them."""
+    firsts: dict[str, str] = {}
+    counts = Counter(each.partition(": ")[2] for each in unreadable)
+    for each in unreadable:
+        firsts.setdefault(each.partition(": ")[2], each)
+    told = [f"{count:,} as {one_line(firsts[why])}" for why, count in counts.most_common(_MAX_REASONS)]
+    return "; ".join([*told, *(["others for other reasons"] if len(counts) > _MAX_REASONS else [])])
 
 
 def _content_notes(profile: Profile) -> list[str]:

@@ -61,9 +61,10 @@ def test_a_few_are_left_out_and_named(tmp_path: Path) -> None:
         _put(root / "dog" / f"{number}.heic", HEIC)
     data = load(root)
     assert (data.profile.num_found, data.profile.num_used, data.profile.num_unreadable) == (15, 12, 3)
-    (sentence,) = data.profile.left_out
-    assert "HEIC; pip install 'model-selection-harness[heic]' has it read" in sentence
-    assert sentence.endswith(": 3.")
+    _put(root / "cat" / "x.NEF", b"")
+    way_out = "HEIC; pip install 'model-selection-harness[heic]' has it read"
+    raw = "a camera's raw file; develop it to JPEG or TIFF"
+    assert load(root).profile.left_out == [f"Images that cannot be read: 4 (3 as dog/0.heic: {way_out}; 1 as cat/x.NEF: {raw})."]
 
 
 @pytest.mark.usefixtures("plain_pillow")
@@ -84,7 +85,7 @@ def test_a_package_that_reads_them_is_used(tmp_path: Path, monkeypatch: pytest.M
     def opener(file: io.BytesIO, _: object = None) -> Image.Image:
         return Image.new("RGB", (5, 4), (file.getvalue()[-1], file.getvalue()[-2], 0))
 
-    module.register_heif_opener = lambda: Image.register_open("HEIF", opener, lambda first: first[4:12] == b"ftypheic")  # type: ignore[attr-defined]
+    module.register_heif_opener = lambda: Image.register_open("HEIF", opener, lambda first: first[4:12] == b"ftypheic")  # type: ignore[attr-defined, arg-type]
     monkeypatch.setitem(sys.modules, "pillow_heif", module)
     monkeypatch.setattr(kinds, "find_spec", lambda name: object() if name == "pillow_heif" else None)
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
