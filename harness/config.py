@@ -120,6 +120,14 @@ class ElpvTask(Enum):
     cell_type = "cell_type"  # mono- or polycrystalline
 
 
+class Layout(Enum):
+    """How the folders in `data.root` are read."""
+
+    auto = "auto"  # by their names and what is inside; refused where two readings are possible
+    classes = "classes"  # each is a class, whatever it is called and whatever lies in it
+    splits = "splits"  # those named train, val and test hold the classes; others are left out
+
+
 class ElpvCells(Enum):
     """Which elpv cells are used."""
 
@@ -148,6 +156,8 @@ class DataConfig:
     """At most this many images in all, drawn stratified over classes and splits; None: all."""
     image_size: int | None = None
     """Side in pixels that replaces each backbone's own input size."""
+    max_value: float | None = None
+    """The value of white in pictures of more than 8 bits; None: 255, 1023, 4095, 16383 or 65535 (floats also 1), the first that holds all."""
     val_frac: float = 0.2
     """Share of the training images that becomes val when the data set has none."""
     test_frac: float = 0.2
@@ -158,9 +168,17 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(self.max_images is None or self.max_images >= 6, "data.max_images", self.max_images, "6 or more, or null for all")
         _require(self.image_size is None or self.image_size >= 16, "data.image_size", self.image_size, "16 or more pixels, or null")
+        _require(self.max_value is None or self.max_value > 0, "data.max_value", self.max_value, "a positive number, or null")
         _require(0 < self.val_frac < 1, "data.val_frac", self.val_frac, "a fraction between 0 and 1")
         _require(0 <= self.test_frac < 1, "data.test_frac", self.test_frac, "a fraction from 0 to below 1")
         _require(self.val_frac + self.test_frac < 1, "data.val_frac + data.test_frac", self.val_frac + self.test_frac, "a sum below 1")
+
+
+@dataclass
+class FolderConfig(DataConfig):
+    """Options of the user's own folders."""
+
+    layout: Layout = Layout.auto
 
 
 @dataclass
@@ -490,6 +508,7 @@ def register() -> None:
         (None, "verify_schema", VerifyConfig),
         (None, "retime_schema", RetimeConfig),
         ("data", "data_schema", DataConfig),
+        ("data", "folder_schema", FolderConfig),
         ("data", "elpv_schema", ElpvConfig),
         ("data", "torchvision_schema", TorchvisionConfig),
         ("train", "train_schema", TrainConfig),

@@ -73,7 +73,8 @@ def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
 
 
 def _data(cfg: SweepConfig) -> Dataset:
-    return _once(key_of(cfg.data, cfg.cache_dir), lambda: load_dataset(cfg.data, Path(cfg.cache_dir).expanduser()))
+    key = key_of(cfg.data, cfg.cache_dir, cfg.results_dir)
+    return _once(key, lambda: load_dataset(cfg.data, Path(cfg.cache_dir), Path(cfg.results_dir)))
 
 
 def _backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:

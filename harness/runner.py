@@ -155,7 +155,9 @@ def prepare_jobs(wanted: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpe
     Raises:
         ConfigError: all that is wrong with any of them, one problem a line.
     """
-    data = _value(run_isolated("harness.data.early:load_early", [(cfg.data, cfg.cache_dir) for cfg, _ in wanted], is_light=True))
+    data = _value(
+        run_isolated("harness.data.early:load_early", [(cfg.data, cfg.cache_dir, cfg.results_dir) for cfg, _ in wanted], is_light=True)
+    )
     jobs, problems = _value(run_isolated("harness.prepare:prepare_all", wanted, data))
     if problems:
         raise ConfigError(NEXT.join(map(one_line, problems)))
@@ -184,6 +186,9 @@ class Progress:
             data = job.dataset
             sizes = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images, {data.num_classes} classes"
             self.say(f"{data.name}: {sizes}; study {job.config.study_dir}")
+            for what, sentences in (("read as it is here", data.profile.remarks), ("not used", data.profile.left_out)):
+                if sentences:
+                    self.say(f"{data.name}: {what}: {' '.join(sentences)}")
         if hit := [damage for job in self.jobs if (damage := Study(job.config.study_dir).damage(job.job_id))]:
             more = f", and {len(hit) - 1} more" if hit[1:] else ""
             self.say(f"{hit[0].name} {hit[0].reason}{more}; what cannot be used is done anew")

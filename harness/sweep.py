@@ -27,7 +27,10 @@ def main() -> None:
             warm_up()  # before anything else is imported: what jobs need takes the longest to be there
         from harness import cli
         from harness.config import SweepConfig
+        from harness.own_images import with_source
 
+        with cli.quit_on_error():
+            sys.argv[1:] = with_source(sys.argv[1:])
         cli.launch(run_job, config_name="sweep", schema=SweepConfig)
 
 

@@ -64,8 +64,10 @@ def _examine(candidate: Candidate, cache: Cache, fresh: Cache) -> Facts | str:
 
 def _recall(entry: object, state: Sequence[object]) -> Facts | None:
     match entry:
-        case [*stamp, str(content_hash), int(width), int(height), str(mode), bool(holds_more)] if stamp == list(state):
-            return Facts(content_hash, width, height, mode, holds_more)
+        case [*stamp, str(content_hash), int(width), int(height), str(mode), bool(holds_more), (float() | None) as high] if stamp == list(
+            state
+        ):
+            return Facts(content_hash, width, height, mode, holds_more, high)
     return None
 
 

@@ -1,24 +1,21 @@
-"""Listing a folder of images: `root/class/` or `root/{train,val,test}/class/`. No file is opened here, and nothing but names is believed."""
+"""Listing a folder of images: `root/class/` or `root/{train,val,test}/class/`. Nothing but names, folders and first bytes is believed."""
 
-import errno
-import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
-from harness.data.images import SUFFIXES
+from harness.config import Layout
+from harness.data.kinds import is_image
+from harness.data.layout import LAYOUTS, Reading, read_layout
 from harness.data.listing import POOL, FileCandidate, Group, Listing
+from harness.data.shown import names, quoted, row_name, text
+from harness.data.tree import Tree, leads_somewhere
 from harness.errors import DataError
-from harness.untrusted import one_line
-
-_SPLIT_OF_FOLDER = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_MAX_SHOWN = 400
-"""Characters of a path in a message."""
-_LAYOUTS = "ROOT/CLASS/*.jpg, or ROOT/train/CLASS/*.jpg with ROOT/val and ROOT/test beside it"
+from harness.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +23,41 @@ class _Classes:
     """Class name -> image files below one folder, and what was passed over there."""
 
     files: dict[str, list[Path]]
-    num_ignored: int
-    without_images: list[str]
+    no_images: list[Path]
+    loose: list[Path]
+    """Images outside of every class folder."""
+    empty: list[Path]
+    """Folders without images."""
 
 
-def list_folder(root: Path) -> Listing:
-    """Every image below `root` by its file name.
+def list_folder(root: Path, own: Sequence[Path] = (), layout: Layout = Layout.auto) -> Listing:
+    """Every image below `root`, and in sentences whatever else lies there.
 
-    Hidden files and folders are passed over; files without an image suffix are counted; symbolic links are followed, but none upwards
-    and each folder once.
+    Hidden files and folders are passed over; symbolic links are followed, but none upwards and each folder once.
+
+    Args:
+        root: the folder.
+        own: folders that the harness writes to; they are left out wherever they lie.
+        layout: how to read the folders in it.
 
     Raises:
         DataError: no such folder, no class folders, no images, a folder that cannot be listed, or a layout that can be read in two ways.
     """
     _require_folder(root)
-    tops = _split_folders(root)
-    found = {name: _classes(top) for name, top in tops.items()}
-    for name, classes in found.items():
+    _require_apart(root, own)
+    tree = Tree.without(own)
+    reading = read_layout(tree, root, layout)
+    found = {name: _classes(tree, top) for name, top in reading.tops.items()}
+    unlabelled = [split for split in ("val", "test") if split in found and _has_no_labels(found[split], found["train"])]
+    used = {split: classes for split, classes in found.items() if split not in unlabelled}
+    for split, classes in used.items():
         if not classes.files:
-            raise DataError(f"{_text(tops[name])}: holds no class folders with images in them; the layout is {_LAYOUTS}.")
-    names = sorted(found["train" if "train" in found else POOL].files)
-    _require_known_classes(found, names)
-    groups = {name: _group(classes.files, names, root) for name, classes in found.items()}
-    return Listing(tuple(_name(name) for name in names), groups, root, _notes(root, tops, found))
+            raise DataError(f"{text(reading.tops[split])}: holds no class folders with images in them; the layout is {LAYOUTS}.")
+    class_names = sorted(used["train" if "train" in used else POOL].files)
+    _require_known_classes(used, class_names)
+    groups = {split: _group(classes.files, class_names, root) for split, classes in used.items()}
+    left_out = [*(_unlabelled(split, found[split]) for split in unlabelled), *_left_out(root, tree, reading, used)]
+    return Listing(tuple(map(row_name, class_names)), groups, root, [*reading.remarks, *_nested(reading, used)], left_out)
 
 
 def _require_folder(root: Path) -> None:
@@ -57,159 +66,109 @@ def _require_folder(root: Path) -> None:
             return
         what = "is a file"
     except ValueError as error:  # a NUL, or half a character
-        raise DataError(f"data.root={str(root)!a}: no folder can have this name; give one laid out as {_LAYOUTS}.") from error
+        raise DataError(f"data.root={str(root)!a}: no folder can have this name; give one laid out as {LAYOUTS}.") from error
     except (FileNotFoundError, NotADirectoryError):
         what = "does not exist"
     except OSError as error:
         what = f"cannot be opened ({error.strerror})"
-    raise DataError(f"data.root={_text(root)}: {what}; give a folder laid out as {_LAYOUTS}.")
+    raise DataError(f"data.root={text(root)}: {what}; give a folder laid out as {LAYOUTS}.")
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Split -> its folder, or `pool` -> root. A folder `train` that holds no folders is a class of that name."""
-    folders = _folders(root)
-    named = [(_SPLIT_OF_FOLDER[folder.name.lower()], folder) for folder in folders if folder.name.lower() in _SPLIT_OF_FOLDER]
-    splits = dict(named)
-    if "train" in splits and (len(splits) > 1 or _folders(splits["train"])):
-        if len(named) > len(splits):
-            raise DataError(f"{_text(root)}: {_names(folder for _, folder in named)} name a split twice; keep one folder for each.")
-        return splits
-    if named and len(named) == len(folders) and "train" not in splits:
-        raise DataError(f"{_text(root)}: holds {_names(folders)} but no train; add train/CLASS there, or point data.root inside.")
-    return {POOL: root}
+def _require_apart(root: Path, own: Iterable[Path]) -> None:
+    """What the harness writes can be left out by location only where nothing else lies."""
+    for folder in own:
+        try:
+            is_root = folder.samefile(root)
+            holds_images = any(path.is_file() and is_image(path) for path in folder.iterdir())
+        except OSError:  # it is made later
+            continue
+        if is_root or (holds_images and root.resolve() in folder.resolve().parents):
+            what = "is data.root itself" if is_root else "holds images and lies in data.root"
+            raise DataError(f"{text(folder)}: {what}; give results_dir and cache_dir folders of their own.")
 
 
-def _classes(top: Path) -> _Classes:
-    files: dict[str, list[Path]] = {}
-    folders, beside = _listed(top)
+def _classes(tree: Tree, top: Path) -> _Classes:
+    folders, beside = tree.listed(top)
     _require_targets(beside)
-    num_ignored = len(beside)
-    without_images = []
+    found = _Classes({}, [path for path in beside if not is_image(path)], [path for path in beside if is_image(path)], [])
     for folder in folders:
-        below = list(_walk(folder))
-        images = [path for path in below if path.suffix.lower() in SUFFIXES]
-        num_ignored += len(below) - len(images)
-        if images:
-            files[folder.name] = images
+        below = {path: is_image(path) for path in tree.walk(folder)}
+        found.no_images.extend(path for path, is_one in below.items() if not is_one)
+        if any(below.values()):
+            found.files[folder.name] = [path for path, is_one in below.items() if is_one]
         else:
-            without_images.append(folder.name)
-    return _Classes(files, num_ignored, without_images)
+            found.empty.append(folder)
+    return found
 
 
 def _require_targets(beside: Iterable[Path]) -> None:
     """A class on a disk that is not mounted must not be left out of the task without a word."""
     for path in beside:
-        if path.is_symlink() and not _leads_somewhere(path):
+        if path.is_symlink() and not leads_somewhere(path):
             raise DataError(
-                f"{_text(path)}: is a link that leads nowhere and may stand for a class; restore its target, or remove the link."
+                f"{text(path)}: is a link that leads nowhere and may stand for a class; restore its target, or remove the link."
             )
 
 
-def _leads_somewhere(link: Path) -> bool:
-    try:
-        link.stat()
-    except OSError:
+def _has_no_labels(split: _Classes, train: _Classes) -> bool:
+    """Whether a val or test folder holds images and no class of train: directly, or in the one folder that some tools ask for."""
+    if split.files.keys() & train.files.keys() or len(split.files) > 1:
         return False
-    return True
+    return bool(split.files or split.loose)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Visible files below `folder`.
-
-    Wherever links lead, no folder is entered twice and none above this one: loops end, and no class swallows the others.
-    """
-    above = [Path(os.path.realpath(start)) for start in (folder.parent, folder)]
-    seen = {_identity(path) for path in (above[0], *above[0].parents, *above[1].parents)}
-    todo = [folder]
-    while todo:
-        here = todo.pop()
-        identity = _identity(here)
-        if identity in seen:
-            continue
-        seen.add(identity)
-        folders, files = _listed(here)
-        yield from files
-        todo.extend(reversed(folders))
+def _unlabelled(split: str, classes: _Classes) -> str:
+    count = len(classes.loose) + sum(map(len, classes.files.values()))
+    where = f" ({names(classes.files)} is no class of train)" if classes.files else ""
+    return f"{split} has no labels: its {counted(count, 'image')} not used{where}; {split} is made as where none is given."
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    try:
-        status = folder.stat()
-    except OSError as error:
-        _refuse(error)
-    return status.st_dev, status.st_ino
-
-
-def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Visible folders, with links to some, and everything else that is visible, each in the order of its names."""
-    try:
-        with os.scandir(folder) as entries:
-            visible = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
-    except OSError as error:
-        _refuse(error)
-    folders = [folder / name for name, is_folder in visible if is_folder]
-    return folders, [folder / name for name, is_folder in visible if not is_folder]
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself leads nowhere, like one to what is gone
-            return False
-        raise
-
-
-def _folders(folder: Path) -> list[Path]:
-    return _listed(folder)[0]
-
-
-def _refuse(error: OSError) -> NoReturn:
-    step = "check its permissions" if isinstance(error, PermissionError) else "mend it, or move it out of data.root"
-    raise DataError(f"{_text(error.filename or 'a folder')}: cannot be listed ({error.strerror}); {step}.") from error
-
-
-def _require_known_classes(found: Mapping[str, _Classes], names: list[str]) -> None:
+def _require_known_classes(found: Mapping[str, _Classes], class_names: Sequence[str]) -> None:
     for split, classes in found.items():
-        for extra in sorted(classes.files.keys() - set(names)):
+        for extra in sorted(classes.files.keys() - set(class_names)):
             raise DataError(
-                f"class {_quoted(extra)}: has images in {split} and none in train; "
+                f"class {quoted(extra)}: has images in {split} and none in train; "
                 f"add a train folder of that name, or remove it from {split}."
             )
 
 
-def _group(files: Mapping[str, list[Path]], names: list[str], root: Path) -> Group:
-    listed = [(path, label) for label, name in enumerate(names) for path in files.get(name, [])]
-    candidates = [FileCandidate(_name(path.relative_to(root).as_posix()), path) for path, _ in listed]
+def _group(files: Mapping[str, list[Path]], class_names: Sequence[str], root: Path) -> Group:
+    listed = [(path, label) for label, name in enumerate(class_names) for path in files.get(name, [])]
+    candidates = [FileCandidate(row_name(path.relative_to(root).as_posix()), path) for path, _ in listed]
     return Group(candidates, np.array([label for _, label in listed], dtype=np.int64))
 
 
-def _notes(root: Path, tops: Mapping[str, Path], found: Mapping[str, _Classes]) -> list[str]:
-    num_ignored = sum(classes.num_ignored for classes in found.values())
-    empty = [tops[split] / name for split, classes in found.items() for name in classes.without_images]
-    others = [] if POOL in tops else [folder for folder in _folders(root) if folder not in tops.values()]
-    notes = [f"Files passed over, without an image suffix or outside every class folder: {num_ignored:,}."] if num_ignored else []
-    if empty:
-        notes.append(f"Folders without images, which are not taken for classes: {_names(path.relative_to(root) for path in empty)}.")
-    if others:
-        notes.append(f"Folders beside train that were passed over: {_names(folder.relative_to(root) for folder in others)}.")
-    return notes
+def _nested(reading: Reading, found: Mapping[str, _Classes]) -> list[str]:
+    """Folders below class folders: their own names play no part, which a reader may not have meant."""
+    inner: dict[str, None] = {}
+    is_mixed = False
+    for split, classes in found.items():
+        for name, files in classes.files.items():
+            parts = [path.relative_to(reading.tops[split] / name).parts for path in files]
+            inside = sorted({each[0] for each in parts if len(each) > 1})
+            inner |= dict.fromkeys(f"{name}/{each}" for each in inside)
+            is_mixed |= len(inside) < 2 or any(len(each) == 1 for each in parts)
+    if not inner:
+        return []
+    doubt = "" if is_mixed else "; if they are several data sets, give one of them as data.root"
+    return [f"Folders inside class folders, whose images count to the class: {names(inner)}{doubt}."]
 
 
-def _names(paths: Iterable[Path]) -> str:
-    return ", ".join(_quoted(path.name if path.is_absolute() else path) for path in paths)
+def _left_out(root: Path, tree: Tree, reading: Reading, found: Mapping[str, _Classes]) -> list[str]:
+    def below(paths: Iterable[Path]) -> str:
+        return names(path.relative_to(root) for path in paths)
 
-
-def _quoted(path: Path | str) -> str:
-    return f"'{_text(path)}'"
-
-
-def _text(path: Path | str) -> str:
-    """A name for messages: on one line, without control characters, its bytes that are not UTF-8 as escapes."""
-    text = one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 2]}…{text[-_MAX_SHOWN // 2 :]}"
-
-
-def _name(text: str) -> str:
-    r"""A name for rows: `\xff` for a byte that is not UTF-8 and `\\` for a backslash, so that different names stay different."""
-    return os.fsencode(text.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
+    no_images = [path for classes in found.values() for path in classes.no_images]
+    loose = [path for classes in found.values() for path in classes.loose]
+    empty = [path for classes in found.values() for path in classes.empty]
+    kinds = Counter(path.suffix.lower() or "without suffix" for path in no_images)
+    files = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    told = {
+        f"Files that are no images: {files}; {below(no_images)}": no_images,
+        f"Images outside of every class folder: {len(loose):,}; {below(loose)}": loose,
+        f"Folders without images, which are not taken for classes: {below(empty)}": empty,
+        f"Folders beside the splits: {below(reading.beside)}": reading.beside,
+        f"Folders that hold what the harness wrote: {below(tree.written)}": tree.written,
+        f"Folders of the system: {below(tree.system)}": tree.system,
+    }
+    return [f"{sentence}." for sentence, paths in told.items() if paths]

@@ -5,7 +5,7 @@ that were hashed are those that become pixels.
 """
 
 import hashlib
-import io
+import math
 import os
 import stat
 import threading
@@ -14,36 +14,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from harness.data.kinds import open_as_image
+from harness.data.white import Depth, kind_of, lowest_white
 from harness.errors import DataError
 from harness.untrusted import one_line
 
 UInt8Array = npt.NDArray[np.uint8]
 
-# Named, so that a file called `.png` never reaches a decoder that runs other programs, as Pillow's for EPS does.
-_FORMATS = {
-    "AVIF": "avif",
-    "BMP": "bmp",
-    "DIB": "dib",
-    "GIF": "gif",
-    "ICO": "ico",
-    "JPEG": "jpg jpeg jpe jfif",
-    "JPEG2000": "jp2 j2k",
-    "PCX": "pcx",
-    "PNG": "png apng",
-    "PPM": "ppm pgm pbm pnm",
-    "QOI": "qoi",
-    "TGA": "tga",
-    "TIFF": "tif tiff",
-    "WEBP": "webp",
-}
-SUFFIXES = frozenset(f".{suffix}" for suffixes in _FORMATS.values() for suffix in suffixes.split())
-"""Files that end so, in any case, are images."""
 MAX_FILE_BYTES = 2**30
 """Larger files are not read. The largest picture that Pillow decodes, of 179 million pixels, takes half of it uncompressed."""
 _LARGE_FILE_BYTES, _LARGE_PIXELS = 2**26, 2**24
@@ -63,7 +46,7 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class FileImage:
-    """An image file. `content_hash` is of its bytes."""
+    """An image file. `content_hash` is of its bytes; behind it is what is white (`/4095`), where the file does not say so."""
 
     id: str
     content_hash: str
@@ -76,8 +59,9 @@ class FileImage:
             DataError: the file is gone, cannot be read or holds other bytes by now.
         """
         try:
-            with opened(self.path, self.content_hash) as (_, image):
-                return upright(image, keep_grey=keep_grey)
+            of_bytes, _, white = self.content_hash.partition("/")
+            with opened(self.path, of_bytes) as (_, image):
+                return upright(image, white=float(white) if white else None, keep_grey=keep_grey)
         except MemoryError:  # says nothing about the file
             raise
         except Exception as error:  # decoders raise nearly anything
@@ -119,7 +103,7 @@ def opened(path: Path, wanted_hash: str | None = None) -> Iterator[tuple[str, Im
         found = content_hash(content)
         if wanted_hash not in (None, found):
             raise OSError("it holds other bytes by now")
-        with open_file(io.BytesIO(content)) as image:
+        with open_as_image(content, path.suffix) as image:
             if image.width * image.height >= _LARGE_PIXELS:
                 alone.enter_context(_alone)
             yield found, image
@@ -160,12 +144,6 @@ def reason(error: Exception) -> str:
     return one_line(text) or type(error).__name__
 
 
-def open_file(file: Path | BinaryIO) -> Image.Image:
-    """Pillow's lazily decoded image of one of the formats in `SUFFIXES`."""
-    Image.init()
-    return Image.open(file, formats=sorted(_FORMATS.keys() & Image.OPEN.keys()))
-
-
 def holds_more(image: Image.Image) -> bool:
     """Whether there are pictures behind the first one, the only one that is used: an animation, or pages. Leaves the first one."""
     try:
@@ -175,19 +153,23 @@ def holds_more(image: Image.Image) -> bool:
     return True
 
 
-def upright(image: Image.Image, *, keep_grey: bool = False) -> Image.Image:
+def upright(image: Image.Image, *, white: float | None = None, keep_grey: bool = False) -> Image.Image:
     """The picture as its maker saw it, in 8-bit RGB. With `keep_grey`, what is 8-bit grey stays so: a third of the pixels to work on.
 
-    Sixteen-bit grey is divided by 257, so that 65535 becomes 255. Transparency is laid on white. Integers (`I`) and floats (`F`)
-    of unstated range are read as 0-1 (floats only), 0-255 or 0-65535, whichever is the first that holds every pixel.
+    Transparency is laid on white.
+
+    Args:
+        image: as Pillow opened it.
+        white: the value that becomes 255 in grey of more than 8 bits; None: the lowest usual one that this picture does not exceed.
+        keep_grey: whether 8-bit grey may stay grey.
 
     Raises:
-        ValueError: pixels outside 0-65535 or not finite, or a colour space that Pillow cannot convert.
+        ValueError: pixels that are negative, not finite or of no known range, or a colour space that Pillow cannot convert.
     """
     image.load()  # Pillow turns TIFF itself while it loads, and then takes the tag away
     turn = _TURNS.get(_orientation(image))
     if image.mode.startswith(("I", "F")):
-        limit = _range_of(image)
+        limit = white or _own_white(image)
         rgb = _in_strips(image, lambda strip: _to_grey8(strip, limit).convert("RGB"))
     elif image.has_transparency_data:
         rgb = _in_strips(image, lambda strip: _on_background(strip.convert("RGBA")).convert("RGB"))
@@ -232,16 +214,39 @@ def _to_grey8(image: Image.Image, limit: float) -> Image.Image:
     return Image.fromarray(np.rint(values * (255.0 / limit)).astype(np.uint8))
 
 
-def _range_of(image: Image.Image) -> float:
-    """The value of white."""
-    if image.mode.startswith("I;16"):
-        return 65535.0
+def depth_of(image: Image.Image) -> Depth | None:
+    """The depth of a picture of more than 8 bits a channel, which is loaded by this; None: 8 bits or fewer.
+
+    Raises:
+        ValueError: negative values, or such as are not finite.
+    """
+    is_deep_colour = any(";16" in str(tile.args) for tile in getattr(image, "tile", []))  # known until it is loaded
+    if image.mode.startswith(("I", "F")):
+        return Depth(image.mode, _highest(image))
+    if not is_deep_colour:
+        return None
+    upper_bytes = [high for _, high in _bands(image.getextrema())]
+    return Depth(f"{image.mode};16", 256.0 * max(upper_bytes) + 255)
+
+
+def _bands(extrema: Any) -> list[tuple[int, int]]:
+    return list(extrema) if isinstance(extrema[0], tuple) else [extrema]
+
+
+def _highest(image: Image.Image) -> float:
     ends = [(values.min(), values.max()) for values in (np.asarray(image.crop(box)) for box in _strips(image))]
     low, high = float(np.min(ends)), float(np.max(ends))  # both are NaN when any pixel is
-    for limit in (1.0, 255.0, 65535.0) if image.mode.startswith("F") else (255.0, 65535.0):
-        if low >= 0 and high <= limit:
-            return limit
-    raise ValueError(f"pixels from {low:g} to {high:g} have no known range; store it with 8 or 16 bits")
+    if not (low >= 0 and high < math.inf):
+        raise ValueError(f"pixels from {low:g} to {high:g} have no known range; store it with 8 or 16 bits")
+    return high
+
+
+def _own_white(image: Image.Image) -> float:
+    high = _highest(image)
+    white = lowest_white(kind_of(image.mode), high)
+    if white is None:
+        raise ValueError(f"pixels up to {high:g} have no known range; store it with 8 or 16 bits")
+    return white
 
 
 _quiet_lock = threading.Lock()

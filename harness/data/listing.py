@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from harness.data.dataset import ImageRef, IntArray
-from harness.data.images import ArrayImage, FileImage, UInt8Array, content_hash, holds_more, opened, upright
+from harness.data.images import ArrayImage, FileImage, UInt8Array, content_hash, depth_of, holds_more, opened, upright
+from harness.data.white import Depth
 
 POOL = "pool"
 """Key of the images of a data set that has no official splits."""
@@ -24,6 +25,12 @@ class Facts:
     mode: str
     holds_more: bool = False
     """Whether the file has further pictures, frames or pages, which are not used."""
+    high: float | None = None
+    """Largest value of a picture of more than 8 bits a channel; None for all others."""
+
+    @property
+    def depth(self) -> Depth | None:
+        return None if self.high is None else Depth(self.mode, self.high)
 
 
 class Candidate(Protocol):
@@ -42,8 +49,8 @@ class Candidate(Protocol):
     def examine(self) -> Facts:
         """Read and decode it. Raises whatever the decoder raises."""
 
-    def ref(self, facts: Facts) -> ImageRef:
-        """The handle that splits carry."""
+    def ref(self, facts: Facts, white: float | None) -> ImageRef:
+        """The handle that splits carry. `white`: what `harness.data.white` decided for pictures of more than 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +66,15 @@ class FileCandidate:
 
     def examine(self) -> Facts:
         with opened(self.path) as (found, image):
-            mode, picture = image.mode, upright(image, keep_grey=True)
-            return Facts(found, picture.width, picture.height, mode, holds_more(image))
+            depth, mode = depth_of(image), image.mode
+            picture = upright(image, white=None if depth is None else max(depth.high, 1.0), keep_grey=True)
+            more = holds_more(image)
+        if depth is None:
+            return Facts(found, picture.width, picture.height, mode, more)
+        return Facts(found, picture.width, picture.height, depth.mode, more, depth.high)
 
-    def ref(self, facts: Facts) -> ImageRef:
-        return FileImage(self.id, facts.content_hash, self.path)
+    def ref(self, facts: Facts, white: float | None) -> ImageRef:
+        return FileImage(self.id, facts.content_hash if white is None else f"{facts.content_hash}/{white:.10g}", self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,7 @@ class ArrayCandidate:
         height, width = pixels.shape[:2]
         return Facts(content_hash(content), width, height, "L" if pixels.ndim == 2 else "RGB")
 
-    def ref(self, facts: Facts) -> ImageRef:
+    def ref(self, facts: Facts, white: float | None) -> ImageRef:  # noqa: ARG002  all have 8 bits
         return ArrayImage(self.id, facts.content_hash, np.array(self.load()))
 
 
@@ -103,8 +114,10 @@ class Listing:
     """Keys: `pool` alone, or `train` and any of `val` and `test`."""
     root: Path | None
     """None for data that ships in a package."""
-    notes: list[str] = field(default_factory=list)
-    """Sentences about what was passed over."""
+    remarks: list[str] = field(default_factory=list)
+    """Sentences about how it was read, where that is not plain."""
+    left_out: list[str] = field(default_factory=list)
+    """Sentences about what is there and not offered."""
 
     def rows(self) -> list["Listed"]:
         """All candidates of all groups, ordered by id, so that the order on disk plays no part in what follows."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,40 +15,70 @@ from harness.data.listing import POOL, Facts, Listed, Listing, Placed
 from harness.data.profiling import describe
 from harness.data.sources import list_images
 from harness.data.splits import SPLITS, assign_splits, draw
+from harness.data.white import Depth, decide, why_outside
 from harness.errors import DataError
+from harness.untrusted import one_line
 
 
-def load_dataset(cfg: DataConfig, cache_dir: Path) -> Dataset:
+def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = None) -> Dataset:
     """Three splits of audited images with their fingerprint and profile.
 
     Args:
         cfg: what to load; equal options and images give equal splits on every machine.
         cache_dir: where downloads and audit results live; `~` is expanded.
+        results_dir: where studies are written; as `cache_dir`, no place for images of the user's.
 
     Raises:
         ConfigError: an unknown source or name, or an option that does not fit it.
         DataError: images are missing, unreadable, or too few to be split as asked.
     """
     cache_dir = cache_dir.expanduser()
-    listing = list_images(cfg, cache_dir)
+    listing = list_images(cfg, cache_dir, [] if results_dir is None else [results_dir.expanduser()])
     _require_two_classes(listing)
     chosen = _choose(cfg, listing)
-    results = audit([row.candidate for row in chosen], cache_dir, f"{cfg.source}|{listing.root}")
+    audited = audit([row.candidate for row in chosen], cache_dir, f"{cfg.source}|{listing.root}")
+    whites = decide(_depths(audited), cfg.max_value)
+    results = [_in_range(facts, whites) for facts in audited]
     readable = [(row, facts) for row, facts in zip(chosen, results, strict=True) if isinstance(facts, Facts)]
     unreadable = [f"{row.candidate.id}: {why}" for row, why in zip(chosen, results, strict=True) if isinstance(why, str)]
     if not readable:
         example = " ".join(unreadable[0].split())
         raise DataError(f"data={cfg.name}: not one of {len(chosen):,} images can be read ({example}); replace the files.")
+    _require_most(listing.class_names, chosen, results)
     placed = _place(cfg, listing, readable)
-    splits = {name: _split(placed, name) for name in SPLITS}
+    splits = {name: _split(placed, name, whites) for name in SPLITS}
     _require_every_class(listing.class_names, splits, _names_of_splits(cfg, listing))
     return Dataset(
         name=cfg.name,
         class_names=listing.class_names,
         **splits,
         fingerprint=_fingerprint(listing.class_names, splits),
-        profile=describe(cfg, listing, placed, unreadable),
+        profile=describe(cfg, listing, placed, unreadable, whites),
     )
+
+
+def _depths(results: Sequence[Facts | str]) -> list[Depth]:
+    return [facts.depth for facts in results if isinstance(facts, Facts) and facts.depth]
+
+
+def _in_range(facts: Facts | str, whites: Mapping[str, float]) -> Facts | str:
+    outside = why_outside(facts.depth, whites) if isinstance(facts, Facts) and facts.depth else None
+    return outside or facts
+
+
+def _require_most(class_names: Sequence[str], chosen: Sequence[Listed], results: Sequence[Facts | str]) -> None:
+    """A class of which less than half is left is not the class that was meant."""
+    wrong: dict[int, list[str]] = defaultdict(list)
+    for row, why in zip(chosen, results, strict=True):
+        if isinstance(why, str):
+            wrong[row.label].append(f"{row.candidate.id}: {why}")
+    counts = Counter(row.label for row in chosen)
+    for label, unreadable in sorted(wrong.items()):
+        if 2 * len(unreadable) > counts[label]:
+            raise DataError(
+                f"class {class_names[label]!r}: {len(unreadable):,} of {counts[label]:,} images cannot be read "
+                f"({one_line(unreadable[0])}); make them readable, or move them out of data.root if the others are the class."
+            )
 
 
 def _names_of_splits(cfg: DataConfig, listing: Listing) -> list[str]:
@@ -98,10 +128,14 @@ def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, F
     return [Placed(row, facts, split) for (row, facts), split in zip(readable, splits, strict=True)]
 
 
-def _split(placed: Sequence[Placed], name: str) -> Split:
+def _split(placed: Sequence[Placed], name: str, whites: Mapping[str, float]) -> Split:
     members = [image for image in placed if image.split == name]
-    images = tuple(image.listed.candidate.ref(image.facts) for image in members)
+    images = tuple(image.listed.candidate.ref(image.facts, _white(image.facts, whites)) for image in members)
     return Split(images, np.array([image.listed.label for image in members], dtype=np.int64))
+
+
+def _white(facts: Facts, whites: Mapping[str, float]) -> float | None:
+    return whites.get(facts.depth.kind) if facts.depth else None
 
 
 def _require_every_class(class_names: Sequence[str], splits: Mapping[str, Split], wanted: Sequence[str]) -> None:

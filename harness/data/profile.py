@@ -25,6 +25,8 @@ class Profile:
     heights: dict[str, int] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
     """Pillow mode as stored (L, RGB, I;16, ...) -> images."""
+    max_values: dict[str, float] = field(default_factory=dict)
+    """`integer`, `float` -> the value that is white in pictures of more than 8 bits."""
     num_holding_more: int = 0
     """Images with several frames or pages, of which the first is used."""
     num_unreadable: int = 0
@@ -36,5 +38,9 @@ class Profile:
     """Images left out of train or val because an equal one is in an official val or test split."""
     num_label_conflicts: int = 0
     """Groups of equal images that carry different labels."""
+    remarks: list[str] = field(default_factory=list)
+    """Sentences on how the data were read, where that is not plain: split folders, merged folders, the value of white."""
+    left_out: list[str] = field(default_factory=list)
+    """Sentences on every image, file, folder and class that is there and not used, and why: what a reader of a result must know."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the reader: what was left out and why."""

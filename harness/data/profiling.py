@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,13 +10,17 @@ from harness.config import DataConfig
 from harness.data.listing import POOL, Listing, Placed
 from harness.data.profile import Profile
 from harness.data.splits import SPLITS, count_conflicts
-from harness.untrusted import encodable
+from harness.data.white import in_words
+from harness.untrusted import encodable, one_line
 
 _MAX_UNREADABLE_NAMED = 20
+_MAX_REASONS = 3
 _NOTABLE_IMBALANCE = 1.5
 
 
-def describe(cfg: DataConfig, listing: Listing, placed: Sequence[Placed], unreadable: Sequence[str]) -> Profile:
+def describe(
+    cfg: DataConfig, listing: Listing, placed: Sequence[Placed], unreadable: Sequence[str], whites: Mapping[str, float]
+) -> Profile:
     """The profile of a data set.
 
     Args:
@@ -24,6 +28,7 @@ def describe(cfg: DataConfig, listing: Listing, placed: Sequence[Placed], unread
         listing: what the source offered.
         placed: every readable image of the draw, those that were left out as duplicates included.
         unreadable: `id: reason` of the others, in order.
+        whites: kind of pictures of more than 8 bits -> the value that is white.
     """
     used = [image for image in placed if image.split is not None]
     profile = Profile(
@@ -37,6 +42,7 @@ def describe(cfg: DataConfig, listing: Listing, placed: Sequence[Placed], unread
         widths=_spread(image.facts.width for image in used),
         heights=_spread(image.facts.height for image in used),
         modes=dict(Counter(image.facts.mode for image in used).most_common()),
+        max_values=dict(whites),
         num_holding_more=sum(image.facts.holds_more for image in used),
         num_unreadable=len(unreadable),
         unreadable=list(unreadable[:_MAX_UNREADABLE_NAMED]),
@@ -44,8 +50,13 @@ def describe(cfg: DataConfig, listing: Listing, placed: Sequence[Placed], unread
         num_duplicates_across=len(placed) - len(used),
         num_label_conflicts=count_conflicts([image.facts.content_hash for image in placed], [image.listed.label for image in placed]),
     )
-    drawn = _draw_notes(cfg, profile, len(placed) + len(unreadable))
-    profile.notes.extend([*drawn, *listing.notes, *_name_notes(listing.class_names), *_content_notes(profile)])
+    depths = [image.facts.depth for image in used if image.facts.depth]
+    profile.remarks.extend([*listing.remarks, *in_words(depths, whites)])
+    lost = _lost(profile, unreadable)
+    num_drawn = len(placed) + len(unreadable)
+    profile.left_out.extend([*_not_drawn(cfg, profile, num_drawn), *lost, *listing.left_out])
+    drawn = _draw_notes(cfg, profile, num_drawn)
+    profile.notes.extend([*drawn, *profile.remarks, *lost, *listing.left_out, *_name_notes(listing.class_names), *_content_notes(profile)])
     return profile
 
 
@@ -84,13 +95,33 @@ def _draw_notes(cfg: DataConfig, profile: Profile, num_drawn: int) -> list[str]:
     return [f"{profile.num_found:,} images found; {drawn}; {profile.num_used:,} used."]
 
 
+def _not_drawn(cfg: DataConfig, profile: Profile, num_drawn: int) -> list[str]:
+    count = profile.num_found - num_drawn
+    return [f"{count:,} of {profile.num_found:,} images, by data.max_images={cfg.max_images} (null takes all)."] if count else []
+
+
+def _lost(profile: Profile, unreadable: Sequence[str]) -> list[str]:
+    sentences = [f"Images that cannot be read: {len(unreadable):,} ({_by_reason(unreadable)})."] if unreadable else []
+    if count := profile.num_duplicates_across:
+        sentences.append(f"Images left out because an equal one is in an official val or test split: {count:,}.")
+    return sentences
+
+
+def _by_reason(unreadable: Sequence[str]) -> str:
+    """How many for each of the commonest reasons, with the first of them."""
+    firsts: dict[str, str] = {}
+    counts = Counter(each.partition(": ")[2] for each in unreadable)
+    for each in unreadable:
+        firsts.setdefault(each.partition(": ")[2], each)
+    told = [f"{count:,} as {one_line(firsts[why])}" for why, count in counts.most_common(_MAX_REASONS)]
+    return "; ".join([*told, *(["others for other reasons"] if len(counts) > _MAX_REASONS else [])])
+
+
 def _content_notes(profile: Profile) -> list[str]:
     train = profile.class_counts["train"]
     largest, smallest = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
     counts = {
-        "Images left out because they cannot be read": profile.num_unreadable,
         "Images with several frames or pages, of which the first is used": profile.num_holding_more,
-        "Images left out because an equal one is in an official val or test split": profile.num_duplicates_across,
         "Images kept that repeat another one in their split": profile.num_duplicates_within,
         "Groups of equal images with different labels, kept, of which no model can get all right": profile.num_label_conflicts,
     }

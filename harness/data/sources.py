@@ -5,31 +5,31 @@ Adding a source is one function, one entry in `SOURCES`, one file in `conf/data/
 
 import difflib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from harness.config import DataConfig, ElpvCells, ElpvConfig, ElpvTask, TorchvisionConfig
+from harness.config import DataConfig, ElpvCells, ElpvConfig, ElpvTask, FolderConfig, Layout, TorchvisionConfig
 from harness.data.folder import list_folder
 from harness.data.images import UInt8Array
 from harness.data.listing import POOL, ArrayCandidate, FileCandidate, Group, Listing
 from harness.errors import ConfigError, DataError
 
 T = TypeVar("T")
-Source = Callable[[DataConfig, Path], Listing]
-"""From the options and the cache folder to the listing."""
+Source = Callable[[DataConfig, Path, Sequence[Path]], Listing]
+"""From the options, the cache folder and all folders that the harness writes to, to the listing."""
 
 
-def list_images(cfg: DataConfig, cache_dir: Path) -> Listing:
-    """What `data.source` offers.
+def list_images(cfg: DataConfig, cache_dir: Path, own: Sequence[Path] = ()) -> Listing:
+    """What `data.source` offers. `own`: further folders that the harness writes to; nothing in them is an image of the user's.
 
     Raises:
         ConfigError: an unknown source, or options that do not fit it.
         DataError: its images are not there.
     """
-    return look_up(SOURCES, "data.source", cfg.source)(cfg, cache_dir)
+    return look_up(SOURCES, "data.source", cfg.source)(cfg, cache_dir, [cache_dir, *own])
 
 
 def look_up(known: Mapping[str, T], key: str, name: str) -> T:
@@ -41,7 +41,7 @@ def look_up(known: Mapping[str, T], key: str, name: str) -> T:
     raise ConfigError(f"{key}={name!r}: unknown; {hint}Allowed: {', '.join(sorted(known))}.")
 
 
-def elpv(cfg: DataConfig, _cache_dir: Path) -> Listing:
+def elpv(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
     """Electroluminescence photographs of solar cells: the installed `elpv-dataset` package, or a folder with its `labels.csv`.
 
     Source: Buerhop et al., EU PVSEC 2018; Deitsch et al., Machine Vision and Applications 2021.
@@ -84,14 +84,14 @@ def _read_elpv_labels(path: Path) -> list[tuple[str, float, str]]:
         ) from error
 
 
-def folder(cfg: DataConfig, _cache_dir: Path) -> Listing:
+def folder(cfg: DataConfig, _cache_dir: Path, own: Sequence[Path]) -> Listing:
     """The user's own images: one folder per class, with or without splits above."""
     if cfg.root is None:
         raise ConfigError("data.root: not given; type data=folder data.root=FOLDER, with one folder of images per class in it.")
-    return list_folder(Path(cfg.root).expanduser().absolute())
+    return list_folder(Path(cfg.root).expanduser().absolute(), own, cfg.layout if isinstance(cfg, FolderConfig) else Layout.auto)
 
 
-def digits(cfg: DataConfig, _cache_dir: Path) -> Listing:
+def digits(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
     """scikit-learn's 1,797 handwritten digits: 8x8 grey, 17 levels. Needs no file and no network."""
     from sklearn.datasets import load_digits
 
@@ -103,7 +103,7 @@ def digits(cfg: DataConfig, _cache_dir: Path) -> Listing:
     return Listing(tuple(map(str, range(10))), {POOL: Group(candidates, bunch.target.astype(np.int64))}, None)
 
 
-def torchvision(cfg: DataConfig, cache_dir: Path) -> Listing:
+def torchvision(cfg: DataConfig, cache_dir: Path, _own: Sequence[Path]) -> Listing:
     """One of torchvision's classification sets, picked by `data.name`; downloaded when missing and reachable."""
     from harness.data.torchvision_sets import SETS, list_set
 

@@ -36,9 +36,12 @@ class GridSweeper(Sweeper):
         combinations = self._combinations(arguments)
         composed = [(self.context.config_loader.load_sweep_config(self.config, overrides), overrides) for overrides in combinations]
         # Only now: what is imported here needs seconds, and a wrong key should be told at once.
+        from harness.own_images import require_source
         from harness.runner import to_config
 
         configs = [(to_config(config), overrides) for config, overrides in composed]
+        for config, overrides in configs:
+            require_source(config, overrides)
         sys.exit(self._run_search(configs) if self._is_staged else self._run_grid(configs))
 
     @property

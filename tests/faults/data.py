@@ -23,7 +23,7 @@ from harness.data.load import load_dataset
 from harness.errors import DataError
 from harness.runner import Progress
 from harness.study.row import Row, Status
-from tests.faults.box import Box, Ended
+from tests.faults.box import TINY, Box, Ended
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.permissions import as_nobody
 
@@ -400,3 +400,166 @@ def deep_folders(box: Box) -> Seen:
         subprocess.run(["rm", "-rf", str(root)], check=True)  # Python's own removal recurses
     assert said.startswith("17 images found; 17 used."), said
     return Seen(Outcome.recovered, said)
+
+
+def _told(box: Box, *said: str, options: tuple[str, ...] = ()) -> Seen:
+    """A good sweep, through the real command, that says so before the first job and in the row's profile."""
+    box = Box(box.root, study_name="folder")
+    ended = box.sweep(*folder(box.root / "photos"), "freeze=all", *options)
+    (row,) = box.rows()
+    assert (ended.status, row.status) == (0, Status.ok), ended
+    line = ended.line("folder: ", *said)
+    profile = row.details.profile
+    sentences = [*profile["remarks"], *profile["left_out"]]
+    assert any(all(part in sentence for part in said) for sentence in sentences), sentences
+    return Seen(Outcome.left_out if line.startswith("folder: not used") else Outcome.recovered, line.replace(str(box.root), ""))
+
+
+def _classes(box: Box, *expected: str) -> None:
+    (row,) = Box(box.root, study_name="folder").rows()
+    assert row.details.class_names == list(expected), row.details.class_names
+
+
+@fault("data", "results_dir below data.root; the same sweep twice")
+def results_among_the_images(box: Box) -> Seen:
+    """results are written among the images"""
+    inside = Box(photos(box.root / "photos", "cat", "dog"), study_name="folder")
+    ran = [inside.sweep(*folder(inside.root), "freeze=all") for _ in range(2)]
+    assert [ended.status for ended in ran] == [0, 0], ran
+    (row,) = inside.rows()
+    assert row.details.class_names == ["cat", "dog"]
+    return Seen(Outcome.left_out, ran[1].line("not used", "'results'"))
+
+
+@fault("data", "Training/{cat,dog}, Testing/{cat,dog}")
+def splits_by_other_names(box: Box) -> Seen:
+    """split folders are called Training and Testing"""
+    photos(box.root / "photos", "Training/cat", "Training/dog", "Testing/cat", "Testing/dog")
+    seen = _told(box, "'Testing' is test, 'Training' is train")
+    _classes(box, "cat", "dog")
+    return seen
+
+
+@fault("data", "part_a/{cat,dog}, part_b/{cat,dog}")
+def splits_without_a_known_name(box: Box) -> Seen:
+    """folders may be splits or classes"""
+    for part in ("part_a", "part_b"):
+        photos(box.root / "photos" / part, "cat", "dog")
+    return _refused(box, "'part_a' and 'part_b' hold folders of the same names", "data.layout=classes")
+
+
+@fault("data", "car/, plane/, train/{steam,diesel}")
+def a_class_called_train(box: Box) -> Seen:
+    """a class is called like a split"""
+    photos(box.root / "photos", "car", "plane", "train/steam", "train/diesel")
+    return _refused(box, "'train', by name a split, beside 'car', 'plane'")
+
+
+@fault("data", "birds/{robin,owl}, fish/*.png")
+def folders_below_a_class(box: Box) -> Seen:
+    """a class folder holds folders"""
+    photos(box.root / "photos", "birds/robin", "birds/owl", "fish")
+    return _told(box, "count to the class", "birds/owl", "birds/robin")
+
+
+@fault("data", "train/{cat,dog}, test/*.png")
+def a_test_split_without_labels(box: Box) -> Seen:
+    """the test images have no labels"""
+    photos(box.root / "photos" / "train", "cat", "dog")
+    photos(box.root / "photos", "test", count=5)
+    seen = _told(box, "test has no labels: its 5 images not used")
+    _classes(box, "cat", "dog")
+    return seen
+
+
+@fault("data", "values from 0 to 255 in PNGs of 16 bits")
+def eight_bits_in_sixteen(box: Box) -> Seen:
+    """16-bit images hold 8-bit values"""
+    for number in range(16):
+        path = box.root / "photos" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (24, 24), dtype=np.uint16)).save(path)
+    return _told(box, "I;16", "are read as 0 to 255")
+
+
+@fault("data", "a third class of 8 camera raw files")
+def a_class_in_a_format_that_is_not_read(box: Box) -> Seen:
+    """all images of a class are in a format that is not read"""
+    photos(box.root / "photos", "cat", "dog", "owl")
+    for path in (box.root / "photos" / "owl").iterdir():
+        path.rename(path.with_suffix(".NEF"))
+    return _refused(box, "class 'owl': 8 of 8 images cannot be read", "a camera's raw file; develop it to JPEG or TIFF")
+
+
+@fault("data", "one HEIC among 8 images of a class, without pillow-heif")
+def an_image_in_a_format_that_takes_a_package(box: Box) -> Seen:
+    """an image is HEIC, and what reads it is not installed"""
+    root = photos(box.root / "photos", "cat", "dog")
+    (root / "cat" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf")
+    with patch.dict(sys.modules, {"pillow_heif": None}):
+        return _told(box, "cat/IMG_1.HEIC: HEIC")
+
+
+@fault("data", "a letter, a table and a picture without suffix in class folders")
+def files_that_are_no_images(box: Box) -> Seen:
+    """other files lie among the images"""
+    root = photos(box.root / "photos", "cat", "dog")
+    (root / "cat" / "notes.txt").write_text("dear reader", encoding="utf-8")
+    (root / "dog" / "boxes.xml").write_text("<boxes/>", encoding="utf-8")
+    (root / "dog" / "0.png").rename(root / "dog" / "0")
+    seen = _told(box, "Files that are no images: 1 .txt, 1 .xml")
+    (row,) = Box(box.root, study_name="folder").rows()
+    assert row.details.profile["num_used"] == 16
+    return seen
+
+
+@fault("data", "data.max_images=12 of 16")
+def not_all_images(box: Box) -> Seen:
+    """there are more images than data.max_images"""
+    photos(box.root / "photos", "cat", "dog")
+    return _told(box, "4 of 16 images, by data.max_images=12", options=("data.max_images=12",))
+
+
+@fault("data", "data.root=FOLDER without data=")
+def a_forgotten_source(box: Box) -> Seen:
+    """data=folder is forgotten"""
+    root = photos(box.root / "photos", "cat", "dog")
+    quick = [option for option in TINY if not option.startswith(("data=", "data.max_images="))]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.sweep", f"data.root={root}", "backbone=test_resnet", "freeze=all", *box.folders, *quick],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    ended = Ended(done.returncode, done.stdout, done.stderr)
+    assert ended.status == 0, ended
+    (row,) = Box(box.root, study_name="folder").rows()
+    assert row.details.class_names == ["cat", "dog"]
+    return Seen(Outcome.recovered, ended.line("folder: ", "2 classes").replace(str(box.root), ""))
+
+
+@fault("data", "photos/{pets,cars}/{train,test}/CLASS, and data.root=photos")
+def two_data_sets_in_one_folder(box: Box) -> Seen:
+    """data.root is one folder too high"""
+    for name in ("pets", "cars"):
+        for split in ("train", "test"):
+            photos(box.root / "photos" / name / split, "a", "b")
+    return _refused(box, "photos/cars: holds splits of its own", "give data.root=")
+
+
+@fault("data", "the folder of one class as data.root, another class beside it")
+def a_class_as_the_root(box: Box) -> Seen:
+    """data.root is one folder too low"""
+    photos(box.root, "photos", "others")
+    return _refused(box, "one of the classes 'others', 'photos'", "to go one level up")
+
+
+@fault("data", "@eaDir, __MACOSX, $RECYCLE.BIN and lost+found with pictures in them, beside and below the classes")
+def system_folders(box: Box) -> Seen:
+    """systems have left folders among the images"""
+    root = photos(box.root / "photos", "cat", "dog", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found")
+    photos(root / "cat", "@eaDir")
+    seen = _told(box, "Folders of the system", "'@eaDir'", "'lost+found'")
+    _classes(box, "cat", "dog")
+    return seen

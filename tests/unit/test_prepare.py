@@ -17,7 +17,7 @@ def _config(backbone: str, data: str, freeze: str = "all") -> SweepConfig:
 def nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that has prepared nothing, and must read no data set itself."""
     monkeypatch.setattr(prepare, "_seen", {})
-    monkeypatch.setattr(prepare, "load_dataset", lambda cfg, _: pytest.fail(f"{cfg.name} was read again"))
+    monkeypatch.setattr(prepare, "load_dataset", lambda cfg, *_: pytest.fail(f"{cfg.name} was read again"))
 
 
 def test_what_was_read_early_is_used_and_its_errors_are_told_once() -> None:
@@ -29,7 +29,7 @@ def test_what_was_read_early_is_used_and_its_errors_are_told_once() -> None:
         _config("resnet34", "good", "0.5"),
     ]
     found: Loaded = {"good": colours(), "bad": DataError("photos/cat: no images.")}
-    loaded = {key_of(cfg.data, cfg.cache_dir): found[cfg.data.name] for cfg in wanted}
+    loaded = {key_of(cfg.data, cfg.cache_dir, cfg.results_dir): found[cfg.data.name] for cfg in wanted}
     jobs, problems = prepare.prepare_all([(cfg, ()) for cfg in wanted], loaded)
     assert [(job.backbone.model, job.config.freeze) for job in jobs] == [("resnet18", "all"), ("resnet34", "0.5")]
     assert problems == ["photos/cat: no images."]
@@ -38,6 +38,8 @@ def test_what_was_read_early_is_used_and_its_errors_are_told_once() -> None:
 def test_all_that_is_wrong_is_told() -> None:
     """A wrong depth, a wrong name and a data set that is not there: one message each, whichever jobs have them."""
     cfg = _config("no_such_network", "bad", "most")
-    jobs, problems = prepare.prepare_all([(cfg, ()), (cfg, ())], {key_of(cfg.data, cfg.cache_dir): DataError("photos/cat: no images.")})
+    jobs, problems = prepare.prepare_all(
+        [(cfg, ()), (cfg, ())], {key_of(cfg.data, cfg.cache_dir, cfg.results_dir): DataError("photos/cat: no images.")}
+    )
     assert jobs == []
     assert [problem.split(":")[0] for problem in problems] == ["freeze=most", "photos/cat", "backbone=no_such_network"]

@@ -96,7 +96,7 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     (root / "empty").mkdir()
     data = _load(root)
     assert sum(_sizes(data)) == data.profile.num_found == 14
-    assert any("image suffix" in note and note.endswith(": 3.") for note in data.profile.notes)
+    assert "Files that are no images: 2 .txt, 1 .db; 'Thumbs.db', 'a/notes.txt', 'b/notes.txt'." in data.profile.left_out
     assert any("Folders without images" in note and "'empty'" in note for note in data.profile.notes)
     assert data.class_names == ("a", "b")
 
@@ -180,12 +180,11 @@ def test_max_images_too_small_for_the_classes(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ([], "holds no class folders with images"),
-        (["loose.png"], "holds no class folders with images"),
+        (["loose.png"], "holds images and no class folders; the layout is"),
         (["only/1.png", "only/2.png", "only/3.png"], "only one class, 'only'"),
         (["val/a/1.png", "test/a/1.png"], "'test', 'val' but no train"),
         (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "name a split twice"),
         (["train/a/1.png", "val/a/2.png", "val/b/3.png"], "class 'b': has images in val and none in train"),
-        (["train/a/1.png", "test/1.png"], "test: holds no class folders"),
         (["a/1.png", "a/2.png", "a/3.png", "b/1.png"], "class 'b': 1 distinct readable images"),
         (["train/a/1.png", "train/b/2.png", "val/a/3.png", "test/a/4.png", "test/b/5.png"], "class 'b': 0 readable images in val"),
     ],

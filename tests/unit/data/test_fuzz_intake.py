@@ -90,7 +90,7 @@ def _check(path: Path, content: bytes, cache: Path) -> Facts | str:
         assert found
         assert one_line(found) == found
         return found
-    picture = candidate.ref(found).open()
+    picture = candidate.ref(found, found.high).open()
     assert (picture.mode, picture.size) == ("RGB", (found.width, found.height))
     assert np.asarray(picture).shape == (found.height, found.width, 3)
     return found

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from harness.data import images
-from harness.data.images import ArrayImage, FileImage, content_hash, holds_more, open_file, opened, quiet, read_file, upright
+from harness.data.images import ArrayImage, FileImage, content_hash, holds_more, opened, quiet, read_file, upright
+from harness.data.kinds import open_as_image
 from harness.errors import DataError
 
 
@@ -34,7 +35,7 @@ def _reopened(image: Image.Image, path: Path, **options: Any) -> Image.Image:
         ("RGBA", (0, 0, 0, 51), "webp", (204, 204, 204)),
         ("CMYK", (0, 255, 255, 0), "tif", (255, 0, 0)),
         ("I;16", 25700, "png", (100, 100, 100)),
-        ("I;16", 255, "png", (1, 1, 1)),
+        ("I;16", 255, "png", (255, 255, 255)),
         ("I;16", 65535, "tif", (255, 255, 255)),
         ("I", 25700, "tif", (100, 100, 100)),
         ("I", 100, "tif", (100, 100, 100)),
@@ -100,7 +101,7 @@ def test_format_is_restricted(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
     with pytest.raises(OSError, match="cannot identify"):
-        open_file(path)
+        open_as_image(path.read_bytes(), ".png")
 
 
 def test_file_gone_since_the_audit(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_memory_that_ran_out_says_nothing_about_a_file(tmp_path: Path, monkeypat
     """It is not turned into an unreadable image."""
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
 
-    def full(_: Image.Image, *, keep_grey: bool) -> Image.Image:
+    def full(_: Image.Image, *, white: float | None, keep_grey: bool) -> Image.Image:
         raise MemoryError
 
     monkeypatch.setattr(images, "upright", full)
