@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import report, sweep
+from harness import report, sweep, verify
 from harness.study.row import COLUMNS, Row
 from harness.study.store import Study
 
@@ -96,6 +96,10 @@ class Box:
     def report(self, *arguments: str) -> Ended:
         """`python -m harness.report` on the same results, within this process."""
         return self._here(report.main, ["harness.report", f"results_dir={self.results}", *arguments])
+
+    def verify(self) -> Ended:
+        """`python -m harness.verify` on the same folders, within this process."""
+        return self._here(verify.main, ["harness.verify", *self.folders])
 
     def start(self, *arguments: str, module: str = "harness.sweep", env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """The same sweep as a program of its own, for whoever wants to kill it, in a process group of its own."""
