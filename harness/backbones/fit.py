@@ -91,6 +91,6 @@ def require_fit(
     for fault, names in faults.items():
         if names:
             raise BackboneError(
-                f"weights={path}: does not fit the backbone: {fault}; its {len(found)} tensors are {shown(list(found))}; "
+                f"weights={path}: does not fit the backbone: {fault}; its {len(found)} tensors are {shown(sorted(found))}; "
                 f"give the file of this very architecture, or weights=pretrained."
             )
