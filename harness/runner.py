@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.claims import claimed
-from harness.cli import BAD_JOBS, NEXT, typed
+from harness.cli import BAD_JOBS, NEXT, stay, typed
 from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError, HarnessError
 from harness.identity import failed_row
-from harness.isolate import Limits, Outcome, die_with_parent, machine_memory_mib, run_isolated
+from harness.isolate import Limits, Outcome, die_with_parent, machine_memory_mib, require_watchable, run_isolated
 from harness.jobspec import JobSpec
 from harness.study.row import EVIDENCE_COLUMNS, Row, Status
 from harness.study.store import Study, require_writable
@@ -46,6 +46,7 @@ def run_composed(cfg: DictConfig) -> str:
         The job's id.
     """
     die_with_parent()  # in a worker of a launcher
+    stay()
     overrides = list(HydraConfig.get().overrides.task)
     job = _prepared.get(tuple(overrides)) or prepare_jobs([(to_config(cfg), overrides)])[0]
     together = {other.job_id: other for other in (job, *_prepared.values()) if other.group == job.group}
@@ -239,6 +240,7 @@ def duration(seconds: float) -> str:
 
 def begin(configs: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
     """Make the jobs of a sweep exact and say what is about to happen."""
+    require_watchable()
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
     threading.Thread(target=_import_report).start()
     return prepare_jobs(configs)

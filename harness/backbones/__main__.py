@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.backbones.backbone import BackboneSpec
 from harness.errors import BackboneError
+from harness.streams import make_usable
 from harness.untrusted import one_line
 
 _COLUMNS = ("name", "family", "params_m", "gmacs", "image_size", "imagenet_top1_frac", "licence", "weights_here", "tags")
@@ -18,6 +19,7 @@ Cells = Sequence[str]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit status."""
+    make_usable()
     arguments = _parser().parse_args(argv)
     try:
         columns, rows = _listing(arguments.pattern) if arguments.pattern else _alias_listing()

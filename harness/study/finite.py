@@ -14,14 +14,11 @@ from harness.study.row import COLUMNS, Details, Epoch, Row
 
 def finite(row: Row) -> Row:
     """The row without NaN and infinities; `details.undefined` says what the cells held, beside the reasons that it has already."""
-    cells = {name: _plain(getattr(row, name)) for name in COLUMNS}
+    cells: dict[str, Any] = {name: _plain(getattr(row, name)) for name in COLUMNS}
     lost = {name: f"it came out as {value}" for name, value in cells.items() if not _is_finite(value)}
     details = _details(row.details)
-    return replace(
-        row,
-        **{name: value if _is_finite(value) else None for name, value in cells.items()},
-        details=replace(details, undefined=lost | details.undefined),
-    )
+    cells |= dict.fromkeys(lost)
+    return replace(row, **cells, details=replace(details, undefined=lost | details.undefined))
 
 
 def finite_values(values: dict[str, Any]) -> dict[str, Any]:

@@ -69,9 +69,7 @@ def test_unknown_name_gets_did_you_mean(typed: str, near: str) -> None:
 
 def test_unknown_tag_lists_the_tags() -> None:
     """A wrong tag is answered with the right ones."""
-    with pytest.raises(
-        BackboneError, match=r"resnet18 has no weights 'in22k'; its tags: a1_in1k, .*tv_in1k"
-    ):
+    with pytest.raises(BackboneError, match=r"resnet18 has no weights 'in22k'; its tags: a1_in1k, .*tv_in1k"):
         resolve("resnet18.in22k")
     with pytest.raises(BackboneError, match="never published"):
         resolve("mobilenetv3_large_075.in1k")

@@ -30,7 +30,8 @@ def test_no_number_costs_a_row(tmp_path: Path, value: float) -> None:
     )
     assert len(NUMBERS) > 20
     study = Study(tmp_path)
-    study.write_row(replace(make_row("a"), **dict.fromkeys(NUMBERS, value), details=details))
+    cells: dict[str, Any] = dict.fromkeys(NUMBERS, value)
+    study.write_row(replace(make_row("a"), **cells, details=details))
     row = study.read_row("a")
     assert row is not None
     assert {getattr(row, name) for name in NUMBERS} == {None}
