@@ -81,13 +81,17 @@ class _DepthwiseInFloat32(TorchFunctionMode):
 
 
 def resolve_runtime(device: Device, precision: Precision) -> Runtime:
-    """Make `auto` exact. Raises ConfigError for a device that is not here or cannot compute in the precision asked for."""
+    """Make `auto` exact: training and evaluation then are in float32, as nothing less is known to give its answers.
+
+    Raises:
+        ConfigError: the device is not here or cannot compute in the precision asked for.
+    """
     found = _available()
     resolved = found[0] if device is Device.auto else device
     if resolved not in found:
         raise ConfigError(f"device={device.value}: not on this machine; give {', '.join(d.value for d in found)} or auto.")
     if precision is Precision.auto:
-        precision = Precision.bfloat16 if _computes_bfloat16(resolved) else Precision.float32
+        precision = Precision.float32
     if precision is Precision.bfloat16 and resolved is Device.mps:
         raise ConfigError("precision=bfloat16: not supported on mps here; give precision=float32 or auto.")
     return Runtime(resolved, precision)
@@ -99,7 +103,7 @@ def _available() -> list[Device]:
     return [device for device, is_there in there.items() if is_there]
 
 
-def _computes_bfloat16(device: Device) -> bool:
+def computes_bfloat16(device: Device) -> bool:
     """Whether bfloat16 is a native instruction; emulated, it is slower than float32."""
     if device is Device.cuda:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
