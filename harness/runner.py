@@ -264,6 +264,12 @@ def finish(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> int:
     for job in _one_per_study([job for job in jobs if job.job_id in rows]):
         _time(job, {other.protocol_hash for other in jobs if other.config.study == job.config.study}, say)
         _report(job)
+    if gone := [job for job in jobs if job.job_id not in rows]:
+        have = "has" if len(gone) == 1 else "have"
+        say(
+            f"{len(gone)} of {counted(len(jobs), 'job')} {have} no row any more: files of {gone[0].config.study_dir} were removed while the "
+            f"sweep ran; the same command runs what is missing again."
+        )
     is_good = all(row.status in (Status.ok.value, Status.pruned.value) for row in rows.values())
     return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
 

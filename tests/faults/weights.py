@@ -5,10 +5,8 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import timm
@@ -21,9 +19,8 @@ from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.config import Features
 from harness.errors import BackboneError
-from harness.runner import Progress
-from harness.study.row import Row, Status
-from tests.faults.box import Box
+from harness.study.row import Status
+from tests.faults.box import Box, after_first_row
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.loopback import serving
 
@@ -219,20 +216,6 @@ def _require_own_file_safe(box: Box, path: Path, earlier: Path) -> None:
     assert box.verify().status == 0
     ended = box.sweep(f"backbone={NAME}", f"weights={path}", "freeze=none,all", "seed=0,1", "retry=failed")
     assert ended.status == 0, ended.err
-
-
-@contextmanager
-def after_first_row(change: Callable[[], object]) -> Iterator[None]:
-    """In a sweep of this process, another program does this when the first job has its row."""
-    finished = Progress.finished
-
-    def and_change(progress: Progress, row: Row, num_left: int | None = None) -> None:
-        finished(progress, row, num_left)
-        if progress.num_run == 1:
-            change()
-
-    with patch.object(Progress, "finished", and_change):
-        yield
 
 
 @fault("weights", injected="the right shapes, but whole numbers")
