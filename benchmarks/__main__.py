@@ -32,6 +32,7 @@ BENCHMARKS = (
     Benchmark("seeds"),
     Benchmark("views"),
     Benchmark("equality"),
+    Benchmark("precision"),
     Benchmark("replay"),
     Benchmark("search"),
     Benchmark("studies"),

@@ -81,7 +81,7 @@ def measure_floor(setting: Setting, dataset: Dataset) -> Floor:
     """The best rates of the pass and, for each depth, of what comes behind its boundary."""
     found = subject(BACKBONE, "pretrained", dataset, setting.num_at_hand)
     images = (found.images_NCHW,)
-    chains = [found.chain(mode) for mode in modes(found.runtime, Precision.auto)]
+    chains = [found.chain(mode) for mode in modes(found.runtime, Precision.auto, lower=True)]
     passes = {str(chain.mode): partial(run_in_pieces, chain, images, found.team) for chain in chains}
     how, taken_s = _best(best_s(passes, setting.repeats))
     suffixes = {text: _measure_suffix(found, parse_freeze(text), setting.repeats) for text in DEPTHS}

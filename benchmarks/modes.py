@@ -61,12 +61,12 @@ SHORT = Setting(tuple(BUNDLES)[:1], (), num_images=60, epochs=1, num_at_hand=32,
 def pass_rates(found: Subject, repeats: int) -> tuple[dict[str, float], str]:
     """Images per second of the plain pass and of every mode in pieces, and the mode that a job here would choose."""
     images, num_images = (found.images_NCHW,), len(found.images_NCHW)
-    chains = [found.chain(mode) for mode in modes(found.runtime, Precision.auto)]
+    chains = [found.chain(mode) for mode in modes(found.runtime, Precision.auto, lower=True)]
     # By what a chain says that it does: not every network has something to fuse.
     calls = {"plain": plain_pass(found)} | {str(chain.mode): partial(run_in_pieces, chain, images, found.team) for chain in chains}
     # As in a job: the mode is chosen by a trial on a few images of the first piece.
     few = tuple(part[: found.team.piece] for part in images)
-    chain, _ = choose(found.trunk, [0, found.trunk.last], few, found.team, Precision.auto)
+    chain, _ = choose(found.trunk, [0, found.trunk.last], few, found.team, Precision.auto, lower=True)
     return {name: num_images / seconds for name, seconds in best_s(calls, repeats).items()}, str(chain.mode)
 
 

@@ -8,9 +8,14 @@ if _called == "-m" or os.path.basename(_called).startswith("harness-"):  # noqa:
     # `python -m` looks for every module in the current folder first, and so do the processes that are started later. That may be a folder
     # of images from anywhere, and a file in it called like a module would run. Only a checkout of the harness needs to be found there.
     _home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-    if os.getcwd() != _home:  # noqa: PTH109
+    try:
+        _here = os.getcwd()  # noqa: PTH109
+    except OSError:
+        sys.stderr.write("error: the current folder does not exist any more; change to one that does (cd ~) and run the command again\n")
+        sys.exit(2)
+    if _here != _home:
         os.environ["PYTHONSAFEPATH"] = "1"
-        if sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109
+        if sys.path and sys.path[0] in ("", _here):
             del sys.path[0]
 
 from typing import TYPE_CHECKING  # noqa: E402

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,6 +27,7 @@ from harness import config
 from harness.debug import is_debugging
 from harness.errors import ConfigError, HarnessError
 from harness.interrupt import told
+from harness.streams import make_usable
 from harness.untrusted import one_line, visible
 from harness.wrong_option import refusal
 
@@ -36,6 +38,9 @@ BAD_JOBS = 3
 NEXT = "\nerror: "
 """Between the problems of a sweep that are told together."""
 UNREAD = 141
+
+_NO_HOME = "Could not determine home directory"
+"""What Python says."""
 
 
 def conf_dir() -> Path:
@@ -52,6 +57,7 @@ def choices(group: str) -> list[str]:
 
 def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) -> None:
     """Run a Hydra program whose user errors are one line on standard error and an exit status, never a traceback."""
+    make_usable()
     config.register()
     OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
     OmegaConf.register_new_resolver("choices", lambda group: ", ".join(choices(group)), replace=True)
@@ -59,6 +65,11 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
     atexit.register(_leave_it_lying)
     with quit_on_error(schema):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
+
+
+def stay() -> None:
+    """Go back to where the command was started, which `hydra.job.chdir` leaves: paths are meant from there."""
+    os.chdir(HydraConfig.get().runtime.cwd)
 
 
 def _leave_it_lying() -> None:
@@ -81,6 +92,8 @@ def quit_on_error(schema: type | None = None) -> Iterator[None]:
             raise
         _refuse(explain(error, schema))
     except Exception as error:
+        if not is_debugging() and _NO_HOME in str(error):
+            _refuse("~ stands for no folder, as HOME is not set; set it, or give whole paths (results_dir, cache_dir, data.root).")
         if is_debugging() or not _is_about_what_was_typed(error):
             raise
         said = " ".join(str(error).split())

@@ -6,6 +6,7 @@ While it waits, the caller looks after the process: for how long it runs, when i
 import importlib
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -24,8 +25,9 @@ import psutil
 
 from harness import heartbeat, untrusted
 from harness.debug import is_debugging
-from harness.errors import DivergedError, HarnessError, is_out_of_memory
+from harness.errors import ConfigError, DivergedError, HarnessError, is_out_of_memory
 from harness.processes import is_alive
+from harness.sockets import use_short_folder
 from harness.study.row import Status
 
 T = TypeVar("T")
@@ -80,9 +82,13 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(sender, target, arguments))
     num_oom_kills = _num_oom_kills()
-    with _born_quiet() if is_light else nullcontext():  # the other kind is born of a server that is quiet, and may have to wait for it
-        process.start()
-    sender.close()
+    try:
+        with _born_quiet() if is_light else nullcontext():  # the other kind is born of a server that is quiet, and may have to wait for it
+            process.start()
+    except (EOFError, OSError) as error:
+        return _unborn(error)
+    finally:
+        sender.close()
     try:
         return _wait(receiver, process, limits, num_oom_kills)
     finally:
@@ -139,14 +145,24 @@ def _light_context() -> Any:
 
 
 def _context() -> Any:
-    context = _light_context()
+    light = _light_context()
     if "forkserver" not in multiprocessing.get_all_start_methods():
-        return context
+        return light
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
-    with _born_quiet():
-        forkserver.ensure_running()
+    use_short_folder()
+    try:
+        with _born_quiet():
+            forkserver.ensure_running()
+    except OSError:  # no socket can be made: jobs then import everything anew
+        return light
     return context
+
+
+def require_watchable() -> None:
+    """See that processes can be looked after. Raises ConfigError."""
+    if sys.platform == "linux" and not Path("/proc/self/stat").exists():
+        raise ConfigError("/proc: is not mounted, and without it no job can be watched; mount it (mount -t proc proc /proc) and try again.")
 
 
 @contextmanager
@@ -163,6 +179,15 @@ def _born_quiet() -> Iterator[None]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         sys.warnoptions.remove(_LEFT_BEHIND)
+
+
+def _unborn(error: Exception) -> Outcome[Any]:
+    """The outcome of a process that could not be started."""
+    remedy = "free some memory, or end other programs"
+    if (allowed := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        remedy = f"raise the limit of {allowed / 2**30:.1f} GiB of address space, of which torch alone takes several (ulimit -v unlimited)"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return Outcome(Status.killed, error=f"no process could be started for it ({reason}); {remedy}.")
 
 
 def _death(process: Any, num_oom_kills: int) -> Outcome[Any]:

@@ -19,7 +19,7 @@ from harness import provenance
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
 from harness.backbones.tensors import tensor_digest, tensors_of
-from harness.config import Metric
+from harness.config import Metric, Precision
 from harness.data.dataset import Dataset, Split
 from harness.data.transforms import describe, eval_transform, train_transform
 from harness.errors import DivergedError
@@ -207,6 +207,7 @@ def _provided(supplied: Supply, fitted: Fitted) -> Columns:
     waits = [effort.wait_frac for effort in efforts if effort.wait_frac is not None]
     blocks = fitted.blocks
     return {
+        "precision": _lowest([supplied.team.runtime.precision.value, *(about["mode"].split()[0] for about in used)]),
         "trained_from": "images" if train.boundary == 0 else blocks[train.boundary - 1].name,
         "prefix_mode": next((about["mode"] for about in used if about["mode"] != DECODED), None),
         "prefix_note": next((effort.note for effort in efforts if effort.note), None) or _uncut(supplied, fitted),
@@ -215,6 +216,10 @@ def _provided(supplied: Supply, fitted: Fitted) -> Columns:
         "kept_mib": sum(effort.predicted_mib for effort in efforts),
         "features_s": max((about["seconds"] for about in used), default=0.0),
     }
+
+
+def _lowest(precisions: Sequence[str]) -> str:
+    return Precision.bfloat16.value if Precision.bfloat16.value in precisions else Precision.float32.value
 
 
 def _uncut(supplied: Supply, fitted: Fitted) -> str | None:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.backbones.backbone import BackboneSpec, Weights
+from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
 from harness.backbones.catalog import resolve
+from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.config import SweepConfig
 from harness.data.dataset import Dataset
@@ -79,7 +80,16 @@ def _data(cfg: SweepConfig) -> Dataset:
 
 def _backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
     """The exact architecture and where its weights are; downloaded, if need be, before any job starts."""
-    return _once(repr((cfg.backbone, cfg.weights)), lambda: _with_weights(resolve(cfg.backbone), cfg.weights))
+    found = _once(repr((cfg.backbone, cfg.weights)), lambda: _with_weights(resolve(cfg.backbone), cfg.weights))
+    if found[1].source is WeightsSource.file:
+        _once(repr((*found, cfg.data.image_size, cfg.train.features)), lambda: _fill(*found, cfg))
+    return found
+
+
+def _fill(spec: BackboneSpec, weights: Weights, cfg: SweepConfig) -> bool:
+    """See that a user's file fills the network."""
+    load_backbone(spec, weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
+    return True
 
 
 def _with_weights(spec: BackboneSpec, requested: str) -> tuple[BackboneSpec, Weights]:

@@ -24,6 +24,7 @@ def main() -> None:
 
 def _task(cfg: DictConfig) -> None:
     with cli.quit_on_error(RetimeConfig):
+        cli.stay()
         status = run(cli.typed(cfg, RetimeConfig))
     sys.exit(status)
 

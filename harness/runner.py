@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.claims import claimed
-from harness.cli import BAD_JOBS, NEXT, typed
+from harness.cli import BAD_JOBS, NEXT, stay, typed
 from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError, HarnessError
 from harness.identity import failed_row
-from harness.isolate import Limits, Outcome, die_with_parent, machine_memory_mib, run_isolated
+from harness.isolate import Limits, Outcome, die_with_parent, machine_memory_mib, require_watchable, run_isolated
 from harness.jobspec import JobSpec
 from harness.study.row import EVIDENCE_COLUMNS, Row, Status
 from harness.study.store import Study, require_writable
@@ -46,6 +46,7 @@ def run_composed(cfg: DictConfig) -> str:
         The job's id.
     """
     die_with_parent()  # in a worker of a launcher
+    stay()
     overrides = list(HydraConfig.get().overrides.task)
     job = _prepared.get(tuple(overrides)) or prepare_jobs([(to_config(cfg), overrides)])[0]
     together = {other.job_id: other for other in (job, *_prepared.values()) if other.group == job.group}
@@ -244,6 +245,7 @@ def duration(seconds: float) -> str:
 
 def begin(configs: Sequence[tuple[SweepConfig, Overrides]]) -> list[JobSpec]:
     """Make the jobs of a sweep exact and say what is about to happen."""
+    require_watchable()
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
     threading.Thread(target=_import_report).start()
     return prepare_jobs(configs)
@@ -277,6 +279,12 @@ def finish(jobs: Sequence[JobSpec], say: Callable[[str], None], evidence_limit_s
     for job in _one_per_study([job for job in jobs if job.job_id in rows]):
         _time(job, {other.protocol_hash for other in jobs if other.config.study == job.config.study}, say)
         _report(job)
+    if gone := [job for job in jobs if job.job_id not in rows]:
+        have = "has" if len(gone) == 1 else "have"
+        say(
+            f"{len(gone)} of {counted(len(jobs), 'job')} {have} no row any more: files of {gone[0].config.study_dir} were removed while the "
+            f"sweep ran; the same command runs what is missing again."
+        )
     is_good = all(row.status in (Status.ok.value, Status.pruned.value) for row in rows.values())
     return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
 

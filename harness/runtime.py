@@ -1,22 +1,18 @@
 """Where and in which arithmetic a job computes: the user's wish made exact on this machine."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from multiprocessing import get_all_start_methods
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from harness.config import Device, Precision
-from harness.errors import ConfigError, HarnessError
-
-MAX_WORKERS = 8
-"""Processes that decode; more are rarely needed to keep one device busy."""
+from harness.errors import ConfigError
+from harness.loading import Loader
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +44,16 @@ class Runtime:
             batch = batch.pin_memory()
         return batch.to(self.torch_device, non_blocking=True, memory_format=layout)
 
-    def load(self, samples: Dataset[Any], batch_size: int, order: Sequence[int] | None = None, seed: int = 0) -> DataLoader[Any]:
+    def load(self, samples: Dataset[Any], batch_size: int, order: Sequence[int] | None = None, seed: int = 0) -> Loader:
         """Batches that other processes decode while this one computes.
 
         Args:
-            samples: picks up what they draw at random from the processes' own global generators.
+            samples: arrays of one shape; what changes them at random draws from the global generators.
             batch_size: samples of a batch; the last one may have fewer.
             order: which samples, in which order; None: all as they come.
             seed: decides the random changes of samples that have some.
         """
-        workers = min(MAX_WORKERS, max(1, (os.cpu_count() or 2) - 1))
-        return _Loader(
-            samples,
-            batch_size=batch_size,
-            sampler=order,
-            num_workers=workers,
-            # A job's own start method imports everything anew in each of its children, which takes seconds.
-            multiprocessing_context="fork" if "fork" in get_all_start_methods() else None,
-            pin_memory=self.device is Device.cuda,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        return Loader(samples, batch_size, order, seed)
 
     def synchronise(self) -> None:
         """Wait until the device has done what was asked of it; needed before reading a clock."""
@@ -94,25 +80,18 @@ class _DepthwiseInFloat32(TorchFunctionMode):
             return func(args[0].float(), *args[1:], **(kwargs or {})).bfloat16()
 
 
-class _Loader(DataLoader[Any]):
-    """A `DataLoader` that passes on what a user can act on as it was raised, without the worker's traceback wrapped around it."""
-
-    def __iter__(self) -> Any:
-        try:
-            yield from super().__iter__()
-        except HarnessError as error:
-            kind = type(error)
-            raise kind(str(error).rstrip().rpartition("\n")[2].removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")) from error
-
-
 def resolve_runtime(device: Device, precision: Precision) -> Runtime:
-    """Make `auto` exact. Raises ConfigError for a device that is not here or cannot compute in the precision asked for."""
+    """Make `auto` exact: training and evaluation then are in float32, as nothing less is known to give its answers.
+
+    Raises:
+        ConfigError: the device is not here or cannot compute in the precision asked for.
+    """
     found = _available()
     resolved = found[0] if device is Device.auto else device
     if resolved not in found:
         raise ConfigError(f"device={device.value}: not on this machine; give {', '.join(d.value for d in found)} or auto.")
     if precision is Precision.auto:
-        precision = Precision.bfloat16 if _computes_bfloat16(resolved) else Precision.float32
+        precision = Precision.float32
     if precision is Precision.bfloat16 and resolved is Device.mps:
         raise ConfigError("precision=bfloat16: not supported on mps here; give precision=float32 or auto.")
     return Runtime(resolved, precision)
@@ -124,7 +103,7 @@ def _available() -> list[Device]:
     return [device for device, is_there in there.items() if is_there]
 
 
-def _computes_bfloat16(device: Device) -> bool:
+def computes_bfloat16(device: Device) -> bool:
     """Whether bfloat16 is a native instruction; emulated, it is slower than float32."""
     if device is Device.cuda:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

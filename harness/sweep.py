@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.interrupt import told
+from harness.streams import make_usable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,6 +21,7 @@ _ASKING = frozenset({"--help", "-h", "--hydra-help", "--version", "--cfg", "-c",
 def main() -> None:
     """Console entry point."""
     gc.set_threshold(100_000)  # importing makes a great many objects and no garbage; looking for some takes a fifth of its time
+    make_usable()
     with told():
         from harness.isolate import warm_up
 

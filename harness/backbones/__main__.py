@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.backbones.backbone import BackboneSpec
 from harness.errors import BackboneError
+from harness.streams import make_usable
 from harness.untrusted import one_line
 
 _COLUMNS = ("name", "family", "params_m", "gmacs", "image_size", "imagenet_top1_frac", "licence", "weights_here", "tags")
 _ALIAS_COLUMNS = ("alias", "means", "family", "tag", "weights_here")
+_UNBOUNDED = 10_000
+"""Columns that no terminal has."""
 _EXIT_CONFIG = 2
 """Exit status of every command for a wrong name or value."""
 
@@ -18,6 +21,7 @@ Cells = Sequence[str]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit status."""
+    make_usable()
     arguments = _parser().parse_args(argv)
     try:
         columns, rows = _listing(arguments.pattern) if arguments.pattern else _alias_listing()
@@ -100,14 +104,25 @@ def _print_table(columns: Cells, rows: Sequence[Cells]) -> None:
         print("\n".join(_aligned([columns, *rows])))
         return
     from rich.console import Console
+    from rich.measure import Measurement
+    from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for name in columns:
         table.add_column(name, overflow="fold", no_wrap=name != "tags")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console(highlight=False)
+    if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).minimum <= console.width:
+        console.print(table)
+        return
+    for name, *cells in rows:  # no name is broken in the middle
+        console.print(Text(name), soft_wrap=True)
+        console.print(
+            Padding(Text(", ".join(f"{column} {cell}" for column, cell in zip(columns[1:], cells, strict=True) if cell)), (0, 0, 0, 2))
+        )
 
 
 def _aligned(lines: Sequence[Cells]) -> Iterator[str]:

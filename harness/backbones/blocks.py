@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from harness.backbones.backbone import Block
+from harness.errors import BackboneError
 
 Matcher = re.Pattern[str] | Mapping[str, Any] | Callable[[str], Any]
 """A pattern whose match names the step a tensor belongs to, or what timm's `group_matcher` returns."""
@@ -76,7 +77,8 @@ def _by_appearance(names: list[str], pattern: re.Pattern[str]) -> Callable[[str]
 
     def key(name: str) -> str:
         match = pattern.match(name if "." in name else first)
-        assert match is not None, f"{name} belongs to no step"
+        if match is None:
+            raise BackboneError(f"{name} belongs to no freeze step of this network; give another backbone.")
         return match.group()
 
     ordinals = {step: i for i, step in enumerate(dict.fromkeys(map(key, names)))}

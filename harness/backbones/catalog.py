@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.backbones.backbone import BackboneSpec
 from harness.backbones.quiet import quiet
+from harness.backbones.spellings import is_elsewhere, timm_name, timm_tag, without_hub
 from harness.errors import BackboneError
 
 ALIASES: Mapping[str, str] = {
@@ -61,6 +62,7 @@ def expand(pattern: str) -> list[str]:
     """
     if not any(character in pattern for character in "*?["):
         return [pattern]
+    pattern = without_hub(pattern)
     names = _tagged_names() if "." in pattern else _architectures()
     matches = [name for name in names if fnmatchcase(name, pattern)]
     if not matches:
@@ -70,22 +72,22 @@ def expand(pattern: str) -> list[str]:
 
 
 def resolve(name: str) -> BackboneSpec:
-    """Make `arch`, `arch.tag`, an alias or `alias.tag` exact. Without a tag its library's default is taken.
+    """Make `arch`, `arch.tag`, an alias or `alias.tag` exact, in front of it perhaps `timm/` or `hf-hub:timm/`. Without a tag its library's
+    default is taken.
 
     Raises:
         BackboneError: the architecture or the tag is unknown; the message says what is near.
     """
-    typed, _, tag = name.partition(".")
+    typed, _, tag = without_hub(name).partition(".")
     model = ALIASES.get(typed, typed)
     if model not in _architectures():
         model, _, renamed_tag = (_renamed().get(model) or "").partition(".")
         tag = tag or renamed_tag
     if not model:
-        raise BackboneError(f"backbone={name}: unknown{_suggestion(typed)}")
+        raise BackboneError(f"backbone={name}: unknown{_other_source(typed) or _other_spelling(typed, tag) or _suggestion(typed, tag)}")
     tags = pretrained_tags(model)
     if tag and tag not in tags:
-        known = ", ".join(tags) if tags else "none, it was never published with weights"
-        raise BackboneError(f"backbone={name}: {model} has no weights {tag!r}; its tags: {known}.")
+        raise BackboneError(f"backbone={name}: {model} has no weights {tag!r}{_near_tag(model, tag, tags)}")
     library = "torchvision" if model in TORCHVISION_FAMILIES else "timm"
     return BackboneSpec(requested=name, model=model, tag=tag or (tags[0] if tags else None), family=_family(model), library=library)
 
@@ -158,8 +160,38 @@ def _family(model: str) -> str:
     return str(model_entrypoint(model).__module__.rpartition(".")[2])
 
 
-def _suggestion(typed: str) -> str:
+def _other_source(typed: str) -> str | None:
+    """What to say of a repository that is not timm's."""
+    if not is_elsewhere(typed):
+        return None
+    base = typed.rpartition("/")[2].replace("-", "_")
+    return f"; of repositories only timm's are taken (timm/NAME.TAG){_suggestion(base)}"
+
+
+def _other_spelling(typed: str, tag: str) -> str | None:
+    """What to say of a name that torchvision uses."""
+    named = timm_name(typed)
+    if named is None or named not in _architectures():
+        return None
+    return f": that is torchvision's name; timm's for it or the nearest that it has is {named}; give backbone={_tagged(named, tag)}."
+
+
+def _near_tag(model: str, tag: str, tags: list[str]) -> str:
+    if not tags:
+        return "; it was never published with weights: give it without a tag and weights=random or a file, or another backbone."
+    near = [timm_tag(tag)] if timm_tag(tag) in tags else get_close_matches(tag, tags, n=1)
+    asked = f"; did you mean {model}.{near[0]}? Its" if near else "; its"
+    return f"{asked} tags: {', '.join(tags)}."
+
+
+def _suggestion(typed: str, tag: str = "") -> str:
     near = get_close_matches(typed.lower(), [*ALIASES, *_architectures()], n=3, cutoff=0.5)
-    asked = f"; did you mean {' or '.join(near)}?" if near else "."
+    asked = f"; did you mean {' or '.join(_tagged(name, tag) for name in near)}?" if near else "."
     stem = re.match(r"[a-z]*", near[0] if near else "")
     return f"{asked} See: python -m harness.backbones '{stem.group() if stem else ''}*'"
+
+
+def _tagged(model: str, tag: str) -> str:
+    """A suggested name with the tag that was typed, where that was published for it, too."""
+    known = pretrained_tags(ALIASES.get(model, model)) if tag else []
+    return next((f"{model}.{each}" for each in (tag, timm_tag(tag)) if each in known), model)

@@ -5,6 +5,7 @@ position embeddings apply; what it loads is recorded and checked. Used by `load`
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from harness.backbones.backbone import BackboneSpec, Preprocess, Weights, WeightsSource
 from harness.backbones.blocks import Matcher, matcher_of
 from harness.backbones.catalog import timm_config
-from harness.backbones.checkpoint import fits, read_state_dict, rename_by_position, require_fit
+from harness.backbones.checkpoint import read_state_dict, rename_by_position
+from harness.backbones.fit import bare, fits, is_beside, misfit, require_fit
 from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
 from harness.errors import BackboneError
@@ -46,7 +48,7 @@ def build_timm(spec: BackboneSpec, weights: Weights, *, image_size: int | None, 
     options: dict[str, Any] = {"num_classes": 0}
     if image_size and config.fixed_input_size:
         options["img_size"] = image_size
-    state = _read(spec, weights) if weights.path else {}
+    state = _read(spec, weights, weights.path) if weights.path else {}
     model = _create(spec, weights, options, state)
     matcher: Matcher = matcher_of(model, spec.family)
     preprocess = _preprocess(spec, config, image_size)
@@ -62,19 +64,16 @@ def _create(spec: BackboneSpec, weights: Weights, options: dict[str, Any], state
         return model
     with _recorded_loading() as loading:
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
-    assert loading.happened, f"timm built {name} without loading the given tensors"
-    require_fit(
-        weights.path, missing=loading.missing, mismatched=loading.mismatched, unexpected=_unknown(spec, weights, loading.unexpected)
-    )
+    if not loading.happened:
+        raise BackboneError(f"backbone={spec.requested}: timm built {name} without loading the given tensors; give another backbone.")
+    unknown = _unknown(spec, weights, loading.unexpected)
+    require_fit(weights.path, state, missing=loading.missing, mismatched=loading.mismatched, unexpected=unknown)
     return model
 
 
-def _read(spec: BackboneSpec, weights: Weights) -> dict[str, Tensor]:
-    assert weights.path is not None
-    state = read_state_dict(weights.path)
-    if weights.source is WeightsSource.bundled:
-        return rename_by_position(state, _whole_network(spec), weights.path)
-    return state
+def _read(spec: BackboneSpec, weights: Weights, path: Path) -> dict[str, Tensor]:
+    state, whole = read_state_dict(path, weights.sha256), _whole_network(spec)
+    return rename_by_position(state, whole, path) if weights.source is WeightsSource.bundled else bare(state, whole)
 
 
 def _whole_network(spec: BackboneSpec) -> dict[str, Tensor]:
@@ -89,7 +88,14 @@ def _unknown(spec: BackboneSpec, weights: Weights, unexpected: list[str]) -> lis
     if weights.source is not WeightsSource.file or not unexpected:
         return []
     whole = _whole_network(spec)
-    return [name for name in unexpected if name not in whole and not name.startswith(_TRAINING_HEADS)]
+    heads = (*_TRAINING_HEADS, *(f"{name}." for name in _classifiers(spec)))
+    return [name for name in unexpected if name not in whole and not is_beside(name) and not name.startswith(heads)]
+
+
+def _classifiers(spec: BackboneSpec) -> tuple[str, ...]:
+    """Names of the architecture's own classifiers; what a file has under them may have any form."""
+    names = timm_config(spec).classifier or ()
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 @dataclass(slots=True)
@@ -97,7 +103,7 @@ class _Loading:
     happened: bool = False
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
+    mismatched: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -109,7 +115,9 @@ def _recorded_loading() -> Iterator[_Loading]:
     def record(model: nn.Module, state: dict[str, Tensor], strict: bool = True, assign: bool = False) -> Any:  # noqa: ARG001 (the signature is torch's)
         own = model.state_dict()
         loading.happened = True
-        loading.mismatched = [name for name, tensor in state.items() if name in own and not fits(tensor, own[name])]
+        loading.mismatched = {
+            name: misfit(tensor, own[name]) for name, tensor in state.items() if name in own and not fits(tensor, own[name])
+        }
         fitting = type(state)((name, tensor) for name, tensor in state.items() if name not in loading.mismatched)
         result = load(model, fitting, strict=False, assign=assign)
         loading.missing = [name for name in result.missing_keys if name not in loading.mismatched]

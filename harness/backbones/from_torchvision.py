@@ -6,6 +6,7 @@ Used by `load` only.
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from torchvision.models import get_model
 from harness.backbones.backbone import BackboneSpec, Preprocess, Weights
 from harness.backbones.blocks import matcher_of
 from harness.backbones.catalog import torchvision_weights
-from harness.backbones.checkpoint import fits, read_state_dict, require_fit
+from harness.backbones.checkpoint import read_state_dict
+from harness.backbones.fit import bare, fits, is_beside, misfit, require_fit
 from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
 
@@ -46,7 +48,7 @@ def build_torchvision(spec: BackboneSpec, weights: Weights, *, image_size: int |
     neck = _NECKS[spec.family](model) if features is Features.pooled else {"flatten": nn.Flatten()}
     body = takewhile(lambda child: child[0] not in _BEHIND_THE_MAP, model.named_children())
     network = nn.Sequential(OrderedDict([*body, *neck.items()]))
-    state = {} if weights.path is None else _fill(network, model, weights)
+    state = {} if weights.path is None else _fill(network, model, weights, weights.path)
     head = find_source_head(state, _CLASSIFIERS.get(spec.family)) if features is Features.pooled else None
     return Trunk(network, _preprocess(spec, image_size), matcher_of(network, spec.family), source_head=head)
 
@@ -58,16 +60,16 @@ def whole_network(spec: BackboneSpec) -> nn.Module:
     return model
 
 
-def _fill(network: nn.Module, whole: nn.Module, weights: Weights) -> dict[str, Tensor]:
+def _fill(network: nn.Module, whole: nn.Module, weights: Weights, path: Path) -> dict[str, Tensor]:
     """Fill the network from the file; returns all that the file holds."""
-    assert weights.path is not None
-    state, own, classifier = read_state_dict(weights.path), network.state_dict(), whole.state_dict()
-    mismatched = [name for name, tensor in own.items() if name in state and not fits(state[name], tensor)]
+    own, classifier = network.state_dict(), whole.state_dict()
+    state = bare(read_state_dict(path, weights.sha256), classifier)
     require_fit(
-        weights.path,
+        path,
+        state,
         missing=[name for name in own if name not in state],
-        mismatched=mismatched,
-        unexpected=[name for name in state if name not in classifier and not name.startswith(_TRAINING_HEADS)],
+        mismatched={name: misfit(state[name], place) for name, place in own.items() if name in state and not fits(state[name], place)},
+        unexpected=[name for name in state if name not in classifier and not is_beside(name) and not name.startswith(_TRAINING_HEADS)],
     )
     network.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
     return state

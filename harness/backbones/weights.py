@@ -61,7 +61,8 @@ def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True) -
     if requested == "random":
         return Weights(source=WeightsSource.random, path=None, tag="random", sha256=None, licence=None, imagenet_top1_frac=None)
     found = _from_file(spec, requested) if requested != "pretrained" else _local(spec) or _from_hub(spec, may_download=download)
-    _require_tensors(found)
+    if found.path is not None:
+        _require_tensors(found.path, found.sha256)
     return found
 
 
@@ -88,16 +89,15 @@ def imagenet_top1_frac(spec: BackboneSpec) -> float | None:
     return round(float(percent) / 100, 5)
 
 
-def _require_tensors(found: Weights) -> None:
+def _require_tensors(path: Path, sha256: str | None) -> None:
     from harness.backbones.checkpoint import read_state_dict
 
-    assert found.path is not None
-    read_state_dict(found.path)
+    read_state_dict(path, sha256)
 
 
 def _from_file(spec: BackboneSpec, requested: str) -> Weights:
     try:
-        path = Path(requested).expanduser()
+        path = Path(requested).expanduser().absolute()  # a job may run in another folder
         is_there, is_folder = path.is_file(), path.is_dir()
         sha256 = sha256_of(path) if is_there else ""
     except (OSError, RuntimeError) as error:  # no permission, a name that is too long, ~nobody

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.config import Device, Precision
+from harness.config import Precision
 from harness.features.cut import CutTrunk
 from harness.features.fold import folded
 from harness.features.fuse import FusedConv, can_fuse
 from harness.features.rows import Crossing
-from harness.runtime import Runtime
+from harness.runtime import Runtime, computes_bfloat16
 from harness.team import Team
 
 CLOSE = {Precision.float32: 1e-4, Precision.bfloat16: 0.1}
@@ -137,8 +137,14 @@ class Chain:
         return reason
 
 
-def modes(runtime: Runtime, wish: Precision) -> list[Mode]:
-    """Modes worth trying, the most likely first. `float32` asks for the network as it is; `bfloat16` for nothing else."""
+def modes(runtime: Runtime, wish: Precision, *, lower: bool = False) -> list[Mode]:
+    """Modes worth trying, the most likely first. `float32` asks for the network as it is; `bfloat16` for nothing else.
+
+    Args:
+        runtime: the device.
+        wish: what the user asked for.
+        lower: whether `auto` may go below float32, which the caller then judges; done only where that is native.
+    """
     high, low = (
         replace(_FOLDED, precision=each, is_fused=can_fuse(runtime.device, each)) for each in (Precision.float32, Precision.bfloat16)
     )
@@ -146,10 +152,12 @@ def modes(runtime: Runtime, wish: Precision) -> list[Mode]:
         return [PLAIN]
     if wish is Precision.bfloat16:
         return [low]
-    return [low, high, PLAIN] if runtime.precision is Precision.bfloat16 and runtime.device is not Device.mps else [high, PLAIN]
+    return [low, high, PLAIN] if lower and computes_bfloat16(runtime.device) else [high, PLAIN]
 
 
-def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team: Team, wish: Precision) -> tuple[Chain, str | None]:
+def choose(
+    trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team: Team, wish: Precision, *, lower: bool = False
+) -> tuple[Chain, str | None]:
     """The fastest mode whose features agree with the trunk's own on a few images.
 
     Args:
@@ -158,6 +166,7 @@ def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team:
         crossing: of a few images, at the first boundary.
         team: who computes.
         wish: what the user asked for.
+        lower: as in `modes`.
 
     Returns:
         The chain in that mode, and what was wrong with a faster one, if anything.
@@ -177,7 +186,7 @@ def choose(trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team:
     best: Chain | None = None
     best_s, note = float("inf"), None
     forms: Forms = {}
-    for mode in modes(runtime, wish):
+    for mode in modes(runtime, wish, lower=lower):
         chain, first_s = plain, plain_s
         if mode != PLAIN:
             chain = Chain(trunk, boundaries, mode, runtime, forms)

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from harness.config import Device, Precision
 from harness.data.transforms import PixelDataset
 from harness.errors import StoreError
 from harness.features.bank import Bank, InMemory
-from harness.features.mode import Chain, choose
+from harness.features.mode import PLAIN, Chain, choose
 from harness.features.rows import Crossing, Layout
 from harness.features.store import Entry, EntryWriter, FeatureStore
 from harness.progress import track
@@ -54,6 +54,16 @@ class Shelf:
         return self.store.create(self.addresses[boundary], layout.row, num_images)
 
 
+class Judge(Protocol):
+    """Knows some images of a view, and holds what the head would see of them against the same in float32."""
+
+    @property
+    def rows_N(self) -> npt.NDArray[np.int64]: ...
+
+    def __call__(self, fast_ND: npt.NDArray[Any], exact_ND: npt.NDArray[Any]) -> str | None:
+        """What is wrong with the first; None: nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """Which rows a job wants of a view; every boundary has a clean cut."""
@@ -64,6 +74,8 @@ class Wish:
     """Whether it reads what the head sees, which is then there in any case."""
     passing: AbstractSet[int] = frozenset()
     """Boundaries where a pass should keep rows on its way, since other jobs of the sweep start there."""
+    judge: Judge | None = None
+    """Says whether features of a lower precision will do; None: they never do, unless the user asks for them."""
 
 
 def fill(bank: Bank, wish: Wish, shelf: Shelf, precision: Precision) -> None:
@@ -94,7 +106,7 @@ def _fill(bank: Bank, wish: Wish, shelf: Shelf, precision: Precision) -> None:
         return
     source = _Source(bank, start=bank.nearest(min(missing)))
     targets = sorted(k for k in wish.starts | wish.passing | must if k > source.start and k not in bank)
-    trial = _try(bank, source, targets, precision)
+    trial = _try(bank, source, targets, precision, wish.judge)
     keep = _worth_keeping(trial, source, must, shelf.store)
     if not any(keep.keys() - {0}):
         trial = replace(trial, targets=[], chain=None)  # only images, if anything
@@ -116,7 +128,7 @@ def _fill_memory(bank: Bank, wish: Wish, precision: Precision, trouble: StoreErr
     effort.predicted_mib = 0.0
     if wish.final and last not in bank:
         source = _Source(bank, start=bank.nearest(last))
-        trial = _try(bank, source, [last], precision)
+        trial = _try(bank, source, [last], precision, wish.judge)
         layout = Layout.of(trial.crossings[0])
         if layout is None or source.num_images * layout.row.num_bytes > IN_MEMORY_MIB * _MIB:
             raise trouble
@@ -162,6 +174,12 @@ class _Source:
             for pixels_BHWC in runtime.load(pixels, size):
                 yield partial(lambda found: found, pixels_BHWC.numpy())
 
+    def some(self, rows_B: npt.NDArray[np.int64]) -> Crossing:
+        """The crossing of chosen images, on the device; of views whose images do not change at random."""
+        if not self.decodes:
+            return self.bank.read(self.start, rows_B)
+        return self.enter(partial(_decode, self.bank.view.pixels(), rows_B.tolist()))[0]
+
     def enter(self, piece: _Piece) -> tuple[Crossing, npt.NDArray[np.uint8] | None]:
         """The crossing on the device, and the rows of pixels where they are new."""
         found = piece()
@@ -171,7 +189,7 @@ class _Source:
         return self.bank.enter(0, (pixels_BHWC.permute(0, 3, 1, 2),)), found.reshape(len(found), -1)
 
 
-def _decode(pixels: PixelDataset, indices: range) -> npt.NDArray[np.uint8]:
+def _decode(pixels: PixelDataset, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
     return np.stack([pixels[index] for index in indices])
 
 
@@ -188,17 +206,45 @@ class _Trial:
     """Per image and target, from the target before it."""
 
 
-def _try(bank: Bank, source: _Source, targets: Sequence[int], precision: Precision) -> _Trial:
+def _try(bank: Bank, source: _Source, targets: Sequence[int], precision: Precision, judge: Judge | None) -> _Trial:
     if not targets:
         return _Trial(targets, None, None, [], [])
     first, _ = source.enter(source.first)
     num_images = max(4, source.num_images // 100)
     crossing = tuple(part[:num_images] for part in first)
-    chain, note = choose(bank.trunk, [source.start, *targets], crossing, bank.team, precision)
-    timed = chain.timed(crossing)
-    seconds = [taken / len(crossing[0]) for _, taken in timed]
-    slow = None if precision is Precision.float32 else chain.compile_if_it_pays(first, source.num_images, sum(seconds))
-    return _Trial(targets, chain, note or slow, [crossing for crossing, _ in timed], seconds)
+
+    def trial(*, lower: bool) -> _Trial:
+        chain, note = choose(bank.trunk, [source.start, *targets], crossing, bank.team, precision, lower=lower)
+        timed = chain.timed(crossing)
+        seconds = [taken / len(crossing[0]) for _, taken in timed]
+        slow = None if precision is Precision.float32 else chain.compile_if_it_pays(first, source.num_images, sum(seconds))
+        return _Trial(targets, chain, note or slow, [crossing for crossing, _ in timed], seconds)
+
+    found = trial(lower=judge is not None)
+    if judge is None or precision is not Precision.auto or found.chain is None:
+        return found
+    wrong = _wrong(bank, source, found.chain, targets[-1], judge)
+    return found if wrong is None else replace(trial(lower=False), note=wrong)
+
+
+def _wrong(bank: Bank, source: _Source, chain: Chain, end: int, judge: Judge) -> str | None:
+    """What a judge says of a chain in a lower precision: the rest of the trunk, and all of it for comparison, is in float32."""
+    if chain.mode.precision is Precision.float32:
+        return None
+    trunk, runtime, step = bank.trunk, bank.team.runtime, bank.team.piece
+    plain = Chain(trunk, [source.start, trunk.last], PLAIN, runtime)
+    rest = Chain(trunk, [end, trunk.last], PLAIN, runtime) if end < trunk.last else None
+
+    def both(rows_B: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        entering = source.some(rows_B)
+        fast = tuple(part.float() if part.is_floating_point() else part for part in chain.run(entering)[-1])
+        ((fast_BD,), (exact_BD,)) = rest.run(fast)[-1] if rest else fast, plain.run(entering)[-1]
+        return fast_BD.float().cpu().numpy(), exact_BD.float().cpu().numpy()
+
+    pieces = [judge.rows_N[start : start + step] for start in range(0, len(judge.rows_N), step)]
+    fast_ND, exact_ND = (np.concatenate(parts) for parts in zip(*bank.team.map(both, pieces), strict=True))
+    reason = judge(fast_ND, exact_ND)
+    return None if reason is None else f"{chain.mode} {reason}"
 
 
 def _worth_keeping(trial: _Trial, source: _Source, must: AbstractSet[int], store: FeatureStore) -> dict[int, Layout]:

@@ -33,7 +33,7 @@ from harness.processes import is_alive
 
 IntArray = npt.NDArray[np.int64]
 
-SCHEMA = 1
+SCHEMA = 2
 
 _ROWS, _ENTRY = "rows.bin", "entry.json"
 _KEY = re.compile(r"[0-9a-f]{32}")

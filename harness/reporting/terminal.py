@@ -5,6 +5,8 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -20,13 +22,15 @@ from harness.untrusted import one_line
 _TOP = 10
 _MORE = {"interval": 90, "expected": 80, "best": 60, "latency": 60, "parameters": 120, "training": 120}
 """Columns that are shown beside the score, and how wide the terminal must be for them."""
+_NARROW, _UNBOUNDED = 80, 10_000
+"""Columns of a terminal; with fewer than the first there is no table."""
 
 
 def print_summary(ranking: Ranking, report_path: Path, console: Console | None = None) -> None:
     """Print the leaderboard and the recommendation; without colour where the output is not a terminal."""
     console = console or Console()
     if ranking.entries:
-        console.print(_leaderboard(ranking, console.width, is_plain=not console.is_terminal))
+        _print_leaderboard(ranking, console)
     console.print(shown(headline(ranking), style="bold"))
     sentences = [why(ranking)]
     if ranking.recommended is not None:
@@ -41,6 +45,22 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     if ranking.damaged:
         console.print(shown(damage(ranking), style="red"), soft_wrap=True)
     console.print(shown("Report: "), shown(str(report_path)), sep="", soft_wrap=True)
+
+
+def _print_leaderboard(ranking: Ranking, console: Console) -> None:
+    """A table; where that would break a name in the middle, two lines for each candidate."""
+    table = _leaderboard(ranking, console.width, is_plain=not console.is_terminal)
+    needed = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).minimum
+    if console.width >= _NARROW and needed <= console.width:
+        console.print(table)
+        return
+    for entry in leading(ranking, _TOP):
+        rank, name, *numbers, said = _cells(ranking, entry, ("best", "latency"))
+        score, best, latency_ms = numbers
+        style = "bold green" if entry is ranking.recommended else ""
+        console.print(shown(f"{rank}  {name}", style=style), soft_wrap=True)
+        found = f"{METRIC_NAMES[ranking.metric]} {score}, best with {best}, {latency_ms}{': ' * bool(said)}{said}"
+        console.print(Padding(shown(found, style=style), (0, 0, 0, 3)))
 
 
 def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:

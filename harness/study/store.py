@@ -20,6 +20,7 @@ import numpy.typing as npt
 from harness.config import SweepConfig
 from harness.errors import TableError
 from harness.study.disk import append_line, atomic_write, digest, listed, open_plain, require_writable, why, write_durably
+from harness.study.finite import finite
 from harness.study.row import Row, Status
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
 from harness.study.timing import Timing, filled
@@ -33,6 +34,7 @@ __all__ = ["Damage", "FloatArray", "IntArray", "Predictions", "Study", "atomic_w
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
+_OTHER = "is not the file that its row was made from"
 _AGAIN = "run the same sweep again, which does this job anew"
 
 
@@ -87,12 +89,15 @@ class Study:
         return self.root / "predictions" / f"{job_id}.npz"
 
     def write_row(self, row: Row) -> None:
-        """Write the row of a job whose predictions, if it has any, are written already: the file vouches for them as they are now."""
+        """Write the row of a job whose predictions, if it has any, are written already: the file vouches for them as they are now.
+
+        A number that is not finite becomes an empty cell with a reason.
+        """
         path, vouched = self.predictions_path(row.job_id), None
         if _has_scores(row) and path.is_file():
             with path.open("rb") as file:
                 vouched = digest(file)
-        write_durably(self.row_path(row.job_id), encode(RowFile(row, vouched)))
+        write_durably(self.row_path(row.job_id), encode(RowFile(finite(row), vouched)))
 
     def read_row(self, job_id: str) -> Row | None:
         """The row of one job as its file has it, so without inference times; None when there is none that can be used."""
@@ -223,7 +228,7 @@ class Study:
         path = self.predictions_path(job_id)
         try:
             with open_plain(path) as content:
-                reason = None if digest(content) == vouched else "is not the file that its row was made from"
+                reason = None if digest(content) == vouched else _OTHER
         except OSError as error:
             reason = _unread(error)
         return Damage(path, reason, _AGAIN, job_id) if reason else None
@@ -231,9 +236,13 @@ class Study:
     def _load(self, job_id: str, split: str) -> Predictions | None:
         if damage := self.damage(job_id):
             raise TableError(str(damage))
-        path = self.predictions_path(job_id)
+        path, found = self.predictions_path(job_id), self._row_file(job_id)
         try:
-            with open_plain(path) as file, np.load(file, allow_pickle=False) as arrays:
+            with open_plain(path) as file:
+                content = file.read()
+            if isinstance(found, RowFile) and found.predictions_blake2b not in (None, digest(content)):  # changed since it was looked at
+                raise TableError(str(Damage(path, _OTHER, _AGAIN, job_id)))
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 if f"{split}_log_probs" not in arrays:
                     return None
                 return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], [str(i) for i in arrays[f"{split}_ids"]])

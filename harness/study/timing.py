@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
+from harness.study.finite import finite_values
 from harness.study.row import TIMING_COLUMNS, Row, Status
 from harness.study.sealed import dumped, unsealed
 
@@ -49,8 +50,8 @@ class Timing:
 
 
 def encode(timing: Timing) -> bytes:
-    """The bytes to write."""
-    return dumped({"schema": TIMING_SCHEMA, **asdict(timing)})
+    """The bytes to write; a time that is not finite is none."""
+    return dumped({"schema": TIMING_SCHEMA, **finite_values(asdict(timing))})
 
 
 def decode(content: bytes) -> Timing:

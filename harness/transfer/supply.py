@@ -18,10 +18,11 @@ from harness.data.splits import SPLITS
 from harness.features.address import block_digests, feature_address, pixel_address
 from harness.features.bank import Bank
 from harness.features.cut import CutTrunk, cut
-from harness.features.provide import Shelf, Wish, fill
+from harness.features.provide import Judge, Shelf, Wish, fill
 from harness.features.store import FeatureStore
 from harness.features.view import View
 from harness.team import Team
+from harness.transfer.agreement import judge_of
 from harness.transfer.held_out import HeldOut
 from harness.transfer.samples import DecodedSamples, KeptSamples, Samples
 
@@ -127,17 +128,18 @@ def supply(
     digests = block_digests(backbone)
     images = [image for name in SPLITS for image in getattr(dataset, name).images]
 
-    def filled(view: View, *, final: bool) -> Bank:
+    def filled(view: View, *, final: bool, judge: Judge | None) -> Bank:
         bank = Bank(view, trunk, team)
         boundaries = {0, *starts, *on_the_way, trunk.last} - {0}
         addresses = {k: feature_address(view, digests, k, team.runtime.device, precision) for k in boundaries} | {0: pixel_address(view)}
-        fill(bank, Wish(starts - {trunk.last}, final, on_the_way), Shelf(store, addresses), precision)
+        fill(bank, Wish(starts - {trunk.last}, final, on_the_way, judge), Shelf(store, addresses), precision)
         return bank
 
-    plain = filled(View(images, backbone.preprocess), final=is_solved or is_head_only)
+    judge = judge_of(dataset)
+    plain = filled(View(images, backbone.preprocess), final=is_solved or is_head_only, judge=judge)
     viewed = dataset.train.images if fold is None else [*dataset.train.images, *dataset.val.images]
     views = [View(viewed, backbone.preprocess, cfg.augment, number) for number in range(cfg.views if cfg.views > 1 else 0)]
-    banks = tuple(filled(view, final=is_head_only) for view in views)
+    banks = tuple(filled(view, final=is_head_only, judge=None) for view in views)
     if fold is None:
         return Supply(trunk, dataset, cfg.augment, plain, banks)
     return Supply(trunk, fold.dataset, cfg.augment, plain, banks, fold.order_N)

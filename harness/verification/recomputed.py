@@ -108,6 +108,8 @@ def _wrong(study: Study, row: Row, reason: str) -> Damage:
 
 
 def _agree(stated: float | None, computed: float | None) -> bool:
+    if computed is not None and not math.isfinite(computed):  # an empty cell with a reason
+        computed = None
     if stated is None or computed is None:
         return stated is computed
     return math.isclose(stated, computed, rel_tol=TOLERANCE, abs_tol=TOLERANCE)

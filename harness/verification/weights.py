@@ -21,6 +21,8 @@ class Weighed:
 
     path: Path
     sha256: str
+    source: str
+    """Where the rows say that it was found, as in `WeightsSource`."""
     stated: Mapping[str, str]
     """Job id -> the hash in its row."""
 
@@ -32,11 +34,11 @@ class Weighed:
 
 def weigh(rows: Iterable[Row]) -> list[Weighed]:
     """Hash each file that rows say they were loaded from, as far as it is here; nothing is downloaded."""
-    stated: dict[Path, dict[str, str]] = {}
+    stated: dict[tuple[Path, str], dict[str, str]] = {}
     for row in rows:
         if row.weights_sha256 is not None and (path := _path(row)) is not None:
-            stated.setdefault(path, {})[row.job_id] = row.weights_sha256
-    return [Weighed(path, sha256_of(path), jobs) for path, jobs in stated.items()]
+            stated.setdefault((path, str(row.weights_source)), {})[row.job_id] = row.weights_sha256
+    return [Weighed(path, sha256_of(path), source, jobs) for (path, source), jobs in stated.items()]
 
 
 def _path(row: Row) -> Path | None:

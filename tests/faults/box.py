@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import report, sweep
+from harness import report, sweep, verify
+from harness.runner import Progress
 from harness.study.row import COLUMNS, Row
 from harness.study.store import Study
 
@@ -98,9 +100,15 @@ class Box:
         """`python -m harness.report` on the same results, within this process."""
         return self._here(report.main, ["harness.report", f"results_dir={self.results}", *arguments])
 
-    def start(self, *arguments: str, module: str = "harness.sweep", env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """The same sweep as a program of its own, for whoever wants to kill it, in a process group of its own."""
-        command = [sys.executable, "-m", module, *self.folders, *TINY, *arguments]
+    def verify(self) -> Ended:
+        """`python -m harness.verify` on the same folders, within this process."""
+        return self._here(verify.main, ["harness.verify", *self.folders])
+
+    def start(
+        self, *arguments: str, module: str = "harness.sweep", env: dict[str, str] | None = None, around: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        """The same sweep as a program of its own, for whoever wants to kill it, in a process group of its own; `around` is a command that runs it."""
+        command = [*around, sys.executable, "-m", module, *self.folders, *TINY, *arguments]
         return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -112,9 +120,9 @@ class Box:
             preexec_fn=_as_in_a_terminal,  # noqa: PLW1509  takes no lock that another thread could hold
         )
 
-    def run(self, *arguments: str, env: dict[str, str] | None = None) -> Ended:
+    def run(self, *arguments: str, env: dict[str, str] | None = None, around: Sequence[str] = ()) -> Ended:
         """`start`, and wait for its end."""
-        process = self.start(*arguments, env=env)
+        process = self.start(*arguments, env=env, around=around)
         out, err = process.communicate(timeout=300)
         return Ended(process.returncode, out, err)
 
@@ -177,3 +185,17 @@ def _captured() -> Iterator[list[str]]:
                     os.dup2(descriptor, number)
                     os.close(descriptor)
         written += [path.read_text(encoding="utf-8", errors="replace") for path in paths]
+
+
+@contextmanager
+def after_first_row(change: Callable[[], object]) -> Iterator[None]:
+    """In a sweep of this process, another program does this when the first job has its row."""
+    finished = Progress.finished
+
+    def and_change(progress: Progress, row: Row, num_left: int | None = None) -> None:
+        finished(progress, row, num_left)
+        if progress.num_run == 1:
+            change()
+
+    with patch.object(Progress, "finished", and_change):
+        yield

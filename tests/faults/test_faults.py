@@ -8,7 +8,7 @@ from tests.faults import everything  # noqa: F401  fills the catalogue
 from tests.faults.box import Box
 from tests.faults.catalog import FAULTS, Seen
 
-APART = frozenset({"disk", "hub", "job", "sweep"})
+APART = frozenset({"disk", "environment", "hub", "job", "sweep"})
 """Areas whose faults need the right to mount, or are waited for: stalls, timeouts, kills. `make faults` injects them too."""
 
 

@@ -19,7 +19,8 @@ from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.config import Features
 from harness.errors import BackboneError
-from tests.faults.box import Box
+from harness.study.row import Status
+from tests.faults.box import Box, after_first_row
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.loopback import serving
 
@@ -162,6 +163,59 @@ def other_shape(box: Box) -> Seen:
     path = box.root / "w.safetensors"
     save_file(state() | {"layer1.0.conv1.weight": torch.ones(3, 3)}, path)
     return _refused(box, path, "has another shape or type for layer1.0.conv1.weight")
+
+
+@fault("weights", injected="a file of another architecture, named on the command line of a sweep of two jobs")
+def other_network(box: Box) -> Seen:
+    """a checkpoint of another architecture"""
+    path = box.root / "w.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), path)
+    ended = box.sweep(f"backbone={NAME}", f"weights={path}", "freeze=all,-1")
+    assert ended.status == 2, ended.err
+    assert not box.results.exists()
+    return Seen(Outcome.refused, ended.line("does not fit the backbone: lacks", "tensors are").replace(f"{box.root}/", ""))
+
+
+@fault("weights", injected="model_state_dict of a compiled, data-parallel model with a projection head of two layers")
+def wrapped(box: Box) -> Seen:
+    """a checkpoint as training scripts wrap it"""
+    path = box.root / "w.pth"
+    trunk = {f"module._orig_mod.{name}": tensor for name, tensor in state().items() if not name.startswith("fc.")}
+    head = {"module._orig_mod.head.0.weight": torch.ones(7, 3), "module._orig_mod.head.2.weight": torch.ones(2, 7)}
+    torch.save({"epoch": 3, "model_state_dict": trunk | head}, path)
+    ended = box.sweep(f"backbone={NAME}", f"weights={path}", "freeze=all")
+    assert ended.status == 0, ended.err
+    return Seen(Outcome.recovered, ended.line("[1/1]"))
+
+
+@fault(
+    "weights", injected="another network of the same architecture takes the file's place after the first row; freeze=none,all, two seeds"
+)
+def replaced(box: Box) -> Seen:
+    """a checkpoint is replaced during the sweep"""
+    path, earlier = box.root / "w.safetensors", box.root / "earlier.safetensors"
+    for file, sign in ((path, 1), (earlier, 1), (box.root / "new", -1)):
+        save_file({name: sign * tensor for name, tensor in state().items()}, file)
+    with after_first_row(lambda: (box.root / "new").replace(path)):
+        ended = box.sweep(f"backbone={NAME}", f"weights={path}", "freeze=none,all", "seed=0,1")
+    rows = box.rows()
+    assert ended.status == 3, ended.err
+    assert [row.status for row in rows] == [Status.ok, *[Status.failed] * 3], rows
+    assert all("holds other bytes than when it was chosen" in (row.error or "") and row.val_accuracy is None for row in rows[1:])
+    _require_own_file_safe(box, path, earlier)
+    return Seen(Outcome.row, ended.line("[2/4]").replace(f"{box.root}/", ""))
+
+
+def _require_own_file_safe(box: Box, path: Path, earlier: Path) -> None:
+    """The check tells that the file is another one, and deletes nothing of the user's; with the earlier one back, all is good and goes on."""
+    told = box.verify()
+    line = told.line("w.safetensors: is not the file that job")
+    assert "put the earlier file back" in line, line
+    assert "delete" not in line, line
+    earlier.replace(path)
+    assert box.verify().status == 0
+    ended = box.sweep(f"backbone={NAME}", f"weights={path}", "freeze=none,all", "seed=0,1", "retry=failed")
+    assert ended.status == 0, ended.err
 
 
 @fault("weights", injected="the right shapes, but whole numbers")

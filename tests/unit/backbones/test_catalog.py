@@ -1,9 +1,13 @@
 """Names: aliases, tags, globs, and what is said when there is no such thing."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
-from harness.backbones.catalog import ALIASES, expand, pretrained_tags, resolve
+from harness.backbones.catalog import ALIASES, TORCHVISION_FAMILIES, expand, pretrained_tags, resolve
 from harness.backbones.imagenet import published_top1
+from harness.backbones.spellings import timm_name
 from harness.errors import BackboneError
 
 
@@ -92,3 +96,54 @@ def test_published_accuracy_is_by_exact_weights() -> None:
     assert published_top1("tf_efficientnet_lite0", "in1k") == pytest.approx(0.74846)
     assert published_top1("tf_efficientnet_lite0", None) is None
     assert published_top1("resnet18", "mine") is None
+
+
+@pytest.mark.parametrize("prefix", ["timm/", "hf-hub:timm/", "hf_hub:timm/"])
+def test_names_of_repositories_are_names(prefix: str) -> None:
+    """A backbone copied from its page on the hub is the one that timm's own name means, tag, alias and glob included."""
+    assert resolve(f"{prefix}resnet50.a1_in1k") == replace(resolve("resnet50.a1_in1k"), requested=f"{prefix}resnet50.a1_in1k")
+    assert resolve(f"{prefix}vit").model == resolve("vit").model
+    assert expand(f"{prefix}test_res*") == expand("test_res*")
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("vit_b_16", "backbone=vit_base_patch16_224."),
+        ("vit_l_32.IMAGENET1K_V1", "backbone=vit_large_patch32_224."),
+        ("swin_v2_t", "backbone=swinv2_tiny_window8_256."),
+        ("regnet_y_16gf.IMAGENET1K_V2", "backbone=regnety_160.tv2_in1k."),
+        ("regnet_x_1_6gf", "backbone=regnetx_016."),
+        ("regnet_y_400mf", "backbone=regnety_004."),
+        ("ResNet50_Weights.IMAGENET1K_V1", "backbone=resnet50.tv_in1k."),
+    ],
+)
+def test_names_of_torchvision_are_told_timms(typed: str, told: str) -> None:
+    """No other weights are taken without a word; the line has the name to give, with the tag where the same weights are there."""
+    with pytest.raises(BackboneError, match=rf"backbone={typed}: unknown: that is torchvision's name; .* give {re.escape(told)}$"):
+        resolve(typed)
+
+
+def test_every_name_of_torchvision_is_known_or_told() -> None:
+    """All 80 classifiers: an architecture here, or one line with the name of one that is here."""
+    from torchvision import models
+
+    for name in models.list_models(module=models):
+        if (other := timm_name(name)) is None or name in TORCHVISION_FAMILIES:
+            assert resolve(name).model == name
+        else:
+            assert resolve(other).model == other
+
+
+def test_suggestions_keep_the_tag() -> None:
+    """Of a misspelt architecture with a tag, the near ones are told with that tag where they were published with it."""
+    with pytest.raises(BackboneError, match=r"did you mean resnet50\.a1_in1k or resnet\.a1_in1k or resnet51q\?"):
+        resolve("resnet5O.a1_in1k")
+    with pytest.raises(BackboneError, match=r"resnet50 has no weights 'IMAGENET1K_V2'; did you mean resnet50\.tv2_in1k\?"):
+        resolve("resnet50.IMAGENET1K_V2")
+
+
+def test_other_repositories_are_not_taken() -> None:
+    """Whoever names one is told that only timm's are, and what is near among these."""
+    with pytest.raises(BackboneError, match=r"only timm's are taken \(timm/NAME\.TAG\); did you mean vit_base_patch16_224 "):
+        resolve("google/vit-base-patch16-224")

@@ -45,26 +45,27 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("device", "resolved", "wish", "expected"),
+    ("device", "is_native", "wish", "expected"),
     [
-        (Device.cpu, Precision.float32, Precision.float32, [PLAIN]),
-        (Device.cuda, Precision.float32, Precision.float32, [PLAIN]),
-        (Device.mps, Precision.float32, Precision.float32, [PLAIN]),
-        (Device.cpu, Precision.bfloat16, Precision.bfloat16, [LOW_FUSED]),
-        (Device.cuda, Precision.bfloat16, Precision.bfloat16, [LOW]),
-        (Device.cpu, Precision.float32, Precision.auto, [FUSED, PLAIN]),
-        (Device.cpu, Precision.bfloat16, Precision.auto, [LOW_FUSED, FUSED, PLAIN]),
-        (Device.cuda, Precision.bfloat16, Precision.auto, [LOW, FOLDED, PLAIN]),
-        (Device.mps, Precision.float32, Precision.auto, [FOLDED, PLAIN]),
-        (Device.mps, Precision.bfloat16, Precision.auto, [FOLDED, PLAIN]),
+        (Device.cpu, True, (Precision.float32, True), [PLAIN]),
+        (Device.cuda, True, (Precision.float32, True), [PLAIN]),
+        (Device.mps, False, (Precision.float32, True), [PLAIN]),
+        (Device.cpu, True, (Precision.bfloat16, False), [LOW_FUSED]),
+        (Device.cuda, True, (Precision.bfloat16, False), [LOW]),
+        (Device.cpu, True, (Precision.auto, False), [FUSED, PLAIN]),
+        (Device.cpu, False, (Precision.auto, True), [FUSED, PLAIN]),
+        (Device.cpu, True, (Precision.auto, True), [LOW_FUSED, FUSED, PLAIN]),
+        (Device.cuda, True, (Precision.auto, True), [LOW, FOLDED, PLAIN]),
+        (Device.mps, False, (Precision.auto, True), [FOLDED, PLAIN]),
     ],
 )
 def test_the_wish_decides_what_is_tried(
-    device: Device, resolved: Precision, wish: Precision, expected: list[Mode], monkeypatch: pytest.MonkeyPatch
+    device: Device, is_native: bool, wish: tuple[Precision, bool], expected: list[Mode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """float32 is the network as it is, bfloat16 nothing else, and auto tries low precision only where it is native."""
+    """float32 is the network as it is, bfloat16 nothing else, and auto tries low precision only where it is native and somebody judges it."""
     monkeypatch.setattr(modes_module, "can_fuse", lambda device, _: device is Device.cpu)
-    assert modes(Runtime(device, resolved), wish) == expected
+    monkeypatch.setattr(modes_module, "computes_bfloat16", lambda _: is_native)
+    assert modes(Runtime(device, Precision.float32), wish[0], lower=wish[1]) == expected
 
 
 def test_a_mode_says_what_it_is() -> None:

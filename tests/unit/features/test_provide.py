@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -20,8 +21,8 @@ from harness.features import provide
 from harness.features.address import block_digests, feature_address, pixel_address
 from harness.features.bank import Bank, InMemory
 from harness.features.cut import CutTrunk, cut, difference
-from harness.features.mode import Chain
-from harness.features.provide import DECODED, Shelf, Wish, fill
+from harness.features.mode import PLAIN, Chain, Mode
+from harness.features.provide import DECODED, Judge, Shelf, Wish, fill
 from harness.features.rows import Crossing, Layout
 from harness.features.store import EntryWriter, FeatureStore
 from harness.features.view import View
@@ -48,13 +49,13 @@ class Provider:
     max_gib: float = 1.0
     precision: Precision = Precision.float32
 
-    def __call__(self, *starts: int, final: bool = False, passing: Sequence[int] = ()) -> Bank:
+    def __call__(self, *starts: int, final: bool = False, passing: Sequence[int] = (), judge: Judge | None = None) -> Bank:
         trunk, view = cut(self.backbone), View(self.images, self.backbone.preprocess, self.augment, self.number)
         digests, device = block_digests(self.backbone), self.team.runtime.device
         addresses = {k: feature_address(view, digests, k, device, self.precision) for k in range(1, LAST + 1)} | {0: pixel_address(view)}
         bank = Bank(view, trunk, self.team)
         shelf = Shelf(FeatureStore(self.root, self.max_gib), addresses)
-        fill(bank, Wish(set(starts), final, frozenset(passing)), shelf, self.precision)
+        fill(bank, Wish(set(starts), final, frozenset(passing), judge), shelf, self.precision)
         return bank
 
     def kept(self) -> list[Path]:
@@ -446,3 +447,43 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_pass_does_not_cost_the_job(prov
     monkeypatch.setattr(provide, "IN_MEMORY_MIB", 0)
     with pytest.raises(StoreError, match=r"^the disk is full\.$"):
         full(final=True)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Some of the images, and a verdict."""
+
+    rows_N: npt.NDArray[np.int64]
+    said: str | None
+    seen: list[tuple[int, float]] = field(default_factory=list)
+
+    def __call__(self, fast_ND: npt.NDArray[np.float32], exact_ND: npt.NDArray[np.float32]) -> str | None:
+        self.seen.append((len(fast_ND), float(np.abs(fast_ND - exact_ND).max() / np.abs(exact_ND).max())))
+        return self.said
+
+
+@pytest.mark.parametrize("said", [None, "changed 1 of 4 decisions"])
+@pytest.mark.parametrize("starts", [(), (2,)])
+def test_a_lower_precision_is_taken_when_a_judge_agrees(
+    provider: Provider, said: str | None, starts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown what the head would see of its images in both ways, wherever the pass ends; else the pass is in float32 and the row says why."""
+    monkeypatch.setattr(provide, "choose", _only_low)
+    provider.precision = Precision.auto
+    judge = _Judge(np.array([0, 3, 9, 18]), said)
+    bank = provider(*starts, final=not starts, judge=judge)
+    ((num_images, off),) = judge.seen
+    assert num_images == 4
+    assert 0 < off < 0.1
+    assert bank.about(starts[0] if starts else LAST)["mode"].startswith("float32" if said else "bfloat16")
+    assert (bank.effort.note or "").endswith(said or "")
+    assert (bank.effort.note is None) == (said is None)
+
+
+def _only_low(
+    trunk: CutTrunk, boundaries: Sequence[int], _: Crossing, team: Team, wish: Precision, *, lower: bool = False
+) -> tuple[Chain, str | None]:
+    """The mode that would be quickest somewhere."""
+    assert wish is Precision.auto
+    low = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)
+    return Chain(trunk, boundaries, low if lower else PLAIN, team.runtime), None
