@@ -551,8 +551,10 @@ def two_data_sets_in_one_folder(box: Box) -> Seen:
 @fault("data", "the folder of one class as data.root, another class beside it")
 def a_class_as_the_root(box: Box) -> Seen:
     """data.root is one folder too low"""
-    photos(box.root, "photos", "others")
-    return _refused(box, "one of the classes 'others', 'photos'", "to go one level up")
+    root = photos(box.root / "photos", "cat", "dog")
+    ended = box.sweep(*folder(root / "cat"), "freeze=all")
+    assert (ended.status, ended.err.count("\n"), box.results.exists()) == (2, 1, False), ended
+    return Seen(Outcome.refused, ended.line("one of the classes 'cat', 'dog'", "to go one level up").replace(str(box.root), ""))
 
 
 @fault("data", "@eaDir, __MACOSX, $RECYCLE.BIN and lost+found with pictures in them, beside and below the classes")
