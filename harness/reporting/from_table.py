@@ -1,6 +1,6 @@
 """The ranking of a table on the terminal and as a file: the report's short form for tables that outgrow per-image predictions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from harness.config import RankConfig
 from harness.reporting import formats
 from harness.reporting.picks import at_stake, priced
-from harness.reporting.terminal import shown
+from harness.reporting.terminal import longest_word, print_board, shown
 from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.candidates import Cost
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE
@@ -86,7 +86,7 @@ def _record(leaderboard: Leaderboard, standing: Standing) -> dict[str, object]:
 def _print(console: Console, leaderboard: Leaderboard, cfg: RankConfig) -> None:
     size = f"{counted(len(leaderboard.standings), 'candidate')} in {counted(leaderboard.num_rows, 'row')}"
     console.print(shown(f"{formats.one_line(leaderboard.dataset)}, protocol {leaderboard.protocol}: {size}", style="bold"))
-    console.print(_table(leaderboard, is_plain=not console.is_terminal))
+    print_board(console, _table(leaderboard, is_plain=not console.is_terminal), _lines(leaderboard))
     console.print(shown(_sentence(leaderboard, cfg)))
     if text := rough_latencies(standing.candidate.cost for standing in leaderboard.standings):
         console.print(shown(text))
@@ -98,7 +98,7 @@ def _print(console: Console, leaderboard: Leaderboard, cfg: RankConfig) -> None:
 def _table(leaderboard: Leaderboard, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("candidate", overflow="fold")
+    table.add_column("candidate", min_width=longest_word(standing.candidate.label for standing in _leading(leaderboard)))
     for name in (f"val {METRIC_NAMES[leaderboard.metric]}", "over seeds", "best", "seeds", "latency"):
         table.add_column(name, justify="right")
     table.add_column("standing")
@@ -106,6 +106,15 @@ def _table(leaderboard: Leaderboard, *, is_plain: bool) -> Table:
         cells = [shown(cell) for cell in _cells(leaderboard, standing)]
         table.add_row(*cells, style="bold green" if standing is leaderboard.recommended else "")
     return table
+
+
+def _lines(leaderboard: Leaderboard) -> Iterator[tuple[str, str, str]]:
+    """The same in words."""
+    for standing in _leading(leaderboard):
+        rank, name, score, _, best, seeds, latency_ms, word = _cells(leaderboard, standing)
+        style = "bold green" if standing is leaderboard.recommended else ""
+        numbers = f"val {METRIC_NAMES[leaderboard.metric]} {score}, best with {best}, seeds {seeds}, {latency_ms}: {word}"
+        yield f"{rank}  {name}", numbers, style
 
 
 def _leading(leaderboard: Leaderboard) -> list[Standing]:

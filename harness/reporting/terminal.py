@@ -1,6 +1,6 @@
 """The ranking on the terminal: a short leaderboard, the recommendation, and where the report is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -30,7 +30,7 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     """Print the leaderboard and the recommendation; without colour where the output is not a terminal."""
     console = console or Console()
     if ranking.entries:
-        _print_leaderboard(ranking, console)
+        print_board(console, _leaderboard(ranking, console.width, is_plain=not console.is_terminal), _lines(ranking))
     console.print(shown(headline(ranking), style="bold"))
     sentences = [why(ranking)]
     if ranking.recommended is not None:
@@ -47,26 +47,43 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     console.print(shown("Report: "), shown(str(report_path)), sep="", soft_wrap=True)
 
 
-def _print_leaderboard(ranking: Ranking, console: Console) -> None:
-    """A table; where that would break a name in the middle, two lines for each candidate."""
-    table = _leaderboard(ranking, console.width, is_plain=not console.is_terminal)
+def print_board(console: Console, table: Table, lines: Iterable[tuple[str, str, str]]) -> None:
+    """A table; where that would break a name in the middle, two lines for each candidate.
+
+    Args:
+        console: where to.
+        table: with everything in it.
+        lines: of each candidate: its rank and name, its numbers in words, and a style.
+    """
     needed = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).minimum
     if console.width >= _NARROW and needed <= console.width:
         console.print(table)
         return
+    for name, numbers, style in lines:
+        console.print(shown(name, style=style), soft_wrap=True)
+        console.print(Padding(shown(numbers, style=style), (0, 0, 0, 3)))
+
+
+def longest_word(names: Iterable[str]) -> int:
+    """What a column needs so that none of its words is broken."""
+    return max((len(word) for name in names for word in name.split()), default=1)
+
+
+def _lines(ranking: Ranking) -> Iterator[tuple[str, str, str]]:
     for entry in leading(ranking, _TOP):
-        rank, name, *numbers, said = _cells(ranking, entry, ("best", "latency"))
-        score, best, latency_ms = numbers
-        style = "bold green" if entry is ranking.recommended else ""
-        console.print(shown(f"{rank}  {name}", style=style), soft_wrap=True)
+        rank, name, score, best, latency_ms, said = _cells(ranking, entry, ("best", "latency"))
         found = f"{METRIC_NAMES[ranking.metric]} {score}, best with {best}, {latency_ms}{': ' * bool(said)}{said}"
-        console.print(Padding(shown(found, style=style), (0, 0, 0, 3)))
+        yield f"{rank}  {name}", found, _style(ranking, entry)
+
+
+def _style(ranking: Ranking, entry: Entry) -> str:
+    return "bold green" if entry is ranking.recommended else ""
 
 
 def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
     table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("candidate", overflow="fold")
+    table.add_column("candidate", min_width=longest_word(entry.label for entry in leading(ranking, _TOP)))
     table.add_column(METRIC_NAMES[ranking.metric], justify="right", max_width=9)  # the header wraps, names need not
     more = [name for name, least in _MORE.items() if width >= least]
     for name in more:
@@ -74,7 +91,7 @@ def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
     table.add_column("standing")
     for entry in leading(ranking, _TOP):
         cells = [shown(cell) for cell in _cells(ranking, entry, more)]
-        table.add_row(*cells, style="bold green" if entry is ranking.recommended else "")
+        table.add_row(*cells, style=_style(ranking, entry))
     return table
 
 
