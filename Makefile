@@ -42,7 +42,7 @@ types: $(SETUP) ## check types
 sweep: $(SETUP) ## run a sweep: make sweep ARGS="backbone=resnet50 data=folder data.root=photos"
 	$(BIN)/python -m harness.sweep $(ARGS)
 
-report: $(SETUP) ## rank the newest study again: make report ARGS="study=demo rank.max_latency_ms=30"
+report: $(SETUP) ## rank a study again, by default the one swept last: make report ARGS="study=demo rank.max_latency_ms=30"
 	$(BIN)/python -m harness.report $(ARGS)
 
 retime: $(SETUP) ## time the networks of a study again: make retime ARGS="study=demo"

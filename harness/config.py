@@ -438,14 +438,17 @@ class ReportConfig:
     """What the report command reads."""
 
     study: str | None = None
-    """None: the study with the newest row."""
+    """None: the study that a sweep was at last."""
     results_dir: str = "results"
     table: str | None = None
     """Path of a `results.parquet`, of one study or of many put together, to rank by its columns alone; None: a study's report."""
+    protocol: str | None = None
+    """Which rows are ranked, where a study holds several kinds that do not compare: a protocol, or the start of its name. None: that of the last sweep."""
     rank: RankConfig = field(default_factory=RankConfig)
 
     def __post_init__(self) -> None:
         _require(self.table is None or self.study is None, "table", self.table, "either study or table, not both")
+        _require(self.table is None or self.protocol is None, "protocol", self.protocol, "protocol with a study; a table is ranked whole")
 
 
 @dataclass
@@ -453,7 +456,7 @@ class VerifyConfig:
     """What the verify command checks."""
 
     study: str | None = None
-    """None: the study with the newest row."""
+    """None: the study that a sweep was at last."""
     results_dir: str = "results"
     cache_dir: str = "~/.cache/model-selection-harness"
 
@@ -463,7 +466,7 @@ class RetimeConfig:
     """What the retime command reads."""
 
     study: str | None = None
-    """None: the study with the newest row."""
+    """None: the study that a sweep was at last."""
     results_dir: str = "results"
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)

@@ -16,6 +16,7 @@ from harness.reporting.plots.classes import class_f1, confusion_matrix
 from harness.reporting.plots.quality import freeze_depth, quality_latency
 from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
+from harness.reporting.scope import protocols
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.reporting.sections.facts import leading, marked, standing
 from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
@@ -112,20 +113,9 @@ def _fine_tuning(ranking: Ranking) -> list[Fact]:
 
 
 def _left_out(ranking: Ranking) -> list[Fact]:
-    """What a reader would miss: rows that cannot be compared, and files that cannot be used."""
-    told = damage(ranking)
-    return [*_not_compared(ranking), *([Fact("Damaged", told)] if told else [])]
-
-
-def _not_compared(ranking: Ranking) -> list[Fact]:
-    """Rows of another protocol, and how it differs: somebody who looks for them should not have to search."""
-    others = [left for left in ranking.left_out if left.row.protocol != ranking.protocol]
-    if not others:
-        return []
-    reasons = list(dict.fromkeys(formats.one_line(left.reason) for left in others))
-    named = ". Or: ".join(reasons[:3]) + (f". And {len(reasons) - 3} more kinds" if len(reasons) > 3 else "")
-    rows = "1 job was" if len(others) == 1 else f"{formats.count(len(others))} jobs were"
-    return [Fact("Not compared", f"{rows} measured under other terms, which cannot be ranked together with these: {named}.")]
+    """What a reader would miss: jobs that cannot be compared, and files that cannot be used."""
+    told = {"Not compared": protocols(ranking), "Damaged": damage(ranking)}
+    return [Fact(question, answer) for question, answer in told.items() if answer]
 
 
 def _next_step(ranking: Ranking) -> str:

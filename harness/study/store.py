@@ -28,11 +28,13 @@ from harness.study.timing import encode as encode_timing
 from harness.untrusted import shell_word
 from harness.words import counted
 
-__all__ = ["Damage", "FloatArray", "IntArray", "Predictions", "Study", "atomic_write", "find_study", "require_writable"]
+__all__ = ["Damage", "FloatArray", "IntArray", "Predictions", "Study", "atomic_write", "find_study", "note_swept", "require_writable"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
+_LAST, _LONGEST_NAME = ".last-study", 1024
+"""File of a results folder that names the study that a sweep was at last, and more bytes than a name has."""
 _AGAIN = "run the same sweep again, which does this job anew"
 
 
@@ -264,20 +266,34 @@ class Study:
 
 
 def find_study(results_dir: Path, name: str | None) -> Study:
-    """The named study, or the one with the newest row. Names come from the folder, so none can lead out of it.
+    """The named study, or the one that a sweep was at last. Names come from the folder, so none can lead out of it.
 
     Raises:
-        TableError: there is no such study; the message lists those there.
+        TableError: there is no such study, or several and no sweep was at any; the message lists those there.
         StoreError: the folder cannot be read.
     """
     studies = {path.name: Study(path) for path in listed(results_dir, "") if (path / "rows").is_dir()}
     if not studies:
         raise TableError(f"{results_dir}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
-    if name is None:
-        return max(studies.values(), key=lambda study: max((row.started_at for row in study.rows()), default=""))
-    if name not in studies:
-        raise TableError(f"study={name}: not in {results_dir}; there are {', '.join(studies)}.")
-    return studies[name]
+    named = name if name is not None else next(iter(studies)) if len(studies) == 1 else _swept_last(results_dir)
+    if named not in studies:
+        given = f"{results_dir}: holds several studies; give study=NAME" if name is None else f"study={name}: not in {results_dir}"
+        raise TableError(f"{given}; there are {', '.join(studies)}.")
+    return studies[named]
+
+
+def note_swept(study: Study) -> None:
+    """Remember that a sweep is at this study, for `find_study`. Clocks of several machines would not say which was last."""
+    with atomic_write(study.root.parent / _LAST) as temporary:
+        temporary.write_text(study.name, encoding="utf-8")
+
+
+def _swept_last(results_dir: Path) -> str | None:
+    try:
+        with open_plain(results_dir / _LAST) as file:
+            return file.read(_LONGEST_NAME).decode("utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:

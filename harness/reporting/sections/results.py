@@ -3,6 +3,7 @@
 from harness.reporting import formats
 from harness.reporting.answer import is_safe, separation
 from harness.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, Tone
+from harness.reporting.scope import measured
 from harness.reporting.sections import calibration, evidence, search, statistics, training
 from harness.reporting.sections.facts import MAX_LISTED, Pictures, picture
 from harness.reporting.wording import METRIC_NAMES
@@ -34,7 +35,7 @@ def outcome(ranking: Ranking) -> str:
     number = len(ranking.tied)
     if len(ranking.eligible) <= 1:
         return (
-            f"{scored}; nothing else within the limits was measured."
+            f"{scored}; nothing else within the limits was {measured(ranking)}."
             if ranking.eligible
             else f"{scored}, but no candidate meets the limits."
         )
