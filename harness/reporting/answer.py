@@ -102,7 +102,8 @@ def separation(ranking: Ranking) -> str:
         return ""
     if found.num_more is None:
         return f"{found.first} and {found.second}: {found.reason}"
-    return f"About {formats.about(found.num_more)} more labelled images would separate {found.first} and {found.second}."
+    more = "About 1 more labelled image" if found.num_more == 1 else f"About {formats.about(found.num_more)} more labelled images"
+    return f"{more} would separate {found.first} and {found.second}."
 
 
 def checked(ranking: Ranking) -> str:
@@ -137,7 +138,7 @@ def test_score(ranking: Ranking) -> str:
     if test is None:
         reason = "There is no test split" if ranking.outcome is Outcome.no_test else "A what-if question leaves its test predictions sealed"
         return f"{reason}, so the score on new images is not known. {_expected(ranking)}"
-    images = f"{formats.count(test.num_images)} test images"
+    images = counted(test.num_images, "test image")
     if test.score is None or test.interval is None:
         return f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on the {images}: {test.undefined}."
     return (

@@ -16,7 +16,7 @@ from harness.reporting.plots.classes import class_f1, confusion_matrix
 from harness.reporting.plots.quality import freeze_depth, quality_latency
 from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
-from harness.reporting.scope import protocols
+from harness.reporting.scope import latencies, protocols, versions
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.reporting.sections.facts import leading, marked, standing
 from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
@@ -114,7 +114,11 @@ def _fine_tuning(ranking: Ranking) -> list[Fact]:
 
 def _left_out(ranking: Ranking) -> list[Fact]:
     """What a reader would miss: jobs that cannot be compared, and files that cannot be used."""
-    told = {"Not compared": protocols(ranking), "Damaged": damage(ranking)}
+    told = {
+        "Not compared": " ".join(filter(None, (protocols(ranking), latencies(ranking)))),
+        "Versions": versions(ranking),
+        "Damaged": damage(ranking),
+    }
     return [Fact(question, answer) for question, answer in told.items() if answer]
 
 

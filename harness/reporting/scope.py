@@ -3,9 +3,13 @@
 Each function is one sentence or two, and empty where there is nothing to say.
 """
 
+from collections.abc import Sequence
+
 from harness.reporting import formats
+from harness.select.one_machine import ELSEWHERE
 from harness.select.protocols import Protocol
 from harness.select.ranking import Ranking
+from harness.study.row import Row
 from harness.untrusted import shell_word
 from harness.words import counted
 
@@ -50,3 +54,34 @@ def _other(ranking: Ranking, own: Protocol, other: Protocol) -> str:
 def _size(found: Protocol) -> str:
     good = "" if found.num_good == found.num_jobs else f", {found.num_good} of them good"
     return f"{counted(found.num_jobs, 'job')}{good}"
+
+
+def latencies(ranking: Ranking) -> str:
+    """Whose latencies do not count, as they are of another machine or device than the others'."""
+    reasons = {
+        entry.label: reason
+        for entry in ranking.entries
+        if (reason := entry.candidate.row.details.undefined.get("latency_ms_p50", "")).startswith(ELSEWHERE)
+    }
+    if not reasons:
+        return ""
+    named = ", ".join(list(reasons)[:MAX_NAMED]) + (f" and {len(reasons) - MAX_NAMED} more" if len(reasons) > MAX_NAMED else "")
+    reason = formats.one_line(next(iter(reasons.values())))
+    return f"Latencies that do not count: {named} ({reason}). Sweep all with one device=... on one machine to compare them."
+
+
+def versions(ranking: Ranking) -> str:
+    """Candidates whose seeds or folds were made by different versions, or that differ in them: their scores are compared all the same."""
+    mixed = {entry.label: said for entry in ranking.entries if (said := _versions([*entry.candidate.rows, *entry.candidate.folds]))}
+    if mixed:
+        named = "; ".join(f"{label}: {said}" for label, said in list(mixed.items())[:MAX_NAMED])
+        more = f"; and {len(mixed) - MAX_NAMED} more" if len(mixed) > MAX_NAMED else ""
+        return f"Jobs of one candidate were made by different versions, and are taken together all the same ({named}{more})."
+    said = _versions([row for entry in ranking.entries for row in entry.candidate.rows])
+    return f"Candidates were measured by different versions, and are compared all the same ({said})." if said else ""
+
+
+def _versions(rows: Sequence[Row]) -> str:
+    """What differs: `torch 2.8.0 and 2.9.0`; empty where nothing does."""
+    seen = {name: sorted({str(getattr(row, f"{name}_version") or "unknown") for row in rows}) for name in ("harness", "torch", "timm")}
+    return formats.one_line(", ".join(f"{name} {' and '.join(found)}" for name, found in seen.items() if len(found) > 1))

@@ -12,7 +12,7 @@ from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.grounds import fine_tuning, rests_on
 from harness.reporting.picks import picks
-from harness.reporting.scope import protocols
+from harness.reporting.scope import latencies, protocols, versions
 from harness.reporting.sections.facts import leading, standing
 from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.ranking import Entry, Ranking
@@ -39,7 +39,7 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
         console.print(shown(text))
     if ranking.failed:
         console.print(shown(f"{len(ranking.failed)} failed: {_failures(ranking)}", style="red"))
-    if text := protocols(ranking):
+    for text in filter(None, (protocols(ranking), latencies(ranking), versions(ranking))):
         console.print(shown(text), soft_wrap=True)
     if ranking.damaged:
         console.print(shown(damage(ranking), style="red"), soft_wrap=True)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from harness.errors import TableError
 from harness.select.cross_fitted import CrossFitted, Everyone
+from harness.select.one_machine import with_times_of_one
 from harness.select.protocols import Protocol, find_protocol, protocols_of
 from harness.select.said import Said
 from harness.study.row import Row, Status
@@ -175,7 +176,7 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     left_out += [LeftOut(row, "another job has the same candidate and seed") for row in again]
     used, unused = _folds_of(once, [row for row in own if row.fold is not None and row.job_id not in lost])
     left_out += unused
-    candidates, labels_N, everyone_M = _candidates(study, once, used)
+    candidates, labels_N, everyone_M = _candidates(study, with_times_of_one(once), used)
     names = tuple(once[0].details.class_names)
     return Pool(chosen.name, _merged(candidates), labels_N, everyone_M, names, failed, tuple(left_out), pruned, damaged, held)
 

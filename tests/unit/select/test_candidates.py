@@ -263,3 +263,16 @@ def test_without_out_of_fold_predictions_everyone_is_nobody(tmp_path: Path) -> N
     study = Study(tmp_path / "s")
     add(study, "a", freeze="none")
     assert len(load_pool(study).everyone_M) == 0
+
+
+def test_latencies_of_one_host_and_device(tmp_path: Path) -> None:
+    """Those of the place where most networks were timed count; 2 ms of an accelerator beside 90 ms of a processor decide nothing."""
+    study = Study(tmp_path / "s")
+    add(study, "a", 0, latency_ms_p50=90.0, latency_key="a")
+    add(study, "b", 1, backbone="vgg16", latency_ms_p50=80.0, latency_key="b")
+    add(study, "c", 2, backbone="vit", device="cuda", latency_ms_p50=2.0, latency_key="c")
+    add(study, "d", 3, backbone="alexnet", host="other", latency_ms_p50=2.0, latency_key="d")
+    found = {candidate.row.job_id: candidate for candidate in load_pool(study).candidates}
+    assert {name: each.cost.latency_ms_p50 for name, each in found.items()} == {"a": 90.0, "b": 80.0, "c": None, "d": None}
+    reason = found["c"].row.details.undefined["latency_ms_p50"]
+    assert reason == "timed on another machine or device, bench (cuda), than most, bench (cpu); only times of one compare"
