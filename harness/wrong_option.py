@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from hydra.errors import OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from harness.typed_text import quoted
 from harness.untrusted import shell_word
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -39,9 +40,8 @@ def _unreadable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override}: is no option; give key=value."
-    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), value)  # backslashes count before a quote only
-    quoted = shell_word(f'{key}="{escaped}"')
-    return f"{override}: cannot be read; for this very text type {quoted}, else see that brackets, commas and quotes match."
+    typed = shell_word(f"{key}={quoted(value)}")
+    return f"{override}: cannot be read; for this very text type {typed}, else see that brackets, commas and quotes match."
 
 
 def _not_taken(typed: str | None, error: OmegaConfBaseException) -> str:

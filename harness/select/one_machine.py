@@ -26,7 +26,8 @@ def with_times_of_one(rows: Sequence[Row]) -> list[Row]:
             networks[_place(row)].add(row.latency_key or row.model)
     if len(networks) < 2:
         return list(rows)
-    chosen = min(networks, key=lambda place: (-len(networks[place]), place))
+    in_turn = {_place(row) for row in rows if row.timed_on is not None}
+    chosen = min(networks, key=lambda place: (-len(networks[place]), place not in in_turn, place))
     return [row if row.latency_ms_p50 is None or _place(row) == chosen else _without(row, chosen) for row in rows]
 
 
