@@ -1,6 +1,7 @@
 """`python -m harness`: one screen that names the commands."""
 
 from harness import __version__
+from harness.invocation import runnable
 
 SCREEN = f"""model-selection-harness {__version__}
 Which pretrained backbone to start from, how deep to freeze it, and whether to trust the answer.
@@ -22,7 +23,7 @@ Each answers --help. Results are in results/<study>/: results.csv, report/index.
 
 def main() -> None:
     """Print the screen."""
-    print(SCREEN, end="")
+    print(runnable(SCREEN), end="")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from harness import config
 from harness.debug import is_debugging
 from harness.errors import ConfigError, HarnessError
 from harness.interrupt import told
+from harness.invocation import runnable
+from harness.key_help import keys as key_help
 from harness.typed_text import as_text, comma_hint
 from harness.untrusted import one_line, visible
 from harness.wrong_option import refusal
@@ -56,6 +58,8 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
     config.register()
     OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
     OmegaConf.register_new_resolver("choices", lambda group: ", ".join(choices(group)), replace=True)
+    OmegaConf.register_new_resolver("runnable", runnable, replace=True)
+    OmegaConf.register_new_resolver("keys", lambda *, _root_: key_help(schema, _root_), replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach this function instead of being printed by Hydra
     atexit.register(_leave_it_lying)
     typed_arguments = sys.argv[1:]
@@ -97,7 +101,7 @@ def quit_on_error(schema: type | None = None, arguments: Sequence[str] = ()) -> 
 
 
 def _refuse(text: str) -> NoReturn:
-    print(visible(f"error: {text}"), file=sys.stderr)
+    print(visible(runnable(f"error: {text}")), file=sys.stderr)
     sys.exit(BAD_CONFIG)
 
 

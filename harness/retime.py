@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from harness import cli
 from harness.config import JobConfig, RetimeConfig
 from harness.errors import TableError
+from harness.invocation import runnable
 from harness.isolate import Limits, machine_memory_mib
 from harness.report import typed_settings
 from harness.study.store import find_study
@@ -65,7 +66,7 @@ def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
 
 
 def _say(text: str) -> None:
-    print(one_line(text), flush=True)
+    print(one_line(runnable(text)), flush=True)
 
 
 if __name__ == "__main__":

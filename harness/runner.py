@@ -25,6 +25,7 @@ from harness.cli import BAD_JOBS, NEXT, typed
 from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError, HarnessError
 from harness.identity import failed_row
+from harness.invocation import runnable
 from harness.isolate import Limits, Outcome, die_with_parent, machine_memory_mib, run_isolated
 from harness.jobspec import JobSpec
 from harness.study.row import EVIDENCE_COLUMNS, Row, Status
@@ -194,7 +195,7 @@ class Progress:
 
     def say(self, text: str, style: str = "") -> None:
         """One line, letter by letter: names may hold anything."""
-        self.console.print(Text(one_line(text), style=style))
+        self.console.print(Text(one_line(runnable(text)), style=style))
 
     def finished(self, row: Row, num_left: int | None = None) -> None:
         """Say how one job ended: its score or its error, and, when it is known how many are left, how long they may take."""

@@ -64,16 +64,16 @@ def _typed(chain: Iterable[BaseException]) -> str | None:
 def _allowed(error: OmegaConfBaseException) -> str | None:
     owner = error.object_type
     if isinstance(owner, type) and is_dataclass(owner):
-        return _words(get_type_hints(owner).get(str(error.key)))
-    return _words(error.ref_type)
+        return words(get_type_hints(owner).get(str(error.key)))
+    return words(error.ref_type)
 
 
-def _words(kind: Any) -> str | None:
+def words(kind: Any) -> str | None:
     """What values of a type look like; None for types that no option of the harness has."""
     if NoneType in get_args(kind):
         (real,) = [part for part in get_args(kind) if part is not NoneType][:1]
-        words = _words(real)
-        return words and f"{words}, or null"
+        inner = words(real)
+        return inner and f"{inner}, or null"
     if get_origin(kind) is list:
         return f"a list of {_PLURALS.get(get_args(kind)[0], 'values')}"
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -140,7 +140,7 @@ def test_score(ranking: Ranking) -> str:
         return f"{reason}, so the score on new images is not known. {_expected(ranking)}"
     images = counted(test.num_images, "test image")
     if test.score is None or test.interval is None:
-        return f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on the {images}: {test.undefined}."
+        return f"{formats.sentence(METRIC_NAMES[ranking.metric])} has no value on the {images}: {test.undefined}."
     return (
         f"{formats.score(ranking.metric, test.score)} {METRIC_NAMES[ranking.metric]} on {images}, sealed until it was recommended; likely from "
         f"{formats.score_range(ranking.metric, test.interval)} ({formats.confidence(ranking.rank.confidence)} interval)."

@@ -3,9 +3,11 @@
 Each function is one sentence or two, and empty where there is nothing to say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.reporting import formats
+from harness.reporting.sections.facts import profile
 from harness.select.one_machine import ELSEWHERE
 from harness.select.protocols import Protocol
 from harness.select.ranking import Ranking
@@ -48,7 +50,7 @@ def protocols(ranking: Ranking) -> str:
 
 def _other(ranking: Ranking, own: Protocol, other: Protocol) -> str:
     how = formats.one_line(other.difference(own)) or "other terms"
-    return f"{how} ({_size(other)}: `{ranking.ask_again} {shell_word(f'protocol={other.name}')}`)"
+    return f"{how} ({_size(other)}: `{ranking.command('report')} {shell_word(f'protocol={other.name}')}`)"
 
 
 def _size(found: Protocol) -> str:
@@ -85,3 +87,34 @@ def _versions(rows: Sequence[Row]) -> str:
     """What differs: `torch 2.8.0 and 2.9.0`; empty where nothing does."""
     seen = {name: sorted({str(getattr(row, f"{name}_version") or "unknown") for row in rows}) for name in ("harness", "torch", "timm")}
     return formats.one_line(", ".join(f"{name} {' and '.join(found)}" for name, found in seen.items() if len(found) > 1))
+
+
+def images(ranking: Ranking) -> str:
+    """Images and classes that the answer does not rest on, and those that it counts twice, from the profile of the data."""
+    found = profile(ranking)
+    total, used = found.get("num_available") or found.get("num_found") or 0, found.get("num_used") or 0
+    parts = [f"{formats.count(used)} of {counted(total, 'image')} are used{_unused(found, total - used)}"] if total > used > 0 else []
+    if classes := found.get("dropped_classes"):
+        named = ", ".join(str(name) for name in list(classes)[:MAX_NAMED]) + (", ..." if len(classes) > MAX_NAMED else "")
+        parts.append(f"{counted(len(classes), 'class', 'classes')} left out ({formats.one_line(named)})")
+    parts += [f"{counted(found[name], noun)} {what}" for name, (noun, what) in _COUNTED.items() if found.get(name)]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+_UNUSED = {"num_unreadable": "cannot be read", "num_duplicates_across": "equal one in val or test"}
+_COUNTED = {
+    "num_duplicates": ("image", "equal to another one"),
+    "num_duplicates_within": ("image", "equal to another one of its split, kept"),
+    "num_label_conflicts": ("group", "of equal images with different labels"),
+}
+"""Fields of a data profile, and what their numbers are."""
+
+
+def _unused(found: Mapping[str, Any], number: int) -> str:
+    """Why so many images are not used; what has no other reason was not drawn."""
+    counts = {what: int(found.get(name) or 0) for name, what in _UNUSED.items()}
+    drawn = number - sum(counts.values())
+    reasons = [f"{formats.count(count)} {what}" for what, count in counts.items() if count]
+    if drawn > 0 and not found.get("dropped_classes"):
+        reasons.append(f"{formats.count(drawn)} not drawn, as data.max_images says; data.max_images=null takes all")
+    return f" ({', '.join(reasons)})" if reasons else ""

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.invocation import runnable
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.grounds import fine_tuning, rests_on
@@ -35,7 +36,7 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
         sentences += [f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]
     for sentence in filter(None, sentences):
         console.print(shown(sentence))
-    if text := rough_latencies(entry.cost for entry in ranking.entries):
+    if text := rough_latencies((entry.cost for entry in ranking.entries), ranking.command("retime")):
         console.print(shown(text))
     if ranking.failed:
         console.print(shown(f"{len(ranking.failed)} failed: {_failures(ranking)}", style="red"))
@@ -83,4 +84,4 @@ def _failures(ranking: Ranking) -> str:
 
 def shown(text: str, style: str = "") -> Text:
     """Text for a terminal, letter by letter: no markup is read, and nothing in a name moves the cursor."""
-    return Text(one_line(text), style=style)
+    return Text(one_line(runnable(text)), style=style)

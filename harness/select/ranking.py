@@ -87,8 +87,8 @@ class Ranking:
     """What one study says under one `RankConfig`."""
 
     study: str
-    ask_again: str
-    """The command that makes this report, without its settings."""
+    where: str
+    """Arguments that name the study to every command, as typed in a shell."""
     protocol: str | None
     protocols: tuple[Protocol, ...]
     """All that the study holds, the one that is ranked included; rows of several do not compare."""
@@ -140,6 +140,10 @@ class Ranking:
     """Jobs of this protocol that a staged search stopped early. They are not ranked."""
     damaged: tuple[Damage, ...]
     """Files of the study that cannot be used; what they held is not in the ranking."""
+
+    def command(self, name: str) -> str:
+        """What runs a command of the harness on this study, as typed in a shell."""
+        return f"python -m harness.{name} {self.where}"
 
     def entry(self, label: str) -> Entry:
         """The candidate of that label."""
@@ -207,7 +211,7 @@ def _rank(study: Study, cfg: RankConfig, own: OwnRanks, seals: Seals, protocol: 
     shown = [entry for entry in (chosen or best, runner_up) if entry is not None]
     return Ranking(
         study=study.name,
-        ask_again=study.report_command,
+        where=study.where,
         protocol=pool.protocol,
         protocols=pool.protocols,
         rank=cfg,

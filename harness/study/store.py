@@ -143,9 +143,14 @@ class Study:
         """What times its networks again, as typed in a shell."""
         return self._command("retime")
 
-    def _command(self, name: str) -> str:
+    @property
+    def where(self) -> str:
+        """Arguments that name the study to every command, as typed in a shell."""
         elsewhere = [f"results_dir={self.root.parent}"] * (self.root.parent != Path(SweepConfig.results_dir))
-        return " ".join([f"python -m harness.{name}", *map(shell_word, (f"study={self.root.name}", *elsewhere))])
+        return " ".join(map(shell_word, (f"study={self.root.name}", *elsewhere)))
+
+    def _command(self, name: str) -> str:
+        return f"python -m harness.{name} {self.where}"
 
     def damage(self, job_id: str) -> Damage | None:
         """Why what the folder holds of a job cannot be used; None where it can be, or there is nothing."""

@@ -36,7 +36,7 @@ def _metrics(ranking: Ranking, found: tuple[OtherMetric, ...]) -> list[str]:
     choice = ranking.val_choice.label if ranking.val_choice else None
     other = [f"Ranked by {METRIC_NAMES[each.metric]}: {each.recommended}." for each in found if each.recommended not in (None, choice)]
     same = [METRIC_NAMES[each.metric] for each in found if each.recommended == choice]
-    undefined = [f"{METRIC_NAMES[each.metric].capitalize()} says nothing: {each.undefined}." for each in found if each.undefined]
+    undefined = [f"{formats.sentence(METRIC_NAMES[each.metric])} says nothing: {each.undefined}." for each in found if each.undefined]
     return [*other, *([f"It stays the same ranked by {_listed(same)}."] if same else []), *undefined]
 
 

@@ -75,7 +75,5 @@ def _damaged(ranking: Ranking) -> list[Block]:
     columns = [Column(name) for name in ("file", "what is wrong", "what to do")]
     rows = [[formats.one_line(text) for text in (each.name, each.reason, each.remedy)] for each in ranking.damaged[:MAX_LISTED]]
     hidden = len(ranking.damaged) - MAX_LISTED
-    more = (
-        [Paragraph(f"{hidden} more are told by `python -m harness.verify study={formats.one_line(ranking.study)}`.")] if hidden > 0 else []
-    )
+    more = [Paragraph(f"{hidden} more are told by `{ranking.command('verify')}`.")] if hidden > 0 else []
     return [Table("Files that cannot be used", columns, rows), *more]

@@ -58,7 +58,7 @@ def front(ranking: Ranking) -> list[Block]:
         f"candidate is beaten only if the other one is better on both in at least {confidence} of them."
     )
     table = Table("Score against latency: who is on the front", columns, rows, marked(ranking, known))
-    rough = rough_latencies(entry.cost for entry in known)
+    rough = rough_latencies((entry.cost for entry in known), ranking.command("retime"))
     return [table, Paragraph(text), *([Paragraph(rough)] if rough else [])]
 
 

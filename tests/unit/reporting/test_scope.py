@@ -1,9 +1,13 @@
 """What the answer is about and leaves out: one true sentence for each, and none where there is nothing to say."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from harness.reporting.answer import headline
-from harness.reporting.scope import latencies, measured, protocols, versions
+from harness.reporting.scope import images, latencies, measured, protocols, versions
 from harness.select.ranking import rank
 from harness.study.store import Study
 from tests.unit.select.planted import QUICK, add, make_details, planted
@@ -53,3 +57,29 @@ def test_latencies_of_another_device_are_said(tmp_path: Path) -> None:
     )
     assert ranking.fastest is not None
     assert ranking.fastest.candidate.row.backbone != "c"
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ({"num_found": 1906, "num_used": 1906}, ""),
+        (
+            {"num_found": 1906, "num_used": 1200},
+            "1,200 of 1,906 images are used (706 not drawn, as data.max_images says; data.max_images=null takes all).",
+        ),
+        (
+            {"num_found": 100, "num_used": 90, "num_unreadable": 3, "num_duplicates_across": 7, "num_duplicates_within": 1},
+            "90 of 100 images are used (3 cannot be read, 7 equal one in val or test); 1 image equal to another one of its split, kept.",
+        ),
+        (
+            {"num_available": 50, "num_found": 40, "num_used": 40, "dropped_classes": ["a|b"], "num_label_conflicts": 2},
+            "40 of 50 images are used; 1 class left out (a|b); 2 groups of equal images with different labels.",
+        ),
+    ],
+)
+def test_images_left_out_are_said(tmp_path: Path, profile: dict[str, Any], said: str) -> None:
+    """How many of how many, why, and what counts twice; nothing where all are used."""
+    study = Study(tmp_path / "s")
+    details = make_details()
+    add(study, "good", planted(range(10)), details=replace(details, profile=details.profile | profile))
+    assert images(rank(study, QUICK)) == said
