@@ -21,7 +21,8 @@ def test_every_key_has_its_line(schema: type) -> None:
 
 def test_help_names_defaults_and_allowed_values() -> None:
     """Values as the command line takes them; choices with what they mean; missing ones are said to be."""
-    composed = OmegaConf.structured(config.SweepConfig(backbone="x", data=config.DataConfig(name="n", source="s")))
+    composed = OmegaConf.structured(config.SweepConfig)
+    composed.data = config.DataConfig(name="n", source="s")
     text = keys(config.SweepConfig, composed)
     assert "  train.epochs=null\n      null: as many as min_steps takes, from 3 to 20. Takes a whole number, or null." in text
     assert "  study=$${data.name}\n" in text
