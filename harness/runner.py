@@ -274,7 +274,7 @@ def finish(jobs: Sequence[JobSpec], say: Callable[[str], None], evidence_limit_s
     cross_fit_within(jobs, say, evidence_limit_s)
     for job in _one_per_study([job for job in jobs if job.job_id in rows]):
         _time(job, {other.protocol_hash for other in jobs if other.config.study == job.config.study}, say)
-        _report(_shown([other for other in jobs if other.config.study == job.config.study]))
+        _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]))
     is_good = all(row.status in (Status.ok.value, Status.pruned.value) for row in rows.values())
     return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
 
