@@ -5,11 +5,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.installed
 AUDIT := build/audit
+FLOORS := build/floors
 
-.PHONY: help setup demo test faults fuzz lint types sweep report retime verify bench lock audit clean
+.PHONY: help setup demo test faults fuzz lint types sweep report retime verify bench lock test-floors audit clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(SETUP) ## install the locked dependencies into .venv (again only when they changed)
 
@@ -42,7 +43,7 @@ types: $(SETUP) ## check types
 sweep: $(SETUP) ## run a sweep: make sweep ARGS="backbone=resnet50 data=folder data.root=photos"
 	$(BIN)/python -m harness.sweep $(ARGS)
 
-report: $(SETUP) ## rank the newest study again: make report ARGS="study=demo rank.max_latency_ms=30"
+report: $(SETUP) ## rank a study again, by default the one swept last: make report ARGS="study=demo rank.max_latency_ms=30"
 	$(BIN)/python -m harness.report $(ARGS)
 
 retime: $(SETUP) ## time the networks of a study again: make retime ARGS="study=demo"
@@ -57,6 +58,13 @@ bench: $(SETUP) ## time the harness against other ways (benchmarks/)
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --extra demo --extra dev --no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
 	sed -i '1i # Exact versions for `make setup`; written by `make lock` from pyproject.toml with the extras demo and dev.' requirements.lock
+
+test-floors: ## run the job with every direct dependency at its lowest version: make test-floors PYTHON=python3.13 (needs uv)
+	uv venv --quiet --clear --python $(PYTHON) $(FLOORS)
+	uv pip compile --quiet --python $(FLOORS)/bin/python --resolution lowest-direct --only-binary :all: \
+		--no-binary antlr4-python3-runtime --extra demo --no-annotate --no-header pyproject.toml -o $(FLOORS)/floors.txt
+	uv pip install --quiet --python $(FLOORS)/bin/python -r $(FLOORS)/floors.txt
+	$(FLOORS)/bin/python -m tests.floors $(FLOORS)/results
 
 audit: ## look up known vulnerabilities of the locked packages (needs the package index)
 	$(PYTHON) -m venv $(AUDIT)

@@ -1,6 +1,7 @@
 """`python -m harness`: one screen that names the commands."""
 
 from harness import __version__
+from harness.invocation import runnable
 from harness.streams import make_usable
 
 SCREEN = f"""model-selection-harness {__version__}
@@ -24,7 +25,7 @@ Each answers --help. Results are in results/<study>/: results.csv, report/index.
 def main() -> None:
     """Print the screen."""
     make_usable()
-    print(SCREEN, end="")
+    print(runnable(SCREEN), end="")
 
 
 if __name__ == "__main__":

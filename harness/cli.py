@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -27,7 +27,10 @@ from harness import config
 from harness.debug import is_debugging
 from harness.errors import ConfigError, HarnessError
 from harness.interrupt import told
+from harness.invocation import runnable
+from harness.key_help import keys as key_help
 from harness.streams import make_usable
+from harness.typed_text import as_text, comma_hint
 from harness.untrusted import one_line, visible
 from harness.wrong_option import refusal
 
@@ -61,9 +64,13 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
     config.register()
     OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
     OmegaConf.register_new_resolver("choices", lambda group: ", ".join(choices(group)), replace=True)
+    OmegaConf.register_new_resolver("runnable", runnable, replace=True)
+    OmegaConf.register_new_resolver("keys", lambda *, _root_: key_help(schema, _root_), replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach this function instead of being printed by Hydra
     atexit.register(_leave_it_lying)
-    with quit_on_error(schema):
+    typed_arguments = sys.argv[1:]
+    with quit_on_error(schema, typed_arguments):
+        sys.argv[1:] = as_text(typed_arguments, schema, sweeps=schema is config.SweepConfig)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
 
 
@@ -79,8 +86,13 @@ def _leave_it_lying() -> None:
 
 
 @contextmanager
-def quit_on_error(schema: type | None = None) -> Iterator[None]:
-    """Turn errors that a user can act on into one line and exit status 2; with HARNESS_DEBUG=1 let them through."""
+def quit_on_error(schema: type | None = None, arguments: Sequence[str] = ()) -> Iterator[None]:
+    """Turn errors that a user can act on into one line and exit status 2; with HARNESS_DEBUG=1 let them through.
+
+    Args:
+        schema: of the configuration, to tell what its keys take.
+        arguments: of the command line as they were typed.
+    """
     try:
         with told():
             yield
@@ -90,7 +102,8 @@ def quit_on_error(schema: type | None = None) -> Iterator[None]:
     except (HarnessError, HydraException, OmegaConfBaseException, OSError) as error:
         if is_debugging():
             raise
-        _refuse(explain(error, schema))
+        said = explain(error, schema)
+        _refuse(f"{said}{comma_hint(arguments, said)}")
     except Exception as error:
         if not is_debugging() and _NO_HOME in str(error):
             _refuse("~ stands for no folder, as HOME is not set; set it, or give whole paths (results_dir, cache_dir, data.root).")
@@ -101,7 +114,7 @@ def quit_on_error(schema: type | None = None) -> Iterator[None]:
 
 
 def _refuse(text: str) -> NoReturn:
-    print(visible(f"error: {text}"), file=sys.stderr)
+    print(visible(runnable(f"error: {text}")), file=sys.stderr)
     sys.exit(BAD_CONFIG)
 
 

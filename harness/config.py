@@ -186,7 +186,9 @@ class ElpvConfig(DataConfig):
     """Options of the solar-cell photographs in the `elpv-dataset` package."""
 
     task: ElpvTask = ElpvTask.binary
+    """What the labels mean."""
     cells: ElpvCells = ElpvCells.all
+    """Which cells are used."""
 
 
 @dataclass
@@ -206,29 +208,41 @@ class TrainConfig:
     """One training recipe. Two jobs with equal recipes, candidates and seeds are the same job."""
 
     name: str = "short"
+    """Name of the recipe in rows; a file in `conf/train/`."""
     epochs: int | None = None
     """None: as many as `min_steps` takes, from 3 to 20. A head on a wholly frozen backbone that starts solved needs none."""
     min_steps: int = 200
     """Steps of the first phase that `epochs=null` sees to: on few images an epoch is a few steps only."""
     batch_size: int = 32
+    """Images per step."""
     optimizer: Optimizer = Optimizer.adamw
+    """What updates the trainable parameters."""
     lr: float = 3e-4
+    """Peak learning rate, which `lr_search` multiplies."""
     lr_search: list[float] = field(default_factory=lambda: [0.3, 1.0, 3.0])
     """Every candidate tries `lr` times each of these in a short training of its own, and then trains at the best on val; one value: no search."""
     layer_decay: float = 1.0
     """Block b, counted from the output, learns at `lr` times this to the power of b; the head (0) at `lr`. 1: all alike."""
     weight_decay: float = 0.01
+    """Weight decay of the optimizer."""
     schedule: Schedule = Schedule.held
+    """Learning rate after warm-up."""
     warmup_frac: float = 0.1
     """Share of all steps over which the learning rate rises from zero."""
     head: Head = Head.linear
+    """The new classifier on top of the backbone."""
     head_hidden: int = 256
+    """Hidden units of `head=mlp`."""
     head_init: HeadInit = HeadInit.solved
+    """Where the head starts."""
     features: Features = Features.pooled
+    """What the backbone hands to the head."""
     augment: Augment = Augment.none
+    """Random changes to training images."""
     views: int = 1
     """Augmented looks at each training image that are kept and drawn from; 1: every epoch looks anew and nothing is kept."""
     batch_norm: BatchNorm = BatchNorm.auto
+    """What batch-norm layers that are not frozen normalise with while training."""
     class_weights: bool = False
     """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
     label_smoothing: float = 0.0
@@ -236,7 +250,9 @@ class TrainConfig:
     release: str | None = None
     """Freeze depth of a second phase, as `freeze`; None: one phase."""
     release_epochs: int = 0
+    """Epochs of the second phase."""
     release_lr: float = 1e-5
+    """Peak learning rate of the second phase."""
 
     @property
     def num_epochs(self) -> int:
@@ -297,12 +313,17 @@ class RankConfig:
     """What the report optimises and what it must respect. None: no limit."""
 
     metric: Metric = Metric.auto
+    """What the ranking optimises."""
     max_latency_ms: float | None = None
     """Upper limit of the median latency at batch 1."""
     max_params_m: float | None = None
+    """Upper limit of the parameters, in millions."""
     max_gmacs: float | None = None
+    """Upper limit of the multiply-adds of one image, in 10^9."""
     max_peak_mem_mib: float | None = None
+    """Upper limit of the memory that a job took, in MiB."""
     max_weights_mib: float | None = None
+    """Upper limit of the size on disk, in MiB."""
     max_train_min: float | None = None
     """Upper limit of the minutes that training a candidate took."""
     confidence: float = 0.95
@@ -415,7 +436,9 @@ class SweepConfig:
     backbone: str = MISSING
     """What to build; `name@random` and `name@checkpoint.pth` set `weights` for this one alone."""
     freeze: str = "all"
+    """How much is frozen: all, none, a fraction of the blocks from the input (0.5), or minus the blocks left free (-4)."""
     seed: int = 0
+    """Decides the order of batches, augmentation and random weights."""
     weights: str = "pretrained"
     """`pretrained`, `random`, or the path of a checkpoint file."""
     data: DataConfig = MISSING
@@ -424,15 +447,22 @@ class SweepConfig:
     rank: RankConfig = field(default_factory=RankConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     search: Search = Search.grid
+    """Which of the jobs that the command line spans are run to the end."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     study: str = "${data.name}"
+    """Name of the folder of results below `results_dir`."""
     results_dir: str = "results"
+    """Folder of all studies."""
     cache_dir: str = "~/.cache/model-selection-harness"
+    """Folder of downloaded data and of what frozen layers computed."""
     device: Device = Device.auto
+    """Where a job computes."""
     precision: Precision = Precision.auto
+    """Arithmetic of passes through the network."""
     job: JobConfig = field(default_factory=JobConfig)
     retry: Retry = Retry.none
+    """Which jobs of an earlier sweep run again although they have a row."""
 
     def __post_init__(self) -> None:
         self.backbone, _, own_weights = self.backbone.partition("@")
@@ -456,14 +486,18 @@ class ReportConfig:
     """What the report command reads."""
 
     study: str | None = None
-    """None: the study with the newest row."""
+    """None: the study that a sweep was at last."""
     results_dir: str = "results"
+    """Folder of all studies."""
     table: str | None = None
     """Path of a `results.parquet`, of one study or of many put together, to rank by its columns alone; None: a study's report."""
+    protocol: str | None = None
+    """Which rows are ranked, where a study holds several kinds that do not compare: a protocol, or the start of its name. None: that of the last sweep."""
     rank: RankConfig = field(default_factory=RankConfig)
 
     def __post_init__(self) -> None:
         _require(self.table is None or self.study is None, "table", self.table, "either study or table, not both")
+        _require(self.table is None or self.protocol is None, "protocol", self.protocol, "protocol with a study; a table is ranked whole")
 
 
 @dataclass
@@ -471,9 +505,11 @@ class VerifyConfig:
     """What the verify command checks."""
 
     study: str | None = None
-    """None: the study with the newest row."""
+    """None: the study that a sweep was at last."""
     results_dir: str = "results"
+    """Folder of all studies."""
     cache_dir: str = "~/.cache/model-selection-harness"
+    """Folder of downloaded data and of what frozen layers computed."""
 
 
 @dataclass
@@ -481,8 +517,9 @@ class RetimeConfig:
     """What the retime command reads."""
 
     study: str | None = None
-    """None: the study with the newest row."""
+    """None: the study that a sweep was at last."""
     results_dir: str = "results"
+    """Folder of all studies."""
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)
 

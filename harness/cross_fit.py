@@ -146,12 +146,12 @@ def cross_fit(jobs: Sequence[JobSpec], run: Runner, room: Room, say: Callable[[s
             return
 
 
-def may_be_best(study: Study, cfg: RankConfig) -> list[Candidate]:
+def may_be_best(study: Study, cfg: RankConfig, protocol: str) -> list[Candidate]:
     """Candidates within the limits whose true score overlaps the best, the recommended among them, the likeliest first.
 
     None when the recommended is good enough. Latencies are not known yet, so that they neither count nor exclude.
     """
-    pool = load_pool(study)
+    pool = load_pool(study, protocol)
     if not pool.candidates:
         return []
     by_score = replace(cfg, points_per_doubling=0.0, max_latency_ms=None, num_resamples=MIN_RESAMPLES)
@@ -180,7 +180,7 @@ class _Rounds:
     def next(self) -> list[JobSpec]:
         """The next fold of each fine-tune that may be the best, of those that have had the fewest."""
         first = self.jobs[0].config
-        due = [job for candidate in may_be_best(self._study, first.rank) for job in self._next_of(candidate)]
+        due = [job for candidate in may_be_best(self._study, first.rank, self.jobs[0].protocol_hash) for job in self._next_of(candidate)]
         fewest = min((_number(job) for job in due), default=0)
         return [job for job in due if _number(job) == fewest and job.job_id not in self.begun]
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from harness.invocation import runnable
 from harness.untrusted import visible
 
 INTERRUPTED = 130
@@ -18,5 +19,5 @@ def told() -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only spoil the exit status
-        print(visible(str(interrupt) or "interrupted; the same command again goes on"), file=sys.stderr)
+        print(visible(runnable(str(interrupt) or "interrupted; the same command again goes on")), file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -42,7 +42,7 @@ def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
         0; failed jobs do not make the report fail.
 
     Raises:
-        TableError: there is no such study, it holds no rows, or its rows cannot be compared.
+        TableError: there is no such study or protocol, it holds no rows, or its rows cannot be compared.
     """
     if cfg.table is not None:
         from harness.reporting.from_table import report_table
@@ -54,7 +54,7 @@ def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
     from harness.reporting.terminal import print_summary
 
     study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
-    question = ask(study, cfg.rank, given)
+    question = ask(study, cfg.rank, given, cfg.protocol)
     print_summary(answer_question(study, question), question.folder / "index.html")
     return 0
 

@@ -4,14 +4,18 @@ Networks are built with random weights, so neither checkpoints nor a model hub a
 """
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from harness import cli
 from harness.config import JobConfig, RetimeConfig
 from harness.errors import TableError
+from harness.invocation import runnable
 from harness.isolate import Limits, machine_memory_mib
+from harness.report import typed_settings
 from harness.study.store import find_study
 from harness.timing import time_networks
 from harness.untrusted import one_line
@@ -25,12 +29,16 @@ def main() -> None:
 def _task(cfg: DictConfig) -> None:
     with cli.quit_on_error(RetimeConfig):
         cli.stay()
-        status = run(cli.typed(cfg, RetimeConfig))
+        status = run(cli.typed(cfg, RetimeConfig), typed_settings(HydraConfig.get().overrides.task))
     sys.exit(status)
 
 
-def run(cfg: RetimeConfig) -> int:
-    """Time the networks of one study and rank it by the new times.
+def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
+    """Time the networks of one study and rank it by the new times, by the settings that its sweep had.
+
+    Args:
+        cfg: which study, how long, and what is asked.
+        given: fields of `cfg.rank` that were typed, which replace the sweep's; None: those that differ from their defaults.
 
     Returns:
         0 when every network was timed, else `cli.BAD_JOBS`.
@@ -40,7 +48,8 @@ def run(cfg: RetimeConfig) -> int:
         ConfigError: its jobs ran on a device that is not on this machine.
         StoreError: the folder cannot be written.
     """
-    from harness.reporting.build import build_report
+    from harness.reporting.build import answer_question
+    from harness.reporting.question import ask
     from harness.reporting.terminal import print_summary
 
     study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
@@ -52,12 +61,13 @@ def run(cfg: RetimeConfig) -> int:
     missing = time_networks(study, cfg.measure, Limits(stall_s=stall_s, memory_mib=0.95 * machine_memory_mib()), say=_say)
     for reason in missing:
         _say(reason)
-    print_summary(build_report(study, cfg.rank), study.report_dir / "index.html")
+    question = ask(study, cfg.rank, given)
+    print_summary(answer_question(study, question, by="retime"), question.folder / "index.html")
     return cli.BAD_JOBS if missing else 0
 
 
 def _say(text: str) -> None:
-    print(one_line(text), flush=True)
+    print(one_line(runnable(text)), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import importlib
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,10 +25,11 @@ from harness.cli import BAD_JOBS, NEXT, stay, typed
 from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError, HarnessError
 from harness.identity import failed_row
+from harness.invocation import runnable
 from harness.isolate import Limits, Outcome, die_with_parent, machine_memory_mib, require_watchable, run_isolated
 from harness.jobspec import JobSpec
 from harness.study.row import EVIDENCE_COLUMNS, Row, Status
-from harness.study.store import Study, require_writable
+from harness.study.store import Study, note_swept, require_writable
 from harness.timing import time_networks
 from harness.transfer.rungs import Rung
 from harness.untrusted import one_line
@@ -199,7 +201,7 @@ class Progress:
 
     def say(self, text: str, style: str = "") -> None:
         """One line, letter by letter: names may hold anything."""
-        self.console.print(Text(one_line(text), style=style))
+        self.console.print(Text(one_line(runnable(text)), style=style))
 
     def finished(self, row: Row, num_left: int | None = None) -> None:
         """Say how one job ended: its score or its error, and, when it is known how many are left, how long they may take."""
@@ -261,6 +263,7 @@ def require_folders(jobs: Sequence[JobSpec]) -> None:
     for cfg in {(job.config.study_dir, job.config.cache_dir): job.config for job in jobs}.values():
         require_writable(Path(cfg.cache_dir).expanduser())
         require_writable(cfg.study_dir)  # last, so that a sweep that is refused leaves no empty study
+        note_swept(Study(cfg.study_dir))
 
 
 def finish(jobs: Sequence[JobSpec], say: Callable[[str], None], evidence_limit_s: float | None = None) -> int:
@@ -278,7 +281,7 @@ def finish(jobs: Sequence[JobSpec], say: Callable[[str], None], evidence_limit_s
     cross_fit_within(jobs, say, evidence_limit_s)
     for job in _one_per_study([job for job in jobs if job.job_id in rows]):
         _time(job, {other.protocol_hash for other in jobs if other.config.study == job.config.study}, say)
-        _report(job)
+        _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]))
     if gone := [job for job in jobs if job.job_id not in rows]:
         have = "has" if len(gone) == 1 else "have"
         say(
@@ -301,7 +304,7 @@ def cross_fit_within(jobs: Sequence[JobSpec], say: Callable[[str], None], limit_
 
     jobs = [job for job in jobs if Study(job.config.study_dir).read_row(job.job_id)]
     for first in _one_per_study(jobs):
-        own = [job for job in jobs if job.config.study_dir == first.config.study_dir]
+        own = _shown([job for job in jobs if job.config.study_dir == first.config.study_dir])
         minutes = first.config.evidence.minutes
         allowed_s = [seconds for seconds in (limit_s, None if minutes is None else minutes * 60) if seconds is not None]
         try:
@@ -326,12 +329,20 @@ def _time(job: JobSpec, protocols: Set[str], say: Callable[[str], None]) -> None
         say(f"latencies were not measured: {error} `{study.retime_command}` does so later.")
 
 
-def _report(job: JobSpec) -> None:
+def _report(jobs: Sequence[JobSpec]) -> None:
     from harness.reporting.build import close_sweep
     from harness.reporting.terminal import print_summary
 
-    study = Study(job.config.study_dir)
-    print_summary(close_sweep(study, job.config.rank), study.report_dir / "index.html")
+    first = jobs[0]
+    study = Study(first.config.study_dir)
+    print_summary(close_sweep(study, first.config.rank, first.protocol_hash), study.report_dir / "index.html")
+
+
+def _shown(jobs: Sequence[JobSpec]) -> list[JobSpec]:
+    """Those of one study that a report can compare: of the protocol that has the most good rows of this sweep, the first of equals."""
+    good = Counter(job.protocol_hash for job in jobs if Study(job.config.study_dir).is_done(job.job_id))
+    chosen = max(dict.fromkeys(job.protocol_hash for job in jobs), key=lambda name: good[name])
+    return [job for job in jobs if job.protocol_hash == chosen]
 
 
 def _one_per_study(jobs: Sequence[JobSpec]) -> list[JobSpec]:

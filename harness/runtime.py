@@ -107,7 +107,12 @@ def computes_bfloat16(device: Device) -> bool:
     """Whether bfloat16 is a native instruction; emulated, it is slower than float32."""
     if device is Device.cuda:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device is Device.cpu:
+    return device is Device.cpu and _processor_computes_bfloat16()
+
+
+def _processor_computes_bfloat16() -> bool:
+    if hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return False
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # what the lowest torch that is allowed has instead
+    return any(bool(getattr(torch.cpu, name)()) for name in names)

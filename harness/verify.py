@@ -16,6 +16,7 @@ from harness import cli
 from harness.backbones.backbone import WeightsSource
 from harness.config import VerifyConfig
 from harness.features.store import FeatureStore
+from harness.invocation import runnable
 from harness.isolate import run_isolated
 from harness.study.row import Row, Status
 from harness.study.store import Damage, Study, find_study
@@ -59,7 +60,7 @@ def run(cfg: VerifyConfig) -> int:
     found, looked = 0, []
     for check in _checks(study, Path(cfg.cache_dir).expanduser()):
         for problem in check.problems:
-            print(one_line(str(problem)), flush=True)
+            print(one_line(runnable(str(problem))), flush=True)
         found += len(check.problems)
         looked.append(check.looked_at)
     what = "everything matches" if not found else f"{counted(found, 'thing')} named above {'does' if found == 1 else 'do'} not match"

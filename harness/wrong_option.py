@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from hydra.errors import OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from harness.typed_text import quoted
 from harness.untrusted import shell_word
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -39,9 +40,8 @@ def _unreadable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override}: is no option; give key=value."
-    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), value)  # backslashes count before a quote only
-    quoted = shell_word(f'{key}="{escaped}"')
-    return f"{override}: cannot be read; for this very text type {quoted}, else see that brackets, commas and quotes match."
+    typed = shell_word(f"{key}={quoted(value)}")
+    return f"{override}: cannot be read; for this very text type {typed}, else see that brackets, commas and quotes match."
 
 
 def _not_taken(typed: str | None, error: OmegaConfBaseException) -> str:
@@ -64,16 +64,16 @@ def _typed(chain: Iterable[BaseException]) -> str | None:
 def _allowed(error: OmegaConfBaseException) -> str | None:
     owner = error.object_type
     if isinstance(owner, type) and is_dataclass(owner):
-        return _words(get_type_hints(owner).get(str(error.key)))
-    return _words(error.ref_type)
+        return words(get_type_hints(owner).get(str(error.key)))
+    return words(error.ref_type)
 
 
-def _words(kind: Any) -> str | None:
+def words(kind: Any) -> str | None:
     """What values of a type look like; None for types that no option of the harness has."""
     if NoneType in get_args(kind):
         (real,) = [part for part in get_args(kind) if part is not NoneType][:1]
-        words = _words(real)
-        return words and f"{words}, or null"
+        inner = words(real)
+        return inner and f"{inner}, or null"
     if get_origin(kind) is list:
         return f"a list of {_PLURALS.get(get_args(kind)[0], 'values')}"
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -5,6 +5,7 @@ Several candidates that cannot be excluded as best are no alarm: what choosing o
 
 from harness.reporting import formats
 from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, priced, surpassed
+from harness.reporting.scope import measured
 from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES, depth
 from harness.select.decision import MAX_PROB_BEHIND, Ground
 from harness.select.finalists import Outcome
@@ -66,7 +67,7 @@ def why(ranking: Ranking) -> str:
     if chosen is None:
         return _why_none(ranking)
     if len(ranking.eligible) == 1 and not is_overturned(ranking):
-        return f"It is the only candidate {'measured' if len(ranking.entries) == 1 else 'within the limits'}. {_scored(ranking, chosen)}"
+        return f"It is the only candidate {measured(ranking) if len(ranking.entries) == 1 else 'within the limits'}. {_scored(ranking, chosen)}"
     return f"{_ground(ranking)}{_unknown_latencies(ranking)} {_scored(ranking, chosen)}"
 
 
@@ -82,7 +83,7 @@ def how_sure(ranking: Ranking) -> str:
 def tied_set(ranking: Ranking) -> str:
     """Who may be the best, as a statement with the confidence of the study."""
     if len(ranking.entries) == 1:
-        return "Nothing was compared: only one candidate was measured."
+        return f"Nothing was compared: only one candidate was {measured(ranking)}."
     if len(ranking.eligible) == 1:
         return f"Nothing was compared: the limits leave one of {len(ranking.entries)} candidates."
     confidence, tied = formats.confidence(ranking.rank.confidence), ranking.tied
@@ -101,7 +102,8 @@ def separation(ranking: Ranking) -> str:
         return ""
     if found.num_more is None:
         return f"{found.first} and {found.second}: {found.reason}"
-    return f"About {formats.about(found.num_more)} more labelled images would separate {found.first} and {found.second}."
+    more = "About 1 more labelled image" if found.num_more == 1 else f"About {formats.about(found.num_more)} more labelled images"
+    return f"{more} would separate {found.first} and {found.second}."
 
 
 def checked(ranking: Ranking) -> str:
@@ -136,9 +138,9 @@ def test_score(ranking: Ranking) -> str:
     if test is None:
         reason = "There is no test split" if ranking.outcome is Outcome.no_test else "A what-if question leaves its test predictions sealed"
         return f"{reason}, so the score on new images is not known. {_expected(ranking)}"
-    images = f"{formats.count(test.num_images)} test images"
+    images = counted(test.num_images, "test image")
     if test.score is None or test.interval is None:
-        return f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on the {images}: {test.undefined}."
+        return f"{formats.sentence(METRIC_NAMES[ranking.metric])} has no value on the {images}: {test.undefined}."
     return (
         f"{formats.score(ranking.metric, test.score)} {METRIC_NAMES[ranking.metric]} on {images}, sealed until it was recommended; likely from "
         f"{formats.score_range(ranking.metric, test.interval)} ({formats.confidence(ranking.rank.confidence)} interval)."
@@ -181,7 +183,7 @@ def _claim(ranking: Ranking, used: str) -> str:
     else:
         used = f"Use {used}"
     if len(ranking.eligible) == 1:
-        return f"{used}: nothing else was {'measured' if len(ranking.entries) == 1 else 'within the limits'}"
+        return f"{used}: nothing else was {measured(ranking) if len(ranking.entries) == 1 else 'within the limits'}"
     return f"{used}: {at_stake(ranking.metric, ranking.decision.recommended, len(ranking.eligible))}"
 
 

@@ -19,24 +19,33 @@ from harness.study.store import Study
 from harness.study.table import to_csv, write_table
 
 
-def close_sweep(study: Study, cfg: RankConfig) -> Ranking:
-    """The report at the end of a sweep, whose settings later reports go by. Raises like `build_report`."""
-    ranking = build_report(study, cfg, by="sweep")
-    keep(study, cfg)
+def close_sweep(study: Study, cfg: RankConfig, protocol: str | None = None) -> Ranking:
+    """The report at the end of a sweep, about the protocol of its jobs. Later reports go by both. Raises like `build_report`."""
+    ranking = build_report(study, cfg, protocol=protocol, by="sweep")
+    keep(study, cfg, protocol)
     return ranking
 
 
-def answer_question(study: Study, question: Question) -> Ranking:
+def answer_question(study: Study, question: Question, by: str = "report") -> Ranking:
     """The report of the report command: a what-if question is answered beside `report/`, and opens nothing. Raises like `build_report`."""
-    return build_report(study, question.cfg, into=question.folder, may_open=not question.is_what_if)
+    return build_report(study, question.cfg, protocol=question.protocol, into=question.folder, may_open=not question.is_what_if, by=by)
 
 
-def build_report(study: Study, cfg: RankConfig, *, by: str = "report", into: Path | None = None, may_open: bool = True) -> Ranking:
+def build_report(
+    study: Study,
+    cfg: RankConfig,
+    *,
+    protocol: str | None = None,
+    by: str = "report",
+    into: Path | None = None,
+    may_open: bool = True,
+) -> Ranking:
     """Rank a study and write the pages beside its rows; the table files are refreshed too.
 
     Args:
         study: the folder.
         cfg: metric, limits, prices.
+        protocol: of the rows to rank; None: the one with the most good jobs.
         by: the command that asks, for the log of opened test predictions.
         into: where the pages go; None: `report/`.
         may_open: whether the recommended's sealed test predictions may be opened.
@@ -46,7 +55,7 @@ def build_report(study: Study, cfg: RankConfig, *, by: str = "report", into: Pat
         StoreError: the folder cannot be read or written.
     """
     remove_leftovers(study.root)
-    ranking, folder = rank(study, cfg, may_open=may_open, by=by), into or study.report_dir
+    ranking, folder = rank(study, cfg, protocol=protocol, may_open=may_open, by=by), into or study.report_dir
     write_table(study)
     found = describe(study, ranking, draw(ranking, folder / "plots"))
     _write_csv(folder / "ranking.csv", ranking_frame(ranking))

@@ -16,6 +16,7 @@ from harness.reporting.plots.classes import class_f1, confusion_matrix
 from harness.reporting.plots.quality import freeze_depth, quality_latency
 from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
+from harness.reporting.scope import images, latencies, protocols, versions
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.reporting.sections.facts import leading, marked, standing
 from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
@@ -112,26 +113,20 @@ def _fine_tuning(ranking: Ranking) -> list[Fact]:
 
 
 def _left_out(ranking: Ranking) -> list[Fact]:
-    """What a reader would miss: rows that cannot be compared, and files that cannot be used."""
-    told = damage(ranking)
-    return [*_not_compared(ranking), *([Fact("Damaged", told)] if told else [])]
-
-
-def _not_compared(ranking: Ranking) -> list[Fact]:
-    """Rows of another protocol, and how it differs: somebody who looks for them should not have to search."""
-    others = [left for left in ranking.left_out if left.row.protocol != ranking.protocol]
-    if not others:
-        return []
-    reasons = list(dict.fromkeys(formats.one_line(left.reason) for left in others))
-    named = ". Or: ".join(reasons[:3]) + (f". And {len(reasons) - 3} more kinds" if len(reasons) > 3 else "")
-    rows = "1 job was" if len(others) == 1 else f"{formats.count(len(others))} jobs were"
-    return [Fact("Not compared", f"{rows} measured under other terms, which cannot be ranked together with these: {named}.")]
+    """What a reader would miss: jobs that cannot be compared, and files that cannot be used."""
+    told = {
+        "Data left out": images(ranking),
+        "Not compared": " ".join(filter(None, (protocols(ranking), latencies(ranking)))),
+        "Versions": versions(ranking),
+        "Damaged": damage(ranking),
+    }
+    return [Fact(question, answer) for question, answer in told.items() if answer]
 
 
 def _next_step(ranking: Ranking) -> str:
     if ranking.entries:
         return "Relax a limit with rank.…, or sweep smaller backbones; then make the report again."
-    return "Mend the reasons listed in step 5 and run the sweep again; jobs that ended well are not run twice."
+    return "Mend the reasons listed in step 5 and run the sweep again with retry=failed; jobs that ended well are not run twice."
 
 
 def _leaderboard(ranking: Ranking) -> list[Block]:
@@ -149,7 +144,7 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
     ]
     rows = [_line(ranking, entry, _scale(shown, ranking.metric)) for entry in shown]
     blocks: list[Block] = [Table("Leaderboard", columns, rows, marked(ranking, shown)), Paragraph(_how_to_read(ranking))]
-    if text := rough_latencies(entry.cost for entry in shown):
+    if text := rough_latencies((entry.cost for entry in shown), ranking.command("retime")):
         blocks.append(Paragraph(text))
     hidden = len(ranking.entries) - len(shown)
     return [*blocks, Paragraph(f"{hidden} more candidates are in step 5.")] if hidden > 0 else blocks

@@ -205,6 +205,11 @@ def rates(values: Iterable[float]) -> str:
     return ", ".join(dict.fromkeys(f"{value:.3g}" for value in values)) or EMPTY
 
 
+def sentence(text: str) -> str:
+    """The same with a capital in front, and all else as it is: `macro F1` -> `Macro F1`."""
+    return text[:1].upper() + text[1:]
+
+
 def plain(value: object) -> str:
     """Any other value as one line of text; None is an empty cell."""
     return EMPTY if value is None else one_line(str(value))

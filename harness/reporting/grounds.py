@@ -9,6 +9,7 @@ from harness.reporting.wording import is_as_loaded, is_frozen
 from harness.select.metric import is_higher_better
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
+from harness.words import counted
 
 MAX_NAMED = 4
 """Backbones that a sentence names."""
@@ -18,21 +19,21 @@ def rests_on(ranking: Ranking) -> str:
     """How many labels the comparison rests on, and how heads and fine-tunes were judged."""
     if not ranking.entries:
         return "No candidate was measured."
-    number, num_val = formats.count(ranking.num_images), formats.count(len(ranking.labels_N))
+    number, num_val = (counted(n, f"labelled {of}image") for n, of in ((ranking.num_images, ""), (len(ranking.labels_N), "val ")))
     judged, folded = {judged_on(ranking, entry) for entry in ranking.entries}, _num_cross_fitted(ranking)
     if "out of fold" not in judged and not folded:
-        return f"The comparison rests on {number} labelled val images, which every candidate was judged on."
-    text = f"The comparison rests on {number} labelled images of train and val."
+        return f"The comparison rests on {num_val}, which every candidate was judged on."
+    text = f"The comparison rests on {number} of train and val."
     if "out of fold" in judged:
         text += " Heads on frozen backbones are judged out of fold on all of them: each image by a head that never saw it."
     if folded:
         text += f" {_cross_fitted(folded)}"
     whose = "Other fine-tunes" if folded else "Fine-tunes"
     if "val, adjusted" in judged:
-        text += f" {whose} are judged on the {num_val} val images, adjusted by how lucky the head of the same backbone was with these."
+        text += f" {whose} are judged on the {num_val}, adjusted by how lucky the head of the same backbone was with these."
     if "val" in judged:
         others = " of backbones without such a head" if "val, adjusted" in judged else ""
-        text += f" {'Those' if others else 'Other candidates'}{others} are judged on {'these' if others else f'the {num_val} val images'} as they are."
+        text += f" {'Those' if others else 'Other candidates'}{others} are judged on {'these' if others else f'the {num_val}'} as they are."
     return text
 
 

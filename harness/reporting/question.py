@@ -5,13 +5,14 @@ test predictions of what it recommends, and replaces `report/`; a what-if questi
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from harness.config import Metric, RankConfig
 from harness.errors import ConfigError
+from harness.select.protocols import Protocol, find_protocol, protocols_of
 from harness.study.store import Study, atomic_write
 
 SHOWN_ONLY = frozenset({"confidence", "num_resamples", "equivalence_frac"})
@@ -26,36 +27,61 @@ class Question:
     is_what_if: bool
     folder: Path
     """Where the answer goes."""
+    protocol: str | None
+    """Of the rows that are ranked; None: the study holds none."""
 
 
-def ask(study: Study, cfg: RankConfig, given: Collection[str] | None = None) -> Question:
+def ask(study: Study, cfg: RankConfig, given: Collection[str] | None = None, protocol: str | None = None) -> Question:
     """The sweep's question with some settings replaced.
 
     Args:
         study: the folder.
         cfg: settings as they were composed.
         given: its fields that the user gave; None: those that are not as they are by default. All others are as the sweep had them.
+        protocol: that was asked for, or the start of its name; None: that of the last sweep.
+
+    Raises:
+        TableError: the study holds no such protocol.
     """
-    own = kept(study)
+    own, held = kept(study), protocols_of(study.rows())
+    own_protocol = _kept_protocol(study, held)
     names = _unlike(cfg, RankConfig()) if given is None else given
     asked = replace(own, **{name: getattr(cfg, name) for name in names})
-    is_what_if = bool(_unlike(asked, own) - SHOWN_ONLY)
-    return Question(asked, is_what_if, study.root / f"report-{_slug(asked)}" if is_what_if else study.report_dir)
+    wanted = own_protocol if protocol is None else find_protocol(study, held, protocol).name
+    is_what_if = bool(_unlike(asked, own) - SHOWN_ONLY) or wanted != own_protocol
+    slug = _slug(asked, None if wanted == own_protocol else wanted)
+    return Question(asked, is_what_if, study.root / f"report-{slug}" if is_what_if else study.report_dir, wanted)
 
 
-def keep(study: Study, cfg: RankConfig) -> None:
+def keep(study: Study, cfg: RankConfig, protocol: str | None = None) -> None:
     """Keep what a sweep closes with. Raises StoreError."""
+    found = asdict(cfg) | {"metric": cfg.metric.value, "protocol": protocol}
     with atomic_write(_path(study)) as temporary:
-        temporary.write_text(json.dumps(asdict(cfg) | {"metric": cfg.metric.value}, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def _kept_protocol(study: Study, held: Sequence[Protocol]) -> str | None:
+    """What the last sweep's jobs were measured by; where no sweep has closed, what a ranking is about that nobody asked for."""
+    found = _read(study).get("protocol")
+    return next((each.name for each in held if each.name == found), held[0].name if held else None)
+
+
+def _read(study: Study) -> dict[str, Any]:
+    """What the last sweep kept; empty where none has, or the file cannot be read."""
+    try:
+        found = json.loads(_path(study).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def kept(study: Study) -> RankConfig:
     """What the last sweep closed with; the defaults where none has, or the file says nothing that can be used."""
     try:
-        found: Any = json.loads(_path(study).read_text(encoding="utf-8"))
+        found = _read(study)
         known: dict[str, Any] = {field.name: found[field.name] for field in fields(RankConfig) if field.name in found}
         return RankConfig(**(known | {"metric": Metric(known.get("metric", Metric.auto.value))}))
-    except (OSError, ValueError, TypeError, AttributeError, ConfigError):
+    except (ValueError, TypeError, ConfigError):
         return RankConfig()
 
 
@@ -68,10 +94,11 @@ def _unlike(cfg: RankConfig, other: RankConfig) -> set[str]:
     return {field.name for field in fields(RankConfig) if getattr(cfg, field.name) != getattr(other, field.name)}
 
 
-def _slug(cfg: RankConfig) -> str:
+def _slug(cfg: RankConfig, protocol: str | None) -> str:
     """Names and values of everything that is not as it is by default, fit for a file name; equal questions have equal ones."""
     named = [field.name for field in fields(RankConfig) if field.name in _unlike(cfg, RankConfig()) - SHOWN_ONLY]
-    return "-".join(f"{name}={_word(getattr(cfg, name))}" for name in named) or "defaults"
+    parts = [f"{name}={_word(getattr(cfg, name))}" for name in named] + ([f"protocol={protocol}"] if protocol else [])
+    return "-".join(parts) or "defaults"
 
 
 def _word(value: Metric | float) -> str:

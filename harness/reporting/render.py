@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.invocation import runnable
 from harness.reporting.document import Bar, Block, Bullets, Cell, Code, Column, Document, Paragraph, Picture, Section, Table, Tone
 from harness.reporting.formats import one_line
 from harness.untrusted import visible
@@ -50,7 +51,7 @@ def to_markdown(document: Document) -> str:
 
 def inert(text: str) -> str:
     """Text that Markdown shows letter by letter: no markup, no HTML, no links, one line, no heading or list at its start."""
-    text = one_line(text).strip().replace("\N{NO-BREAK SPACE}", " ")
+    text = one_line(runnable(text)).strip().replace("\N{NO-BREAK SPACE}", " ")
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _LINKED.sub(_unlinked, _MARKED.sub(r"\\\1", text))
     return _OPENING.sub(r"\1\\\2", text)
@@ -62,7 +63,7 @@ def _unlinked(start: re.Match[str]) -> str:
 
 def _shown(value: object) -> object:
     """What the template puts into the page, before it is escaped: text without characters that act instead of being seen."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return visible(runnable(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _section(number: int, section: Section) -> list[str]:
@@ -87,7 +88,7 @@ def _(block: Bullets) -> str:
 @_block.register
 def _(block: Code) -> str:
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", block.text)), default=0))
-    return f"{fence}sh\n{block.text}\n{fence}"
+    return f"{fence}sh\n{runnable(block.text)}\n{fence}"
 
 
 @_block.register

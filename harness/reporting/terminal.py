@@ -10,10 +10,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.invocation import runnable
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.grounds import fine_tuning, rests_on
 from harness.reporting.picks import picks
+from harness.reporting.scope import latencies, protocols, versions
 from harness.reporting.sections.facts import leading, standing
 from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.ranking import Entry, Ranking
@@ -38,10 +40,12 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
         sentences += [f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]
     for sentence in filter(None, sentences):
         console.print(shown(sentence))
-    if text := rough_latencies(entry.cost for entry in ranking.entries):
+    if text := rough_latencies((entry.cost for entry in ranking.entries), ranking.command("retime")):
         console.print(shown(text))
     if ranking.failed:
         console.print(shown(f"{len(ranking.failed)} failed: {_failures(ranking)}", style="red"))
+    for text in filter(None, (protocols(ranking), latencies(ranking), versions(ranking))):
+        console.print(shown(text), soft_wrap=True)
     if ranking.damaged:
         console.print(shown(damage(ranking), style="red"), soft_wrap=True)
     console.print(shown("Report: "), shown(str(report_path)), sep="", soft_wrap=True)
@@ -117,4 +121,4 @@ def _failures(ranking: Ranking) -> str:
 
 def shown(text: str, style: str = "") -> Text:
     """Text for a terminal, letter by letter: no markup is read, and nothing in a name moves the cursor."""
-    return Text(one_line(text), style=style)
+    return Text(one_line(runnable(text)), style=style)

@@ -74,12 +74,17 @@ def latency(found: Cost) -> str:
     return formats.ms(found.latency_ms_p50, is_rough=found.latency_steady is False)
 
 
-def rough_latencies(costs: Iterable[Cost]) -> str:
-    """What the mark means and what to do about it; nothing where no latency has it."""
+def rough_latencies(costs: Iterable[Cost], command: str = "python -m harness.retime") -> str:
+    """What the mark means and what to do about it; nothing where no latency has it.
+
+    Args:
+        costs: of what is shown.
+        command: that times the networks again.
+    """
     if all(found.latency_steady is not False for found in costs):
         return ""
     return (
-        f"{formats.ROUGH} The machine was busy while this network was timed. `python -m harness.retime` times all again, on this machine "
+        f"{formats.ROUGH} The machine was busy while this network was timed. `{command}` times all again, on this machine "
         "when it is quiet or on another one."
     )
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from harness.errors import TableError
 from harness.select.cross_fitted import CrossFitted, Everyone
+from harness.select.one_machine import with_times_of_one
+from harness.select.protocols import Protocol, find_protocol, protocols_of
 from harness.select.said import Said
 from harness.study.row import Row, Status
 from harness.study.store import Damage, Predictions, Study
@@ -32,6 +34,8 @@ NETWORK = ("latency_key", "model", "params_m", "image_size", "device")
 
 TIMINGS = ("latency_ms_p50", "latency_ms_min", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "latency_steady", "throughput_ips")
 """Inference times: columns of a row and fields of `Cost`."""
+
+_MEASURED = (Status.ok.value, Status.pruned.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +143,8 @@ class Pool:
     """Of this protocol: a staged search gave them up for better ones, so their scores are of a shorter training."""
     damaged: tuple[Damage, ...] = ()
     """Files of the study that cannot be used; good rows whose predictions are among them are not ranked."""
+    protocols: tuple[Protocol, ...] = ()
+    """All that the study holds."""
 
 
 def load_pool(study: Study, protocol: str | None = None) -> Pool:
@@ -146,36 +152,33 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
 
     Args:
         study: the folder.
-        protocol: the protocol to rank; None: that of the newest good row.
+        protocol: the protocol to rank, of which there may be failed jobs only; None: the one with the most good jobs.
 
     Raises:
         TableError: there are no rows that can be used, or candidates were not measured on the same val images.
     """
     every, damaged = study.rows(), tuple(study.damaged())
-    rows, folds = ([row for row in every if (row.fold is not None) == is_fold] for is_fold in (False, True))
-    good, pruned, failed = _by_status(rows)
-    lost = {found.job_id for found in damaged}
-    good = [row for row in good if row.job_id not in lost]
-    if not (good or pruned or failed):
+    lost = {found.job_id for found in damaged if found.job_id is not None}
+    if all(row.job_id in lost for row in every):
         raise TableError(_no_rows(study, damaged))
+    held = protocols_of(every, lost)
+    chosen = held[0] if protocol is None else find_protocol(study, held, protocol)
+    own = [row for row in every if row.protocol == chosen.name]
+    good, pruned, failed = _by_status(row for row in own if row.fold is None and row.job_id not in lost)
+    others = [
+        row for row in every if row.protocol != chosen.name and row.fold is None and row.status in _MEASURED and row.job_id not in lost
+    ]
+    left_out = [LeftOut(row, _difference(row, chosen, held)) for row in others]
     if not good:
-        nobody = np.empty(0, dtype=np.int64)
-        return Pool(None, (), nobody, nobody, tuple(rows[-1].details.class_names), failed, (), pruned, damaged)
-    chosen = protocol or good[-1].protocol
-    ranked = [row for row in good if row.protocol == chosen]
-    if not ranked:
-        known = ", ".join(sorted({row.protocol for row in good}))
-        raise TableError(f"{study.root}: no good row has protocol {chosen}; there are {known}.")
-    newest, older = _newest_per_seed(ranked)
-    left_out = [LeftOut(row, _difference(row, ranked[-1])) for row in (*good, *pruned) if row.protocol != chosen]
-    left_out += [LeftOut(row, "a newer job has the same candidate and seed") for row in older]
-    used, unused = _folds_of(newest, [row for row in folds if row.job_id not in lost])
+        nobody, names = np.empty(0, dtype=np.int64), tuple(own[-1].details.class_names)
+        return Pool(chosen.name, (), nobody, nobody, names, failed, tuple(left_out), pruned, damaged, held)
+    once, again = _once_per_seed(good)
+    left_out += [LeftOut(row, "another job has the same candidate and seed") for row in again]
+    used, unused = _folds_of(once, [row for row in own if row.fold is not None and row.job_id not in lost])
     left_out += unused
-    candidates, labels_N, everyone_M = _candidates(study, newest, used)
-    same = tuple(row for row in pruned if row.protocol == chosen)
-    return Pool(
-        chosen, _merged(candidates), labels_N, everyone_M, tuple(ranked[-1].details.class_names), failed, tuple(left_out), same, damaged
-    )
+    candidates, labels_N, everyone_M = _candidates(study, with_times_of_one(once), used)
+    names = tuple(once[0].details.class_names)
+    return Pool(chosen.name, _merged(candidates), labels_N, everyone_M, names, failed, tuple(left_out), pruned, damaged, held)
 
 
 def pool_of(study: Study, rows: Sequence[Row]) -> Pool:
@@ -195,7 +198,7 @@ def _by_status(rows: Iterable[Row]) -> tuple[list[Row], tuple[Row, ...], tuple[R
     """Good, pruned and failed rows, each in their order."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row.status if row.status in (Status.ok.value, Status.pruned.value) else ""].append(row)
+        groups[row.status if row.status in _MEASURED else ""].append(row)
     return groups[Status.ok.value], tuple(groups[Status.pruned.value]), tuple(groups[""])
 
 
@@ -203,14 +206,14 @@ def _key(row: Row) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in CANDIDATE)
 
 
-def _newest_per_seed(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    newest: dict[tuple[object, ...], Row] = {}
-    older: list[Row] = []
-    for row in rows:
-        key = (*_key(row), row.seed)
-        older += [newest[key]] if key in newest else []
-        newest[key] = row
-    return list(newest.values()), older
+def _once_per_seed(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """One row for each seed of a candidate, and the others: one outcome that was asked for in two ways. No clock chooses between them."""
+    first: dict[tuple[object, ...], str] = {}
+    for row in sorted(rows, key=lambda row: row.job_id):
+        first.setdefault((*_key(row), row.seed), row.job_id)
+    is_first = [first[*_key(row), row.seed] == row.job_id for row in rows]
+    once, again = ([row for row, found in zip(rows, is_first, strict=True) if found == wanted] for wanted in (True, False))
+    return once, again
 
 
 def _folds_of(own: Sequence[Row], folds: Iterable[Row]) -> tuple[list[Row], list[LeftOut]]:
@@ -228,13 +231,10 @@ def _folds_of(own: Sequence[Row], folds: Iterable[Row]) -> tuple[list[Row], list
     return list(used.values()), unused
 
 
-def _difference(row: Row, ranked: Row) -> str:
+def _difference(row: Row, ranked: Protocol, held: Sequence[Protocol]) -> str:
     """Which values of the two protocols differ, in words."""
-    ours, theirs = ranked.details.protocol, row.details.protocol
-    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    if not names:
-        return f"protocol {row.protocol} instead of {ranked.protocol}"
-    return "; ".join(f"{name} is {theirs.get(name)} instead of {ours.get(name)}" for name in names)
+    own = next(each for each in held if each.name == row.protocol)
+    return own.difference(ranked) or f"protocol {own.name} instead of {ranked.name}"
 
 
 def _candidates(study: Study, rows: Sequence[Row], folds: Sequence[Row] = ()) -> tuple[list[Candidate], IntArray, IntArray]:

@@ -34,6 +34,8 @@ __all__ = [
 
 MIN_SEEDS_TO_RESAMPLE = 3
 """A table without predictions compares a candidate from this many seeds on."""
+FEW = 5.0
+"""Images of one kind below which their share is too near the edge for its spread to tell how sure it is."""
 _ROUNDING = 1e-5
 """Relative error of single precision, with room to spare."""
 _BLOCK = 64
@@ -81,8 +83,8 @@ def score_interval(
 ) -> Interval:
     """The interval of a score itself, kept on the metric's scale, which expanded draws may leave by a little.
 
-    Nothing varies in a score of 100 % or 0 %, and yet it is not certain: with `score` and `num_equal`, the images of equal weight that
-    it is known from, the ends go at least as far as Wilson's interval, which asks which truths would show such a score.
+    Nothing varies in a score of 100 % or 0 %, and hardly anything near it, and yet it is not certain: with `score` and `num_equal`, the images
+    of equal weight that it is known from, the ends go at least as far as Wilson's interval where fewer than `FEW` images are right, or wrong.
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 1927.
     """
@@ -91,7 +93,7 @@ def score_interval(
     if score is None or num_equal is None or metric is Metric.log_loss:
         return found
     wilson = _wilson(score, num_equal, confidence)
-    return Interval(min(found.low, wilson.low), max(found.high, wilson.high)) if min(score, 1 - score) <= SAME else found
+    return Interval(min(found.low, wilson.low), max(found.high, wilson.high)) if min(score, 1 - score) * num_equal < FEW else found
 
 
 def _wilson(score: float, num_equal: float, confidence: float) -> Interval:

@@ -10,6 +10,7 @@ Shapes: R resamples, N images, J runs (one candidate with one seed), K candidate
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -24,6 +25,10 @@ SEED_SD = 0.003
 _ONE_MORE = 0.75
 """Of an image that tells two candidates apart, what is added to the variance of their difference. Half an image in each of the four cells of right and
 wrong adds a whole one, less what the two cells take off in which nothing differs: a quarter where one image in 16 differs."""
+_FEW_IMAGES = 8
+"""Below, candidates are no more sure to differ than the exact sign test says."""
+_NOTHING_KNOWN = 10.0
+"""Standard deviation of a difference of shares of which nothing is known."""
 _SEED_FREEDOM = 2.0
 """As many degrees of freedom `SEED_SD` counts beside what the seeds of this study show."""
 _MIN_FREEDOM = 3.0
@@ -226,7 +231,18 @@ def _one_more(runs: Runs, metric: Metric) -> float:
     Source: Agresti and Min, Effects and non-effects of paired identical observations, Statistics in Medicine 2004 (half an image in each cell).
     """
     unit = float(np.sqrt((runs.true_log_prob_JN.astype(np.float64) ** 2).mean())) if metric is Metric.log_loss else 1.0
-    return unit * float(np.sqrt(_ONE_MORE * (shares(runs.labels_N, metric) ** 2).mean()))
+    half_an_image = float(np.sqrt(_ONE_MORE * (shares(runs.labels_N, metric) ** 2).mean()))
+    return unit * max(half_an_image, _sign_test_sd(len(runs.labels_N)))
+
+
+def _sign_test_sd(num_images: int) -> float:
+    """Of a difference that is as large as can be on few images: as many standard deviations from zero as the exact sign test allows.
+
+    Nothing varies among two or five images that all speak for one candidate; one image separates nobody. Zero from `_FEW_IMAGES` on.
+    """
+    if num_images >= _FEW_IMAGES:
+        return 0.0
+    return min(1.0 / max(NormalDist().inv_cdf(1 - 0.5**num_images), SAME), _NOTHING_KNOWN)
 
 
 def _same(runs: Runs, starts_K: IntArray, seeds_K: IntArray) -> IntArray:

@@ -139,15 +139,21 @@ def rank_table(frame: pd.DataFrame, cfg: RankConfig) -> list[Leaderboard]:
 
 
 def _of_one_machine(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per protocol and device, times of the machine that timed any of its networks last; those of others do not compare and are taken out.
+    """Per protocol, times of one machine and device; those of others do not compare and are taken out.
 
-    A study's own table has times of one machine; one that was put together of several studies may not.
+    Of each device the machine that timed any of its networks last; of the devices the one with the most networks. A study's own table has times of
+    one machine; one that was put together of several studies may not.
     """
     is_other = pd.Series(data=False, index=rows.index)
     for _, group in rows.groupby(["protocol", "device"], observed=True, dropna=False):
         timed = group["timed_at"].dropna().astype(str)
         if not timed.empty:
             is_other[group.index] = group["timed_on"].astype(object) != group["timed_on"][timed.sort_values().index[-1]]
+    known = rows[~is_other & rows["latency_ms_p50"].notna()]
+    for _, group in known.groupby("protocol", observed=True):
+        networks = group.groupby(group["device"].astype(object), dropna=False)["network"].nunique()
+        first = networks[networks == networks.max()].index.min()
+        is_other |= (rows["protocol"] == group["protocol"].iloc[0]) & (rows["device"].astype(object) != first)
     return rows.assign(**{name: rows[name].mask(is_other) for name in TIMINGS})
 
 

@@ -9,6 +9,7 @@ from harness.config import Metric, RankConfig
 from harness.errors import TableError
 from harness.measure.quality import imbalance_ratio, primary_metric
 from harness.select.candidates import Pool
+from harness.words import counted
 
 MIN_IMAGES_FOR_F1 = 5
 """Val images that every class needs before candidates are compared by F1."""
@@ -43,7 +44,7 @@ def why_undefined(pool: Pool, metric: Metric) -> str | None:
         return f"undefined, as {missing} of {len(pool.class_names)} classes have no val image"
     if metric is not Metric.balanced_accuracy and counts_C.min() < MIN_IMAGES_FOR_F1:
         return (
-            f"a class has {counts_C.min()} val images, and below {MIN_IMAGES_FOR_F1} the F1 of a class jumps "
+            f"a class has {counted(int(counts_C.min()), 'val image')}, and below {MIN_IMAGES_FOR_F1} the F1 of a class jumps "
             "between 0 and 1 so that no resampling can say how sure it is"
         )
     return None

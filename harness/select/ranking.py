@@ -20,6 +20,7 @@ from harness.select.limits import Breach
 from harness.select.metric import choose_metric, is_higher_better
 from harness.select.pairs import Pair
 from harness.select.prior import OwnRanks, own_ranks
+from harness.select.protocols import Protocol
 from harness.select.ranks import RankInterval
 from harness.select.resamples import Difference
 from harness.select.said import Said
@@ -86,7 +87,11 @@ class Ranking:
     """What one study says under one `RankConfig`."""
 
     study: str
+    where: str
+    """Arguments that name the study to every command, as typed in a shell."""
     protocol: str | None
+    protocols: tuple[Protocol, ...]
+    """All that the study holds, the one that is ranked included; rows of several do not compare."""
     rank: RankConfig
     metric: Metric
     metric_reason: str
@@ -136,6 +141,10 @@ class Ranking:
     damaged: tuple[Damage, ...]
     """Files of the study that cannot be used; what they held is not in the ranking."""
 
+    def command(self, name: str) -> str:
+        """What runs a command of the harness on this study, as typed in a shell."""
+        return f"python -m harness.{name} {self.where}"
+
     def entry(self, label: str) -> Entry:
         """The candidate of that label."""
         return next(entry for entry in self.entries if entry.label == label)
@@ -166,13 +175,16 @@ class Ranking:
         return sorted(missing, key=lambda entry: max(breach.ratio for breach in entry.breaches))[:3]
 
 
-def rank(study: Study, cfg: RankConfig, own: OwnRanks | None = None, *, may_open: bool = True, by: str = "report") -> Ranking:
-    """Rank the candidates of the newest protocol, decide, and let the recommended's test predictions confirm or overturn it.
+def rank(
+    study: Study, cfg: RankConfig, own: OwnRanks | None = None, *, protocol: str | None = None, may_open: bool = True, by: str = "report"
+) -> Ranking:
+    """Rank the candidates of one protocol, decide, and let the recommended's test predictions confirm or overturn it.
 
     Args:
         study: the folder.
         cfg: metric, limits, prices.
         own: ranks of networks on other data sets; None: they are looked up beside the study.
+        protocol: which; None: the one with the most good jobs.
         may_open: False for a what-if question: test predictions that nothing has opened before stay sealed.
         by: the command that asks, for the log of what was opened.
 
@@ -180,11 +192,11 @@ def rank(study: Study, cfg: RankConfig, own: OwnRanks | None = None, *, may_open
         TableError: the study cannot be read, or the metric is undefined on its val split.
     """
     with threadpool_limits(1, user_api="blas"):  # products of dozens of candidates: threads would wait for each other
-        return _rank(study, cfg, own or own_ranks(study), Seals(study, by, may_open))
+        return _rank(study, cfg, own or own_ranks(study), Seals(study, by, may_open), protocol)
 
 
-def _rank(study: Study, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking:
-    pool = load_pool(study)
+def _rank(study: Study, cfg: RankConfig, own: OwnRanks, seals: Seals, protocol: str | None) -> Ranking:
+    pool = load_pool(study, protocol)
     metric, reason = choose_metric(pool, cfg)
     contest = Contest.of(pool, metric, cfg, own) if pool.candidates else None
     decision = contest.decision() if contest else None
@@ -199,7 +211,9 @@ def _rank(study: Study, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking
     shown = [entry for entry in (chosen or best, runner_up) if entry is not None]
     return Ranking(
         study=study.name,
+        where=study.where,
         protocol=pool.protocol,
+        protocols=pool.protocols,
         rank=cfg,
         metric=metric,
         metric_reason=reason,

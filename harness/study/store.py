@@ -29,12 +29,14 @@ from harness.study.timing import encode as encode_timing
 from harness.untrusted import shell_word
 from harness.words import counted
 
-__all__ = ["Damage", "FloatArray", "IntArray", "Predictions", "Study", "atomic_write", "find_study", "require_writable"]
+__all__ = ["Damage", "FloatArray", "IntArray", "Predictions", "Study", "atomic_write", "find_study", "note_swept", "require_writable"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 _OTHER = "is not the file that its row was made from"
+_LAST, _LONGEST_NAME = ".last-study", 1024
+"""File of a results folder that names the study that a sweep was at last, and more bytes than a name has."""
 _AGAIN = "run the same sweep again, which does this job anew"
 
 
@@ -146,9 +148,14 @@ class Study:
         """What times its networks again, as typed in a shell."""
         return self._command("retime")
 
-    def _command(self, name: str) -> str:
+    @property
+    def where(self) -> str:
+        """Arguments that name the study to every command, as typed in a shell."""
         elsewhere = [f"results_dir={self.root.parent}"] * (self.root.parent != Path(SweepConfig.results_dir))
-        return " ".join([f"python -m harness.{name}", *map(shell_word, (f"study={self.root.name}", *elsewhere))])
+        return " ".join(map(shell_word, (f"study={self.root.name}", *elsewhere)))
+
+    def _command(self, name: str) -> str:
+        return f"python -m harness.{name} {self.where}"
 
     def damage(self, job_id: str) -> Damage | None:
         """Why what the folder holds of a job cannot be used; None where it can be, or there is nothing."""
@@ -273,20 +280,34 @@ class Study:
 
 
 def find_study(results_dir: Path, name: str | None) -> Study:
-    """The named study, or the one with the newest row. Names come from the folder, so none can lead out of it.
+    """The named study, or the one that a sweep was at last. Names come from the folder, so none can lead out of it.
 
     Raises:
-        TableError: there is no such study; the message lists those there.
+        TableError: there is no such study, or several and no sweep was at any; the message lists those there.
         StoreError: the folder cannot be read.
     """
     studies = {path.name: Study(path) for path in listed(results_dir, "") if (path / "rows").is_dir()}
     if not studies:
         raise TableError(f"{results_dir}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
-    if name is None:
-        return max(studies.values(), key=lambda study: max((row.started_at for row in study.rows()), default=""))
-    if name not in studies:
-        raise TableError(f"study={name}: not in {results_dir}; there are {', '.join(studies)}.")
-    return studies[name]
+    named = name if name is not None else next(iter(studies)) if len(studies) == 1 else _swept_last(results_dir)
+    if named not in studies:
+        given = f"{results_dir}: holds several studies; give study=NAME" if name is None else f"study={name}: not in {results_dir}"
+        raise TableError(f"{given}; there are {', '.join(studies)}.")
+    return studies[named]
+
+
+def note_swept(study: Study) -> None:
+    """Remember that a sweep is at this study, for `find_study`. Clocks of several machines would not say which was last."""
+    with atomic_write(study.root.parent / _LAST) as temporary:
+        temporary.write_text(study.name, encoding="utf-8")
+
+
+def _swept_last(results_dir: Path) -> str | None:
+    try:
+        with open_plain(results_dir / _LAST) as file:
+            return file.read(_LONGEST_NAME).decode("utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:

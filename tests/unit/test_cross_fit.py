@@ -192,7 +192,7 @@ def test_it_ends_when_the_answer_is_good_enough(world: World) -> None:
     world.cross_fit(race)
     study, rank = world.study, race[0].config.rank
     assert 0 < len(world.ran) < 2 * folds_of(world.dataset)
-    assert cross_fit.may_be_best(study, rank) == []
+    assert cross_fit.may_be_best(study, rank, race[0].protocol_hash) == []
 
 
 @pytest.mark.usefixtures("endless")

@@ -5,6 +5,7 @@ import math
 from harness.reporting import formats
 from harness.reporting.answer import is_overturned
 from harness.reporting.document import Block, Bullets, Paragraph
+from harness.reporting.scope import measured
 from harness.reporting.wording import METRIC_NAMES
 from harness.select.limits import number
 from harness.select.ranking import Ranking
@@ -15,7 +16,7 @@ def changes(ranking: Ranking) -> list[Block]:
     """Everything that flips the recommendation, and how firmly it stands otherwise."""
     found = ranking.sensitivity
     if len(ranking.entries) == 1 or found is None:
-        return [Paragraph("Nothing else was measured, so nothing is known about what would change the answer.")]
+        return [Paragraph(f"Nothing else was {measured(ranking)}, so nothing is known about what would change the answer.")]
     whose = f"the choice of train and val ({ranking.val_choice.label})" if is_overturned(ranking) and ranking.val_choice else "the answer"
     flips = [*(limit_sentence(limit) for limit in found.limits), *_metrics(ranking, found.metrics), _half(found.half)]
     return [Paragraph(f"What would change {whose}:"), Bullets(flips)]
@@ -35,7 +36,7 @@ def _metrics(ranking: Ranking, found: tuple[OtherMetric, ...]) -> list[str]:
     choice = ranking.val_choice.label if ranking.val_choice else None
     other = [f"Ranked by {METRIC_NAMES[each.metric]}: {each.recommended}." for each in found if each.recommended not in (None, choice)]
     same = [METRIC_NAMES[each.metric] for each in found if each.recommended == choice]
-    undefined = [f"{METRIC_NAMES[each.metric].capitalize()} says nothing: {each.undefined}." for each in found if each.undefined]
+    undefined = [f"{formats.sentence(METRIC_NAMES[each.metric])} says nothing: {each.undefined}." for each in found if each.undefined]
     return [*other, *([f"It stays the same ranked by {_listed(same)}."] if same else []), *undefined]
 
 

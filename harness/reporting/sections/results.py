@@ -3,6 +3,7 @@
 from harness.reporting import formats
 from harness.reporting.answer import is_safe, separation
 from harness.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, Tone
+from harness.reporting.scope import measured
 from harness.reporting.sections import calibration, evidence, search, statistics, training
 from harness.reporting.sections.facts import MAX_LISTED, Pictures, picture
 from harness.reporting.wording import METRIC_NAMES
@@ -34,7 +35,7 @@ def outcome(ranking: Ranking) -> str:
     number = len(ranking.tied)
     if len(ranking.eligible) <= 1:
         return (
-            f"{scored}; nothing else within the limits was measured."
+            f"{scored}; nothing else within the limits was {measured(ranking)}."
             if ranking.eligible
             else f"{scored}, but no candidate meets the limits."
         )
@@ -74,7 +75,5 @@ def _damaged(ranking: Ranking) -> list[Block]:
     columns = [Column(name) for name in ("file", "what is wrong", "what to do")]
     rows = [[formats.one_line(text) for text in (each.name, each.reason, each.remedy)] for each in ranking.damaged[:MAX_LISTED]]
     hidden = len(ranking.damaged) - MAX_LISTED
-    more = (
-        [Paragraph(f"{hidden} more are told by `python -m harness.verify study={formats.one_line(ranking.study)}`.")] if hidden > 0 else []
-    )
+    more = [Paragraph(f"{hidden} more are told by `{ranking.command('verify')}`.")] if hidden > 0 else []
     return [Table("Files that cannot be used", columns, rows), *more]

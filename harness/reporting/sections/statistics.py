@@ -9,6 +9,7 @@ from harness.reporting.sections.facts import MAX_LISTED, marked, standing
 from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
+from harness.words import counted
 
 
 def compared(ranking: Ranking) -> list[Block]:
@@ -46,7 +47,7 @@ def front(ranking: Ranking) -> list[Block]:
             formats.score(ranking.metric, entry.score),
             latency(entry.cost),
             formats.ms_range(entry.cost.latency_ms_low, entry.cost.latency_ms_high),
-            formats.chance(entry.front_prob),
+            formats.odds(entry.front_prob),
             entry.dominated_by or "nobody",
         ]
         for entry in known
@@ -57,7 +58,7 @@ def front(ranking: Ranking) -> list[Block]:
         f"candidate is beaten only if the other one is better on both in at least {confidence} of them."
     )
     table = Table("Score against latency: who is on the front", columns, rows, marked(ranking, known))
-    rough = rough_latencies(entry.cost for entry in known)
+    rough = rough_latencies((entry.cost for entry in known), ranking.command("retime"))
     return [table, Paragraph(text), *([Paragraph(rough)] if rough else [])]
 
 
@@ -119,7 +120,7 @@ def _separation(ranking: Ranking) -> list[Block]:
     size = formats.difference(ranking.metric, found.difference.value)
     ends = formats.difference_range(ranking.metric, found.difference.interval)
     confidence = formats.confidence(ranking.rank.confidence)
-    basis = f"They differ by {size} ({confidence} interval {ends}) on {formats.count(found.num_images)} images."
+    basis = f"They differ by {size} ({confidence} interval {ends}) on {counted(found.num_images, 'image')}."
     return [Paragraph(f"{separation(ranking)} {basis}")]
 
 

@@ -6,6 +6,7 @@ from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
 from harness.reporting.plots.classes import MAX_CLASSES, hardest
 from harness.reporting.sections.facts import MAX_LISTED
+from harness.reporting.wording import is_frozen
 from harness.select.ranking import Entry, Ranking
 
 LARGE_GAP_FRAC = 0.10
@@ -62,7 +63,8 @@ def _overfitting_words(gaps: list[tuple[Entry, float]]) -> tuple[str, Tone]:
     if not large:
         return f"No candidate is {bound} or more better on the images it was trained on than on val.", Tone.plain
     named = ", ".join(large[:6]) + (f" and {len(large) - 6} more" if len(large) > 6 else "")
-    advice = "More images, a deeper freeze or stronger augmentation would help."
+    can_freeze = any(not is_frozen(entry.candidate.row) for entry, gap in gaps if gap >= LARGE_GAP_FRAC)
+    advice = f"More images{', a deeper freeze' if can_freeze else ''} or stronger augmentation would help."
     return (
         f"These are {bound} or more better on the images they were trained on than on val, so they over-fit: {named}. {advice}",
         Tone.warning,

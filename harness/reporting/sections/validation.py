@@ -73,7 +73,7 @@ def _verdict(ranking: Ranking) -> tuple[str, Tone]:
         return f"{overturned(ranking)}{afterwards}", Tone.warning
     if ranking.outcome is Outcome.undefined:
         return (
-            f"{METRIC_NAMES[ranking.metric].capitalize()} has no value on these test images, so they cannot check the choice.",
+            f"{formats.sentence(METRIC_NAMES[ranking.metric])} has no value on these test images, so they cannot check the choice.",
             Tone.warning,
         )
     sure = formats.chance(PROB_OVERTURN)

@@ -151,7 +151,7 @@ def test_first_screen_answers(markdown: str) -> None:
     assert "candidates cannot be excluded as best" in first
     assert "Budget pick: " in first
     assert "800 labelled images of train and val" in first
-    assert "```sh\npython -m harness.sweep backbone=" in first
+    assert re.search(r"```sh\n\S*python\S* -m harness\.sweep backbone=", first)
     assert "'data.root=/data/my images'" in first
     assert "conditional on this run (one seed)" in first
     assert "120 test images, sealed until it was recommended" in first

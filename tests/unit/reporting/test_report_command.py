@@ -15,7 +15,7 @@ from harness.report import run
 from harness.reporting.sections.facts import leading
 from harness.reporting.terminal import print_summary
 from harness.select.ranking import rank
-from harness.study.store import Study
+from harness.study.store import Study, note_swept
 from tests.unit.reporting.fake_study import make_row, write_study
 
 QUICK = RankConfig(num_resamples=200)
@@ -33,16 +33,17 @@ def test_imports_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_newest_study_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a name, the study with the newest row is reported, and its page is named."""
-    for name, started_at in (("older", "2025-01-01T00:00:00+00:00"), ("newer", "2025-06-01T00:00:00+00:00")):
+def test_the_study_swept_last_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a name, the study that a sweep was at last is reported, whatever clocks said, and its page is named."""
+    for name, started_at in (("ahead", "2099-01-01T00:00:00+00:00"), ("last", "2025-06-01T00:00:00+00:00")):
         small(tmp_path / name)
         (tmp_path / name / "rows" / ".half-written.json").write_text("{", encoding="utf-8")
         Study(tmp_path / name).write_row(replace(make_row("x"), status="failed", error="no", started_at=started_at))
+        note_swept(Study(tmp_path / name))
     assert run(ReportConfig(results_dir=str(tmp_path), rank=QUICK)) == 0
-    assert (tmp_path / "newer" / "report" / "index.html").exists()
-    assert not (tmp_path / "older" / "report").exists()
-    assert str(tmp_path / "newer" / "report" / "index.html") in capsys.readouterr().out.replace("\n", "")
+    assert (tmp_path / "last" / "report" / "index.html").exists()
+    assert not (tmp_path / "ahead" / "report").exists()
+    assert str(tmp_path / "last" / "report" / "index.html") in capsys.readouterr().out.replace("\n", "")
 
 
 @pytest.mark.parametrize("name", ["nothing", "../s", "s/rows", ""])

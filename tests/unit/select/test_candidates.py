@@ -86,24 +86,38 @@ def test_equal_names_of_other_weights_stay_apart(tmp_path: Path) -> None:
 
 
 def test_protocols_are_not_mixed(tmp_path: Path) -> None:
-    """The newest protocol is ranked; good rows of another are listed with the difference by name."""
+    """The one with the most good jobs is ranked, whatever clocks said; good rows of another are listed with the difference by name."""
     study = Study(tmp_path / "s")
-    add(study, "old", 0, protocol="p0", details=make_details(protocol={"epochs": 1, "split": "x"}))
-    add(study, "new", 1, protocol="p1", details=make_details(protocol={"epochs": 3, "split": "x"}))
+    add(study, "ahead", 9, protocol="p0", details=make_details(protocol={"epochs": 1, "split": "x"}))
+    add(study, "one", 0, protocol="p1", details=make_details(protocol={"epochs": 3, "split": "x"}))
+    add(study, "two", 1, protocol="p1", backbone="vgg16", details=make_details(protocol={"epochs": 3, "split": "x"}))
     pool = load_pool(study)
-    assert [candidate.row.job_id for candidate in pool.candidates] == ["new"]
-    assert [(left.row.job_id, left.reason) for left in pool.left_out] == [("old", "epochs is 1 instead of 3")]
-    assert [candidate.row.job_id for candidate in load_pool(study, "p0").candidates] == ["old"]
+    assert sorted(candidate.row.job_id for candidate in pool.candidates) == ["one", "two"]
+    assert [(left.row.job_id, left.reason) for left in pool.left_out] == [("ahead", "epochs is 1 instead of 3")]
+    assert [candidate.row.job_id for candidate in load_pool(study, "p0").candidates] == ["ahead"]
 
 
-def test_same_seed_twice_keeps_the_newer(tmp_path: Path) -> None:
-    """A candidate measured twice with one seed counts once, and the older row is listed."""
+def test_failures_are_those_of_the_protocol(tmp_path: Path) -> None:
+    """A job that failed under other terms is no failure of these; a protocol all of whose jobs failed can be asked for."""
     study = Study(tmp_path / "s")
-    add(study, "old", 0)
-    add(study, "new", 1)
+    add(study, "good", 0, protocol="p0")
+    study.write_row(make_row("bad", protocol="p1", status="failed", error="no"))
+    assert load_pool(study).failed == ()
+    pool = load_pool(study, "p1")
+    assert [row.job_id for row in pool.failed] == ["bad"]
+    assert pool.candidates == ()
+    assert [(each.name, each.num_good, each.num_jobs) for each in pool.protocols] == [("p0", 1, 1), ("p1", 0, 1)]
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_same_seed_twice_counts_once(tmp_path: Path, first: str) -> None:
+    """One outcome asked for in two ways is one row, the same whichever clock was ahead; the other is listed."""
+    study = Study(tmp_path / "s")
+    for name in ("a", "b"):
+        add(study, name, int(name != first))
     pool = load_pool(study)
-    assert [row.job_id for candidate in pool.candidates for row in candidate.rows] == ["new"]
-    assert [left.row.job_id for left in pool.left_out] == ["old"]
+    assert [row.job_id for candidate in pool.candidates for row in candidate.rows] == ["a"]
+    assert [left.row.job_id for left in pool.left_out] == ["b"]
 
 
 def test_other_val_images_are_an_error(tmp_path: Path) -> None:
@@ -249,3 +263,16 @@ def test_without_out_of_fold_predictions_everyone_is_nobody(tmp_path: Path) -> N
     study = Study(tmp_path / "s")
     add(study, "a", freeze="none")
     assert len(load_pool(study).everyone_M) == 0
+
+
+def test_latencies_of_one_host_and_device(tmp_path: Path) -> None:
+    """Those of the place where most networks were timed count; 2 ms of an accelerator beside 90 ms of a processor decide nothing."""
+    study = Study(tmp_path / "s")
+    add(study, "a", 0, latency_ms_p50=90.0, latency_key="a")
+    add(study, "b", 1, backbone="vgg16", latency_ms_p50=80.0, latency_key="b")
+    add(study, "c", 2, backbone="vit", device="cuda", latency_ms_p50=2.0, latency_key="c")
+    add(study, "d", 3, backbone="alexnet", host="other", latency_ms_p50=2.0, latency_key="d")
+    found = {candidate.row.job_id: candidate for candidate in load_pool(study).candidates}
+    assert {name: each.cost.latency_ms_p50 for name, each in found.items()} == {"a": 90.0, "b": 80.0, "c": None, "d": None}
+    reason = found["c"].row.details.undefined["latency_ms_p50"]
+    assert reason == "timed on another machine or device, bench (cuda), than most, bench (cpu); only times of one compare"

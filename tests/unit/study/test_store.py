@@ -13,7 +13,7 @@ import pytest
 from harness.errors import StoreError, TableError
 from harness.study.row import COLUMN_DOCS, COLUMNS, ROW_SCHEMA, Details, Epoch, Row, Status, from_json, to_json
 from harness.study.sealed import sealed
-from harness.study.store import Predictions, Study, find_study
+from harness.study.store import Predictions, Study, find_study, note_swept
 from harness.study.table import write_table
 
 
@@ -256,13 +256,17 @@ def test_rows_that_cannot_be_listed_are_an_error_and_not_none(tmp_path: Path) ->
         Study(tmp_path).rows()
 
 
-def test_the_study_of_the_newest_row_is_found_among_damaged_ones(tmp_path: Path) -> None:
-    """One that holds nothing usable does not stand in the way, and can be asked for by name."""
-    Study(tmp_path / "good").write_row(make_row("a"))
-    Study(tmp_path / "hit").write_row(make_row("a", started_at="2027-01-01"))
-    cut(Study(tmp_path / "hit").row_path("a"))
-    assert find_study(tmp_path, None).name == "good"
-    assert find_study(tmp_path, "hit").name == "hit"
+def test_a_study_without_its_name(tmp_path: Path) -> None:
+    """The only one, else the one that a sweep was at last, whatever clocks said and whatever is damaged; else all are named."""
+    Study(tmp_path / "a").write_row(make_row("a", started_at="2099-01-01"))
+    assert find_study(tmp_path, None).name == "a"
+    Study(tmp_path / "病理").write_row(make_row("a"))
+    with pytest.raises(TableError, match=r"holds several studies; give study=NAME; there are a, 病理\."):
+        find_study(tmp_path, None)
+    note_swept(Study(tmp_path / "病理"))
+    cut(Study(tmp_path / "病理").row_path("a"))
+    assert find_study(tmp_path, None).name == "病理"
+    assert find_study(tmp_path, "a").name == "a"
 
 
 def test_results_that_cannot_be_listed_are_not_taken_for_empty(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Answers that would be true of something else: of other jobs, other machines, other versions, or of fewer images than they say."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from tests.faults.box import Box, Ended
+from tests.faults.catalog import Outcome, Seen, fault
+
+ONE, TWO = ("backbone=test_resnet", "freeze=all", "train.epochs=1"), ("backbone=test_vit", "freeze=all", "train.epochs=2")
+"""Two sweeps whose jobs do not compare."""
+
+
+def _about(ended: Ended, backbone: str) -> str:
+    """What the report says of protocols, if it recommends that backbone and no other."""
+    used = ended.line("Use ", "nothing else was measured under the same terms")
+    assert f"Use {backbone} " in used, used
+    assert "It is the only candidate measured." not in ended.out
+    return ended.line("This study holds 2 protocols", "Not shown: ", "protocol=")
+
+
+@fault("report", "a sweep of one epoch, another of two into the same study, then the first again")
+def a_report_about_other_jobs(box: Box) -> Seen:
+    """another sweep has filled the same study on other terms"""
+    box.sweep(*ONE)
+    box.sweep(*TWO)
+    said = _about(box.sweep(*ONE), "test_resnet")
+    _about(box.report(), "test_resnet")
+    own, other = (next(row for row in box.rows() if row.backbone == name).protocol for name in ("test_resnet", "test_vit"))
+    _about(box.report(f"protocol={other[:6]}"), "test_vit")
+    refused = box.report("protocol=nothing")
+    assert refused.status == 2
+    assert f"there are {own}" in refused.err or f", {own}" in refused.err
+    return Seen(Outcome.left_out, said)
+
+
+@fault("report", "the row of the other sweep is written by a clock that is a year ahead")
+def a_clock_that_is_ahead(box: Box) -> Seen:
+    """the clock of another machine is ahead"""
+    box.sweep(*TWO)
+    (row,) = box.rows()
+    ahead = (datetime.now(UTC) + timedelta(days=365)).isoformat(timespec="milliseconds")
+    box.study.write_row(replace(row, started_at=ahead))
+    said = _about(box.sweep(*ONE), "test_resnet")
+    _about(box.report(), "test_resnet")
+    return Seen(Outcome.left_out, said)
