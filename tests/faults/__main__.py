@@ -62,8 +62,8 @@ def _run(each: Fault) -> Seen | Exception:
 
 
 def _without(folder: str, seen: Seen) -> Seen:
-    """Words that do not depend on where temporary files lie."""
-    return replace(seen, words=seen.words.replace(folder, ""))
+    """Words that do not depend on where temporary files and this Python lie."""
+    return replace(seen, words=seen.words.replace(folder, "").replace(f"{sys.executable} -m", "python -m"))
 
 
 def _table(earlier: str, good: Sequence[tuple[Fault, Seen]]) -> str:
