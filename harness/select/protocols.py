@@ -32,7 +32,7 @@ class Protocol:
         return "; ".join(f"{name} is {ours.get(name)} instead of {theirs.get(name)}" for name in names)
 
 
-def protocols_of(rows: Iterable[Row], lost: Collection[str] = ()) -> tuple[Protocol, ...]:
+def protocols_of(rows: Iterable[Row], lost: Collection[str | None] = ()) -> tuple[Protocol, ...]:
     """Every protocol of some rows, the one with the most good jobs first; of equals the one with the most jobs, then by name.
 
     Args:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -62,8 +63,8 @@ def _run(each: Fault) -> Seen | Exception:
 
 
 def _without(folder: str, seen: Seen) -> Seen:
-    """Words that do not depend on where temporary files lie."""
-    return replace(seen, words=seen.words.replace(folder, ""))
+    """Words that do not depend on where temporary files and this Python lie."""
+    return replace(seen, words=re.sub(r"[\w./-]*/python(?= -m harness)", "python", seen.words.replace(folder, "")))
 
 
 def _table(earlier: str, good: Sequence[tuple[Fault, Seen]]) -> str:

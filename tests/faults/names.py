@@ -25,6 +25,7 @@ def names_that_look_like_values(box: Box) -> Seen:
 @fault("names", "data.root=/no,such: a comma in the name of one folder")
 def a_comma_in_a_path(box: Box) -> Seen:
     """a path holds a comma"""
-    ended = box.sweep("data=folder", f"data.root={box.root}/no,such", "backbone=test_resnet", "freeze=all")
+    with chdir(box.root):
+        ended = box.sweep("data=folder", f"data.root={box.root}/no,such", "backbone=test_resnet", "freeze=all")
     assert ended.status == 2
     return Seen(Outcome.refused, ended.line("A comma separates values that are swept"))

@@ -43,3 +43,25 @@ def a_clock_that_is_ahead(box: Box) -> Seen:
     said = _about(box.sweep(*ONE), "test_resnet")
     _about(box.report(), "test_resnet")
     return Seen(Outcome.left_out, said)
+
+
+@fault("report", "one of two seeds has a row of another torch")
+def seeds_of_other_versions(box: Box) -> Seen:
+    """seeds of one candidate were made by different versions"""
+    box.sweep("backbone=test_resnet", "freeze=none", "seed=0,1")
+    first, *_ = box.rows()
+    box.study.write_row(replace(first, torch_version="2.0.0"))
+    said = box.report().line("made by different versions")
+    assert "test_resnet" in said, said
+    assert "torch 2.0.0 and " in said, said
+    return Seen(Outcome.recovered, said)
+
+
+@fault("report", "digits with data.max_images=60")
+def a_part_of_the_images(box: Box) -> Seen:
+    """most images are left out by data.max_images"""
+    box.sweep("backbone=test_resnet", "freeze=all")
+    page = (box.study.report_dir / "report.md").read_text(encoding="utf-8").partition("## 1.")[0]
+    said = next(line for line in page.splitlines() if "not drawn, as data.max" in line)
+    assert "60 of 1,797 images are used" in said
+    return Seen(Outcome.left_out, said)

@@ -145,7 +145,7 @@ def test_nasty_names_are_inert_in_markdown(markdown: str) -> None:
 def test_first_screen_answers(markdown: str) -> None:
     """Before the leaderboard: what, why, how sure, what is faster, what it rests on, cost, score on unseen images and the command."""
     first = markdown[: markdown.index("**Leaderboard**")]
-    questions = ["Why", "How sure", "If latency matters more", "What it rests on", "What it costs", "On new images"]
+    questions = ["Why", "How sure", "If latency matters more", "What it rests on", "What it costs", "On new images", "Data left out"]
     assert re.findall(r"\n- \*\*(.+?):\*\*", first) == questions
     assert re.search(r"probability the best of 15, (likely within|expected to be) \d\.\d points", first)
     assert "candidates cannot be excluded as best" in first
