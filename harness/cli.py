@@ -106,7 +106,7 @@ def quit_on_error(schema: type | None = None, arguments: Sequence[str] = ()) -> 
         _refuse(f"{said}{comma_hint(arguments, said)}")
     except Exception as error:
         if not is_debugging() and _NO_HOME in str(error):
-            _refuse("~ stands for no folder, as HOME is not set; set it, or give whole paths (results_dir, cache_dir, data.root).")
+            _refuse("~ stands for no folder, as HOME is not set or there is no such user; give whole paths.")
         if is_debugging() or not _is_about_what_was_typed(error):
             raise
         said = " ".join(str(error).split())

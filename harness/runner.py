@@ -131,7 +131,19 @@ def to_config(cfg: DictConfig) -> SweepConfig:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=... (several, separated by commas, are swept).")
-    return typed(cfg, SweepConfig)
+    found = typed(cfg, SweepConfig)
+    for key, folder in {"results_dir": found.results_dir, "cache_dir": found.cache_dir, "data.root": found.data.root}.items():
+        _require_home(key, folder)
+    return found
+
+
+def _require_home(key: str, folder: str | None) -> None:
+    try:
+        Path(folder or "").expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{key}={folder}: ~ stands for no folder, as HOME is not set or there is no such user; give the whole path."
+        ) from error
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
