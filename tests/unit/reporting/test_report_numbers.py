@@ -296,7 +296,7 @@ def expected_prose(facts: Facts) -> Counter[str]:
             [pct(float(test.scores_K[0])), str(num_test), *ends(test.draws(NUM_RESAMPLES)[:, 0], "").split(" to "), "95"] * 2
         ),  # on new images
         *["2", str(len(own)), str(sum(r["status"] == "ok" for r in own)), "7", "3", "1"],  # protocols
-        *["1", *re.findall(r"\d+", str(facts.study.root.parent)), "0"],  # p1, the command that shows p0
+        *["1", *re.findall(r"-?\d+", str(facts.study.root.parent)), "0"],  # p1, the command that shows p0
         *[f"{profile['num_used']:,}", f"{profile['num_found']:,}", "2", "1", "4"],  # images left out
         str(len(jobs) - 10),  # more candidates
         *[f"{profile['num_used']:,}", f"{profile['num_found']:,}", str(len(row["details"]["class_names"]))],  # data
