@@ -56,7 +56,6 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
             ["backbone=test_resnet", "train.epochs=<b>"],
             """train.epochs=<b>: cannot be read; for this very text type 'train.epochs="<b>"',""",
         ),
-        (["backbone=test_resnet", "data=folder", "data.root=/no,such"], """for one path with a comma type 'data.root="/no,such"'."""),
         (["backbone=test_resnet", "study"], "study: is no option; give key=value."),
         (["backbone=test_resnet", "hydra/launcher=x"], "hydra/launcher=x: unknown; there is basic, joblib"),
         (["backbone=test_resnet", "seed=-1"], "seed=-1: not allowed; give a whole number from 0"),

@@ -296,7 +296,7 @@ def _front(facts: Facts) -> Lines:
         other = oracle.beaten_by(quality_RK, latency_RK, k)
         timed = f"{low:.2f} to {high:.2f} ms" if high < 10 else f"{low:.1f} to {high:.1f} ms"
         beaten = "nobody" if other is None else inside[other].label
-        lines.append([job.label, pct(job.score), ms(job.latency), timed, chance(float(shares[k])), beaten])
+        lines.append([job.label, pct(job.score), ms(job.latency), timed, odds(float(shares[k])), beaten])
     return lines
 
 

@@ -276,6 +276,7 @@ def expected_prose(facts: Facts) -> Counter[str]:
     apart, both = best.score - other.score, ends(best.draws - other.draws, "", "+").split(" to ")
     test = alone(best.test, best.test_labels, best.prior)
     took = [r["total_s"] for r in facts.rows if r["protocol"] == "p1"]
+    own = [r for r in facts.rows if r["protocol"] == "p1" and r.get("fold") is None]
     rates = [job.row["throughput_ips"] for job in jobs]
     sized = f"{row['weights_mib']:.1f}" if row["weights_mib"] < 100 else f"{row['weights_mib']:,.0f}"
     blocks = [str(row["num_frozen_blocks"]), str(row["num_blocks"])] if row["num_frozen_blocks"] not in (0, row["num_blocks"]) else []
@@ -294,7 +295,9 @@ def expected_prose(facts: Facts) -> Counter[str]:
         *(
             [pct(float(test.scores_K[0])), str(num_test), *ends(test.draws(NUM_RESAMPLES)[:, 0], "").split(" to "), "95"] * 2
         ),  # on new images
-        *["1", "7", "3"],  # not compared
+        *["2", str(len(own)), str(sum(r["status"] == "ok" for r in own)), "7", "3", "1"],  # protocols
+        *["1", *re.findall(r"-?\d+", str(facts.study.root.parent)), "0"],  # p1, the command that shows p0
+        *[f"{profile['num_used']:,}", f"{profile['num_found']:,}", "2", "1", "4"],  # images left out
         str(len(jobs) - 10),  # more candidates
         *[f"{profile['num_used']:,}", f"{profile['num_found']:,}", str(len(row["details"]["class_names"]))],  # data
         *([f"{profile['imbalance_ratio']:.1f}"] * 2),  # data, metric

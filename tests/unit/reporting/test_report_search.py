@@ -101,10 +101,8 @@ def test_other_terms_are_on_the_first_screen(tmp_path: Path) -> None:
     study.write_row(replace(row, job_id="older", protocol="p0", started_at="2024-01-01T00:00:00+00:00", details=details))
     markdown = build(study)
     first = markdown[: markdown.index("**Leaderboard**")]
-    assert (
-        "**Not compared:** 1 job was measured under other terms, which cannot be ranked together with these: epochs is 9 instead of 3."
-        in first
-    )
+    assert "**Not compared:** This study holds 2 protocols, and jobs of several cannot be ranked together." in first
+    assert "Not shown: epochs is 9 instead of 3 (1 job: " in first
 
 
 def test_too_few_fine_tunes_are_no_audit(tmp_path: Path) -> None:
