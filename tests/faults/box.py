@@ -58,7 +58,7 @@ class Ended:
     err: str
 
     def line(self, *parts: str) -> str:
-        """The line of the output that holds all these parts: what the user sees.
+        """The line of the output that holds all these parts, or, where lines are broken at the width of the terminal, the text from the first to the last.
 
         Raises:
             AssertionError: there is none.
@@ -66,6 +66,10 @@ class Ended:
         for line in (self.err + "\n" + self.out).splitlines():
             if all(part in line for part in parts):
                 return " ".join(line.split())
+        whole = " ".join(self.out.split())
+        if all(part in whole for part in parts):
+            ends = [whole.index(part) + len(part) for part in parts]
+            return whole[whole.index(parts[0]) : whole.find(" ", max(ends))]
         raise AssertionError(f"no line with {parts} in:\n{self.out}\n{self.err}")
 
 
