@@ -179,6 +179,7 @@ class FolderConfig(DataConfig):
     """Options of the user's own folders."""
 
     layout: Layout = Layout.auto
+    """How the folders in `root` are read: as classes, as splits that hold classes, or as their names tell."""
 
 
 @dataclass

@@ -219,7 +219,7 @@ def test_a_table_that_does_not_hold_the_rows_is_found(study: Study, check: Check
         path.write_bytes(kept)
     line = only(check()[1])
     assert line.startswith(f"{path}: does not hold what the rows do")
-    assert f"run `python -m harness.report study=s results_dir={study.root.parent}`" in line
+    assert f" -m harness.report study=s results_dir={study.root.parent}`" in line  # of the Python that runs this
     write_table(study)
     assert check() == (0, [])
 
