@@ -60,7 +60,7 @@ def print_board(console: Console, table: Table, lines: Iterable[tuple[str, str, 
         lines: of each candidate: its rank and name, its numbers in words, and a style.
     """
     needed = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).minimum
-    if console.width >= _NARROW and needed <= console.width:
+    if console.width >= _NARROW and needed < console.width:  # a column of spare, as rich gives a wrapped header more than its least
         console.print(table)
         return
     for name, numbers, style in lines:
@@ -86,16 +86,20 @@ def _style(ranking: Ranking, entry: Entry) -> str:
 
 def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
-    table.add_column("rank", justify="right", no_wrap=True)
+    more = [name for name, least in _MORE.items() if width >= least]
+    cells = [_cells(ranking, entry, more) for entry in leading(ranking, _TOP)]
+
+    def widest(place: int) -> int:  # rich takes the longest word for the least width, also where nothing wraps
+        return max((len(each[place]) for each in cells), default=1)
+
+    table.add_column("rank", justify="right", no_wrap=True, min_width=widest(0))
     table.add_column("candidate", min_width=longest_word(entry.label for entry in leading(ranking, _TOP)))
     table.add_column(METRIC_NAMES[ranking.metric], justify="right", max_width=9)  # the header wraps, names need not
-    more = [name for name, least in _MORE.items() if width >= least]
-    for name in more:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("standing")
-    for entry in leading(ranking, _TOP):
-        cells = [shown(cell) for cell in _cells(ranking, entry, more)]
-        table.add_row(*cells, style=_style(ranking, entry))
+    for place, name in enumerate(more, start=3):
+        table.add_column(name, justify="right", no_wrap=True, min_width=widest(place))
+    table.add_column("standing", min_width=longest_word(standing(ranking, entry) for entry in leading(ranking, _TOP)))
+    for entry, each in zip(leading(ranking, _TOP), cells, strict=True):
+        table.add_row(*map(shown, each), style=_style(ranking, entry))
     return table
 
 
