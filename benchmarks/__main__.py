@@ -33,6 +33,7 @@ BENCHMARKS = (
     Benchmark("views"),
     Benchmark("equality"),
     Benchmark("precision"),
+    Benchmark("devices"),
     Benchmark("replay"),
     Benchmark("search"),
     Benchmark("studies"),

@@ -5,6 +5,7 @@ The bundled networks with their weights and a few families with random ones, on 
 
 import argparse
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from benchmarks.drawn import draw_folder
 from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import describe_machine, machine_line, software
-from benchmarks.sweeps import sweep
+from benchmarks.sweeps import Swept, sweep
 from harness.backbones.weights import BUNDLES
 from harness.cli import quit_on_error
 from harness.study.row import Row
@@ -56,15 +57,20 @@ def compare(folder: Path, data: str, backbone: str, options: tuple[str, ...]) ->
     both = (f"backbone={backbone}", *_COMMON, *options)
     auto, exact = (sweep(folder / name, *both, f"precision={name}") for name in ("auto", "float32"))
     found = []
-    for row in sorted(auto.rows, key=lambda row: row.freeze):
-        other = next(other for other in exact.rows if other.freeze == row.freeze)
-        mine, theirs = auto.study.val_predictions(row.job_id), exact.study.val_predictions(other.job_id)
-        images_N = np.arange(len(mine.labels_N))
-        off_N = np.abs(mine.log_probs_NC - theirs.log_probs_NC)[images_N, mine.labels_N]
-        changed = int((mine.log_probs_NC.argmax(axis=1) != theirs.log_probs_NC.argmax(axis=1)).sum())
+    for row, other, (changed, off) in pairs_of(auto, exact):
         scores = (_accuracy(row), _accuracy(other))
-        found.append(Compared(data, backbone, row.freeze, row.prefix_mode or "", changed, len(images_N), float(off_N.max()), *scores))
+        found.append(Compared(data, backbone, row.freeze, row.prefix_mode or "", changed, row.n_val or 0, off, *scores))
     return found
+
+
+def pairs_of(one: Swept, other: Swept) -> Iterator[tuple[Row, Row, tuple[int, float]]]:
+    """The rows of each depth, how many val images they call another class, and how far the log-probability of an image's class is off (nats)."""
+    for mine in sorted(one.rows, key=lambda row: row.freeze):
+        theirs = next(row for row in other.rows if row.freeze == mine.freeze)
+        log_probs_NC, labels_N = one.study.val_predictions(mine.job_id).log_probs_NC, one.study.val_predictions(mine.job_id).labels_N
+        others_NC = other.study.val_predictions(theirs.job_id).log_probs_NC
+        off_N = np.abs(log_probs_NC - others_NC)[np.arange(len(labels_N)), labels_N]
+        yield mine, theirs, (int((log_probs_NC.argmax(axis=1) != others_NC.argmax(axis=1)).sum()), float(off_N.max()))
 
 
 def _accuracy(row: Row) -> float:

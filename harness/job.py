@@ -219,7 +219,8 @@ def _provided(supplied: Supply, fitted: Fitted) -> Columns:
 
 
 def _lowest(precisions: Sequence[str]) -> str:
-    return Precision.bfloat16.value if Precision.bfloat16.value in precisions else Precision.float32.value
+    lowest_first = (Precision.bfloat16, Precision.tf32, Precision.float32)
+    return str(next(each.value for each in lowest_first if each.value in precisions))
 
 
 def _uncut(supplied: Supply, fitted: Fitted) -> str | None:

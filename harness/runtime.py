@@ -28,13 +28,14 @@ class Runtime:
 
     def autocast(self, precision: Precision, *, trains: bool = False) -> AbstractContextManager[object]:
         """The context in which a trunk runs in a precision; `trains` when gradients are to follow."""
-        if precision is Precision.float32:
+        if precision is not Precision.bfloat16:
             return nullcontext()
         lower = torch.autocast(self.device.value, dtype=torch.bfloat16)
         return _depthwise_apart(lower) if trains and self.device is Device.cpu else lower
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Move a module to the device, in channels-last memory format, which convolutions prefer everywhere."""
+        """Move a module to the device, in channels-last memory format, which convolutions prefer everywhere; done before anything computes."""
+        _allow_tf32(self.precision is Precision.tf32)
         return module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def send(self, batch: Tensor) -> Tensor:
@@ -94,7 +95,15 @@ def resolve_runtime(device: Device, precision: Precision) -> Runtime:
         precision = Precision.float32
     if precision is Precision.bfloat16 and resolved is Device.mps:
         raise ConfigError("precision=bfloat16: not supported on mps here; give precision=float32 or auto.")
+    if precision is Precision.tf32 and resolved is not Device.cuda:
+        raise ConfigError(f"precision=tf32: only cuda has it, and this is {resolved.value}; give precision=float32 or auto.")
     return Runtime(resolved, precision)
+
+
+def _allow_tf32(is_allowed: bool) -> None:
+    """Of this process; torch's own default is yes for convolutions, which then keep 10 bits of float32's 23."""
+    torch.backends.cudnn.allow_tf32 = is_allowed
+    torch.backends.cuda.matmul.allow_tf32 = is_allowed
 
 
 def _available() -> list[Device]:

@@ -64,6 +64,9 @@ class Mode:
 PLAIN = Mode(Precision.float32)
 """The network as it was built, in eval mode: what every other mode must agree with."""
 
+AS_BUILT = (Precision.float32, Precision.tf32)
+"""Wishes that leave the network as it is."""
+
 _FOLDED = Mode(Precision.float32, is_channels_last=True, is_folded=True)
 
 
@@ -138,7 +141,7 @@ class Chain:
 
 
 def modes(runtime: Runtime, wish: Precision, *, lower: bool = False) -> list[Mode]:
-    """Modes worth trying, the most likely first. `float32` asks for the network as it is; `bfloat16` for nothing else.
+    """Modes worth trying, the most likely first. `float32` and `tf32` ask for the network as it is; `bfloat16` for nothing else.
 
     Args:
         runtime: the device.
@@ -148,8 +151,8 @@ def modes(runtime: Runtime, wish: Precision, *, lower: bool = False) -> list[Mod
     high, low = (
         replace(_FOLDED, precision=each, is_fused=can_fuse(runtime.device, each)) for each in (Precision.float32, Precision.bfloat16)
     )
-    if wish is Precision.float32:
-        return [PLAIN]
+    if wish in AS_BUILT:
+        return [replace(PLAIN, precision=wish)]
     if wish is Precision.bfloat16:
         return [low]
     return [low, high, PLAIN] if lower and computes_bfloat16(runtime.device) else [high, PLAIN]
@@ -172,8 +175,8 @@ def choose(
         The chain in that mode, and what was wrong with a faster one, if anything.
     """
     runtime = team.runtime
-    plain = Chain(trunk, boundaries, PLAIN, runtime)
-    if wish is Precision.float32:
+    plain = Chain(trunk, boundaries, replace(PLAIN, precision=wish) if wish in AS_BUILT else PLAIN, runtime)
+    if wish in AS_BUILT:
         return plain, None
     pieces = list(zip(*(part.chunk(team.num_threads) for part in crossing), strict=True))
 

@@ -19,7 +19,7 @@ from harness.config import Device, Precision
 from harness.data.transforms import PixelDataset
 from harness.errors import StoreError
 from harness.features.bank import Bank, InMemory
-from harness.features.mode import PLAIN, Chain, choose
+from harness.features.mode import AS_BUILT, PLAIN, Chain, choose
 from harness.features.rows import Crossing, Layout
 from harness.features.store import Entry, EntryWriter, FeatureStore
 from harness.progress import track
@@ -217,7 +217,7 @@ def _try(bank: Bank, source: _Source, targets: Sequence[int], precision: Precisi
         chain, note = choose(bank.trunk, [source.start, *targets], crossing, bank.team, precision, lower=lower)
         timed = chain.timed(crossing)
         seconds = [taken / len(crossing[0]) for _, taken in timed]
-        slow = None if precision is Precision.float32 else chain.compile_if_it_pays(first, source.num_images, sum(seconds))
+        slow = None if precision in AS_BUILT else chain.compile_if_it_pays(first, source.num_images, sum(seconds))
         return _Trial(targets, chain, note or slow, [crossing for crossing, _ in timed], seconds)
 
     found = trial(lower=judge is not None)

@@ -138,9 +138,9 @@ class Row:
     augment: str | None = _column("random changes to training images")
     views: int | None = _column("augmented views of each training image that were kept and drawn from; 1: a new one in every epoch")
     batch_norm: str | None = _column("free batch-norm layers trained on fixed (pretrained) or on batch statistics")
-    precision: str | None = _column("arithmetic of passes without gradients: float32 or bfloat16 (autocast)")
+    precision: str | None = _column("arithmetic of passes without gradients: float32, tf32 or bfloat16 (autocast)")
     train_precision: str | None = _column(
-        "arithmetic of training steps, in the last phase: float32 or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
+        "arithmetic of training steps, in the last phase: float32, tf32 or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
     )
     trained_from: str | None = _column("name of the block behind which training started from cached activations; `images`: from the images")
     prefix_mode: str | None = _column(

@@ -41,7 +41,11 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
         (["backbone=test_resnet", "job=3"], "job takes keys of its own: timeout_minutes, stall_minutes, memory_gib."),
         (["backbone=test_resnet", "device=gpu"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),
         (["backbone=test_resnet", "device=cpu,gpu"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),
-        (["backbone=test_resnet", "precision=half"], "precision=half: not allowed; precision takes one of auto, float32, bfloat16."),
+        (["backbone=test_resnet", "precision=half"], "precision=half: not allowed; precision takes one of auto, float32, tf32, bfloat16."),
+        (
+            ["backbone=test_resnet", "device=cpu", "precision=tf32"],
+            "precision=tf32: only cuda has it, and this is cpu; give precision=float32 or auto.",
+        ),
         (["backbone=test_resnet", "retry=fail"], "retry=fail: not allowed; retry takes one of none, failed."),
         (["backbone=test_resnet", "retry=true"], "retry=true: not allowed; retry takes one of none, failed."),
         (["backbone=test_resnet", "train.augment=x"], "train.augment takes one of none, flip, light, strong, pad_crop."),

@@ -50,6 +50,7 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
         (Device.cpu, True, (Precision.float32, True), [PLAIN]),
         (Device.cuda, True, (Precision.float32, True), [PLAIN]),
         (Device.mps, False, (Precision.float32, True), [PLAIN]),
+        (Device.cuda, True, (Precision.tf32, True), [Mode(Precision.tf32)]),
         (Device.cpu, True, (Precision.bfloat16, False), [LOW_FUSED]),
         (Device.cuda, True, (Precision.bfloat16, False), [LOW]),
         (Device.cpu, True, (Precision.auto, False), [FUSED, PLAIN]),
@@ -62,7 +63,7 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
 def test_the_wish_decides_what_is_tried(
     device: Device, is_native: bool, wish: tuple[Precision, bool], expected: list[Mode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """float32 is the network as it is, bfloat16 nothing else, and auto tries low precision only where it is native and somebody judges it."""
+    """float32 and tf32 are the network as it is, bfloat16 nothing else, and auto tries low precision only where it is native and somebody judges it."""
     monkeypatch.setattr(modes_module, "can_fuse", lambda device, _: device is Device.cpu)
     monkeypatch.setattr(modes_module, "computes_bfloat16", lambda _: is_native)
     assert modes(Runtime(device, Precision.float32), wish[0], lower=wish[1]) == expected
