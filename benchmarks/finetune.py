@@ -9,7 +9,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ def table(name: str, rounds: Sequence[Round], record: Mapping[str, Any]) -> str:
         f"{name}: {first.n_train} train, {first.n_val} val, {first.n_test} test images, {first.num_classes} classes, splits: {len(rounds)}",
         f"test {record['metric'].replace('_', ' ')}, time of a split, how many points the best depth is better [95 % interval]",
         *(f"{line['score']:8.3f} {line['seconds']:8.0f} s {_points(line):>22}  {_named(line)}" for line in record["methods"]),
-        f"the best fine-tune on val is {_points(record['tuned_over_frozen'])} points better than the fixed network",
+        *(f"{_points(found):>22} points better than the fixed network: {_harness(depth)}" for depth, found in record["over_frozen"].items()),
         f"fine-tunes that kept the weights from before the first step: {record['num_untrained']} of {num_tuned}",
     ])  # fmt: skip
 
@@ -169,6 +169,10 @@ def _named(line: Mapping[str, Any]) -> str:
     method = line["method"]
     if method in MODULES:
         return f"{method}, {', '.join(map(str, line['epochs']))} epochs"
+    return _harness(method)
+
+
+def _harness(method: str) -> str:
     return f"harness, {method if method in (BEST, TUNED) else f'freeze={method}'}"
 
 
@@ -177,7 +181,7 @@ def as_record(rounds: Sequence[Round]) -> dict[str, Any]:
     return {
         "metric": rounds[0].rows[0].primary_metric,
         "methods": [line(rounds, method) for method in rounds[0].answers.predicted],
-        "tuned_over_frozen": gain(rounds, TUNED, "all"),
+        "over_frozen": {depth: gain(rounds, depth, "all") for depth in (*DEPTHS[1:], TUNED)},
         "num_untrained": sum(each.num_untrained for each in rounds),
         "rows": [[{name: getattr(row, name) for name in KEPT_COLUMNS} for row in each.rows] for each in rounds],
     }
@@ -195,10 +199,12 @@ def main() -> None:
     parser.add_argument(
         "--short", action="store_true", help="digits only, 200 images of 64 pixels, one split, no fastai, whatever else is given"
     )
+    parser.add_argument("--alone", action="store_true", help="the harness only, without the recipes that it is held against")
     add_json(parser)
     parser.add_argument("overrides", nargs="*", help="of the sweep, such as train.epochs=10")
     args = parser.parse_args()
     asked = Setting(args.images, args.size, tuple(range(args.splits)), tuple(args.overrides))
+    asked = replace(asked, baselines=()) if args.alone else asked
     setting, names = (SHORT, ["digits"]) if args.short else (asked, args.data.split(","))
     with quit_on_error():
         where = describe_machine()

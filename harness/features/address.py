@@ -12,6 +12,11 @@ from harness.config import Device, Precision
 from harness.data.dataset import ImageRef
 from harness.features.view import View
 
+ARITHMETIC = 2
+"""Of what a wish for a precision means; raised whenever it changes, so that rows of an earlier version are not taken for those of this one.
+
+2: `auto` goes below float32 only where a judge agrees, and float32 on an accelerator is without TF32."""
+
 
 def pixel_address(view: View) -> dict[str, Any]:
     """Of decoded images. Mean and deviation are applied later, so that backbones with one geometry share them."""
@@ -36,7 +41,7 @@ def feature_address(view: View, digests: Sequence[str], boundary: int, device: D
         "blocks": _hash("".join(digests[:boundary])),
         "boundary": [boundary, len(digests)],
         "device": device.value,
-        "precision": precision.value,
+        "precision": [precision.value, ARITHMETIC],
         "torch": version("torch"),
     }
 

@@ -101,7 +101,7 @@ def test_the_table_says_which_fine_tunes_are_none() -> None:
     ]
     assert chosen(rows).freeze == "all"
     answers = _answers(0)
-    methods = {BEST: "right", TUNED: "often", PLAIN: "coin", "all": "right"}
+    methods = {BEST: "right", TUNED: "often", PLAIN: "coin", "all": "right", "0.5": "often", "none": "coin"}
     predicted = {method: answers.predicted[which] for method, which in methods.items()}
     rounds = [Round(Answers(answers.images_N, answers.labels_N, predicted), {m: Effort(9, 10) for m in methods}, rows)]
     found = table("toy", rounds, as_record(rounds))
