@@ -124,6 +124,7 @@ def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, F
         val_frac=cfg.val_frac,
         test_frac=cfg.test_frac,
         seed=cfg.split_seed,
+        is_sample=cfg.max_images is not None and cfg.max_images < len(listing.rows()),
     )
     return [Placed(row, facts, split) for (row, facts), split in zip(readable, splits, strict=True)]
 
@@ -145,8 +146,14 @@ def _require_every_class(class_names: Sequence[str], splits: Mapping[str, Split]
             if count == 0:
                 raise DataError(
                     f"class {name!r}: 0 readable images in {split} once duplicates of other splits are left out, and 1 is needed; "
-                    f"add images there, or remove the class from every split."
+                    f"{_ways_out(split)}."
                 )
+
+
+def _ways_out(split: str) -> str:
+    if split == "train":
+        return "add images of it there, or move it out of val and test"
+    return f"move some of its train images there, or move the whole of {split} out of data.root: then one is carved out of the other images"
 
 
 def _fingerprint(class_names: Sequence[str], splits: Mapping[str, Split]) -> str:

@@ -59,6 +59,7 @@ def assign_splits(
     val_frac: float,
     test_frac: float,
     seed: int,
+    is_sample: bool = False,
 ) -> Placement:
     """Keep official splits, carve missing ones out of train, and let equal images never be in two of them.
 
@@ -71,6 +72,7 @@ def assign_splits(
         val_frac: share of train's distinct images that becomes val when it is missing.
         test_frac: share of all distinct images that becomes test when it is missing; 0: no test split.
         seed: decides which images are carved out, together with their content alone.
+        is_sample: whether the data set has more images than these; for messages.
 
     Raises:
         DataError: a class has too few distinct images in train.
@@ -78,7 +80,7 @@ def assign_splits(
     placed = _without_leaks(hashes, given)
     missing = [("val", val_frac, ("train",)), ("test", test_frac, SPLITS)]
     todo = [(name, frac, base) for name, frac, base in missing if name not in official and frac > 0]
-    _require_enough(hashes, labels, placed, class_names, ["train", *(name for name, *_ in todo)])
+    _require_enough(hashes, labels, placed, class_names, ["train", *(name for name, *_ in todo)], is_sample=is_sample)
     for done, (name, frac, base) in enumerate(todo):
         counts_C = _distinct(hashes, labels, placed, base, len(class_names))
         available_C = _distinct(hashes, labels, placed, ("train",), len(class_names))
@@ -135,10 +137,35 @@ def _pick(hashes: Sequence[str], labels: IntArray, placed: Placement, quota_C: I
     return {content for of_class, quota in zip(ranked, quota_C.tolist(), strict=True) for content in of_class[:quota]}
 
 
-def _require_enough(hashes: Sequence[str], labels: IntArray, placed: Placement, class_names: Sequence[str], needed: Sequence[str]) -> None:
-    for name, count in zip(class_names, _distinct(hashes, labels, placed, ("train",), len(class_names)).tolist(), strict=True):
+def _require_enough(
+    hashes: Sequence[str], labels: IntArray, placed: Placement, class_names: Sequence[str], needed: Sequence[str], *, is_sample: bool
+) -> None:
+    for label, count in enumerate(_distinct(hashes, labels, placed, ("train",), len(class_names)).tolist()):
         if count < len(needed):
             raise DataError(
-                f"class {name!r}: {count} distinct readable images to make {' and '.join(needed)} of, and each needs one; "
-                f"add images, leave the class out, raise data.max_images, or set data.test_frac=0 for no test split."
+                f"class {class_names[label]!r}: {_shown(count, 'distinct readable image')} to make {' and '.join(needed)} of, and each needs one"
+                f"{_copied(hashes, labels, placed, class_names, label)}; {', or '.join(_ways_out(len(needed) - count, needed, is_sample))}."
             )
+
+
+def _copied(hashes: Sequence[str], labels: IntArray, placed: Placement, class_names: Sequence[str], label: int) -> str:
+    """Which images of a class do not count for it."""
+    classes = _classes(hashes, labels, placed, ("train",))
+    own = [(content, name) for content, of_class, name in zip(hashes, labels.tolist(), placed, strict=True) if of_class == label]
+    others = Counter(classes[content] for content, name in own if name == "train" and classes[content] != label)
+    said = [f"{_shown(count, 'more')} lie in {class_names[other]!r} as well, which keeps them" for other, count in sorted(others.items())]
+    if num_leaks := sum(name is None for _, name in own):
+        said.append(f"{_shown(num_leaks, 'more')} lie in val or test as well, which keep them")
+    return "".join(f"; {words}" for words in said)
+
+
+def _ways_out(num_short: int, needed: Sequence[str], is_sample: bool) -> list[str]:
+    """What helps a class that is `num_short` images short."""
+    ways = [f"add {_shown(num_short, 'other image')} of it", "move it out of data.root"]
+    if num_short == 1 and "test" in needed:
+        ways.append("set data.test_frac=0 for no test split")
+    return [*ways, "raise data.max_images"] if is_sample else ways
+
+
+def _shown(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1 and noun != 'more')}"

@@ -111,7 +111,7 @@ def test_cut_file_is_refused(tmp_path: Path, suffix: str) -> None:
         read_state_dict(path)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=64))
 def test_no_bytes_escape_as_another_error(tmp_path: Path, content: bytes) -> None:
     """Whatever a file holds, the user sees one line and never a traceback."""

@@ -81,7 +81,7 @@ def test_candidates_that_answer_alike_are_not_corrected() -> None:
     assert corrected_score(np.full(4, 0.8), draws_RK, 2) == pytest.approx(0.8, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(any_study(), st.data())
 def test_never_above_the_score_nor_below_its_interval(found: Study, data: st.DataObject) -> None:
     """A correction only takes away, and no more than the resamples allow."""
@@ -91,7 +91,7 @@ def test_never_above_the_score_nor_below_its_interval(found: Study, data: st.Dat
     assert min(interval(draws_RK[:, chosen], 0.95).low, scores_K[chosen]) - 1e-12 <= corrected <= scores_K[chosen]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(any_study(), st.data())
 def test_order_and_zero_point_do_not_matter(found: Study, data: st.DataObject) -> None:
     """Candidates listed otherwise, or scores that all carry a constant, give the same correction; equal scores included."""

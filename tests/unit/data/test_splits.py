@@ -145,6 +145,31 @@ def test_too_few_distinct_images_are_named() -> None:
     assert Counter(_assign(rows, test_frac=0))["val"] >= 2
 
 
+@pytest.mark.parametrize(
+    ("rows", "said", "unsaid"),
+    [
+        (
+            [("x", 1, "train")],
+            "1 distinct readable image to make train and val and test of, and each needs one; add 2 other images",
+            "test_frac",
+        ),
+        (
+            [("x", 1, "train"), ("y", 1, "train")],
+            "add 1 other image of it, or move it out of data.root, or set data.test_frac=0",
+            "max_images",
+        ),
+        ([("x", 1, "train"), ("0", 1, "train"), ("1", 1, "train")], "2 more lie in 'cat' as well, which keeps them; add 2", "test_frac"),
+    ],
+)
+def test_ways_out_of_too_few_images_help(rows: list[tuple[str, int, str]], said: str, unsaid: str) -> None:
+    """What is short is counted, copies of other classes are named, and nothing is advised that would leave the class too small."""
+    others = [(f"{n}", 0, "train") for n in range(9)]
+    with pytest.raises(DataError) as caught:
+        _assign([*others, *rows])
+    assert said in str(caught.value)
+    assert unsaid not in str(caught.value)
+
+
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=8), st.data())
 def test_draws_are_nested_and_spread(sizes: list[int], data: st.DataObject) -> None:
     """A small draw is part of a larger one, whatever the order of listing; floors are met; shares are kept to within one image."""

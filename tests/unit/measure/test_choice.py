@@ -59,7 +59,7 @@ def test_what_is_reported_of_a_choice_promises_nothing() -> None:
     assert np.mean(honest) == pytest.approx(0.5, abs=0.03)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(0.5, 8.0))
 def test_the_temperature_minimises_log_loss(seed: int, sureness: float) -> None:
     """Within one step of the grid of what scipy finds, and its loss within a thousandth."""
@@ -88,7 +88,7 @@ def test_balanced_accuracy_divides_the_prior_out() -> None:
     assert adjusted > plain + 0.1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 4), min_size=6, max_size=60), st.integers(2, 6))
 def test_folds_share_images_and_classes_evenly(labels: list[int], num_folds: int) -> None:
     """No two folds differ by more than one image; of any class none has more than one image over its even share, rounded up."""

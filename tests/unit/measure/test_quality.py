@@ -17,7 +17,7 @@ def _predictions(seed: int, num_images: int, num_classes: int) -> tuple[np.ndarr
     return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True), labels.astype(np.int64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(12, 80), st.integers(2, 8))
 def test_metrics_equal_scikit_learns(seed: int, num_images: int, num_classes: int) -> None:
     """Every defined metric is the one scikit-learn computes from the predicted classes or probabilities."""
@@ -35,7 +35,7 @@ def test_metrics_equal_scikit_learns(seed: int, num_images: int, num_classes: in
     assert 0 <= (values["ece"] or 0) <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 8))
 def test_per_class_results_follow_from_the_confusion_matrix(seed: int, num_classes: int) -> None:
     """Support sums to the images, and mean recall is the balanced accuracy."""

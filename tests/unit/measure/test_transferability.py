@@ -264,7 +264,7 @@ def test_angles_keep_their_digits_under_an_offset() -> None:
 
 
 @pytest.mark.parametrize("name", SCORES)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 10_000))
 def test_order_and_names_do_not_matter(name: str, seed: int) -> None:
     """Images in another order and classes under other numbers have the same score."""
@@ -277,7 +277,7 @@ def test_order_and_names_do_not_matter(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", SCORES)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 10_000), st.sampled_from([8, 100]))
 def test_scores_fall_as_classes_move_together(name: str, seed: int, width: int) -> None:
     """Far apart is better than near, and near is better than no difference at all."""

@@ -99,7 +99,7 @@ def test_every_backbone_is_probed_the_best_known_first() -> None:
 
 
 @given(st.integers(1, 8), st.integers(0, 1000), st.floats(0.05, 1.0))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_time_is_kept_and_used(num: int, seed: int, share: float) -> None:
     """Where predictions are exact the limit holds, nothing that still fits is left out, and everybody has an ending that fits its rung."""
     played = world(num, seed)

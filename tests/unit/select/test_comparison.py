@@ -37,7 +37,7 @@ def tied(runs: Runs, metric: Metric = Metric.accuracy, num_resamples: int = 500)
     return found
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(10, 60))
 def test_unit_weights_give_the_metric(seed: int, num_classes: int, num_images: int) -> None:
     """With every image once, each score is scikit-learn's metric, log loss with a minus sign."""
@@ -158,7 +158,7 @@ def test_one_candidate_is_its_own_set() -> None:
     assert tied(hits(np.random.default_rng(7).random((1, 50)) < 0.5)) == [True]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.sampled_from(METRICS[:4]))
 def test_best_is_always_in_the_set(seed: int, num_candidates: int, metric: Metric) -> None:
     """Whatever the data, the best score is tied with itself, and no candidate drops out below one that stays."""

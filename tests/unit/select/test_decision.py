@@ -128,7 +128,7 @@ def test_latencies_are_grouped_from_the_lowest() -> None:
     assert np.isnan(doublings([None, float("nan")])).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0.1, 1000) | st.none(), min_size=1, max_size=12), st.data())
 def test_groups_do_not_depend_on_order(latency_ms: list[float | None], data: st.DataObject) -> None:
     """The same latencies listed otherwise are the same doublings."""
@@ -136,7 +136,7 @@ def test_groups_do_not_depend_on_order(latency_ms: list[float | None], data: st.
     np.testing.assert_array_equal(doublings([latency_ms[k] for k in order]), doublings(latency_ms)[order])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.floats(0, 3), st.data())
 def test_order_does_not_decide(seed: int, num: int, price: float, data: st.DataObject) -> None:
     """Candidates listed otherwise: the same three picks, equal scores and latencies included."""
@@ -149,7 +149,7 @@ def test_order_does_not_decide(seed: int, num: int, price: float, data: st.DataO
     assert tuple(order[list(chosen(other))]) == chosen(found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8))
 def test_a_higher_price_never_buys_a_slower_one(seed: int, num: int) -> None:
     """Where the guard is silent, the latency of the recommended falls with the price, and the fastest pick stays."""

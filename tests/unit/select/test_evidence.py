@@ -131,7 +131,7 @@ def test_shares_sum_to_one() -> None:
     assert shares(labels_N, Metric.balanced_accuracy).tolist() == pytest.approx([1 / 6] * 3 + [1 / 2])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(5, 80))
 def test_set_and_intervals_agree(seed: int, num_candidates: int, num_images: int) -> None:
     """Whoever is out of the tied set is behind somebody by an interval that does not hold zero."""

@@ -123,7 +123,7 @@ def test_draws_have_the_exact_moments() -> None:
     np.testing.assert_allclose(belief.prob_behind_K(0.01), (best[:, None] - belief.draws_RK > 0.01).mean(axis=0))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(any_study(), st.data())
 def test_order_and_zero_point_do_not_matter(found: Study, data: st.DataObject) -> None:
     """Candidates listed otherwise get the same beliefs; a constant on all scores shifts the means by it and changes nothing else."""
@@ -136,7 +136,7 @@ def test_order_and_zero_point_do_not_matter(found: Study, data: st.DataObject) -
     np.testing.assert_allclose(other.expected_loss_K, belief.expected_loss_K[order], atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(any_study())
 def test_names_do_not_matter(found: Study) -> None:
     """Families and backbones only say who is of a kind."""
@@ -228,7 +228,7 @@ def test_shrinkage_keeps_variances_and_mean_correlation() -> None:
     assert kin_KK[0, 1] == pytest.approx(1.8), "the only pair of its kind keeps its correlation"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(any_study(), st.data())
 def test_one_more_observation_is_exact(found: Study, data: st.DataObject) -> None:
     """Without error the observed candidate is known; with endless error nothing is learnt; in between its mean lies between score and belief."""
@@ -258,7 +258,7 @@ def test_hundreds_of_candidates_are_exact_too() -> None:
 
 
 @given(any_study(), st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_was_not_measured_is_what_was_measured_with_no_worth(found: Study, seed: int) -> None:
     """A score of NaN leaves all beliefs where a score with an error far beyond reason leaves them."""
     scores_K, covariance_KK, known = found

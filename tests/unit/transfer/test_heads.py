@@ -266,7 +266,7 @@ def test_no_epochs_and_no_arms_are_nothing_to_do() -> None:
     assert all(torch.equal(fit.last[name], tensor) for name, tensor in arm.start.state_dict().items())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), num_classes=st.integers(2, 7), num_images=st.integers(1, 40), lr=st.floats(1e-4, 1.0))
 def test_curves_show_the_numbers_of_quality(seed: int, num_classes: int, num_images: int, lr: float) -> None:
     """Val loss and accuracy of every epoch are `quality`'s of the log-probabilities that come back; the score is the selector's."""

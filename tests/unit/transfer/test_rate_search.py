@@ -71,7 +71,7 @@ def test_several_rates_may_be_asked_for_before_any_is_told() -> None:
     assert list(iter(search.next, None)) == [9e-4]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=5, unique=True), st.floats(1e-8, 10))
 def test_the_best_of_what_was_tried_is_kept(rates: list[float], peak: float) -> None:
     """Whatever the grid and wherever the peak: the kept rate has the highest score, and no more rates were tried than allowed."""
