@@ -153,9 +153,9 @@ def _copied(hashes: Sequence[str], labels: IntArray, placed: Placement, class_na
     classes = _classes(hashes, labels, placed, ("train",))
     own = [(content, name) for content, of_class, name in zip(hashes, labels.tolist(), placed, strict=True) if of_class == label]
     others = Counter(classes[content] for content, name in own if name == "train" and classes[content] != label)
-    said = [f"{_shown(count, 'more')} lie in {class_names[other]!r} as well, which keeps them" for other, count in sorted(others.items())]
+    said = [f"{count} of its images lie in {class_names[other]!r} as well, which keeps them" for other, count in sorted(others.items())]
     if num_leaks := sum(name is None for _, name in own):
-        said.append(f"{_shown(num_leaks, 'more')} lie in val or test as well, which keep them")
+        said.append(f"{num_leaks} of its images lie in val or test as well, which keep them")
     return "".join(f"; {words}" for words in said)
 
 
@@ -168,4 +168,4 @@ def _ways_out(num_short: int, needed: Sequence[str], is_sample: bool) -> list[st
 
 
 def _shown(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1 and noun != 'more')}"
+    return f"{count} {noun}{'s' * (count != 1)}"

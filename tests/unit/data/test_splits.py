@@ -158,7 +158,11 @@ def test_too_few_distinct_images_are_named() -> None:
             "add 1 other image of it, or move it out of data.root, or set data.test_frac=0",
             "max_images",
         ),
-        ([("x", 1, "train"), ("0", 1, "train"), ("1", 1, "train")], "2 more lie in 'cat' as well, which keeps them; add 2", "test_frac"),
+        (
+            [("x", 1, "train"), ("0", 1, "train"), ("1", 1, "train")],
+            "2 of its images lie in 'cat' as well, which keeps them; add 2",
+            "test_frac",
+        ),
     ],
 )
 def test_ways_out_of_too_few_images_help(rows: list[tuple[str, int, str]], said: str, unsaid: str) -> None:
