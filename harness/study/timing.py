@@ -82,22 +82,28 @@ _TYPES = {name: _types(hint) for name, hint in get_type_hints(Timing).items()}
 def filled(rows: Sequence[Row], timings: Iterable[Timing]) -> list[Row]:
     """Rows with their timing columns filled, in their order; a row whose network nobody has timed stays as it is.
 
-    Only times of one machine compare. So rows of one protocol and device are filled from the machine that has timed any of their networks
-    last, whichever machines ran the jobs.
+    Only times of one machine compare. So rows of one protocol and device are filled from the machine that has timed most of their networks, of several
+    that have timed as many the one that did so last, whichever machines ran the jobs.
     """
     known = {(timing.latency_key, timing.timed_on): timing for timing in timings}
     groups: dict[tuple[str, str | None], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.protocol, row.device].append(row)
-    hosts = {key: _newest_host({row.latency_key for row in group}, known.values()) for key, group in groups.items()}
+    hosts = {key: _host({row.latency_key for row in group}, known.values()) for key, group in groups.items()}
     return [_filled(row, host, known) if (host := hosts[row.protocol, row.device]) else row for row in rows]
 
 
-def _newest_host(keys: set[str | None], timings: Iterable[Timing]) -> str | None:
-    of = [timing for timing in timings if timing.latency_key in keys]
-    newest = max((timing for timing in of if timing.error is None), key=lambda timing: timing.timed_at, default=None)
-    newest = newest or max(of, key=lambda timing: timing.timed_at, default=None)
-    return None if newest is None else newest.timed_on
+def _host(keys: set[str | None], timings: Iterable[Timing]) -> str | None:
+    by_host: dict[str, list[Timing]] = defaultdict(list)
+    for timing in timings:
+        if timing.latency_key in keys:
+            by_host[timing.timed_on].append(timing)
+
+    def worth(host: str) -> tuple[int, str]:
+        good = [timing for timing in by_host[host] if timing.error is None]
+        return len(good), max(timing.timed_at for timing in good or by_host[host])
+
+    return max(by_host, key=worth, default=None)
 
 
 def _filled(row: Row, host: str, known: dict[tuple[str, str], Timing]) -> Row:

@@ -63,12 +63,16 @@ def test_a_timing_fills_all_its_columns() -> None:
 
 
 def test_rows_of_a_protocol_are_filled_from_one_machine() -> None:
-    """The one that timed last, also where another machine has timed more; the row of a network that it did not time says so."""
-    known = [timing("a", "old", "1", 1.0), timing("b", "old", "1", 2.0), timing("a", "new", "2", 3.0)]
-    one, other = filled([row("a", host="old"), row("b", host="old")], known)
-    assert (one.latency_ms_p50, one.timed_on) == (3.0, "new")
-    assert other.latency_ms_p50 is None
-    assert other.details.undefined["latency_ms_p50"].startswith("not timed on new")
+    """The one that has timed most of their networks, whatever another's clock says; of equals the last. What that machine lacks says so."""
+    first = [timing("a", "old", "1", 1.0), timing("b", "old", "1", 2.0)]
+    one, other = filled([row("a", host="old"), row("b", host="old")], [*first, timing("a", "new", "9", 3.0)])
+    assert [(each.latency_ms_p50, each.timed_on) for each in (one, other)] == [(1.0, "old"), (2.0, "old")]
+    again = [timing("a", "new", "2", 3.0), timing("b", "new", "2", 4.0)]
+    one, other = filled([row("a", host="old"), row("b", host="old")], [*first, *again])
+    assert [(each.latency_ms_p50, each.timed_on) for each in (one, other)] == [(3.0, "new"), (4.0, "new")]
+    lacking = filled([row("a"), row("b"), row("c")], [*first, timing("c", "new", "9", 3.0)])[2]
+    assert lacking.latency_ms_p50 is None
+    assert lacking.details.undefined["latency_ms_p50"].startswith("not timed on old")
 
 
 def test_devices_and_protocols_have_machines_of_their_own() -> None:
