@@ -339,14 +339,46 @@ class RankConfig:
     given, as latency within a limit is free unless it is priced as well."""
 
     def __post_init__(self) -> None:
-        for name in ("max_latency_ms", "max_params_m", "max_gmacs", "max_peak_mem_mib", "max_weights_mib", "max_train_min"):
-            limit = getattr(self, name)
-            _require(limit is None or limit > 0, f"rank.{name}", limit, "a positive number, or null for no limit")
+        _require(
+            self.max_latency_ms is None or self.max_latency_ms > 0,
+            "rank.max_latency_ms",
+            self.max_latency_ms,
+            "a positive number, or null for no limit",
+        )
+        _require(
+            self.max_params_m is None or self.max_params_m > 0,
+            "rank.max_params_m",
+            self.max_params_m,
+            "a positive number, or null for no limit",
+        )
+        _require(self.max_gmacs is None or self.max_gmacs > 0, "rank.max_gmacs", self.max_gmacs, "a positive number, or null for no limit")
+        _require(
+            self.max_peak_mem_mib is None or self.max_peak_mem_mib > 0,
+            "rank.max_peak_mem_mib",
+            self.max_peak_mem_mib,
+            "a positive number, or null for no limit",
+        )
+        _require(
+            self.max_weights_mib is None or self.max_weights_mib > 0,
+            "rank.max_weights_mib",
+            self.max_weights_mib,
+            "a positive number, or null for no limit",
+        )
+        _require(
+            self.max_train_min is None or self.max_train_min > 0,
+            "rank.max_train_min",
+            self.max_train_min,
+            "a positive number, or null for no limit",
+        )
         _require(0.5 <= self.confidence < 1, "rank.confidence", self.confidence, "a fraction from 0.5 to below 1")
         _require(self.num_resamples >= 200, "rank.num_resamples", self.num_resamples, "200 or more")
         _require(0 < self.equivalence_frac < 1, "rank.equivalence_frac", self.equivalence_frac, "a fraction between 0 and 1")
-        price = self.points_per_doubling
-        _require(price is None or 0 <= price < math.inf, "rank.points_per_doubling", price, "0 or more points, or null for the default")
+        _require(
+            self.points_per_doubling is None or self.points_per_doubling >= 0,
+            "rank.points_per_doubling",
+            self.points_per_doubling,
+            "0 or more points, or null for the default",
+        )
 
 
 class Variant(Enum):
@@ -400,9 +432,16 @@ class JobConfig:
     """Of its process and its helpers; None: nearly all that the machine has."""
 
     def __post_init__(self) -> None:
-        for name in ("timeout_minutes", "stall_minutes", "memory_gib"):
-            value = getattr(self, name)
-            _require(value is None or value > 0, f"job.{name}", value, "a positive number, or null")
+        _require(
+            self.timeout_minutes is None or self.timeout_minutes > 0,
+            "job.timeout_minutes",
+            self.timeout_minutes,
+            "a positive number, or null",
+        )
+        _require(
+            self.stall_minutes is None or self.stall_minutes > 0, "job.stall_minutes", self.stall_minutes, "a positive number, or null"
+        )
+        _require(self.memory_gib is None or self.memory_gib > 0, "job.memory_gib", self.memory_gib, "a positive number, or null")
 
 
 @dataclass
@@ -427,8 +466,12 @@ class EvidenceConfig:
     """Of each study. None: a third of the work that the jobs did; 0: not at all."""
 
     def __post_init__(self) -> None:
-        is_good = self.minutes is None or 0 <= self.minutes < math.inf
-        _require(is_good, "evidence.minutes", self.minutes, "0 or more, or null for a third of the work of the jobs")
+        _require(
+            self.minutes is None or self.minutes >= 0,
+            "evidence.minutes",
+            self.minutes,
+            "0 or more, or null for a third of the work of the jobs",
+        )
 
 
 @dataclass
@@ -469,7 +512,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         self.backbone, _, own_weights = self.backbone.partition("@")
         self.weights = own_weights or self.weights
-        _require(0 <= self.seed < 2**32, "seed", self.seed, f"a whole number from 0 to {2**32 - 1}")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         _require(
             is_study_name(self.study),
             "study",

@@ -1,11 +1,12 @@
 """What `--help` says of every key: its default, one line on what it is, and what it takes. Read off the configuration classes.
 
-The line is the first sentence of the text below a field in `config`, so that nothing is explained in two places.
+The line is the first sentence of the text below a field in `config`, and the range is what `config` says when a value is out of it, so that nothing is
+explained in two places.
 """
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -39,7 +40,10 @@ def _keys(schema: type, composed: DictConfig, prefix: str = "") -> Iterator[tupl
             own = OmegaConf.get_type(found) if isinstance(found, DictConfig) else kind
             yield from _keys(own if isinstance(own, type) and issubclass(own, kind) else kind, composed, f"{prefix}{name}.")
         else:
-            yield f"  {prefix}{name}={_shown(composed, f'{prefix}{name}')}", f"      {meaning(schema, name)} Takes {_takes(kind)}."
+            yield (
+                f"  {prefix}{name}={_shown(composed, f'{prefix}{name}')}",
+                f"      {meaning(schema, name)} Takes {_takes(kind, _of(schema, name, _ranges()))}.",
+            )
 
 
 def _shown(composed: DictConfig, key: str) -> str:
@@ -53,18 +57,21 @@ def _shown(composed: DictConfig, key: str) -> str:
 
 def meaning(schema: type, name: str) -> str:
     """The first sentence of what stands below a field; of the class that declares it."""
-    for owner in schema.__mro__:
-        if found := _texts().get((owner.__name__, name)):
-            return found
-    return ""
+    return _of(schema, name, _texts())
 
 
-def _takes(kind: Any) -> str:
-    """Allowed values; those of an enumeration with what stands beside them."""
+def _of(schema: type, name: str, known: Mapping[tuple[str, str], str]) -> str:
+    return next((found for owner in schema.__mro__ if (found := known.get((owner.__name__, name)))), "")
+
+
+def _takes(kind: Any, allowed: str) -> str:
+    """Allowed values; those of an enumeration with what stands beside them, those of numbers with their range."""
     known = [part for part in get_args(kind) if part is not NoneType]
     first = known[0] if NoneType in get_args(kind) and known else kind
     if not (isinstance(first, type) and issubclass(first, Enum)):
-        return words(kind) or "a value"
+        if not allowed:
+            return words(kind) or "a value"
+        return allowed if allowed.startswith(("a ", "one ")) else f"{words(first)}: {allowed}"
     notes = {name: _texts().get((first.__name__, name), "") for name in first.__members__}
     return ", ".join(f"{name}{f' ({note})' if note else ''}" for name, note in notes.items())
 
@@ -80,6 +87,20 @@ def _texts() -> dict[tuple[str, str], str]:
                 found[owner.name, node.target.id] = _first_sentence(text)
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 found[owner.name, node.targets[0].id] = lines[node.lineno - 1].partition("  # ")[2]
+    return found
+
+
+@cache
+def _ranges() -> dict[tuple[str, str], str]:
+    """(class, field) -> what a value that is refused should have been, where that depends on no other field."""
+    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+    found: dict[tuple[str, str], str] = {}
+    for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for call in (node for node in ast.walk(owner) if isinstance(node, ast.Call) and ast.unparse(node.func) == "_require"):
+            condition, _, value, allowed = call.args
+            names = {node.attr for node in ast.walk(condition) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"}
+            if isinstance(value, ast.Attribute) and isinstance(allowed, ast.Constant) and names == {value.attr}:
+                found.setdefault((owner.name, value.attr), str(allowed.value))
     return found
 
 

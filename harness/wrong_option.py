@@ -75,7 +75,8 @@ def words(kind: Any) -> str | None:
         inner = words(real)
         return inner and f"{inner}, or null"
     if get_origin(kind) is list:
-        return f"a list of {_PLURALS.get(get_args(kind)[0], 'values')}"
+        (of,) = get_args(kind)
+        return f"a list of {_PLURALS[of]}" if of in _PLURALS else f"a list, each {words(of)}"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"one of {', '.join(kind.__members__)}"
     if isinstance(kind, type) and is_dataclass(kind):
