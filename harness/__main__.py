@@ -1,8 +1,13 @@
-"""`python -m harness`: one screen that names the commands."""
+"""`harness COMMAND` and `python -m harness COMMAND`; without one, a screen that names them."""
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
 
 from harness import __version__
 from harness.invocation import runnable
 from harness.streams import make_usable
+from harness.untrusted import visible
 
 SCREEN = f"""model-selection-harness {__version__}
 Which pretrained backbone to start from, how deep to freeze it, and whether to trust the answer.
@@ -18,15 +23,32 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
   python -m harness.backbones 'mobilenet*'
       names, sizes, licences and published accuracies of backbones, and whose weights are here now
 
-Each answers --help. Results are in results/<study>/: results.csv, report/index.html, report/report.md.
+Each answers --help; where this environment is active, `harness sweep` is the first of them, and so on. Results are in results/<study>/: results.csv, report/index.html, report/report.md.
 """
 
 
-def main() -> None:
-    """Print the screen."""
+COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "retime", "verify")} | {"backbones": "harness.backbones.__main__"}
+"""What can stand behind `harness`, and the module that does it."""
+
+
+def main() -> int:
+    """Hand over to the command that was named, or print the screen. Returns the exit status."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in COMMANDS:
+        sys.argv[:2] = [sys.argv[0]]
+        return import_module(COMMANDS[name]).main() or 0
     make_usable()
-    print(runnable(SCREEN), end="")
+    if name in ("--help", "-h"):
+        print(runnable(SCREEN), end="")
+        return 0
+    if name == "--version":
+        print(__version__)
+        return 0
+    near = get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}? Known" if near else "known"
+    print(visible(f"error: {name}: no such command; {hint}: {', '.join(COMMANDS)}."), file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
