@@ -1,13 +1,15 @@
 """Rows of numbers that a fixed network computed, one per image, kept on disk and addressed by what decides them.
 
-An entry is a folder that appears under its final name in one rename and never changes afterwards, so any number of processes and
-nodes share a store without a lock. Whatever cannot be proved to be what was written is removed, and then computed again.
+An entry is a folder with an array that numpy reads (`rows.npy`) and what is known of it (`entry.json`). It appears under its final name in one rename and
+never changes afterwards, so any number of processes and nodes share a store without a lock. Whatever cannot be proved to be what was written is removed, and
+then computed again.
 
 Legend: N images of an entry, B images of a batch, E values in a row.
 """
 
 import errno
 import hashlib
+import io
 import json
 import logging
 import mmap
@@ -33,9 +35,11 @@ from harness.processes import is_alive
 
 IntArray = npt.NDArray[np.int64]
 
-SCHEMA = 2
+SCHEMA = 3
 
-_ROWS, _ENTRY = "rows.bin", "entry.json"
+_ROWS, _ENTRY = "rows.npy", "entry.json"
+_HEADER_BYTES = 128
+"""Before the rows; they are not counted where there is room for rows."""
 _KEY = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{32}")
 _HOST = re.sub(r"[^\w.-]", "_", platform.node()) or "unnamed"
@@ -68,9 +72,8 @@ class Entry:
         self.row = row
         self.about = about
         """The writer's notes."""
-        num_bytes = num_rows * row.num_bytes  # an empty file cannot be mapped
-        self._map = mmap.mmap(rows_file.fileno(), num_bytes, access=mmap.ACCESS_READ) if num_bytes else None
-        self._values_NE = np.frombuffer(self._map or b"", dtype=row.dtype).reshape(num_rows, row.num_values)
+        self._map = mmap.mmap(rows_file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._values_NE = np.frombuffer(self._map, dtype=row.dtype, offset=_HEADER_BYTES).reshape(num_rows, row.num_values)
         self._touched: set[int] = set()  # regions of the file that may be resident
 
     def read(self, rows: IntArray | slice) -> npt.NDArray[Any]:
@@ -93,9 +96,9 @@ class Entry:
     def _bound_resident(self, rows_B: IntArray) -> None:
         """Drop the resident pages if these rows could bring them over the bound."""
         size = self.row.num_bytes
-        starts = (row % max(1, self.num_rows) * size for row in rows_B.tolist())
+        starts = (_HEADER_BYTES + row % max(1, self.num_rows) * size for row in rows_B.tolist())
         wanted = {region for start in starts for region in range(start // _REGION_BYTES, (start + size - 1) // _REGION_BYTES + 1)}
-        if len(self._touched | wanted) * _REGION_BYTES > _RESIDENT_BYTES and self._map is not None:
+        if len(self._touched | wanted) * _REGION_BYTES > _RESIDENT_BYTES:
             self._map.madvise(mmap.MADV_DONTNEED)
             self._touched.clear()
         self._touched |= wanted
@@ -130,6 +133,7 @@ class EntryWriter:
         with _disk_trouble(self._folder.parent):
             self._folder.mkdir(parents=True)
             self._file = (self._folder / _ROWS).open("xb", buffering=0)  # nothing is left to flush when a block ends by an exception
+            self._write(_header(self._row, self._num_rows))
         return self
 
     def append(self, values_BE: npt.NDArray[Any]) -> None:
@@ -140,11 +144,8 @@ class EntryWriter:
             StoreError: the disk is full or gone.
         """
         self._check(values_BE)
-        left = np.ascontiguousarray(values_BE).reshape(-1).view(np.uint8).data
-        self._sha256.update(left)
         with _disk_trouble(self._folder.parent):
-            while left:
-                left = left[self._file.write(left) :]
+            self._write(np.ascontiguousarray(values_BE).reshape(-1).view(np.uint8).data)
         self._num_appended += len(values_BE)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -155,6 +156,11 @@ class EntryWriter:
         finally:
             self._reserved.pop(self._folder, None)
             shutil.rmtree(self._folder, ignore_errors=True)  # a published folder has another name by now
+
+    def _write(self, left: memoryview | bytes) -> None:
+        self._sha256.update(left)
+        while left:
+            left = left[self._file.write(left) :]
 
     def _check(self, values_BE: npt.NDArray[Any]) -> None:
         if values_BE.ndim != 2 or values_BE.shape[1] != self._row.num_values or values_BE.dtype != np.dtype(self._row.dtype):
@@ -283,7 +289,7 @@ class FeatureStore:
             if _canonical(fields["address"]) != _canonical(address):
                 raise ValueError("it belongs to another address")
             row = RowType(**fields["row"])
-            self._verify(folder.name, rows_file, fields["num_rows"] * row.num_bytes, fields["sha256"])
+            self._verify(folder.name, rows_file, _HEADER_BYTES + fields["num_rows"] * row.num_bytes, fields["sha256"])
             return Entry(rows_file, row, fields["num_rows"], fields["about"])
 
     def _verify(self, key: str, rows_file: BufferedReader, num_bytes: int, sha256: str) -> None:
@@ -301,7 +307,7 @@ class FeatureStore:
         stat = (written / _ROWS).stat()
         key = written.name[1:].partition("-")[0]
         del self._reserved[written]
-        for kept in self._to_evict(stat.st_size, new_bytes=0) or ():
+        for kept in self._to_evict(stat.st_size - _HEADER_BYTES, new_bytes=0) or ():
             self._remove(kept.folder)
         _mark_used(written)
         try:
@@ -336,7 +342,7 @@ class FeatureStore:
     def _kept(self) -> list[_Kept]:
         """Every entry in the store; one that lacks a file counts as never used."""
         folders = [path for path in _listed(self._root) if _KEY.fullmatch(path.name)]
-        return [_Kept(folder, _stat(folder / _ENTRY)[0], _stat(folder / _ROWS)[1]) for folder in folders]
+        return [_Kept(folder, _stat(folder / _ENTRY)[0], max(0, _stat(folder / _ROWS)[1] - _HEADER_BYTES)) for folder in folders]
 
     def _remove(self, folder: Path) -> bool:
         """Rename, then delete, so that no one meets half an entry. False when someone else was faster."""
@@ -357,6 +363,15 @@ class FeatureStore:
 
     def _temporary(self, key: str) -> Path:
         return self._root / f".{key}-{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def _header(row: RowType, num_rows: int) -> bytes:
+    """What stands before the rows in a file that `numpy.load` reads."""
+    written = io.BytesIO()
+    about = {"descr": np.dtype(row.dtype).str, "fortran_order": False, "shape": (num_rows, row.num_values)}
+    np.lib.format.write_array_header_1_0(written, about)
+    assert written.tell() == _HEADER_BYTES  # numpy fills it up, so that the rows are aligned
+    return written.getvalue()
 
 
 def _canonical(value: Any) -> str:

@@ -202,7 +202,7 @@ def damaged_logs(box: Box) -> Seen:
 
 
 def _kept(box: Box) -> list[Path]:
-    files = sorted((box.cache / "features").glob("[!.]*/rows.bin"))
+    files = sorted((box.cache / "features").glob("[!.]*/rows.npy"))
     assert files
     return files
 

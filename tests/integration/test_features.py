@@ -102,4 +102,4 @@ def test_a_sweep_killed_while_it_writes_features_loses_nothing(run_sweep: Comman
 
 def _half_written(features: Path) -> bool:
     """Whether some entry has a few rows and is not finished."""
-    return any(path.stat().st_size > 1_000_000 for path in features.glob(".*/rows.bin"))
+    return any(path.stat().st_size > 1_000_000 for path in features.glob(".*/rows.npy"))

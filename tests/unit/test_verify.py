@@ -157,7 +157,7 @@ def test_lost_predictions_do_not_count_as_looked_at(study: Study, tmp_path: Path
     assert ", 1 of 2 prediction files (the rest is named above), " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["rows.bin", "entry.json"])
+@pytest.mark.parametrize("name", ["rows.npy", "entry.json"])
 def test_one_changed_bit_of_kept_features_is_found(check: Check, tmp_path: Path, name: str) -> None:
     """In the rows or beside them; the entry is left for the next job to replace."""
     (folder,) = (tmp_path / "cache" / "features").iterdir()

@@ -53,6 +53,6 @@ def test_images_are_all_different_files_of_two_classes(tmp_path: Path) -> None:
 def test_size_counts_files_at_any_depth(tmp_path: Path) -> None:
     """Entries of the store are folders of files."""
     (tmp_path / "entry").mkdir()
-    (tmp_path / "entry" / "rows.bin").write_bytes(bytes(3 * 2**20))
+    (tmp_path / "entry" / "rows.npy").write_bytes(bytes(3 * 2**20))
     (tmp_path / "note").write_bytes(bytes(2**20))
     assert size_mib(tmp_path) == 4

@@ -98,6 +98,14 @@ def test_what_was_written_is_read_back_by_another_process_s_store(root: Path, st
     np.testing.assert_array_equal(entry.read(np.array([5, 5, -1])), values_NE[[5, 5, -1]])
 
 
+def test_other_programs_read_an_entry(root: Path, store: FeatureStore) -> None:
+    """It is an array of numpy's own format; its notes are JSON."""
+    write(store, {"weights": "abc"}, numbers(20, RowType("float32", 7)))
+    (folder,) = (path for path in root.iterdir() if path.is_dir())
+    np.testing.assert_array_equal(np.load(folder / "rows.npy"), numbers(20, RowType("float32", 7)))
+    assert json.loads((folder / "entry.json").read_text())["num_rows"] == 20
+
+
 def test_what_is_read_is_a_copy(store: FeatureStore) -> None:
     """A reader may change what it was given; the entry stays as it was."""
     write(store, {"a": 1}, numbers(4))
@@ -140,19 +148,19 @@ def test_making_a_store_and_looking_into_it_writes_nothing(root: Path, store: Fe
 
 def flip_a_bit(folder: Path) -> None:
     """One bit of one value."""
-    rows = bytearray((folder / "rows.bin").read_bytes())
+    rows = bytearray((folder / "rows.npy").read_bytes())
     rows[17] ^= 4
-    (folder / "rows.bin").write_bytes(rows)
+    (folder / "rows.npy").write_bytes(rows)
 
 
 def truncate(folder: Path) -> None:
     """The last byte is lost."""
-    os.truncate(folder / "rows.bin", (folder / "rows.bin").stat().st_size - 1)
+    os.truncate(folder / "rows.npy", (folder / "rows.npy").stat().st_size - 1)
 
 
 def lose_the_rows(folder: Path) -> None:
     """Somebody deleted the big file."""
-    (folder / "rows.bin").unlink()
+    (folder / "rows.npy").unlink()
 
 
 def scribble(folder: Path) -> None:
@@ -173,7 +181,7 @@ def edit_a_note(folder: Path) -> None:
 
 DAMAGES = {
     flip_a_bit: "another hash",
-    truncate: "has 239 bytes, not 240",
+    truncate: "has 367 bytes, not 368",
     lose_the_rows: "No such file",
     scribble: "cannot be read",
     empty_json: "cannot be read",
@@ -208,7 +216,7 @@ def test_an_entry_under_another_s_name_is_noticed(root: Path, store: FeatureStor
     folder = contents(root)[0]
     write(store, {"a": 2}, numbers(4))
     other = next(path for path in contents(root) if path != folder)
-    (other / "rows.bin").write_bytes((folder / "rows.bin").read_bytes())
+    (other / "rows.npy").write_bytes((folder / "rows.npy").read_bytes())
     (other / "entry.json").write_bytes((folder / "entry.json").read_bytes())
     assert FeatureStore(root, max_gib=1).find({"a": 2}) is None
     assert contents(root) == [folder]
@@ -286,9 +294,9 @@ def test_another_host_s_leftovers_go_after_a_day(root: Path, store: FeatureStore
     fresh, stale = (root / f".{'0' * 32}-other-host-1-{digit * 32}" for digit in "12")
     for folder in (fresh, stale):
         folder.mkdir(parents=True)
-        (folder / "rows.bin").write_bytes(b"1")
+        (folder / "rows.npy").write_bytes(b"1")
     two_days_ago = time.time() - 2 * 24 * 3600
-    for path in (fresh, stale, stale / "rows.bin"):  # the fresh one is old too, but still written to
+    for path in (fresh, stale, stale / "rows.npy"):  # the fresh one is old too, but still written to
         os.utime(path, (two_days_ago, two_days_ago))
     write(store, {"a": 1}, numbers(4))
     assert fresh in contents(root)
@@ -457,9 +465,9 @@ import resource
 from harness.errors import StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 try:
-    with store.create({"a": 1}, RowType("uint8", 2**20 - 1), 4) as writer:
+    with store.create({"a": 1}, RowType("uint8", 2**20 - 200), 4) as writer:
         for row in range(4):
-            writer.append(np.zeros((1, 2**20 - 1), np.uint8))
+            writer.append(np.zeros((1, 2**20 - 200), np.uint8))
 except StoreError as error:
     print(row, error)
 """
