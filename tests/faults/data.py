@@ -289,6 +289,35 @@ def a_class_without_training_images(box: Box) -> Seen:
     return _refused(box, "class 'bird': has images in val and none in train")
 
 
+@fault("data", "cat, dog and an owl folder with one image")
+def a_class_with_one_image(box: Box) -> Seen:
+    """a class has one image"""
+    photos(box.root / "photos", "cat", "dog", "owl")
+    for number in range(1, 8):
+        (box.root / "photos" / "owl" / f"{number}.png").unlink()
+    seen = _refused(box, "class 'owl': 1 distinct readable image")
+    assert "add 2 other images of it" in seen.words, seen
+    assert "test_frac" not in seen.words, "it would not help"
+    return seen
+
+
+@fault("data", "all images of dog copied from cat")
+def copies_under_two_labels(box: Box) -> Seen:
+    """the images of a class are copies of another's"""
+    photos(box.root / "photos", "cat", "owl")
+    shutil.copytree(box.root / "photos" / "cat", box.root / "photos" / "dog")
+    return _refused(box, "8 of its images lie in 'cat' as well")
+
+
+@fault("data", "train/cat, train/dog, val/cat")
+def a_class_without_val_images(box: Box) -> Seen:
+    """a class is in train and not in val"""
+    photos(box.root / "photos" / "train", "cat", "dog")
+    for number in range(900, 908):
+        picture(box.root / "photos" / "val" / "cat" / f"{number}.png", number)
+    return _refused(box, "class 'dog': 0 readable images in val")
+
+
 @fault("data", "a class folder that is a link to a disk that is not mounted")
 def a_class_that_is_not_there(box: Box) -> Seen:
     """a class folder is a broken link"""

@@ -1,6 +1,9 @@
 """Machines, containers and shells that are not as usual: each command works there, or says in one line what is missing."""
 
+import os
+import re
 import shutil
+import subprocess
 
 from harness.study.row import Status
 from tests.faults.box import Box, Ended, after_first_row, quality
@@ -112,3 +115,25 @@ def a_deleted_study(box: Box) -> Seen:
     assert again.status == 0, again.err
     assert len(quality(box.rows())) == 2
     return Seen(Outcome.resumed, ended.line("1 of 2 jobs has no row any more").replace(str(box.root), ""))
+
+
+@fault("environment", "precision=tf32 and device=cpu")
+def an_arithmetic_that_is_not_here(box: Box) -> Seen:
+    """the device does not have the arithmetic that is asked for"""
+    ended = box.sweep("backbone=test_resnet", "freeze=all", "device=cpu", "precision=tf32")
+    assert ended.status == 2
+    return Seen(Outcome.refused, ended.line("precision=tf32: only cuda has it"))
+
+
+@fault("environment", "PATH without this environment; then the commands that the sweep printed, as they stand")
+def commands_without_the_environment(box: Box) -> Seen:
+    """the environment is not active in the shell"""
+    plain = {"PATH": "/usr/bin:/bin"}
+    ended = box.run("backbone=test_resnet", "freeze=all", env=plain)
+    assert ended.status == 0, ended.err
+    printed = re.findall(r"`([^`]*python[^`]* -m harness[^`]*)`", " ".join(ended.out.split()))
+    assert printed, ended.out
+    for command in printed:
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=box.root, env={**os.environ, **plain})
+        assert done.returncode == 0, (command, done.stderr)
+    return Seen(Outcome.recovered, printed[0])

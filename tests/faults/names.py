@@ -29,3 +29,36 @@ def a_comma_in_a_path(box: Box) -> Seen:
         ended = box.sweep("data=folder", f"data.root={box.root}/no,such", "backbone=test_resnet", "freeze=all")
     assert ended.status == 2
     return Seen(Outcome.refused, ended.line("A comma separates values that are swept"))
+
+
+@fault("names", "backbone=vit_b_16")
+def another_library_s_name(box: Box) -> Seen:
+    """a backbone is spelt as another library spells it"""
+    ended = box.sweep("backbone=vit_b_16", "freeze=all")
+    assert ended.status == 2
+    return Seen(Outcome.refused, ended.line("vit_b_16", "give backbone=vit_base_patch16_224"))
+
+
+@fault("names", "backbone=hf-hub:timm/test_resnet.r160_in1k, and timm/test_resnet")
+def names_of_the_hub(box: Box) -> Seen:
+    """a backbone is given by its address on the hub"""
+    ended = box.sweep("backbone=hf-hub:timm/test_resnet.r160_in1k,timm/test_vit", "freeze=all")
+    assert ended.status == 0, ended.err
+    assert sorted(row.model for row in box.rows()) == ["test_resnet", "test_vit"]
+    return Seen(Outcome.recovered, ended.line("[1/2]"))
+
+
+@fault("names", "train.epoch=3, device=gpu, rank.max_latency_ms=-1")
+def keys_and_values_that_are_wrong(box: Box) -> Seen:
+    """a key is misspelt or a value is none of its"""
+    said = []
+    for option, words in (
+        ("train.epoch=3", "did you mean"),
+        ("device=gpu", "takes one of"),
+        ("rank.max_latency_ms=-1", "a positive number"),
+    ):
+        ended = box.sweep("backbone=test_resnet", "freeze=all", option)
+        assert ended.status == 2
+        said.append(ended.line(option.partition("=")[0], words))
+    assert not box.study.root.exists()
+    return Seen(Outcome.refused, said[0])

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from PIL import Image
+
 from tests.faults.box import Box, Ended
 from tests.faults.catalog import Outcome, Seen, fault
 
@@ -65,3 +67,37 @@ def a_part_of_the_images(box: Box) -> Seen:
     said = next(line for line in page.splitlines() if "not drawn, as data.max" in line)
     assert "60 of 1,797 images are used" in said
     return Seen(Outcome.left_out, said)
+
+
+@fault("report", "a timing of one of two networks by another machine, a year ahead")
+def times_of_another_machine(box: Box) -> Seen:
+    """another machine has timed one of the networks, later by its clock"""
+    box.sweep("backbone=test_resnet,test_vit", "freeze=all")
+    before = {row.backbone: (row.timed_on, row.latency_ms_p50) for row in box.rows()}
+    timing = next(each for each in box.study.timings()[0] if each.latency_ms_p50 is not None)
+    ahead = (datetime.now(UTC) + timedelta(days=365)).isoformat(timespec="milliseconds")
+    box.study.write_timing(replace(timing, timed_on="elsewhere", timed_at=ahead, latency_ms_p50=0.001))
+    assert {row.backbone: (row.timed_on, row.latency_ms_p50) for row in box.rows()} == before
+    return Seen(Outcome.recovered, box.report().line("recommended"))
+
+
+@fault("report", "two classes that a network tells apart without a mistake, 36 images")
+def no_mistake_on_few_images(box: Box) -> Seen:
+    """few images, all of them classified correctly"""
+    for number in range(36):
+        path = box.root / "photos" / ("red" if number % 2 else "blue") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (24, 24), (200, number, 20) if number % 2 else (20, number, 200)).save(path)
+    options = (
+        "data=folder",
+        f"data.root={box.root / 'photos'}",
+        "study=few",
+        "weights=pretrained",
+        "backbone=tf_efficientnet_lite0",
+        "data.image_size=64",
+    )
+    ended = box.sweep(*options, "freeze=all")
+    assert ended.status == 0, ended.err
+    said = ended.line("On new images: 100.0 %", "95 % interval")
+    assert "from 100.0" not in said, said
+    return Seen(Outcome.recovered, said)
