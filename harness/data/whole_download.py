@@ -5,19 +5,22 @@ half-extracted folder for a whole one.
 """
 
 import http.client
-import io
 import shutil
 import socket
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock
 
+from harness.online.answer import within
 from harness.online.pace import MIN_KIB_PER_S, stall_s, too_slow
+
+_CHUNK_BYTES = 1 << 16
 
 
 @contextmanager
@@ -60,9 +63,9 @@ def bounded_requests() -> Iterator[None]:
 
     The same rule as for weights (`online.pace`). One that ends before all that was promised came is an HTTPException too.
     """
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(stall_s())
-    urllib.request.install_opener(urllib.request.build_opener(_Handler, _TlsHandler))
+    before, limit_s = socket.getdefaulttimeout(), stall_s()
+    socket.setdefaulttimeout(limit_s)
+    urllib.request.install_opener(_Bounded(urllib.request.build_opener(), limit_s))  # type: ignore[arg-type]  # of it only `open` is used
     try:
         yield
     finally:
@@ -70,68 +73,54 @@ def bounded_requests() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-class _Watched(io.RawIOBase):
-    """The bytes of a connection, headers included, as long as enough of them come."""
+class _Bounded:
+    """Opens what an opener opens, headers included, in `limit_s` seconds, and has it watched."""
 
-    def __init__(self, connection: io.RawIOBase, limit_s: float) -> None:
-        self._connection, self._limit_s = connection, limit_s
+    def __init__(self, opener: urllib.request.OpenerDirector, limit_s: float) -> None:
+        self._opener, self._limit_s = opener, limit_s
+
+    def open(self, *request: Any) -> "_Watched":
+        try:
+            return _Watched(within(partial(self._opener.open, *request), self._limit_s), self._limit_s)
+        except TimeoutError:
+            raise _too_slow(self._limit_s) from None
+
+
+class _Watched:
+    """A response, as long as enough of it comes."""
+
+    def __init__(self, response: Any, limit_s: float) -> None:
+        self._response, self._limit_s = response, limit_s
         self._since, self._num_bytes = time.monotonic(), 0
 
-    def readable(self) -> bool:
-        return True
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
 
-    def readinto(self, buffer: Any) -> int | None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
+
+    def read(self, amt: int = _CHUNK_BYTES) -> bytes:
+        """The next bytes, as many as are there; none at the end."""
         try:
-            number: int | None = self._connection.readinto(buffer)
+            chunk: bytes = self._response.read1(amt)
         except TimeoutError:
-            raise self._too_slow() from None
-        if number:
-            self._count(number)
-        return number
-
-    def close(self) -> None:
-        self._connection.close()
-        super().close()
+            raise _too_slow(self._limit_s) from None
+        if not chunk and self._response.length:
+            raise http.client.HTTPException(f"it broke off, {self._response.length:,} bytes too soon")
+        self._count(len(chunk))
+        return chunk
 
     def _count(self, number: int) -> None:
         self._num_bytes += number
         if time.monotonic() - self._since >= self._limit_s:
             if self._num_bytes < MIN_KIB_PER_S * 1024 * self._limit_s:
-                raise self._too_slow()
+                raise _too_slow(self._limit_s)
             self._since, self._num_bytes = time.monotonic(), 0
 
-    def _too_slow(self) -> http.client.HTTPException:
-        """No OSError: those have torchvision try again without TLS."""
-        return http.client.HTTPException(too_slow(self._limit_s))
 
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
-        super().__init__(sock, *arguments, **options)
-        limit_s = sock.gettimeout()
-        assert limit_s is not None
-        self.fp = io.BufferedReader(_Watched(self.fp.detach(), limit_s))
-
-    def read(self, amt: int | None = None) -> bytes:
-        chunk = super().read(amt)
-        if amt and not chunk and self.length:
-            raise http.client.HTTPException(f"it broke off, {self.length:,} bytes too soon")
-        return chunk
-
-
-class _Connection(http.client.HTTPConnection):
-    response_class = _Response
-
-
-class _TlsConnection(http.client.HTTPSConnection):
-    response_class = _Response
-
-
-class _Handler(urllib.request.HTTPHandler):
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Connection, req)
-
-
-class _TlsHandler(urllib.request.HTTPSHandler):
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_TlsConnection, req)
+def _too_slow(limit_s: float) -> http.client.HTTPException:
+    """No OSError: those have torchvision try again without TLS."""
+    return http.client.HTTPException(too_slow(limit_s))
