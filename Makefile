@@ -7,7 +7,7 @@ SETUP := .venv/.installed
 AUDIT := build/audit
 FLOORS := build/floors
 
-.PHONY: help setup demo test faults fuzz lint types sweep report retime verify bench lock test-floors audit clean
+.PHONY: help setup demo test test-fast faults fuzz lint types sweep report retime verify bench lock test-floors audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(SETUP) ## the whole job on bundled images and weights: three backbones, 
 
 test: $(SETUP) ## run the tests
 	$(BIN)/python -m pytest
+
+test-fast: $(SETUP) ## run the tests of single parts that take no longer than a few seconds each
+	$(BIN)/python -m pytest tests/unit -m 'not slow and not faults'
 
 faults: $(SETUP) ## inject every fault for real and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults --write

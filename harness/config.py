@@ -26,7 +26,7 @@ class Device(Enum):
 class Precision(Enum):
     """Arithmetic of forward and backward passes; parameters are float32 in every case."""
 
-    auto = "auto"  # float32; passes through fixed layers of many images: the fastest whose probes agree with float32
+    auto = "auto"  # float32; features that only heads read: in the fastest form that agrees with it
     float32 = "float32"  # the networks as they were built, nothing rewritten for speed, no TF32 on an accelerator
     tf32 = "tf32"  # products of 10 bits, sums in float32, as recent NVIDIA accelerators have them; float32 in all else
     bfloat16 = "bfloat16"

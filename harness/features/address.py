@@ -12,10 +12,10 @@ from harness.config import Device, Precision
 from harness.data.dataset import ImageRef
 from harness.features.view import View
 
-ARITHMETIC = 2
+ARITHMETIC = 3
 """Of what a wish for a precision means; raised whenever it changes, so that rows of an earlier version are not taken for those of this one.
 
-2: `auto` goes below float32 only where a judge agrees, and float32 on an accelerator is without TF32."""
+2: `auto` goes below float32 only where a judge agrees, and float32 on an accelerator is without TF32. 3: only heads read what `auto` computes in another form."""
 
 
 def pixel_address(view: View) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def supply(
         dataset: whose splits are read.
         cfg: the recipe.
         team: who computes.
-        precision: what the user asked for.
+        precision: what the user asked for. `auto` is float32 where this job or another of the sweep trains layers on what is computed here.
         store: where rows are looked for and kept.
         frozen: how many blocks are fixed, in each phase.
         passing: the same of other jobs in the sweep; a pass keeps rows for them on its way.
@@ -124,6 +124,8 @@ def supply(
     """
     trunk = cut(backbone)
     starts, on_the_way = ({trunk.nearest(k) for k in boundaries} for boundaries in (frozen, passing))
+    if precision is Precision.auto and min(starts | on_the_way) < trunk.last:
+        precision = Precision.float32  # hundreds of training steps magnify what another form of the network rounds differently
     is_solved, is_head_only = cfg.head_init is HeadInit.solved, trunk.last in starts
     digests = block_digests(backbone)
     images = [image for name in SPLITS for image in getattr(dataset, name).images]

@@ -82,6 +82,18 @@ def test_the_same_command_gives_the_same_quality(run_sweep: Command) -> None:
     pd.testing.assert_frame_equal(tables[0][["job_id", *QUALITY]], tables[1][["job_id", *QUALITY]], check_exact=True)
 
 
+def test_the_default_precision_trains_as_float32_does(run_sweep: Command) -> None:
+    """Where layers train, nothing is rewritten for speed before them: log-probabilities of every depth are equal to the bit."""
+    found = {}
+    for precision in ("auto", "float32"):
+        ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all,-1,none", f"precision={precision}", results=precision)
+        assert ended.status == 0, ended.err
+        found[precision] = {row.freeze: ended.study().val_predictions(row.job_id).log_probs_NC for row in ended.rows()}
+    assert set(found["auto"]) == {"all", "-1", "none"}
+    for freeze, log_probs_NC in found["auto"].items():
+        np.testing.assert_array_equal(log_probs_NC, found["float32"][freeze])
+
+
 def test_a_job_over_time_is_a_row_and_the_sweep_goes_on(run_sweep: Command) -> None:
     """Status 3, a row that says timeout, empty metrics, and still a report."""
     ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all", "job.timeout_minutes=0.0001")
