@@ -21,7 +21,7 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
   python -m harness.verify study=folder
       check a study bit by bit: rows, predictions, table, weights and kept features against what was written
   python -m harness.backbones 'mobilenet*'
-      names, sizes, licences and published accuracies of backbones, and whose weights are here now
+      names, sizes, licences and published accuracies of backbones, and which weights are locally cached
 
 Each answers --help; where this environment is active, `harness sweep` is the first of them, and so on. Results are in results/<study>/: results.csv, report/index.html, report/report.md.
 """
