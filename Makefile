@@ -20,6 +20,7 @@ $(SETUP): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
+	@echo 'Ready. Next: make demo; or source .venv/bin/activate, then python -m harness'
 
 demo: $(SETUP) ## the whole job on bundled images and weights: three backbones, three depths, a report
 	$(BIN)/python -m harness.sweep experiment=demo

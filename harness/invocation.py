@@ -11,12 +11,12 @@ from pathlib import Path
 
 from harness.untrusted import shell_word
 
-_COMMAND = re.compile(r"(?<![\w./-])python (?=-m harness\b)")
+_COMMAND = re.compile(r"(?<![\w./-])python (?=-m (?:harness|pip)\b)")
 
 
 def runnable(text: str) -> str:
-    """The text with this very Python in front of the harness's commands, unless `python` is it."""
-    return _COMMAND.sub(lambda _: f"{_interpreter()} ", text) if "python -m harness" in text else text
+    """The text with this very Python in front of the harness's commands and pip's, unless `python` is it."""
+    return _COMMAND.sub(lambda _: f"{_interpreter()} ", text) if "python -m " in text else text
 
 
 @cache

@@ -57,10 +57,10 @@ class _Plugin:
 
 
 _PLUGINS: Mapping[str, _Plugin] = {
-    "HEIF": _Plugin("pillow_heif", lambda module: getattr(module, "register_heif_opener")(), "pip install 'model-selection-harness[heic]'"),  # noqa: B009
-    "JXL": _Plugin("pillow_jxl", lambda module: module, "pip install pillow-jxl-plugin"),
+    "HEIF": _Plugin("pillow_heif", lambda module: getattr(module, "register_heif_opener")(), "python -m pip install pillow-heif"),  # noqa: B009
+    "JXL": _Plugin("pillow_jxl", lambda module: module, "python -m pip install pillow-jxl-plugin"),
 }
-_BUILT_WITHOUT = "this Pillow was built without it: pip install --upgrade pillow"
+_BUILT_WITHOUT = "this Pillow was built without it: python -m pip install --upgrade pillow"
 
 
 def is_image(path: Path) -> bool:

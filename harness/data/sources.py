@@ -67,7 +67,7 @@ def _elpv_folder() -> Path:
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:
         raise DataError(
-            "data=elpv: the package elpv-dataset is not installed; run: pip install 'model-selection-harness[demo]' "
+            "data=elpv: the package elpv-dataset is not installed; run: python -m pip install elpv-dataset "
             "(its images are CC-BY-NC-SA-4.0), or type data=digits."
         )
     return Path(spec.submodule_search_locations[0]) / "data"

@@ -209,14 +209,14 @@ class FeatureStore:
         self._verified: dict[str, tuple[object, ...]] = {}
 
     def find(self, address: Mapping[str, Any]) -> Entry | None:
-        """The entry at `address`, or None when there is none; a damaged one is removed, with a line to the log.
+        """The entry at `address`, or None when there is none; a damaged one is removed, with a line to the log. Entries of other versions are not met.
 
         The rows are hashed the first time that this object meets them. Finding an entry counts as using it.
 
         Raises:
             StoreError: the folder cannot be read, or a damaged entry not removed.
         """
-        key = _hash(address)
+        key = _key(address)
         folder = self._root / key
         with _disk_trouble(self._root):
             if not self._max_bytes or not folder.is_dir():
@@ -251,7 +251,7 @@ class FeatureStore:
             for kept in evicted:
                 self._remove(kept.folder)
         return EntryWriter(
-            folder=self._temporary(_hash(address)),
+            folder=self._temporary(_key(address)),
             address=address,
             row=row,
             num_rows=num_rows,
@@ -260,7 +260,7 @@ class FeatureStore:
         )
 
     def verify(self) -> Iterator[tuple[Path, str | None]]:
-        """Every entry with what is wrong with it, None where it is bit by bit as it was written. Hashes all rows, removes nothing.
+        """Every entry of this version with what is wrong with it, None where it is bit by bit as it was written. Hashes all rows, removes nothing.
 
         Raises:
             StoreError: the folder cannot be read.
@@ -271,7 +271,9 @@ class FeatureStore:
         for folder in folders:
             try:
                 address = _read_fields(folder / _ENTRY)["address"]
-                self._open(folder, address if _hash(address) == folder.name else {})
+                self._open(folder, address if _key(address) == folder.name else {})
+            except _OtherVersionError:
+                continue  # whose it is knows what it should hold; it goes when it was not used for longest
             except (OSError, ValueError) as reason:
                 if folder.exists():  # else it was evicted meanwhile
                     yield folder, " ".join(str(reason).split())
@@ -374,10 +376,19 @@ def _header(row: RowType, num_rows: int) -> bytes:
     return written.getvalue()
 
 
+class _OtherVersionError(ValueError):
+    """An entry that another version of the harness wrote."""
+
+
 def _canonical(value: Any) -> str:
     """The same text for the same JSON, before and after a file."""
     plain = json.loads(json.dumps(value, allow_nan=False))
     return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+
+def _key(address: Mapping[str, Any]) -> str:
+    """Name of the folder of an entry; none that another version wrote has it."""
+    return _hash({"schema": SCHEMA, **address})
 
 
 def _hash(value: Mapping[str, Any]) -> str:
@@ -394,7 +405,7 @@ def _read_fields(path: Path) -> dict[str, Any]:
     if seal != _hash(fields):
         raise ValueError(f"{_ENTRY} is not as it was written")
     if fields["schema"] != SCHEMA:
-        raise ValueError(f"{_ENTRY} has schema {fields['schema']}, not {SCHEMA}")
+        raise _OtherVersionError(f"{_ENTRY} has schema {fields['schema']}, not {SCHEMA}")
     return fields
 
 

@@ -102,8 +102,9 @@ class Posterior:
 
     @cached_property
     def prob_best_K(self) -> FloatArray:
-        """How probably nobody is better. Candidates that are one are best together."""
-        return np.asarray((self._draws_RD >= self._best_R[:, None]).mean(axis=0)[self.distinct_K])
+        """How probably each is the best; candidates that nothing tells apart share it, so that all add up to one."""
+        is_best_D = (self._draws_RD >= self._best_R[:, None]).mean(axis=0)
+        return np.asarray((is_best_D / np.bincount(self.distinct_K))[self.distinct_K])
 
     @cached_property
     def expected_loss_K(self) -> FloatArray:

@@ -21,8 +21,9 @@ def test_without_the_environment_active(monkeypatch: pytest.MonkeyPatch, tmp_pat
     """The path to this Python stands in front, relative where it lies below the current folder; other words stay."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.chdir(tmp_path)
-    said = runnable("run `python -m harness.report` first; python -m pip")
-    assert said == f"run `{sys.executable} -m harness.report` first; python -m pip"
+    said = runnable("run `python -m harness.report` first; python -m venv")
+    assert said == f"run `{sys.executable} -m harness.report` first; python -m venv"
+    assert runnable("python -m pip install x") == f"{sys.executable} -m pip install x"
     assert runnable(said) == said
     invocation._interpreter.cache_clear()
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
@@ -45,3 +46,13 @@ def test_the_screen_runs_as_printed() -> None:
     command = next(line for line in screen.splitlines() if "-m harness.report" in line).split()[:3]
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, env=environment)
     assert "Keys, their defaults" in done.stdout
+
+
+def test_a_python_without_the_harness_s_packages_says_so(tmp_path: Path) -> None:
+    """In a checkout, before its environment is active: one line with the remedy."""
+    checkout = Path(invocation.__file__).parent.parent
+    bare = [sys.executable, "-I", "-S", "-c", "import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = ['-m']; import harness"]
+    done = subprocess.run([*bare, str(checkout)], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "source .venv/bin/activate" in done.stderr

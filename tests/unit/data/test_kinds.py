@@ -34,11 +34,11 @@ def plain_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "way_out"),
     [
-        ("IMG_{}.HEIC", HEIC, r"HEIC; pip install 'model-selection-harness\[heic\]' has it read"),
-        ("IMG_{}.heif", HEIC.replace(b"ftypheic", b"ftypmif1"), "HEIC; pip install"),
-        ("IMG_{}.jpg", HEIC, "HEIC; pip install"),
-        ("IMG_{}", HEIC, "HEIC; pip install"),
-        ("{}.jxl", JXL, "JPEG XL; pip install pillow-jxl-plugin has it read"),
+        ("IMG_{}.HEIC", HEIC, "HEIC; python -m pip install pillow-heif has it read"),
+        ("IMG_{}.heif", HEIC.replace(b"ftypheic", b"ftypmif1"), "HEIC; python -m pip install"),
+        ("IMG_{}.jpg", HEIC, "HEIC; python -m pip install"),
+        ("IMG_{}", HEIC, "HEIC; python -m pip install"),
+        ("{}.jxl", JXL, "JPEG XL; python -m pip install pillow-jxl-plugin has it read"),
         ("DSC_{}.NEF", b"MM\0*\0\0\0\x08", "a camera's raw file; develop it to JPEG or TIFF"),
         ("{}.psd", b"8BPS", r"\.psd is not read; store it as PNG, JPEG or TIFF"),
     ],
@@ -62,7 +62,7 @@ def test_a_few_are_left_out_and_named(tmp_path: Path) -> None:
     data = load(root)
     assert (data.profile.num_found, data.profile.num_used, data.profile.num_unreadable) == (15, 12, 3)
     _put(root / "cat" / "x.NEF", b"")
-    way_out = "HEIC; pip install 'model-selection-harness[heic]' has it read"
+    way_out = "HEIC; python -m pip install pillow-heif has it read"
     raw = "a camera's raw file; develop it to JPEG or TIFF"
     assert load(root).profile.left_out == [f"Images that cannot be read: 4 (3 as dog/0.heic: {way_out}; 1 as cat/x.NEF: {raw})."]
 

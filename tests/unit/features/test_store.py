@@ -222,13 +222,16 @@ def test_an_entry_under_another_s_name_is_noticed(root: Path, store: FeatureStor
     assert contents(root) == [folder]
 
 
-def test_an_entry_of_another_schema_is_removed(root: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry that another version wrote is never read as if it were this one's."""
+def test_an_entry_of_another_version_is_left_alone(root: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never read as if it were this one's, is no damage, and stays until it makes room."""
     with monkeypatch.context() as patch:
         patch.setattr("harness.features.store.SCHEMA", 0)
         write(store, {"a": 1}, numbers(4))
     assert store.find({"a": 1}) is None
-    assert contents(root) == []
+    write(store, {"a": 1}, numbers(4, seed=1))
+    assert [reason for _, reason in store.verify()] == [None]
+    assert len(contents(root)) == 2
+    np.testing.assert_array_equal(found(store, {"a": 1}).read(slice(None)), numbers(4, seed=1))
 
 
 def test_the_first_of_two_interleaved_writers_wins(root: Path, store: FeatureStore) -> None:

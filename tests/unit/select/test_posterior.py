@@ -170,7 +170,7 @@ def test_what_is_known_exactly_is_the_truth() -> None:
 
 
 def test_candidates_that_are_one_count_once() -> None:
-    """A copy at another depth shares mean, draws and probability of being best, and takes no probability from anyone."""
+    """A copy at another depth has the same mean and draws, shares the probability of being best, and takes none from anyone else."""
     scores_K, covariance_KK, known = study(np.random.default_rng(7), 4)
     copied = [0, 1, 2, 3, 0]
     known = [*known, replace(known[0], frozen_frac=1.0)]
@@ -179,7 +179,8 @@ def test_candidates_that_are_one_count_once() -> None:
     alone = posterior(scores_K, covariance_KK, [known[4], *known[1:4]])
     np.testing.assert_array_equal(belief.draws_RK[:, 0], belief.draws_RK[:, 4])
     np.testing.assert_allclose(belief.mean_K[:4], alone.mean_K, atol=1e-9)
-    assert belief.prob_best_K[0] == belief.prob_best_K[4] == pytest.approx(alone.prob_best_K[0], abs=0.002)
+    assert belief.prob_best_K[0] == belief.prob_best_K[4] == pytest.approx(alone.prob_best_K[0] / 2, abs=0.002)
+    assert belief.prob_best_K.sum() == pytest.approx(1)
 
 
 def test_equal_scores_stay_together() -> None:
