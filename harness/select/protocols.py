@@ -12,6 +12,8 @@ from harness.errors import TableError
 from harness.study.row import Row, Status
 from harness.study.store import Study
 
+_IMAGES = "fingerprint"
+
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
@@ -26,10 +28,11 @@ class Protocol:
     """Those that did not end well included; folds are no jobs."""
 
     def difference(self, other: "Protocol") -> str:
-        """Which of its values differ from those of another, in words: `epochs is 2 instead of 1`."""
+        """Which of its values differ from those of another, in words: `other images; epochs is 2 instead of 1`. A hash tells a reader nothing."""
         ours, theirs = self.values, other.values
         names = [name for name in {**theirs, **ours} if ours.get(name) != theirs.get(name)]
-        return "; ".join(f"{name} is {ours.get(name)} instead of {theirs.get(name)}" for name in names)
+        said = [f"{name} is {ours.get(name)} instead of {theirs.get(name)}" for name in names if name != _IMAGES]
+        return "; ".join([*(["other images"] if _IMAGES in names else []), *said])
 
 
 def protocols_of(rows: Iterable[Row], lost: Collection[str | None] = ()) -> tuple[Protocol, ...]:

@@ -50,7 +50,7 @@ def opened(ranking: Ranking) -> list[Block]:
     jobs = "job has" if ranking.num_opened == 1 else "jobs have"
     return [
         Paragraph(
-            f"The test predictions of {formats.count(ranking.num_opened)} {jobs} ever been opened in this study; each further one makes the "
+            f"The test predictions of {formats.count(ranking.num_opened)} {jobs} been opened in this study; each further one makes the "
             "best of them more optimistically biased."
         )
     ]

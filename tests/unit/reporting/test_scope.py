@@ -8,6 +8,7 @@ import pytest
 
 from harness.reporting.answer import headline
 from harness.reporting.scope import images, latencies, measured, protocols, versions
+from harness.select.protocols import Protocol
 from harness.select.ranking import rank
 from harness.study.store import Study
 from tests.unit.select.planted import QUICK, add, make_details, planted
@@ -83,3 +84,9 @@ def test_images_left_out_are_said(tmp_path: Path, profile: dict[str, Any], said:
     details = make_details()
     add(study, "good", planted(range(10)), details=replace(details, profile=details.profile | profile))
     assert images(rank(study, QUICK)) == said
+
+
+def test_other_images_are_said_without_their_hash(tmp_path: Path) -> None:
+    """What differs is named; of a fingerprint only that it does."""
+    one, other = (Protocol(name, {"fingerprint": name * 32, "n_train": number}, 1, 1) for name, number in (("a", 36), ("b", 72)))
+    assert other.difference(one) == "other images; n_train is 72 instead of 36"
