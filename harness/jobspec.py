@@ -5,8 +5,10 @@ Torch-free and picklable: the sweep holds these, and they travel into the jobs' 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ class Fold:
     temperature: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: hashes are computed once and kept beside the fields
 class JobSpec:
     """One job, nothing left open. Picklable: it travels into the job's own process."""
 
@@ -62,16 +64,16 @@ class JobSpec:
         smaller = (self.micro_batch or self.config.train.batch_size) // 2
         return replace(self, micro_batch=smaller) if smaller >= MIN_MICRO_BATCH else None
 
-    @property
+    @cached_property
     def protocol_hash(self) -> str:
         return _hash(self.protocol)
 
-    @property
+    @cached_property
     def recipe(self) -> dict[str, Any]:
         """Every training setting as plain values."""
         return {name: plain(value) for name, value in asdict(self.config.train).items()}
 
-    @property
+    @cached_property
     def recipe_hash(self) -> str:
         return _hash({key: value for key, value in self.recipe.items() if key != "name"})
 
@@ -79,7 +81,7 @@ class JobSpec:
     def primary_metric(self) -> str:
         return str(self.protocol["metric"])
 
-    @property
+    @cached_property
     def job_id(self) -> str:
         """Hash of everything that decides the outcome; the same job has the same id on every machine."""
         fold = {} if self.fold is None else {"fold": asdict(self.fold)}
@@ -105,7 +107,7 @@ class JobSpec:
         """Overrides that run this job again, and no other: without those of a search that it was found by."""
         return [part for part in self.command if not part.startswith(("search=", "budget.", "evidence.", "retry="))]
 
-    @property
+    @cached_property
     def trunk(self) -> str:
         """Names the trunk as it was loaded and the images it sees: jobs with equal names can share what it computes."""
         is_random = self.weights.sha256 is None
@@ -122,7 +124,7 @@ class JobSpec:
             }
         )
 
-    @property
+    @cached_property
     def group(self) -> str:
         """Jobs with equal groups run together: nothing but a head is trained, and they differ in its seed, learning rate or decay."""
         train = self.config.train
@@ -139,6 +141,11 @@ class JobSpec:
         return _hash(
             {"model": self.backbone.model, "library": self.backbone.library, "size": image_size, "head": head, "device": self.device.value}
         )
+
+
+def one_per_study(jobs: Sequence[JobSpec]) -> list[JobSpec]:
+    """A sweep over data sets fills several studies; any job of one knows its folder and its limits."""
+    return list({job.config.study: job for job in jobs}.values())
 
 
 def plain(value: Any) -> Any:

@@ -34,17 +34,18 @@ def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loa
         loaded: data sets that are known already.
 
     Returns:
-        The jobs that can run, and all that is wrong with the others, each problem once.
+        The jobs that can run, those that are the same only once, and all that is wrong with the others, each problem once.
     """
     _seen.update(loaded)
-    jobs: list[JobSpec] = []
+    jobs: dict[tuple[Path, str], JobSpec] = {}
     problems: dict[str, None] = {}
     for cfg, command in wanted:
         wrong = [str(error) for part in _PARTS if (error := _error_of(part, cfg))]
         problems |= dict.fromkeys(wrong)
         if not wrong:
-            jobs.append(_prepare(cfg, command))
-    return _know_each_other(jobs), list(problems)
+            job = _prepare(cfg, command)
+            jobs.setdefault((cfg.study_dir, job.job_id), job)
+    return _know_each_other(list(jobs.values())), list(problems)
 
 
 def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
@@ -52,7 +53,8 @@ def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
     depths: dict[str, dict[FreezeDepth, None]] = defaultdict(dict)
     for job in jobs:
         depths[job.trunk][job.depth] = None
-    return [replace(job, passing=tuple(depths[job.trunk])) for job in jobs]
+    passing = {trunk: tuple(found) for trunk, found in depths.items()}
+    return [replace(job, passing=passing[job.trunk]) for job in jobs]
 
 
 def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.closing import cross_fit_within, finish
 from harness.config import SweepConfig
+from harness.display import duration
 from harness.errors import ConfigError
 from harness.identity import failed_row, now
 from harness.jobspec import JobSpec
-from harness.runner import Overrides, Progress, begin, cross_fit_within, duration, finish, require_folders
+from harness.runner import Asked, Sweep, begin, require_folders
 from harness.search.belief import Beliefs
 from harness.search.promise import ALLOWED_LOSS
 from harness.search.staged import Budget, History, Plan, search
@@ -30,25 +32,25 @@ _START_S = 1.5
 """Spent before the sweeper's clock starts: the interpreter and Hydra."""
 
 
-def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float) -> int:
+def run_search(asked: Sequence[Asked], started: float) -> int:
     """Search among the jobs of a grid, then write the report. Returns the exit status.
 
     Args:
-        configs: one configuration per job of the grid, one of every backbone at `PROBE`, with the overrides that composed it.
+        asked: the jobs of the grid, one of every backbone at `PROBE` among them.
         started: `time.perf_counter()` when the command began.
 
     Raises:
         ConfigError: a recipe that cannot be stopped and taken up, or jobs that cannot be compared.
     """
-    jobs = begin(configs)
+    sweep = begin(asked, started)
+    jobs, progress = sweep.jobs, sweep.progress
     first = jobs[0].config
     _require_stages(jobs)
     require_folders(jobs)
     trials = _trials(jobs)
-    progress = Progress(jobs)
     progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
-    limit_s = _limit_s(jobs, started)
-    trainer = JobTrainer(trials, progress, _beliefs(first, trials), limit_s)
+    limit_s = _limit_s(sweep)
+    trainer = JobTrainer(trials, sweep, _beliefs(first, trials), limit_s)
     with progress.interruptible():
         found = [Trial(name, backbone_of(of[0]), _prior(of[0]), is_probe(of[0])) for name, of in trials.items()]
         budget = Budget(limit_s, first.budget.share)
@@ -57,22 +59,22 @@ def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float)
             trainer,
             budget=budget,
             tell=lambda plan: progress.say(_plan_words(plan)),
-            between=lambda left_s: cross_fit_within(jobs, progress.say, left_s) if limit_s is not None else None,
+            between=lambda left_s: cross_fit_within(sweep, left_s) if limit_s is not None else None,
         )
         _write_reasons(trials, history, trainer)
         record = _record(history)
         Study(first.study_dir).note_search(record)
         progress.say(_record_words(record))
-        return finish(jobs, progress.say, None if limit_s is None else limit_s - trainer.spent_s())
+        return finish(sweep, None if limit_s is None else limit_s - trainer.spent_s())
 
 
-def _limit_s(jobs: Sequence[JobSpec], started: float) -> float | None:
+def _limit_s(sweep: Sweep) -> float | None:
     """Seconds from now that the user's minutes leave for trials."""
-    cfg = jobs[0].config
+    cfg = sweep.jobs[0].config
     if cfg.budget.minutes is None:
         return None
-    gone_s = time.perf_counter() - started + _START_S
-    kept_s = _REPORT_S + expected_s(len({backbone_of(job) for job in jobs}), cfg.measure)
+    gone_s = time.perf_counter() - sweep.started + _START_S
+    kept_s = _REPORT_S + expected_s(len({backbone_of(job) for job in sweep.jobs}), cfg.measure)
     return max(cfg.budget.minutes * 60 - gone_s - kept_s, 0.0)
 
 

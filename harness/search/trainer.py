@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
-from harness.runner import Progress, is_wanted, run_group
+from harness.runner import Sweep, is_wanted
 from harness.search.belief import Beliefs
 from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work, total
 from harness.select.posterior import Posterior
@@ -41,7 +41,7 @@ class JobTrainer:
     """A `staged.Trainer` whose trials are jobs."""
 
     trials: Mapping[str, Sequence[JobSpec]]
-    progress: Progress
+    sweep: Sweep
     beliefs: Beliefs
     limit_s: float | None
     """Jobs are ended when the search has taken so long."""
@@ -62,9 +62,9 @@ class JobTrainer:
             self.model = self.model.observe(name, work, time.perf_counter() - before)
         for row in rows:
             if row.status == Status.pruned and not _is_at(row, rung):
-                self.progress.say(f"{row.backbone} freeze={row.freeze} seed={row.seed}: the search's time was up while it ran")
+                self.sweep.progress.say(f"{row.backbone} freeze={row.freeze} seed={row.seed}: the search's time was up while it ran")
             else:
-                self.progress.finished(row)
+                self.sweep.progress.finished([row])
         if len(rows) < len(jobs) or not all(_is_at(row, rung) for row in rows):
             return False
         self.beliefs.measured(name, rows)
@@ -75,7 +75,7 @@ class JobTrainer:
         paths = {job.job_id: Study(job.config.study_dir).row_path(job.job_id) for job in jobs}
         before = {job_id: path.read_bytes() for job_id, path in paths.items() if path.exists()}
         left_s = None if self.limit_s is None or not self.rows else max(1.0, self.limit_s - self.spent_s())
-        run_group(jobs, lambda job: _is_needed(job, rung), rung=rung, timeout_s=left_s)
+        self.sweep.run(jobs, lambda job: _is_needed(job, rung), rung=rung, timeout_s=left_s)
         for job in jobs:
             study = Study(job.config.study_dir)
             row = study.read_row(job.job_id)

@@ -94,7 +94,7 @@ def stubbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.chdir(tmp_path_factory.mktemp("typed"))
         patch.setattr(isolate, "warm_up", lambda: None)
         patch.setattr(runner, "expand_backbones", list)
-        patch.setattr(runner, "run_composed", lambda _: "")
+        patch.setattr(grid, "run_composed", lambda _: "")
         patch.setattr(grid, "run_grid", lambda *_: 0)
         patch.setattr(search, "run_search", lambda *_: 0)
         yield
