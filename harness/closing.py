@@ -7,8 +7,9 @@ from harness import cross_fit
 from harness.cli import BAD_JOBS
 from harness.errors import HarnessError
 from harness.identity import failed_row
-from harness.jobspec import JobSpec, one_per_study
+from harness.jobspec import JobSpec
 from harness.runner import Sweep, limits_of
+from harness.sharing import one_per_study
 from harness.study.row import Row, Status
 from harness.study.store import Study
 from harness.timing import time_networks

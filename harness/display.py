@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.invocation import runnable
-from harness.jobspec import JobSpec, one_per_study
+from harness.jobspec import JobSpec
+from harness.sharing import one_per_study
 from harness.study.row import Row, Status
 from harness.study.store import Study
 from harness.untrusted import one_line

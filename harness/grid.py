@@ -16,6 +16,7 @@ from harness.identity import failed_row
 from harness.isolate import die_with_parent
 from harness.jobspec import JobSpec
 from harness.runner import Asked, Sweep, begin, is_wanted, prepare_jobs, require_folders
+from harness.sharing import head_group_key, head_groups
 from harness.study.row import Row, Status
 from harness.study.store import Study
 
@@ -38,7 +39,7 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
     sweep.progress.announce(num_done, num_failed=len(sweep.jobs) - len(todo) - num_done)
     with sweep.progress.interruptible():
         if launcher is None:
-            _run(sweep, _grouped(todo), lambda jobs: _run_here(sweep, jobs), 1)
+            _run(sweep, head_groups(todo), lambda jobs: _run_here(sweep, jobs), 1)
         else:
             _run(sweep, {job.job_id: [job] for job in todo}, launcher, at_once)
         from harness.closing import finish  # what a ranking needs is imported while jobs run, or not at all
@@ -59,13 +60,6 @@ def run_composed(cfg: DictConfig) -> str:
     return job.job_id
 
 
-def _grouped(jobs: Sequence[JobSpec]) -> dict[str, list[JobSpec]]:
-    groups: dict[str, list[JobSpec]] = {}
-    for job in jobs:
-        groups.setdefault(job.group, []).append(job)
-    return groups
-
-
 def _run(sweep: Sweep, groups: Mapping[str, Sequence[JobSpec]], launch: Launch, at_once: int | None) -> None:
     """Launch groups of jobs, so many at once, and say how each job ended."""
     left = dict(groups)
@@ -81,7 +75,7 @@ def _next(groups: Mapping[str, Sequence[JobSpec]], num: int) -> list[str]:
     """The next groups, first those that no other sweep is at."""
     if num >= len(groups):
         return list(groups)
-    free = (name for name, (job, *_) in groups.items() if not is_claimed(job.config.study_dir, job.group))
+    free = (name for name, (job, *_) in groups.items() if not is_claimed(job.config.study_dir, head_group_key(job)))
     return list(itertools.islice(free, num)) or list(groups)[:num]
 
 

@@ -21,6 +21,7 @@ from harness.identity import now
 from harness.jobspec import JobSpec
 from harness.measure.quality import primary_metric
 from harness.runtime import Runtime, resolve_runtime
+from harness.sharing import trunk_key
 from harness.transfer.depth import FreezeDepth, parse_freeze
 
 T = TypeVar("T")
@@ -50,11 +51,12 @@ def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loa
 
 def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
     """Tell every job at which depths the others need the trunk that it uses."""
+    trunks = [trunk_key(job) for job in jobs]
     depths: dict[str, dict[FreezeDepth, None]] = defaultdict(dict)
-    for job in jobs:
-        depths[job.trunk][job.depth] = None
+    for trunk, job in zip(trunks, jobs, strict=True):
+        depths[trunk][job.depth] = None
     passing = {trunk: tuple(found) for trunk, found in depths.items()}
-    return [replace(job, passing=passing[job.trunk]) for job in jobs]
+    return [replace(job, passing=passing[trunk]) for trunk, job in zip(trunks, jobs, strict=True)]
 
 
 def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:

@@ -21,6 +21,7 @@ from harness.errors import ConfigError
 from harness.identity import failed_row
 from harness.isolate import Limits, Outcome, machine_memory_mib, require_watchable, run_isolated
 from harness.jobspec import JobSpec
+from harness.sharing import head_group_key, trunk_key
 from harness.study.row import EVIDENCE_COLUMNS, Row, Status
 from harness.study.store import Study, note_swept, require_writable
 from harness.transfer.rungs import Rung
@@ -58,12 +59,12 @@ class Sweep:
         """Run jobs of one group in one process and write their rows, unless another sweep does so meanwhile.
 
         Args:
-            jobs: with equal `group`s.
+            jobs: of one group (`head_group_key`).
             is_needed: asked of each once nobody else may run it; None: `is_wanted`.
             rung: how far to train, for a staged search; None: to the end.
             timeout_s: time for each job, if that is less than what `job.timeout_minutes` allows.
         """
-        with claimed(jobs[0].config.study_dir, jobs[0].group):
+        with claimed(jobs[0].config.study_dir, head_group_key(jobs[0])):
             if needed := [job for job in jobs if (is_needed or is_wanted)(job)]:
                 self._run(needed, rung, timeout_s)
 
@@ -71,7 +72,7 @@ class Sweep:
         """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
         first = jobs[0]
         limits = limits_of(first.config, timeout_s, len(jobs))
-        outcome = run_isolated("harness.job:run_jobs", jobs, self.transferability.get(first.trunk), rung, limits=limits)
+        outcome = run_isolated("harness.job:run_jobs", jobs, self.transferability.get(trunk_key(first)), rung, limits=limits)
         if outcome.status is not Status.ok and len(jobs) > 1:
             for job in jobs:
                 self._run([job], rung, timeout_s)
@@ -87,7 +88,7 @@ class Sweep:
     def _remember(self, job: JobSpec, row: Row) -> None:
         if row.evidence_s is not None:
             reasons = {name: reason for name, reason in row.details.undefined.items() if name in EVIDENCE_COLUMNS}
-            self.transferability[job.trunk] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS} | {"undefined": reasons}
+            self.transferability[trunk_key(job)] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS} | {"undefined": reasons}
 
 
 def is_wanted(job: JobSpec) -> bool:

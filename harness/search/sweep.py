@@ -18,9 +18,10 @@ from harness.runner import Asked, Sweep, begin, require_folders
 from harness.search.belief import Beliefs
 from harness.search.promise import ALLOWED_LOSS
 from harness.search.staged import Budget, History, Plan, search
-from harness.search.trainer import JobTrainer, backbone_of, is_probe
+from harness.search.trainer import JobTrainer
 from harness.search.trial import Ending, Outcome, Trial
 from harness.select.prior import own_ranks, prior
+from harness.sharing import backbone_key, candidate_key
 from harness.study.row import Status
 from harness.study.store import Study
 from harness.timing import expected_s
@@ -36,7 +37,7 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
     """Search among the jobs of a grid, then write the report. Returns the exit status.
 
     Args:
-        asked: the jobs of the grid, one of every backbone at `PROBE` among them.
+        asked: the jobs of the grid, one of every backbone with nothing but its head trained among them.
         started: `time.perf_counter()` when the command began.
 
     Raises:
@@ -48,11 +49,12 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
     _require_stages(jobs)
     require_folders(jobs)
     trials = _trials(jobs)
+    backbones = {name: backbone_key(of[0]) for name, of in trials.items()}
     progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
-    limit_s = _limit_s(sweep)
-    trainer = JobTrainer(trials, sweep, _beliefs(first, trials), limit_s)
+    limit_s = _limit_s(sweep, len(set(backbones.values())))
+    trainer = JobTrainer(trials, sweep, _beliefs(first, trials, backbones), limit_s)
     with progress.interruptible():
-        found = [Trial(name, backbone_of(of[0]), _prior(of[0]), is_probe(of[0])) for name, of in trials.items()]
+        found = [Trial(name, backbones[name], _prior(of[0]), of[0].trains_head_only) for name, of in trials.items()]
         budget = Budget(limit_s, first.budget.share)
         history = search(
             found,
@@ -68,20 +70,20 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
         return finish(sweep, None if limit_s is None else limit_s - trainer.spent_s())
 
 
-def _limit_s(sweep: Sweep) -> float | None:
+def _limit_s(sweep: Sweep, num_networks: int) -> float | None:
     """Seconds from now that the user's minutes leave for trials."""
     cfg = sweep.jobs[0].config
     if cfg.budget.minutes is None:
         return None
     gone_s = time.perf_counter() - sweep.started + _START_S
-    kept_s = _REPORT_S + expected_s(len({backbone_of(job) for job in sweep.jobs}), cfg.measure)
+    kept_s = _REPORT_S + expected_s(num_networks, cfg.measure)
     return max(cfg.budget.minutes * 60 - gone_s - kept_s, 0.0)
 
 
-def _beliefs(first: SweepConfig, trials: Mapping[str, Sequence[JobSpec]]) -> Beliefs:
+def _beliefs(first: SweepConfig, trials: Mapping[str, Sequence[JobSpec]], backbones: Mapping[str, str]) -> Beliefs:
     study = Study(first.study_dir)
     before = {name: failed_row(of[0], Status.pruned, "not trained yet") for name, of in trials.items()}
-    return Beliefs(study, first.rank, own_ranks(study), before, {name: backbone_of(of[0]) for name, of in trials.items()})
+    return Beliefs(study, first.rank, own_ranks(study), before, backbones)
 
 
 def _require_stages(jobs: Sequence[JobSpec]) -> None:
@@ -98,7 +100,7 @@ def _trials(jobs: Sequence[JobSpec]) -> dict[str, list[JobSpec]]:
     """Jobs that differ in their seed only are one trial."""
     found: dict[str, list[JobSpec]] = {}
     for job in jobs:
-        found.setdefault(" ".join(part for part in job.command if not part.startswith("seed=")), []).append(job)
+        found.setdefault(candidate_key(job), []).append(job)
     return found
 
 

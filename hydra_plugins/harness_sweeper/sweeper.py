@@ -4,6 +4,7 @@ import itertools
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,6 +15,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from harness.errors import ConfigError
+from harness.transfer.depth import parse_freeze
 
 
 class GridSweeper(Sweeper):
@@ -60,7 +64,6 @@ class GridSweeper(Sweeper):
         return run_grid(asked) if self._is_local else run_grid(asked, self._launch, self.max_batch_size)
 
     def _run_search(self, asked: Sequence[tuple[Any, list[str]]]) -> int:
-        from harness.errors import ConfigError
         from harness.search.sweep import run_search
 
         if not self._is_local:
@@ -78,7 +81,7 @@ class GridSweeper(Sweeper):
 
             # Outermost, so that the depths of one backbone follow each other and the time left is told by like jobs.
             choices = {"backbone": expand_backbones(choices.pop("backbone")), **choices}
-        if self._is_staged and "all" not in choices["freeze"]:
+        if self._is_staged and not any(map(_is_whole, choices["freeze"])):
             choices["freeze"] = ["all", *choices["freeze"]]  # what every backbone is probed at
         return [list(parts) for parts in itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
 
@@ -102,6 +105,12 @@ def _error(job: JobReturn) -> str | None:
     except Exception as error:  # noqa: BLE001  a launcher passes on anything
         return " ".join(f"{type(error).__name__}: {error}".split())
     return None
+
+
+def _is_whole(freeze: str) -> bool:
+    with suppress(ConfigError):  # told with all else that is wrong, once jobs are prepared
+        return parse_freeze(freeze).is_whole
+    return False
 
 
 def _values(override: Override) -> list[str]:
