@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.claims import claimed
-from harness.cli import NEXT
 from harness.config import Retry, SweepConfig
 from harness.display import Progress
 from harness.errors import ConfigError
@@ -25,7 +24,6 @@ from harness.sharing import head_group_key, trunk_key
 from harness.study.row import EVIDENCE_COLUMNS, Row, Status
 from harness.study.store import Study, note_swept, require_writable
 from harness.transfer.rungs import Rung
-from harness.untrusted import one_line
 
 Asked = tuple[SweepConfig, Sequence[str]]
 """A job as it was asked for, with the overrides that composed it."""
@@ -155,14 +153,14 @@ def prepare_jobs(asked: Sequence[Asked]) -> list[JobSpec]:
     """Make every job exact, before the first one runs; what was asked for twice is one job.
 
     Raises:
-        ConfigError: all that is wrong with any of them, one problem a line.
+        ConfigError: all that is wrong with any of them.
     """
     data = _value(
         run_isolated("harness.data.early:load_early", [(cfg.data, cfg.cache_dir, cfg.results_dir) for cfg, _ in asked], is_light=True)
     )
     jobs, problems = _value(run_isolated("harness.prepare:prepare_all", asked, data))
     if problems:
-        raise ConfigError(NEXT.join(map(one_line, problems)))
+        raise ConfigError(*problems)
     return list(jobs)
 
 

@@ -16,6 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from harness.cli import running
 from harness.errors import ConfigError
 from harness.transfer.depth import parse_freeze
 
@@ -44,7 +45,8 @@ class GridSweeper(Sweeper):
         asked = [(composer.config(overrides), overrides) for overrides in self._combinations(arguments)]
         for config, overrides in asked:
             require_source(config, overrides)
-        sys.exit(self._run_search(asked) if self._is_staged else self._run_grid(asked))
+        with running():
+            sys.exit(self._run_search(asked) if self._is_staged else self._run_grid(asked))
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         return self.context.config_loader.load_sweep_config(self.config, list(overrides))

@@ -98,7 +98,7 @@ def test_a_wrong_value_is_refused_as_if_alone(hydra: Hydra, wrong: str) -> None:
     assert composer.config(_jobs(f"{key}={good}")[0]) == before
 
 
-def _refused(composer: Composer, overrides: Sequence[str]) -> str:
+def _refused(composer: Composer, overrides: Sequence[str]) -> list[str]:
     with pytest.raises(Exception) as refused:  # noqa: PT011  Hydra's, OmegaConf's or the harness's own
         composer.config(overrides)
     return cli.explain(refused.value, SweepConfig)
