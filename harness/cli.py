@@ -10,10 +10,10 @@ import gc
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness import config
 from harness.debug import is_debugging
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError, HarnessError, OwnError
 from harness.interrupt import told
 from harness.invocation import runnable
 from harness.key_help import keys as key_help
@@ -38,10 +38,10 @@ T = TypeVar("T")
 
 BAD_CONFIG = 2
 BAD_JOBS = 3
-NEXT = "\nerror: "
-"""Between the problems of a sweep that are told together."""
 UNREAD = 141
 
+_TOLD = (HarnessError, HydraException, OmegaConfBaseException, OSError)
+"""Errors that a user can act on."""
 _NO_HOME = "Could not determine home directory"
 """What Python says."""
 
@@ -71,7 +71,46 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
     typed_arguments = sys.argv[1:]
     with quit_on_error(schema, typed_arguments):
         sys.argv[1:] = as_text(typed_arguments, schema, sweeps=schema is config.SweepConfig)
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
+        with _reading():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(partial(_run, task))()
+
+
+def _run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    with running():
+        return task(cfg)
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Around what happens once the command line is read: errors that are not about anything typed are the harness's own.
+
+    Raises:
+        OwnError: from such an error.
+    """
+    try:
+        yield
+    except _TOLD:
+        raise
+    except Exception as error:
+        raise OwnError(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Around all that Hydra does: for some values that were typed it raises errors without a type of its own."""
+    try:
+        yield
+    except _TOLD:
+        raise
+    except OwnError as error:
+        raise (error.__cause__ or error) from None
+    except Exception as error:
+        if is_debugging() or _NO_HOME in str(error):
+            raise
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            _no_choice() or f"the command line cannot be read ({type(error).__name__}: {said}); check its keys and values."
+        ) from error
 
 
 def stay() -> None:
@@ -99,22 +138,20 @@ def quit_on_error(schema: type | None = None, arguments: Sequence[str] = ()) -> 
     except BrokenPipeError:  # nobody reads the output any more; what is written stays
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(UNREAD)
-    except (HarnessError, HydraException, OmegaConfBaseException, OSError) as error:
+    except _TOLD as error:
         if is_debugging():
             raise
-        said = explain(error, schema)
-        _refuse(f"{said}{comma_hint(arguments, said)}")
+        problems = explain(error, schema)
+        _refuse(*problems[:-1], f"{problems[-1]}{comma_hint(arguments, ' '.join(problems))}")
     except Exception as error:
-        if not is_debugging() and _NO_HOME in str(error):
-            _refuse("~ stands for no folder, as HOME is not set or there is no such user; give whole paths.")
-        if is_debugging() or not _is_about_what_was_typed(error):
+        if is_debugging() or _NO_HOME not in str(error):
             raise
-        said = " ".join(str(error).split())
-        _refuse(_no_choice() or f"the command line cannot be read ({type(error).__name__}: {said}); check its keys and values.")
+        _refuse("~ stands for no folder, as HOME is not set or there is no such user; give whole paths.")
 
 
-def _refuse(text: str) -> NoReturn:
-    print(visible(runnable(f"error: {text}")), file=sys.stderr)
+def _refuse(*problems: str) -> NoReturn:
+    for problem in problems:
+        print(visible(runnable(f"error: {problem}")), file=sys.stderr)
     sys.exit(BAD_CONFIG)
 
 
@@ -125,13 +162,6 @@ def _no_choice() -> str | None:
         if value == "null" and (known := choices(group)):
             return f"{typed}: not allowed; there is {', '.join(known)}."
     return None
-
-
-def _is_about_what_was_typed(error: Exception) -> bool:
-    """Whether Hydra raised it while it made configurations of the command line, which it does for some values without a type of its own."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [frame for frame in frames if str(frame.f_globals.get("__name__")).startswith(("harness.", "hydra_plugins."))]
-    return bool(own) and own[-1].f_code.co_name in {"launch", "sweep", "_combinations"}
 
 
 def typed(cfg: DictConfig, schema: type[T]) -> T:
@@ -156,18 +186,23 @@ def _program(schema: type) -> str:
     return schema.__name__.removesuffix("Config").lower()
 
 
-def explain(error: BaseException, schema: type | None = None) -> str:
-    """What to tell the user about an error: one line a problem; unknown keys and choices come with the nearest known ones."""
+def explain(error: BaseException, schema: type | None = None) -> list[str]:
+    """What to tell the user about an error: a line for each problem; unknown keys and choices come with the nearest known ones."""
+    problems = error.problems if isinstance(error, ConfigError) else [_problem(error, schema)]
+    return [one_line(problem) for problem in problems]
+
+
+def _problem(error: BaseException, schema: type | None) -> str:
     if isinstance(error, HarnessError):
-        return NEXT.join(map(one_line, str(error).split(NEXT)))
+        return str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         known = choices(group) or sorted(error.options)
         return f"{group}={choice}: unknown{suggestion(choice, known)}; there is {', '.join(known)}."
     chain = list(_chain(error))
     if said := _unknown_key(" ".join(map(str, chain)), schema) or refusal(chain):
-        return one_line(said)
-    return one_line(" ".join(str(error).split()))
+        return said
+    return " ".join(str(error).split())
 
 
 def _unknown_key(messages: str, schema: type | None) -> str | None:

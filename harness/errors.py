@@ -1,4 +1,4 @@
-"""The exception tree. Every message says what was given, what is allowed and the next step, on one line."""
+"""The exception tree. Every message says what was given, what is allowed and the next step, on one line; only `ConfigError` may have several."""
 
 
 class HarnessError(Exception):
@@ -6,7 +6,19 @@ class HarnessError(Exception):
 
 
 class ConfigError(HarnessError):
-    """A configuration value is wrong; nothing has run."""
+    """Configuration values are wrong; nothing has run."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+        """One or more, each a sentence that can stand alone."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class OwnError(Exception):
+    """Raised from an error that nothing typed is to blame for: a mistake of the harness, shown with its traceback."""
 
 
 class DataError(HarnessError):

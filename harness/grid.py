@@ -1,72 +1,97 @@
-"""A sweep over a grid: every job prepared first, then run one by one into rows, then ranked and reported.
+"""A sweep over a grid: every job prepared first, then run into rows, a group at a time, then ranked and reported.
 
-The Hydra side (composing configurations, launching) is in `hydra_plugins/`; how one job runs is in `runner`.
+Composing configurations is the border's work (`compose`, `hydra_plugins/`); how one job runs is in `runner`.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
 from harness.claims import is_claimed
-from harness.config import SweepConfig
+from harness.cli import stay
+from harness.compose import to_config
 from harness.identity import failed_row
+from harness.isolate import die_with_parent
 from harness.jobspec import JobSpec
-from harness.runner import Overrides, Progress, begin, finish, is_wanted, require_folders
+from harness.runner import Asked, Sweep, begin, is_wanted, prepare_jobs, require_folders
+from harness.sharing import head_group_key, head_groups
 from harness.study.row import Row, Status
 from harness.study.store import Study
 
-Launch = Callable[[Sequence[Overrides]], Sequence[str | None]]
-Wanted = tuple[JobSpec, Overrides]
+Launch = Callable[[Sequence[JobSpec]], Sequence[str | None]]
+"""Runs jobs; returns, for each, None when its row is written, else what went wrong."""
 
 
-def run_grid(configs: Sequence[tuple[SweepConfig, Overrides]], launch: Launch, at_once: int | None) -> int:
+def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: int | None = None) -> int:
     """Run what is not done yet, then write the report. Returns the exit status.
 
     Args:
-        configs: one configuration per job with the overrides that composed it.
-        launch: runs a batch of jobs; returns, for each, None when its row is written, else what went wrong.
-        at_once: jobs per batch; None: all.
+        asked: the jobs.
+        launcher: runs them in processes of its own; None: they run on this machine, group by group.
+        at_once: jobs that a launcher is given at a time; None: all.
     """
-    jobs = begin(configs)
-    require_folders(jobs)
-    todo = [(job, overrides) for job, (_, overrides) in zip(jobs, configs, strict=True) if is_wanted(job)]
-    num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs)
-    progress = Progress(jobs)
-    progress.announce(num_done, num_failed=len(jobs) - len(todo) - num_done)
-    with progress.interruptible():
-        while todo:
-            batch = _next(todo, at_once or len(todo))
-            chosen = {job.job_id for job, _ in batch}
-            todo = [(job, overrides) for job, overrides in todo if job.job_id not in chosen]
-            errors = _launch_needed(batch, launch)
-            for offset, ((job, _), error) in enumerate(zip(batch, errors, strict=True), 1):
-                progress.finished(_row_of(job, error), num_left=len(todo) + len(batch) - offset)
-        return finish(jobs, progress.say)
+    sweep = begin(asked)
+    require_folders(sweep.jobs)
+    todo = [job for job in sweep.jobs if is_wanted(job)]
+    num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in sweep.jobs)
+    sweep.progress.announce(num_done, num_failed=len(sweep.jobs) - len(todo) - num_done)
+    with sweep.progress.interruptible():
+        if launcher is None:
+            _run(sweep, head_groups(todo), lambda jobs: _run_here(sweep, jobs), 1)
+        else:
+            _run(sweep, {job.job_id: [job] for job in todo}, launcher, at_once)
+        from harness.closing import finish  # what a ranking needs is imported while jobs run, or not at all
+
+        return finish(sweep)
 
 
-def _next(todo: Sequence[Wanted], num: int) -> Sequence[Wanted]:
-    """The next jobs, first those that no other sweep is at."""
-    if num >= len(todo):
-        return todo
-    free = (pair for pair in todo if not is_claimed(pair[0].config.study_dir, pair[0].group))
-    return list(itertools.islice(free, num)) or todo[:num]
+def run_composed(cfg: DictConfig) -> str:
+    """Run the job that a launcher's worker was given, made exact once more; its row is on disk when this returns.
 
-
-def _launch_needed(batch: Sequence[Wanted], launch: Launch) -> list[str | None]:
-    """What went wrong with each job of a batch.
-
-    One that has its row by now is not launched: its group or another sweep ran it, and composing its configuration once more
-    takes longer than training its head did.
+    Returns:
+        The job's id.
     """
-    needed = [(job, overrides) for job, overrides in batch if is_wanted(job)]
-    found = launch([overrides for _, overrides in needed]) if needed else []
-    errors = {job.job_id: error for (job, _), error in zip(needed, found, strict=True)}
-    return [errors.get(job.job_id) for job, _ in batch]
+    die_with_parent()
+    stay()
+    (job,) = jobs = prepare_jobs([(to_config(cfg), list(HydraConfig.get().overrides.task))])
+    Sweep(jobs).run(jobs)
+    return job.job_id
+
+
+def _run(sweep: Sweep, groups: Mapping[str, Sequence[JobSpec]], launch: Launch, at_once: int | None) -> None:
+    """Launch groups of jobs, so many at once, and say how each job ended."""
+    left = dict(groups)
+    num_left = sum(map(len, left.values()))
+    while left:
+        batch = [job for name in _next(left, at_once or len(left)) for job in left.pop(name)]
+        rows = [_row_of(job, error) for job, error in zip(batch, launch(batch), strict=True)]
+        num_left -= len(rows)
+        sweep.progress.finished(rows, num_left)
+
+
+def _next(groups: Mapping[str, Sequence[JobSpec]], num: int) -> list[str]:
+    """The next groups, first those that no other sweep is at."""
+    if num >= len(groups):
+        return list(groups)
+    free = (name for name, (job, *_) in groups.items() if not is_claimed(job.config.study_dir, head_group_key(job)))
+    return list(itertools.islice(free, num)) or list(groups)[:num]
+
+
+def _run_here(sweep: Sweep, jobs: Sequence[JobSpec]) -> list[str | None]:
+    """As a launcher would: what goes wrong with a group ends no sweep."""
+    try:
+        sweep.run(jobs)
+    except Exception as error:  # noqa: BLE001  whatever it is, the next group may fare better
+        return [" ".join(f"{type(error).__name__}: {error}".split())] * len(jobs)
+    return [None] * len(jobs)
 
 
 def _row_of(job: JobSpec, error: str | None) -> Row:
     """The job's row; a job that its launcher lost gets one that says so."""
     study = Study(job.config.study_dir)
-    row = study.read_row(job.job_id) if error is None else None
+    row = study.read_row(job.job_id) if error is None or not is_wanted(job) else None
     if row is None:
         row = failed_row(job, Status.killed, error or "the launcher ended without a row for this job.")
         study.write_row(row)

@@ -33,6 +33,7 @@ from harness.measure.quality import decide, quality
 from harness.measure.transferability import Evidence, evidence
 from harness.runtime import Runtime
 from harness.seeding import seed_everything
+from harness.sharing import latency_key
 from harness.study.row import EVIDENCE_COLUMNS, Details, Row, Status
 from harness.study.store import FloatArray, IntArray, Predictions, Study
 from harness.team import Team
@@ -55,7 +56,7 @@ def run_jobs(
     """Do one job, or several of one group, and keep their predictions; the caller writes the rows.
 
     Args:
-        jobs: with equal `group`s.
+        jobs: of one group (`head_group_key`).
         known: what this sweep has measured before, `EVIDENCE_COLUMNS` of the same trunk; what is missing is measured here.
         rung: of the staged search that asks; None: there is none. What a short training came to is in the job's row, and is not done again
             when the whole is asked for.
@@ -66,6 +67,36 @@ def run_jobs(
         wrong is raised.
     """
     started, started_at = time.perf_counter(), now()
+    ready = _prepare(jobs, rung, load)
+    fitted = fit(ready.tasks, ready.supply)
+    measured = _measure(ready, fitted, rung, known or {})
+    total_s = (time.perf_counter() - started) / len(jobs)
+    return _rows(ready, fitted, measured, started_at, total_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What fitting takes."""
+
+    jobs: Sequence[JobSpec]
+    backbone: Backbone
+    supply: Supply
+    tasks: Sequence[Task]
+    """One per job."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What came of it."""
+
+    own: dict[str, Columns]
+    """By job that ended well."""
+    shared: Columns
+    """What these have in common."""
+    train_s_per_image: dict[str, float]
+
+
+def _prepare(jobs: Sequence[JobSpec], rung: Rung | None, load: BackboneLoader) -> _Ready:
     first = jobs[0]
     cfg, runtime = first.config, Runtime(first.device, first.precision)
     seed_everything(cfg.seed)
@@ -73,26 +104,33 @@ def run_jobs(
     runtime.place(backbone.trunk)
     supplied = _supply(jobs, backbone, runtime)
     tasks = [_task(job, backbone, supplied.dataset, runtime, is_short=rung is Rung.short) for job in jobs]
-    found = Evidence({}, {}) if first.fold else _evidence(backbone, supplied, known or {})  # of the trunk as it was loaded
-    done = [_Done(job, task, fitted) for job, task, fitted in zip(jobs, tasks, fit(tasks, supplied), strict=True)]
-    rows = {one.job.job_id: _columns(one, supplied, rung, found.undefined) for one in done if isinstance(one.fitted, Fitted)}
-    fitted = next((one.fitted for one in done if isinstance(one.fitted, Fitted)), None)
-    shared = _shared(first, backbone, supplied, fitted) | found.columns if fitted else {}
-    others = _other_depths(first, backbone) if rung is Rung.probe else []
-    steps_s = seconds_per_image(tasks[0], others, supplied)  # trains the network on: nothing may look at it any more
-    shared["total_s"] = (time.perf_counter() - started) / len(jobs)
+    return _Ready(jobs, backbone, supplied, tasks)
+
+
+def _measure(ready: _Ready, fitted: Sequence[Fitted | DivergedError], rung: Rung | None, known: Columns) -> _Measured:
+    """Everything that the rows say of networks as they were kept, which stay as they are; predictions are written."""
+    first, supplied = ready.jobs[0], ready.supply
+    scores = Evidence({}, {}) if first.fold else _evidence(ready.backbone, supplied, known)
+    done = [(job, task, found) for job, task, found in zip(ready.jobs, ready.tasks, fitted, strict=True) if isinstance(found, Fitted)]
+    own = {job.job_id: _columns(job, task, found, supplied, rung=rung, unscored=scores.undefined) for job, task, found in done}
+    shared: Columns = {}
+    for _, _, found in done[:1]:
+        shared = _provided(supplied, found) | _cost(first, found, ready.backbone) | scores.columns
+    others = _other_depths(first, ready.backbone) if rung is Rung.probe else []
+    return _Measured(own, shared, seconds_per_image(ready.tasks[0], others, supplied))
+
+
+def _rows(ready: _Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, total_s: float) -> list[Row]:
+    shared = measured.shared | {"total_s": total_s}
     later = shared | {"num_prefix_images": 0, "kept_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
-    made = [_row(one, rows.get(one.job.job_id), shared if one is done[0] else later, started_at) for one in done]
-    return [replace(row, details=replace(row.details, train_s_per_image=steps_s)) for row in made]
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """A job and what came of it."""
-
-    job: JobSpec
-    task: Task
-    fitted: Fitted | DivergedError
+    rows = []
+    for job, found in zip(ready.jobs, fitted, strict=True):
+        if isinstance(found, DivergedError):
+            row = failed_row(job, Status.diverged, one_line(found))
+        else:
+            row = Row(**(identity(job, started_at) | measured.own[job.job_id] | (shared if job is ready.jobs[0] else later)))
+        rows.append(replace(row, details=replace(row.details, train_s_per_image=measured.train_s_per_image)))
+    return rows
 
 
 def _task(job: JobSpec, backbone: Backbone, dataset: Dataset, runtime: Runtime, *, is_short: bool) -> Task:
@@ -145,17 +183,9 @@ def _evidence(backbone: Backbone, supplied: Supply, known: Columns) -> Evidence:
         return evidence(train_ND, dataset.train.labels, source_probs_NS)
 
 
-def _row(one: _Done, own: Columns | None, shared: Columns, started_at: str) -> Row:
-    if isinstance(one.fitted, DivergedError):
-        return failed_row(one.job, Status.diverged, one_line(one.fitted))
-    assert own is not None
-    return Row(**(identity(one.job, started_at) | own | shared))
-
-
-def _columns(one: _Done, supplied: Supply, rung: Rung | None, unscored: dict[str, str]) -> Columns:
+def _columns(job: JobSpec, task: Task, fitted: Fitted, supplied: Supply, *, rung: Rung | None, unscored: dict[str, str]) -> Columns:
     """What is a job's own, its predictions kept."""
-    job, task, fitted, dataset = one.job, one.task, one.fitted, one.task.dataset
-    assert isinstance(fitted, Fitted)
+    dataset = task.dataset
     val = _predictions(fitted.val_log_probs_NC, dataset.val)
     # The only look at the test images; nobody sees the outcome before the ranking recommends this job.
     is_sealed = fitted.is_complete and len(dataset.test) > 0
@@ -188,11 +218,6 @@ def _ending(task: Task, fitted: Fitted, rung: Rung | None) -> Columns:
         "rung": None if rung is None else int(rung),
         "epochs_trained": trained,
     }
-
-
-def _shared(first: JobSpec, backbone: Backbone, supplied: Supply, fitted: Fitted) -> Columns:
-    """What jobs of a group have in common."""
-    return _provided(supplied, fitted) | _cost(first, fitted, backbone)
 
 
 def _predictions(log_probs_NC: FloatArray, split: Split) -> Predictions:
@@ -301,7 +326,7 @@ def _cost(first: JobSpec, fitted: Fitted, backbone: Backbone) -> Columns:
         "image_size": image_size,
         "params_m": cost.params_m(network),
         "trainable_params_m": cost.params_m(network, trainable_only=True),
-        "latency_key": first.latency_key(image_size),
+        "latency_key": latency_key(first, image_size),
         "gmacs": macs.gmacs,
         "frozen_macs_frac": macs.frozen_frac,
         "peak_mem_mib": peak_mem_mib,

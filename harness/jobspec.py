@@ -7,11 +7,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.backbones.backbone import BackboneSpec, Weights
-from harness.config import Augment, Device, Precision, SweepConfig
+from harness.config import Device, Precision, SweepConfig
 from harness.data.dataset import Dataset
 from harness.study.row import ROW_SCHEMA
 from harness.transfer.depth import FreezeDepth
@@ -32,7 +33,7 @@ class Fold:
     temperature: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: hashes are computed once and kept beside the fields
 class JobSpec:
     """One job, nothing left open. Picklable: it travels into the job's own process."""
 
@@ -62,83 +63,55 @@ class JobSpec:
         smaller = (self.micro_batch or self.config.train.batch_size) // 2
         return replace(self, micro_batch=smaller) if smaller >= MIN_MICRO_BATCH else None
 
-    @property
+    @cached_property
     def protocol_hash(self) -> str:
-        return _hash(self.protocol)
+        return hash_of(self.protocol)
 
-    @property
+    @cached_property
     def recipe(self) -> dict[str, Any]:
         """Every training setting as plain values."""
         return {name: plain(value) for name, value in asdict(self.config.train).items()}
 
-    @property
+    @cached_property
     def recipe_hash(self) -> str:
-        return _hash({key: value for key, value in self.recipe.items() if key != "name"})
+        return hash_of({key: value for key, value in self.recipe.items() if key != "name"})
 
     @property
     def primary_metric(self) -> str:
         return str(self.protocol["metric"])
 
     @property
-    def job_id(self) -> str:
-        """Hash of everything that decides the outcome; the same job has the same id on every machine."""
+    def trains_head_only(self) -> bool:
+        """Whether nothing of the backbone is trained."""
+        return self.depth.is_whole and self.config.train.release is None
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """Everything that decides the outcome, as plain values."""
         fold = {} if self.fold is None else {"fold": asdict(self.fold)}
-        return _hash(
-            fold
-            | {
-                "schema": ROW_SCHEMA,
-                "model": self.backbone.model,
-                "library": self.backbone.library,
-                "weights": self.weights.sha256 or self.weights.tag,
-                "freeze": str(self.depth),
-                "recipe": self.recipe_hash,
-                "protocol": self.protocol_hash,
-                "image_size": self.config.data.image_size,
-                "seed": self.config.seed,
-                "device": self.device.value,
-                "precision": [self.config.precision.value, self.precision.value],
-            }
-        )
+        return fold | {
+            "schema": ROW_SCHEMA,
+            "model": self.backbone.model,
+            "library": self.backbone.library,
+            "weights": self.weights.sha256 or self.weights.tag,
+            "freeze": str(self.depth),
+            "recipe": self.recipe_hash,
+            "protocol": self.protocol_hash,
+            "image_size": self.config.data.image_size,
+            "seed": self.config.seed,
+            "device": self.device.value,
+            "precision": [self.config.precision.value, self.precision.value],
+        }
+
+    @cached_property
+    def job_id(self) -> str:
+        """Hash of what decides the outcome; the same job has the same id on every machine."""
+        return hash_of(self.outcome)
 
     @property
     def alone(self) -> list[str]:
         """Overrides that run this job again, and no other: without those of a search that it was found by."""
         return [part for part in self.command if not part.startswith(("search=", "budget.", "evidence.", "retry="))]
-
-    @property
-    def trunk(self) -> str:
-        """Names the trunk as it was loaded and the images it sees: jobs with equal names can share what it computes."""
-        is_random = self.weights.sha256 is None
-        return _hash(
-            {
-                "model": self.backbone.model,
-                "library": self.backbone.library,
-                "weights": [self.weights.tag, self.weights.sha256, self.config.seed if is_random else None],
-                "features": self.config.train.features.value,
-                "data": self.dataset.fingerprint,
-                "image_size": self.config.data.image_size,
-                "precision": self.config.precision.value,
-                "device": self.device.value,
-            }
-        )
-
-    @property
-    def group(self) -> str:
-        """Jobs with equal groups run together: nothing but a head is trained, and they differ in its seed, learning rate or decay."""
-        train = self.config.train
-        only_head = str(self.depth) == "all" and train.release is None and (train.augment is Augment.none or train.views > 1)
-        if self.fold is not None or not only_head:
-            return self.job_id
-        recipe = {key: value for key, value in self.recipe.items() if key not in {"name", "lr", "weight_decay"}}
-        return _hash({"trunk": self.trunk, "recipe": recipe, "protocol": self.protocol_hash, "study": str(self.config.study_dir)})
-
-    def latency_key(self, image_size: int) -> str:
-        """Names what inference times depend on, whatever the depth, weights, seed or recipe. `image_size`: side that the network sees (pixels)."""
-        train = self.config.train
-        head = [train.head.value, train.head_hidden, train.features.value, self.dataset.num_classes]
-        return _hash(
-            {"model": self.backbone.model, "library": self.backbone.library, "size": image_size, "head": head, "device": self.device.value}
-        )
 
 
 def plain(value: Any) -> Any:
@@ -152,6 +125,7 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _hash(record: dict[str, Any]) -> str:
+def hash_of(record: dict[str, Any]) -> str:
+    """16 hexadecimal digits that name these plain values."""
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -21,6 +21,7 @@ from harness.identity import now
 from harness.jobspec import JobSpec
 from harness.measure.quality import primary_metric
 from harness.runtime import Runtime, resolve_runtime
+from harness.sharing import trunk_key
 from harness.transfer.depth import FreezeDepth, parse_freeze
 
 T = TypeVar("T")
@@ -34,25 +35,28 @@ def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loa
         loaded: data sets that are known already.
 
     Returns:
-        The jobs that can run, and all that is wrong with the others, each problem once.
+        The jobs that can run, those that are the same only once, and all that is wrong with the others, each problem once.
     """
     _seen.update(loaded)
-    jobs: list[JobSpec] = []
+    jobs: dict[tuple[Path, str], JobSpec] = {}
     problems: dict[str, None] = {}
     for cfg, command in wanted:
         wrong = [str(error) for part in _PARTS if (error := _error_of(part, cfg))]
         problems |= dict.fromkeys(wrong)
         if not wrong:
-            jobs.append(_prepare(cfg, command))
-    return _know_each_other(jobs), list(problems)
+            job = _prepare(cfg, command)
+            jobs.setdefault((cfg.study_dir, job.job_id), job)
+    return _know_each_other(list(jobs.values())), list(problems)
 
 
 def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
     """Tell every job at which depths the others need the trunk that it uses."""
+    trunks = [trunk_key(job) for job in jobs]
     depths: dict[str, dict[FreezeDepth, None]] = defaultdict(dict)
-    for job in jobs:
-        depths[job.trunk][job.depth] = None
-    return [replace(job, passing=tuple(depths[job.trunk])) for job in jobs]
+    for trunk, job in zip(trunks, jobs, strict=True):
+        depths[trunk][job.depth] = None
+    passing = {trunk: tuple(found) for trunk, found in depths.items()}
+    return [replace(job, passing=passing[trunk]) for trunk, job in zip(trunks, jobs, strict=True)]
 
 
 def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:

@@ -1,7 +1,7 @@
 """Entry: `python -m harness.sweep backbone=a,b freeze=all,none data=folder data.root=...`, one job per candidate and seed.
 
-Hydra composes one configuration per job; the sweeper in `hydra_plugins/` prepares them all, runs those that are not
-done, and ends with the table, the report and a recommendation.
+The sweeper in `hydra_plugins/` composes one configuration per job and hands them to a grid or a search, which prepares them all, runs those
+that are not done, and ends with the table, the report and a recommendation.
 """
 
 import gc
@@ -40,8 +40,8 @@ def main() -> None:
 
 
 def run_job(cfg: "DictConfig") -> str:
-    """Hydra's task function: one job from configuration to row, in a process of its own. Returns the job's id."""
-    from harness.runner import run_composed
+    """Hydra's task function, for launchers with workers of their own: one job from configuration to row. Returns the job's id."""
+    from harness.grid import run_composed
 
     return run_composed(cfg)
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.reporting import formats
-from harness.reporting.wording import is_as_loaded, is_frozen
+from harness.reporting.wording import is_as_loaded
+from harness.select.audit import is_frozen
 from harness.select.metric import is_higher_better
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row

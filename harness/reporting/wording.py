@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from harness.config import Metric
 from harness.reporting import formats
+from harness.select.audit import is_frozen
 from harness.select.candidates import Candidate, Cost
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
@@ -43,13 +44,6 @@ def depth(candidate: Candidate) -> str:
     if row.freeze == "none":
         return f"every layer free, {outcome}" if outcome else "every layer trained"
     return f"{_part(row)}, the rest {outcome}" if outcome else _part(row)
-
-
-def is_frozen(row: Row) -> bool:
-    """Whether nothing of the backbone could be trained."""
-    if row.num_frozen_blocks is None or row.num_blocks is None:
-        return row.freeze == "all"
-    return row.num_frozen_blocks >= row.num_blocks
 
 
 def is_as_loaded(candidate: Candidate) -> bool:

@@ -8,17 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.closing import cross_fit_within, finish
 from harness.config import SweepConfig
+from harness.display import duration
 from harness.errors import ConfigError
 from harness.identity import failed_row, now
 from harness.jobspec import JobSpec
-from harness.runner import Overrides, Progress, begin, cross_fit_within, duration, finish, require_folders
+from harness.runner import Asked, Sweep, begin, require_folders
 from harness.search.belief import Beliefs
 from harness.search.promise import ALLOWED_LOSS
 from harness.search.staged import Budget, History, Plan, search
-from harness.search.trainer import JobTrainer, backbone_of, is_probe
+from harness.search.trainer import JobTrainer
 from harness.search.trial import Ending, Outcome, Trial
 from harness.select.prior import own_ranks, prior
+from harness.sharing import backbone_key, candidate_key
 from harness.study.row import Status
 from harness.study.store import Study
 from harness.timing import expected_s
@@ -30,56 +33,57 @@ _START_S = 1.5
 """Spent before the sweeper's clock starts: the interpreter and Hydra."""
 
 
-def run_search(configs: Sequence[tuple[SweepConfig, Overrides]], started: float) -> int:
+def run_search(asked: Sequence[Asked], started: float) -> int:
     """Search among the jobs of a grid, then write the report. Returns the exit status.
 
     Args:
-        configs: one configuration per job of the grid, one of every backbone at `PROBE`, with the overrides that composed it.
+        asked: the jobs of the grid, one of every backbone with nothing but its head trained among them.
         started: `time.perf_counter()` when the command began.
 
     Raises:
         ConfigError: a recipe that cannot be stopped and taken up, or jobs that cannot be compared.
     """
-    jobs = begin(configs)
+    sweep = begin(asked, started)
+    jobs, progress = sweep.jobs, sweep.progress
     first = jobs[0].config
     _require_stages(jobs)
     require_folders(jobs)
     trials = _trials(jobs)
-    progress = Progress(jobs)
+    backbones = {name: backbone_key(of[0]) for name, of in trials.items()}
     progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
-    limit_s = _limit_s(jobs, started)
-    trainer = JobTrainer(trials, progress, _beliefs(first, trials), limit_s)
+    limit_s = _limit_s(sweep, len(set(backbones.values())))
+    trainer = JobTrainer(trials, sweep, _beliefs(first, trials, backbones), limit_s)
     with progress.interruptible():
-        found = [Trial(name, backbone_of(of[0]), _prior(of[0]), is_probe(of[0])) for name, of in trials.items()]
+        found = [Trial(name, backbones[name], _prior(of[0]), of[0].trains_head_only) for name, of in trials.items()]
         budget = Budget(limit_s, first.budget.share)
         history = search(
             found,
             trainer,
             budget=budget,
             tell=lambda plan: progress.say(_plan_words(plan)),
-            between=lambda left_s: cross_fit_within(jobs, progress.say, left_s) if limit_s is not None else None,
+            between=lambda left_s: cross_fit_within(sweep, left_s) if limit_s is not None else None,
         )
         _write_reasons(trials, history, trainer)
         record = _record(history)
         Study(first.study_dir).note_search(record)
         progress.say(_record_words(record))
-        return finish(jobs, progress.say, None if limit_s is None else limit_s - trainer.spent_s())
+        return finish(sweep, None if limit_s is None else limit_s - trainer.spent_s())
 
 
-def _limit_s(jobs: Sequence[JobSpec], started: float) -> float | None:
+def _limit_s(sweep: Sweep, num_networks: int) -> float | None:
     """Seconds from now that the user's minutes leave for trials."""
-    cfg = jobs[0].config
+    cfg = sweep.jobs[0].config
     if cfg.budget.minutes is None:
         return None
-    gone_s = time.perf_counter() - started + _START_S
-    kept_s = _REPORT_S + expected_s(len({backbone_of(job) for job in jobs}), cfg.measure)
+    gone_s = time.perf_counter() - sweep.started + _START_S
+    kept_s = _REPORT_S + expected_s(num_networks, cfg.measure)
     return max(cfg.budget.minutes * 60 - gone_s - kept_s, 0.0)
 
 
-def _beliefs(first: SweepConfig, trials: Mapping[str, Sequence[JobSpec]]) -> Beliefs:
+def _beliefs(first: SweepConfig, trials: Mapping[str, Sequence[JobSpec]], backbones: Mapping[str, str]) -> Beliefs:
     study = Study(first.study_dir)
     before = {name: failed_row(of[0], Status.pruned, "not trained yet") for name, of in trials.items()}
-    return Beliefs(study, first.rank, own_ranks(study), before, {name: backbone_of(of[0]) for name, of in trials.items()})
+    return Beliefs(study, first.rank, own_ranks(study), before, backbones)
 
 
 def _require_stages(jobs: Sequence[JobSpec]) -> None:
@@ -96,7 +100,7 @@ def _trials(jobs: Sequence[JobSpec]) -> dict[str, list[JobSpec]]:
     """Jobs that differ in their seed only are one trial."""
     found: dict[str, list[JobSpec]] = {}
     for job in jobs:
-        found.setdefault(" ".join(part for part in job.command if not part.startswith("seed=")), []).append(job)
+        found.setdefault(candidate_key(job), []).append(job)
     return found
 
 

@@ -8,17 +8,16 @@ import numpy as np
 
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
-from harness.runner import Progress, is_wanted, run_group
+from harness.runner import Sweep, is_wanted
 from harness.search.belief import Beliefs
 from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work, total
 from harness.select.posterior import Posterior
+from harness.sharing import head_groups
 from harness.study.disk import write_durably
 from harness.study.row import Row, Status
 from harness.study.store import Study
+from harness.transfer.depth import WHOLE
 from harness.transfer.rungs import Rung, short_epochs
-
-PROBE = "all"
-"""The freeze depth that every backbone is probed at."""
 
 _JOB_S = 1.5
 """Of a job, whatever its number of images: process, network, head, predictions."""
@@ -26,22 +25,12 @@ _FIRST_GUESS_S = 0.02
 """One image through a backbone of which nothing is known yet."""
 
 
-def backbone_of(job: JobSpec) -> str:
-    """What trials share that differ in depth only."""
-    return " ".join(part for part in job.command if not part.startswith(("seed=", "freeze=")))
-
-
-def is_probe(job: JobSpec) -> bool:
-    """Whether the job trains nothing but a head."""
-    return str(job.depth) == PROBE
-
-
 @dataclass(slots=True)
 class JobTrainer:
     """A `staged.Trainer` whose trials are jobs."""
 
     trials: Mapping[str, Sequence[JobSpec]]
-    progress: Progress
+    sweep: Sweep
     beliefs: Beliefs
     limit_s: float | None
     """Jobs are ended when the search has taken so long."""
@@ -52,19 +41,16 @@ class JobTrainer:
         """Run the jobs of a trial up to a rung."""
         jobs, work, before = self.trials[name], self._work(name, rung, is_tried=name in self.rows), time.perf_counter()
         todo = [job for job in jobs if _is_needed(job, rung)]
-        groups: dict[str, list[JobSpec]] = {}
-        for job in todo:
-            groups.setdefault(job.group, []).append(job)
-        for group in groups.values():
+        for group in head_groups(todo).values():
             self._run(group, rung)
         rows = [row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))]
         if len(todo) == len(jobs):
             self.model = self.model.observe(name, work, time.perf_counter() - before)
         for row in rows:
             if row.status == Status.pruned and not _is_at(row, rung):
-                self.progress.say(f"{row.backbone} freeze={row.freeze} seed={row.seed}: the search's time was up while it ran")
+                self.sweep.progress.say(f"{row.backbone} freeze={row.freeze} seed={row.seed}: the search's time was up while it ran")
             else:
-                self.progress.finished(row)
+                self.sweep.progress.finished([row])
         if len(rows) < len(jobs) or not all(_is_at(row, rung) for row in rows):
             return False
         self.beliefs.measured(name, rows)
@@ -75,7 +61,7 @@ class JobTrainer:
         paths = {job.job_id: Study(job.config.study_dir).row_path(job.job_id) for job in jobs}
         before = {job_id: path.read_bytes() for job_id, path in paths.items() if path.exists()}
         left_s = None if self.limit_s is None or not self.rows else max(1.0, self.limit_s - self.spent_s())
-        run_group(jobs, lambda job: _is_needed(job, rung), rung=rung, timeout_s=left_s)
+        self.sweep.run(jobs, lambda job: _is_needed(job, rung), rung=rung, timeout_s=left_s)
         for job in jobs:
             study = Study(job.config.study_dir)
             row = study.read_row(job.job_id)
@@ -112,10 +98,10 @@ class JobTrainer:
     def _work(self, name: str, rung: Rung, *, is_tried: bool) -> Work:
         """What it takes to bring a trial to a rung, by what its backbone's probe has measured. `is_tried`: it had a short training before."""
         jobs = self.trials[name]
-        job, probe = jobs[0], self._probe_row(jobs[0])
+        job, probe = jobs[0], self._probe_row(name)
         num_train, num_val, num_test = (len(split) for split in (job.dataset.train, job.dataset.val, job.dataset.test))
         forward_s = (_forward_s(probe) if probe else None) or self._typical_forward_s()
-        if is_probe(job):
+        if job.trains_head_only:
             return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S)
         epochs = _epochs(job, rung, is_tried=is_tried)
         num_images, constant_s = (num_train + num_val // 3) * len(jobs), _JOB_S * len(jobs)
@@ -125,18 +111,14 @@ class JobTrainer:
         free = 1 - (job.depth.frozen_frac or 0.0)
         return _work("train", forward_s, num_images, epochs=epochs, passed=free, trained=free, constant_s=constant_s)
 
-    def _probe_row(self, job: JobSpec) -> Row | None:
-        return next(
-            (
-                self.rows[name][0]
-                for name, of in self.trials.items()
-                if is_probe(of[0]) and backbone_of(of[0]) == backbone_of(job) and name in self.rows
-            ),
-            None,
-        )
+    def _probe_row(self, name: str) -> Row | None:
+        """Of the backbone of a trial."""
+        backbones = self.beliefs.backbones
+        of_backbone = (other for other in self.rows if backbones[other] == backbones[name])
+        return next((self.rows[other][0] for other in of_backbone if self.trials[other][0].trains_head_only), None)
 
     def _typical_forward_s(self) -> float:
-        known = [seconds for rows in self.rows.values() if rows[0].freeze == PROBE and (seconds := _forward_s(rows[0]))]
+        known = [seconds for rows in self.rows.values() if rows[0].freeze == str(WHOLE) and (seconds := _forward_s(rows[0]))]
         return float(np.mean(known)) if known else _FIRST_GUESS_S
 
 

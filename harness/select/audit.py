@@ -15,6 +15,7 @@ from harness.config import Metric
 from harness.select.order import Scores, agreement, choose, rank_average
 from harness.select.prior import OwnRanks, best_scores, log_params, prior
 from harness.study.row import Row, Status
+from harness.transfer.depth import WHOLE
 
 MIN_BACKBONES = 3
 """Fewer cannot be put into an order that says anything."""
@@ -113,9 +114,14 @@ def audit(rows: Sequence[Row], metric: Metric, own: OwnRanks) -> Audit:
 
 def is_fine_tuned(row: Row) -> bool:
     """Whether the job ended well and trained some layer of its backbone."""
+    return row.status == Status.ok.value and not is_frozen(row)
+
+
+def is_frozen(row: Row) -> bool:
+    """Whether nothing of the backbone could be trained."""
     if row.num_frozen_blocks is None or row.num_blocks is None:
-        return row.status == Status.ok.value and row.freeze != "all"
-    return row.status == Status.ok.value and row.num_frozen_blocks < row.num_blocks
+        return row.freeze == str(WHOLE)
+    return row.num_frozen_blocks >= row.num_blocks
 
 
 def backbone(row: Row) -> str:

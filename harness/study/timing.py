@@ -21,7 +21,7 @@ class Timing:
     """One network timed on one machine, together with others. Numbers are None where it failed; `error` says why."""
 
     latency_key: str
-    """`JobSpec.latency_key`."""
+    """`sharing.latency_key`."""
     timed_on: str
     """Name of the machine."""
     timed_at: str

@@ -16,6 +16,11 @@ class FreezeDepth:
     num_free: int | None = None
     """Blocks at the output that stay trainable."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is fixed, whatever the backbone: the head alone is trained."""
+        return self == WHOLE
+
     def __str__(self) -> str:
         if self.num_free is not None:
             return f"-{self.num_free}"
@@ -30,9 +35,12 @@ class FreezeDepth:
         return num_blocks - self.num_free
 
 
+WHOLE = FreezeDepth(frozen_frac=1.0)
+
+
 def parse_freeze(text: str, key: str = "freeze") -> FreezeDepth:
     """Read `all`, `none`, a fraction of the blocks from the input (`0.5`), or minus the blocks left free (`-4`)."""
-    words = {"all": FreezeDepth(frozen_frac=1.0), "none": FreezeDepth(frozen_frac=0.0)}
+    words = {"all": WHOLE, "none": FreezeDepth(frozen_frac=0.0)}
     if text in words:
         return words[text]
     try:

@@ -179,12 +179,15 @@ class Run:
             run.num_epochs += 1
 
     def seconds_per_image(self) -> float:
-        """Of training in the first phase, by a few steps after a first one. The network is not what it was afterwards."""
+        """Of training in the first phase, by a few steps after a first one, which train the network."""
         task, phase = self.task, self.phases[0]
         apply_freeze(self.network.trunk, phase.plan)
         set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(task))
         train = self.supply.train(phase.plan.num_frozen_blocks)
-        tail, learner = Tail(self.network, self.supply.behind(train)), self._training_run(phase, self.rates(phase)[0]).learner
+        tail, learner = (
+            Tail(self.network, self.supply.behind(train, self.network.trunk)),
+            self._training_run(phase, self.rates(phase)[0]).learner,
+        )
         order_N = np.arange(min(self._epoch_images, task.cfg.batch_size * _TIMED_BATCHES))
         batches = train.batches(order_N, task.cfg.batch_size, seed=0)
         first = next(batches)

@@ -78,9 +78,9 @@ class Supply:
         """The same of train in every kept view, shape V x N x D."""
         return np.stack([bank.final()[self._rows("train")] for bank in self.views])
 
-    def behind(self, samples: Samples) -> nn.Module:
-        """The part of the trunk that samples have not been through."""
-        return self.trunk.segment(samples.boundary, self.trunk.last)
+    def behind(self, samples: Samples, root: nn.Module | None = None) -> nn.Module:
+        """The part of the trunk, or of a copy of it (`root`), that samples have not been through."""
+        return self.trunk.segment(samples.boundary, self.trunk.last, root)
 
     def _rows(self, name: str) -> IntArray | slice:
         """Of a split in the banks."""

@@ -111,7 +111,12 @@ def learning_rates(cfg: TrainConfig) -> list[float]:
 def is_probe(task: Task, phases: Sequence[Phase]) -> bool:
     """Whether nothing is left to train once the head is solved: no layer is free, and no augmentation shows anything new."""
     solved = task.cfg.head_init is HeadInit.solved and task.cfg.augment is Augment.none
-    return solved and all(phase.plan.is_whole_trunk for phase in phases)
+    return solved and trains_head_only(phases)
+
+
+def trains_head_only(phases: Sequence[Phase]) -> bool:
+    """Whether nothing of this backbone is free in any of the phases."""
+    return all(phase.plan.is_whole_trunk for phase in phases)
 
 
 def learnt_prior(task: Task) -> npt.NDArray[np.float64]:

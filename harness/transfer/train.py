@@ -3,6 +3,7 @@
 Shapes: N images of a split, C classes.
 """
 
+import copy
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from harness.transfer.probe import linear_probe
 from harness.transfer.rate_search import RateSearch
 from harness.transfer.run import FloatArray, Run, look
 from harness.transfer.supply import Supply
-from harness.transfer.task import Fitted, Phase, Task, class_weights, is_probe, learnt_prior, num_unchanged, phases_of
+from harness.transfer.task import Fitted, Phase, Task, class_weights, is_probe, learnt_prior, phases_of, trains_head_only
 
 
 def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
@@ -28,7 +29,7 @@ def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
 
     Args:
         tasks: one, or several that differ in seed, learning rate and weight decay only and train nothing but a head on kept
-            features (`JobSpec.group`); what comes of each does not depend on the others.
+            features (`sharing.head_group_key`); what comes of each does not depend on the others.
         supply: rows and images of the data set under the backbone as it was loaded.
 
     Raises:
@@ -50,13 +51,14 @@ def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
 
 
 def seconds_per_image(task: Task, depths: Iterable[FreezeDepth], supply: Supply) -> dict[str, float]:
-    """How long training takes at other depths: depth -> seconds per image and epoch. The last use of a network, which it trains a little.
+    """How long training takes at other depths: depth -> seconds per image and epoch. A copy of the network is trained, a little at each.
 
     A depth at which the loss is not finite is left out.
     """
     found: dict[str, float] = {}
     for depth in depths:
-        there = replace(task, depth=depth)
+        backbone = replace(task.backbone, trunk=copy.deepcopy(task.backbone.trunk))
+        there = replace(task, backbone=backbone, depth=depth)
         with suppress(DivergedError):
             found[str(depth)] = Run(there, supply, phases_of(there.backbone, depth, there.cfg)).seconds_per_image()
     return found
@@ -92,8 +94,7 @@ def _start_solved(runs: Sequence[Run], supply: Supply) -> None:
 def _train(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
     """One phase of all runs: heads together, or the one run that trains more than its head or sees every image anew."""
     task, phases = runs[0].task, runs[0].phases
-    only_heads = num_unchanged(task.backbone, phases[: phase.number]) == len(task.backbone.blocks)
-    if only_heads and (task.cfg.augment is Augment.none or supply.views):
+    if trains_head_only(phases[: phase.number]) and (task.cfg.augment is Augment.none or supply.views):
         _run_heads(runs, supply, phase)
     else:
         (run,) = runs

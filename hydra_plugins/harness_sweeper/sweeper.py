@@ -4,6 +4,7 @@ import itertools
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,6 +15,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from harness.cli import running
+from harness.errors import ConfigError
+from harness.transfer.depth import parse_freeze
 
 
 class GridSweeper(Sweeper):
@@ -33,35 +38,41 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that the command line spans. Ends the program with the sweep's exit status."""
-        combinations = self._combinations(arguments)
-        composed = [(self.context.config_loader.load_sweep_config(self.config, overrides), overrides) for overrides in combinations]
-        # Only now: what is imported here needs seconds, and a wrong key should be told at once.
+        from harness.compose import Composer
         from harness.own_images import require_source
-        from harness.runner import to_config
 
-        configs = [(to_config(config), overrides) for config, overrides in composed]
-        for config, overrides in configs:
+        composer = Composer(self._compose, self._is_group)
+        asked = [(composer.config(overrides), overrides) for overrides in self._combinations(arguments)]
+        for config, overrides in asked:
             require_source(config, overrides)
-        sys.exit(self._run_search(configs) if self._is_staged else self._run_grid(configs))
+        with running():
+            sys.exit(self._run_search(asked) if self._is_staged else self._run_grid(asked))
+
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        return self.context.config_loader.load_sweep_config(self.config, list(overrides))
+
+    def _is_group(self, key: str) -> bool:
+        return bool(self.context.config_loader.get_group_options(key))
 
     @property
     def _is_staged(self) -> bool:
         return bool(self.config.search.name == "staged")
 
-    def _run_grid(self, configs: Sequence[tuple[Any, list[str]]]) -> int:
+    # What is imported from here on needs seconds, and a wrong key is told before.
+
+    def _run_grid(self, asked: Sequence[tuple[Any, list[str]]]) -> int:
         from harness.grid import run_grid
 
-        return run_grid(configs, self._launch, self._jobs_at_once())
+        return run_grid(asked) if self._is_local else run_grid(asked, self._launch, self.max_batch_size)
 
-    def _run_search(self, configs: Sequence[tuple[Any, list[str]]]) -> int:
-        from harness.errors import ConfigError
+    def _run_search(self, asked: Sequence[tuple[Any, list[str]]]) -> int:
         from harness.search.sweep import run_search
 
         if not self._is_local:
             raise ConfigError(
                 "search=staged: runs its jobs one by one on this machine; leave hydra/launcher as it is, or give search=grid."
             )
-        return run_search(configs, self.started)
+        return run_search(asked, self.started)
 
     def _combinations(self, arguments: list[str]) -> list[list[str]]:
         defaults = [f"{key}={value}" for key, value in self.params.items()]
@@ -72,22 +83,19 @@ class GridSweeper(Sweeper):
 
             # Outermost, so that the depths of one backbone follow each other and the time left is told by like jobs.
             choices = {"backbone": expand_backbones(choices.pop("backbone")), **choices}
-        if self._is_staged and "all" not in choices["freeze"]:
+        if self._is_staged and not any(map(_is_whole, choices["freeze"])):
             choices["freeze"] = ["all", *choices["freeze"]]  # what every backbone is probed at
         return [list(parts) for parts in itertools.product(*([f"{key}={value}" for value in values] for key, values in choices.items()))]
 
-    def _jobs_at_once(self) -> int | None:
-        """One by one on this machine, so that each job is reported as it ends and no job's timing disturbs another's."""
-        return 1 if self._is_local else self.max_batch_size
-
     @property
     def _is_local(self) -> bool:
+        """Whether jobs run on this machine, which needs no launcher: they are prepared already."""
         return type(self.launcher).__name__ == "BasicLauncher"
 
-    def _launch(self, batch: Sequence[list[str]]) -> list[str | None]:
-        """What went wrong with each job outside of its own process; None for those that have a row."""
-        returns = self.launcher.launch(batch, initial_job_idx=self._num_launched)
-        self._num_launched += len(batch)
+    def _launch(self, jobs: Sequence[Any]) -> list[str | None]:
+        """What went wrong with each job outside of its own process; None for those that have a row. A worker composes its job anew."""
+        returns = self.launcher.launch([list(job.command) for job in jobs], initial_job_idx=self._num_launched)
+        self._num_launched += len(jobs)
         return [_error(job) for job in returns]
 
     _num_launched = 0
@@ -99,6 +107,12 @@ def _error(job: JobReturn) -> str | None:
     except Exception as error:  # noqa: BLE001  a launcher passes on anything
         return " ".join(f"{type(error).__name__}: {error}".split())
     return None
+
+
+def _is_whole(freeze: str) -> bool:
+    with suppress(ConfigError):  # told with all else that is wrong, once jobs are prepared
+        return parse_freeze(freeze).is_whole
+    return False
 
 
 def _values(override: Override) -> list[str]:

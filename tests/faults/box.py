@@ -16,7 +16,7 @@ from unittest.mock import patch
 from hydra.core.global_hydra import GlobalHydra
 
 from harness import report, sweep, verify
-from harness.runner import Progress
+from harness.display import Progress
 from harness.study.row import COLUMNS, Row
 from harness.study.store import Study
 
@@ -196,9 +196,10 @@ def after_first_row(change: Callable[[], object]) -> Iterator[None]:
     """In a sweep of this process, another program does this when the first job has its row."""
     finished = Progress.finished
 
-    def and_change(progress: Progress, row: Row, num_left: int | None = None) -> None:
-        finished(progress, row, num_left)
-        if progress.num_run == 1:
+    def and_change(progress: Progress, rows: Sequence[Row], num_left: int | None = None) -> None:
+        is_first = progress.num_run == 0
+        finished(progress, rows, num_left)
+        if is_first:
             change()
 
     with patch.object(Progress, "finished", and_change):

@@ -20,8 +20,8 @@ from PIL import Image
 
 from harness.config import DataConfig
 from harness.data.load import load_dataset
+from harness.display import Progress
 from harness.errors import DataError
-from harness.runner import Progress
 from harness.study.row import Row, Status
 from tests.faults.box import TINY, Box, Ended
 from tests.faults.catalog import Outcome, Seen, fault

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import cross_fit, runner
+from harness import cross_fit
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
 from harness.measure.choice import deal
@@ -89,7 +89,8 @@ def test_a_fold_that_fails_spoils_nothing(run_sweep: Command, monkeypatch: pytes
         Study(job.config.study_dir).write_row(row)
         return row
 
-    monkeypatch.setattr(runner, "_run_fold", broken)
+    right = cross_fit.cross_fit
+    monkeypatch.setattr(cross_fit, "cross_fit", lambda jobs, _, *given: right(jobs, broken, *given))
     run_sweep(*SWEEP, "freeze=all")
     ended = run_sweep(*TUNED)
     assert ended.status == 0, ended.err

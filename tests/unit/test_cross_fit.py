@@ -19,6 +19,7 @@ from harness.data.dataset import Dataset, Split
 from harness.data.profile import Profile
 from harness.identity import failed_row
 from harness.jobspec import JobSpec
+from harness.sharing import head_group_key
 from harness.study.row import Row, Status
 from harness.study.store import Predictions, Study
 from harness.transfer.depth import parse_freeze
@@ -260,7 +261,7 @@ def test_a_fold_is_another_job(world: World) -> None:
     assert replace(folds[0], fold=None).job_id == own.job_id
     assert folds_jobs(own, replace(row, lr=1e-3))[0].job_id != folds[0].job_id
     assert replace(own, config=replace(own.config, evidence=EvidenceConfig(7.0))).job_id == own.job_id
-    assert folds[0].group == folds[0].job_id
+    assert head_group_key(folds[0]) == folds[0].job_id
     assert failed_row(folds[2], Status.oom, "x").fold == 2
 
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness import grid, isolate, runner, sweep
-from harness.cli import NEXT, explain, known_keys
+from harness.cli import explain, known_keys
 from harness.config import SweepConfig
 from harness.errors import ConfigError, DataError
 from harness.search import sweep as search
@@ -94,7 +94,7 @@ def stubbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.chdir(tmp_path_factory.mktemp("typed"))
         patch.setattr(isolate, "warm_up", lambda: None)
         patch.setattr(runner, "expand_backbones", list)
-        patch.setattr(runner, "run_composed", lambda _: "")
+        patch.setattr(grid, "run_composed", lambda _: "")
         patch.setattr(grid, "run_grid", lambda *_: 0)
         patch.setattr(search, "run_search", lambda *_: 0)
         yield
@@ -166,5 +166,5 @@ def test_a_word_where_none_fits_is_told_with_its_key_and_what_that_takes(stubbed
 
 def test_each_problem_is_one_line() -> None:
     """A name with a line end or an escape sequence in it adds no line and no colour; problems that are told together stay apart."""
-    assert explain(DataError("data.root=a\n\x1b[31mb: does not exist")) == "data.root=a\\n\\x1b[31mb: does not exist"
-    assert explain(ConfigError(f"one{NEXT}two")) == "one\nerror: two"
+    assert explain(DataError("data.root=a\n\x1b[31mb: does not exist")) == ["data.root=a\\n\\x1b[31mb: does not exist"]
+    assert explain(ConfigError("one\nand the same", "two")) == ["one\\nand the same", "two"]

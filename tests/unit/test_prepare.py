@@ -1,9 +1,11 @@
 """Jobs made exact: every problem of a sweep is told at once, and each data set is read once."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness import prepare
-from harness.config import DataConfig, SweepConfig
+from harness.config import DataConfig, JobConfig, SweepConfig
 from harness.data.early import Loaded, key_of
 from harness.errors import DataError
 from tests.unit.tiny import colours
@@ -43,3 +45,14 @@ def test_all_that_is_wrong_is_told() -> None:
     )
     assert jobs == []
     assert [problem.split(":")[0] for problem in problems] == ["freeze=most", "photos/cat", "backbone=no_such_network"]
+
+
+def test_what_is_asked_for_twice_is_one_job() -> None:
+    """Depths written in two ways and settings that decide no outcome make no second job; another seed, depth or study does."""
+    one = _config("resnet18", "good")
+    same = [_config("resnet18", "good", "1.0"), replace(one, job=JobConfig(timeout_minutes=3.0))]
+    others = [replace(one, seed=1), replace(one, freeze="none"), replace(one, study="other")]
+    loaded: Loaded = {key_of(one.data, one.cache_dir, one.results_dir): colours()}
+    jobs, problems = prepare.prepare_all([(cfg, ()) for cfg in (one, *same, *others)], loaded)
+    assert not problems
+    assert [job.config for job in jobs] == [replace(cfg, train=jobs[0].config.train) for cfg in (one, *others)]

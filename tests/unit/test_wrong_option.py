@@ -16,7 +16,8 @@ PARSER = OverridesParser.create()
 
 
 def _said(typed: str) -> str:
-    return explain(OverrideParseException(override=typed, message="no viable alternative"))
+    (said,) = explain(OverrideParseException(override=typed, message="no viable alternative"))
+    return said
 
 
 @examples(200)

@@ -6,7 +6,7 @@ from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
 from harness.reporting.plots.classes import MAX_CLASSES, hardest
 from harness.reporting.sections.facts import MAX_LISTED
-from harness.reporting.wording import is_frozen
+from harness.select.audit import is_frozen
 from harness.select.ranking import Entry, Ranking
 
 LARGE_GAP_FRAC = 0.10

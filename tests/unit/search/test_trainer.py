@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.config import RankConfig
-from harness.runner import Progress
+from harness.runner import Sweep
 from harness.search.belief import Beliefs
 from harness.search.trainer import JobTrainer, _forward_s
 from harness.select.prior import OwnRanks
@@ -26,7 +26,7 @@ def test_a_probe_tells_how_long_an_image_takes() -> None:
 def test_a_backbone_not_probed_yet_is_taken_for_a_typical_one() -> None:
     """The mean over the probes that there are; rows of trained candidates say something else, as their pass may have been shorter."""
     nothing: dict[str, Any] = {}
-    trainer = JobTrainer(nothing, Progress([]), Beliefs(Study(Path("nowhere")), RankConfig(), OwnRanks({}), nothing, nothing), None)
+    trainer = JobTrainer(nothing, Sweep([]), Beliefs(Study(Path("nowhere")), RankConfig(), OwnRanks({}), nothing, nothing), None)
     first_guess_s = trainer._typical_forward_s()
     for backbone, freeze, features_s in (("a", "all", 5.0), ("b", "all", 15.0), ("c", "none", 500.0)):
         row = make_row(backbone, backbone, freeze, n_train=30, n_val=20, n_test=0)

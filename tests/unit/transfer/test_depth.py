@@ -42,6 +42,14 @@ def test_equal_depths_have_one_spelling(text: str, canonical: str) -> None:
     assert str(parse_freeze(text)) == canonical
 
 
+@pytest.mark.parametrize(
+    ("text", "is_whole"), [("all", True), ("1.0", True), ("1", True), ("1e0", True), ("0.999", False), ("-1", False), ("0", False)]
+)
+def test_whole_is_everything_frozen_whatever_the_backbone(text: str, is_whole: bool) -> None:
+    """However it is written; a share that some backbone rounds up to all of its blocks is another depth."""
+    assert parse_freeze(text).is_whole == is_whole
+
+
 @pytest.mark.parametrize("text", ["", "half", "2", "1.5", "-0.5", "-2.0", "nan", "inf", "-inf", "null"])
 def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
     """The error repeats what was given and lists the allowed forms."""
