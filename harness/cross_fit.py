@@ -157,12 +157,11 @@ def may_be_best(study: Study, cfg: RankConfig, protocol: str) -> list[Candidate]
     by_score = replace(cfg, points_per_doubling=0.0, max_latency_ms=None, num_resamples=MIN_RESAMPLES)
     with threadpool_limits(1, user_api="blas"):
         contest = Contest.of(pool, choose_metric(pool, by_score)[0], by_score, own_ranks(study))
-        decision = contest.decision()
-        if decision is None or decision.recommended.expected_loss <= ENOUGH_POINTS * POINT:
+        first = contest.picks().recommended if contest.order else None
+        if first is None or first.expected_loss <= ENOUGH_POINTS * POINT:
             return []
         prob_best_K = contest.belief_within().prob_best_K
-    first = decision.recommended.position
-    near = [k for k in range(len(contest.order)) if k == first or prob_best_K[k] >= MIN_PROB_BEST]
+    near = [k for k in range(len(contest.order)) if k == first.position or prob_best_K[k] >= MIN_PROB_BEST]
     return [pool.candidates[contest.order[k]] for k in sorted(near, key=lambda k: -prob_best_K[k])]
 
 

@@ -7,10 +7,11 @@ from harness.reporting import formats
 from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, priced, surpassed
 from harness.reporting.scope import measured
 from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES, depth
-from harness.select.decision import MAX_PROB_BEHIND, Ground
+from harness.select.decision import MAX_PROB_BEHIND, Ground, Picks
 from harness.select.finalists import Outcome
 from harness.select.metric import is_higher_better
-from harness.select.ranking import Entry, Ranking
+from harness.select.ranking import Decision, Entry, Ranking
+from harness.select.sample_size import Separation
 from harness.words import counted
 
 MAX_NAMED = 6
@@ -21,21 +22,22 @@ _DOUBTFUL = 0.5
 
 def headline(ranking: Ranking) -> str:
     """The recommendation in one sentence, what it may cost included."""
-    chosen = ranking.recommended
+    decision = ranking.decision
     if not ranking.entries:
         return "No recommendation: no job has ended well."
-    if chosen is None:
+    if decision is None:
         return f"No recommendation: none of {counted(len(ranking.entries), 'candidate')} meets the limits."
+    chosen = decision.recommended
     row = chosen.candidate.row
     weights = "random weights" if row.weights == "random" else f"weights {formats.plain(row.weights)}"
     used = f"{formats.one_line(row.backbone)} ({weights}), {depth(chosen.candidate)}"
-    return f"{_claim(ranking, used)}{''.join(f'; {doubt}' for doubt in [*_unconfirmed(ranking), *_one_run(chosen)])}."
+    return f"{_claim(ranking, decision, used)}{''.join(f'; {doubt}' for doubt in [*_unconfirmed(ranking), *_one_run(chosen)])}."
 
 
 def verdict(ranking: Ranking) -> str:
     """How sure the answer is, in a few words."""
-    chosen, decision = ranking.recommended, ranking.decision
-    if chosen is None or decision is None:
+    decision = ranking.decision
+    if decision is None:
         return "no answer"
     if len(ranking.eligible) == 1:
         return "not compared"
@@ -43,9 +45,9 @@ def verdict(ranking: Ranking) -> str:
         return "overturned on test"
     if _is_doubted(ranking):
         return "doubted by test"
-    if decision.recommended.expected_loss > MARGIN:
+    if decision.picks.recommended.expected_loss > MARGIN:
         return f"may cost more than {margin(ranking.metric)}"
-    words = "clearly the best" if len(ranking.tied) == 1 and chosen.tied else "close to the best"
+    words = "clearly the best" if len(ranking.tied) == 1 and decision.recommended.tied else "close to the best"
     return f"{words}, not confirmed on new images" if ranking.outcome is not Outcome.confirmed else words
 
 
@@ -53,7 +55,7 @@ def is_safe(ranking: Ranking) -> bool:
     """Whether little is at stake: compared, hardly behind the best whoever that is, not contradicted by test."""
     decision = ranking.decision
     is_compared = decision is not None and len(ranking.eligible) > 1 and ranking.outcome is Outcome.confirmed
-    return is_compared and decision is not None and decision.recommended.expected_loss <= MARGIN and not _is_doubted(ranking)
+    return is_compared and decision is not None and decision.picks.recommended.expected_loss <= MARGIN and not _is_doubted(ranking)
 
 
 def is_overturned(ranking: Ranking) -> bool:
@@ -63,20 +65,22 @@ def is_overturned(ranking: Ranking) -> bool:
 
 def why(ranking: Ranking) -> str:
     """Why this candidate."""
-    chosen = ranking.recommended
-    if chosen is None:
+    decision = ranking.decision
+    if decision is None:
         return _why_none(ranking)
+    chosen = decision.recommended
     if len(ranking.eligible) == 1 and not is_overturned(ranking):
         return f"It is the only candidate {measured(ranking) if len(ranking.entries) == 1 else 'within the limits'}. {_scored(ranking, chosen)}"
-    return f"{_ground(ranking)}{_unknown_latencies(ranking)} {_scored(ranking, chosen)}"
+    return f"{_ground(ranking, decision)}{_unknown_latencies(ranking, decision.picks)} {_scored(ranking, chosen)}"
 
 
 def how_sure(ranking: Ranking) -> str:
     """How far the answer can be trusted, without statistics."""
-    chosen = ranking.recommended
-    if chosen is None:
+    decision = ranking.decision
+    if decision is None:
         return "There is nothing to be sure of yet."
-    sentences = [_odds(ranking), tied_set(ranking), separation(ranking), checked(ranking), _seeds(chosen), _stopped(ranking)]
+    sentences = [_odds(ranking, decision), tied_set(ranking), separation(ranking), checked(ranking)]
+    sentences += [_seeds(decision.recommended), _stopped(ranking)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -97,9 +101,10 @@ def tied_set(ranking: Ranking) -> str:
 
 def separation(ranking: Ranking) -> str:
     """What it would take to tell two candidates apart; empty where nobody else may be the best."""
-    found = ranking.separation
-    if found is None:
-        return ""
+    return " ".join(map(_separated, ranking.decision.separations)) if ranking.decision else ""
+
+
+def _separated(found: Separation) -> str:
     if found.num_more is None:
         return f"{found.first} and {found.second}: {found.reason}"
     more = "About 1 more labelled image" if found.num_more == 1 else f"About {formats.about(found.num_more)} more labelled images"
@@ -149,9 +154,9 @@ def test_score(ranking: Ranking) -> str:
 
 def damage(ranking: Ranking) -> str:
     """What cannot be used of the study, in one sentence or two; empty where everything can."""
-    if not ranking.damaged:
+    if not ranking.pool.damaged:
         return ""
-    number, first = len(ranking.damaged), ranking.damaged[0]
+    number, first = len(ranking.pool.damaged), ranking.pool.damaged[0]
     files = (
         "1 file of this study cannot be used and is left out"
         if number == 1
@@ -167,34 +172,30 @@ def _is_doubted(ranking: Ranking) -> bool:
 
 def _why_none(ranking: Ranking) -> str:
     if not ranking.entries:
-        if ranking.damaged and not ranking.failed:
+        if ranking.pool.damaged and not ranking.pool.failed:
             return "The predictions of the jobs that ended well cannot be used."
-        return f"{len(ranking.failed)} failed; their reasons are listed in step 5."
+        return f"{len(ranking.pool.failed)} failed; their reasons are listed in step 5."
     missing = [f"{entry.label} misses {' and '.join(breach.miss for breach in entry.breaches)}" for entry in ranking.nearest]
     return f"Nearest: {'; '.join(missing)}."
 
 
-def _claim(ranking: Ranking, used: str) -> str:
+def _claim(ranking: Ranking, decision: Decision, used: str) -> str:
     """What is recommended and what is at stake."""
-    assert ranking.decision is not None
     if is_overturned(ranking):
-        assert ranking.val_choice is not None
-        used = f"The test images overturned the choice of train and val: use {used}, instead of {ranking.val_choice.label}"
+        used = f"The test images overturned the choice of train and val: use {used}, instead of {decision.val_choice.label}"
     else:
         used = f"Use {used}"
     if len(ranking.eligible) == 1:
         return f"{used}: nothing else was {measured(ranking) if len(ranking.entries) == 1 else 'within the limits'}"
-    return f"{used}: {at_stake(ranking.metric, ranking.decision.recommended, len(ranking.eligible))}"
+    return f"{used}: {at_stake(ranking.metric, decision.picks.recommended, len(ranking.eligible))}"
 
 
-def _ground(ranking: Ranking) -> str:
+def _ground(ranking: Ranking, decision: Decision) -> str:
     """The rule, and what it came to."""
-    decision = ranking.decision
-    assert decision is not None
-    price = priced(ranking.metric, decision, ranking.rank)
-    if decision.ground is Ground.test:
+    price, ground = priced(ranking.metric, decision.picks, ranking.rank), decision.picks.ground
+    if ground is Ground.test:
         return f"{overturned(ranking)} Of the others it has {price}."
-    if decision.ground is Ground.guard:
+    if ground is Ground.guard:
         return (
             f"Another candidate has {price}, but with more than {formats.chance(MAX_PROB_BEHIND)} probability some other one is better than that by "
             f"more than {margin(ranking.metric)}, latency charged. Of those for which this is less likely, the recommended is first by the same rule."
@@ -202,18 +203,13 @@ def _ground(ranking: Ranking) -> str:
     return f"It has {price}."
 
 
-def _unknown_latencies(ranking: Ranking) -> str:
+def _unknown_latencies(ranking: Ranking, picks: Picks) -> str:
     """How candidates without a latency were charged."""
-    decision = ranking.decision
-    if decision is None or not decision.num_unknown or not decision.terms.points_per_doubling:
+    if not picks.num_unknown or not picks.terms.points_per_doubling:
         return ""
-    if decision.num_unknown == len(ranking.eligible):
+    if picks.num_unknown == len(ranking.eligible):
         return " No latency is known, so none was charged."
-    who = (
-        "1 candidate without a latency counts"
-        if decision.num_unknown == 1
-        else f"{decision.num_unknown} candidates without a latency count"
-    )
+    who = "1 candidate without a latency counts" if picks.num_unknown == 1 else f"{picks.num_unknown} candidates without a latency count"
     return f" {who} as twice as slow as the slowest."
 
 
@@ -225,13 +221,12 @@ def _scored(ranking: Ranking, chosen: Entry) -> str:
     )
 
 
-def _odds(ranking: Ranking) -> str:
+def _odds(ranking: Ranking, decision: Decision) -> str:
     """How probably the choice is a bad one."""
-    decision = ranking.decision
-    if decision is None or len(ranking.eligible) == 1:
+    if len(ranking.eligible) == 1:
         return ""
     seen = "train, val and the test score that overturned the first choice" if knows_test(ranking) else "train and val"
-    text = f"By {seen}, it is more than {margin(ranking.metric)} behind the best with {formats.odds(decision.recommended.prob_behind)} probability"
+    text = f"By {seen}, it is more than {margin(ranking.metric)} behind the best with {formats.odds(decision.picks.recommended.prob_behind)} probability"
     after = _after_test(ranking)
     return (
         f"{text}."
@@ -285,7 +280,7 @@ def _expected(ranking: Ranking) -> str:
 
 def _stopped(ranking: Ranking) -> str:
     """Candidates that a staged search did not train to the end."""
-    number = len(ranking.pruned)
+    number = len(ranking.pool.pruned)
     if not number:
         return ""
     jobs = "job is not compared: the search did not train it" if number == 1 else "jobs are not compared: the search did not train them"

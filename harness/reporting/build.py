@@ -67,7 +67,7 @@ def build_report(
 def describe(study: Study, ranking: Ranking, pictures: dict[str, Picture]) -> Document:
     """The ranking as a document, with what the studies beside this one say, and how well cheap scores would have chosen."""
     own = own_ranks(study)
-    return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pruned], ranking.metric, own))
+    return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own))
 
 
 def _write(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ from harness.reporting.sections import candidates, decision, resources, results,
 from harness.reporting.sections.facts import leading, marked, standing
 from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
 from harness.select.audit import Audit
+from harness.select.classes import final_scores
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Entry, Ranking
 
@@ -65,7 +66,7 @@ def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit
     """The whole report as plain data: the ranking, what other data sets say of its networks, and the audit of the cheap scores."""
     chosen = ranking.recommended
     return Document(
-        title=f"Which network to use for {formats.one_line(ranking.study)}",
+        title=f"Which network to use for {formats.one_line(ranking.pool.study)}",
         verdict=verdict(ranking),
         tone=decision.tone(ranking),
         headline=headline(ranking),
@@ -84,11 +85,12 @@ def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit
 
 
 def _caption(ranking: Ranking, name: str, caption: str) -> str:
-    if name != "confusion" or ranking.final_scores is None:
+    final = final_scores(ranking) if name == "confusion" else None
+    if final is None:
         return caption
     num_seeds = len(ranking.recommended.candidate.rows) if ranking.recommended else 1
     together = f", {num_seeds} seeds together" if num_seeds > 1 else ""
-    return f"{caption} Split: {ranking.final_scores.split}{together}."
+    return f"{caption} Split: {final.split}{together}."
 
 
 def _facts(ranking: Ranking) -> list[Fact]:

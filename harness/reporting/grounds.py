@@ -20,10 +20,10 @@ def rests_on(ranking: Ranking) -> str:
     """How many labels the comparison rests on, and how heads and fine-tunes were judged."""
     if not ranking.entries:
         return "No candidate was measured."
-    number, num_val = counted(ranking.num_images, "labelled image"), counted(len(ranking.labels_N), "val image")
+    number, num_val = counted(ranking.pool.num_images, "labelled image"), counted(len(ranking.pool.labels_N), "val image")
     judged, folded = {judged_on(ranking, entry) for entry in ranking.entries}, _num_cross_fitted(ranking)
     if "out of fold" not in judged and not folded:
-        return f"The comparison rests on {counted(len(ranking.labels_N), 'labelled val image')}, which every candidate was judged on."
+        return f"The comparison rests on {counted(len(ranking.pool.labels_N), 'labelled val image')}, which every candidate was judged on."
     text = f"The comparison rests on {number} of train and val."
     if "out of fold" in judged:
         text += " Heads on frozen backbones are judged out of fold on all of them: each image by a head that never saw it."

@@ -7,11 +7,11 @@ from harness.config import Metric, RankConfig
 from harness.reporting import formats
 from harness.reporting.document import Block, Column, Paragraph, Table
 from harness.reporting.wording import latency
-from harness.select.decision import MARGIN_POINTS, Decision, Pick
+from harness.select.decision import MARGIN_POINTS, Pick, Picks
 from harness.select.finalists import Outcome
 from harness.select.limits import number
 from harness.select.posterior import POINT
-from harness.select.ranking import Entry, Ranking
+from harness.select.ranking import Decision, Entry, Ranking
 
 MARGIN = MARGIN_POINTS * POINT
 """What is too much to be behind the best, in the metric's unit."""
@@ -35,9 +35,9 @@ def margin(metric: Metric) -> str:
     return formats.difference(metric, MARGIN) if metric is Metric.log_loss else "a point"
 
 
-def priced(metric: Metric, decision: Decision, cfg: RankConfig) -> str:
+def priced(metric: Metric, picks: Picks, cfg: RankConfig) -> str:
     """What is highest in the recommended, with the price of latency that was used."""
-    points = decision.terms.points_per_doubling
+    points = picks.terms.points_per_doubling
     if points:
         return (
             f"the highest expected score less the price of latency, {_points(metric, points)} for every doubling (rank.points_per_doubling)"
@@ -49,7 +49,7 @@ def priced(metric: Metric, decision: Decision, cfg: RankConfig) -> str:
 
 def surpassed(ranking: Ranking) -> str:
     """What test must make nearly sure of for a choice to fall: points given up knowingly for latency are no reason."""
-    is_charged = ranking.decision is not None and ranking.decision.terms.points_per_doubling > 0
+    is_charged = ranking.decision is not None and ranking.decision.picks.terms.points_per_doubling > 0
     return f"another is better by more than {margin(ranking.metric)}{' after the price of latency' if is_charged else ''}"
 
 
@@ -60,21 +60,24 @@ def knows_test(ranking: Ranking) -> bool:
 
 def picks(ranking: Ranking) -> str:
     """The budget pick and the fastest pick, what they lose and what they save."""
-    chosen, decision, budget, fastest = ranking.recommended, ranking.decision, ranking.budget, ranking.fastest
-    if chosen is None or decision is None or budget is None or fastest is None:
+    decision = ranking.decision
+    if decision is None:
         return "There is nothing to pick from."
+    chosen, budget, fastest = decision.recommended, decision.budget, decision.fastest
     if len(ranking.eligible) == 1:
         return "There is no other candidate to pick."
-    if decision.num_unknown == len(ranking.eligible):
+    if decision.picks.num_unknown == len(ranking.eligible):
         return "No latency is known, so there is no budget pick and no fastest pick."
     if budget is chosen and fastest is chosen:
         return "The recommended is the budget pick and the fastest pick as well: no candidate is faster."
     sentences = []
     if budget is not chosen:
         name = "Budget and fastest pick" if fastest is budget else "Budget pick"
-        sentences.append(f"{name}: {_traded(ranking, budget, decision.budget)}; {_break_even(ranking, decision)}.")
+        sentences.append(
+            f"{name}: {_traded(ranking.metric, decision, budget, decision.picks.budget)}; {_break_even(ranking.metric, decision.picks)}."
+        )
     if fastest is not budget and fastest is not chosen:
-        sentences.append(f"Fastest pick: {_traded(ranking, fastest, decision.fastest)}.")
+        sentences.append(f"Fastest pick: {_traded(ranking.metric, decision, fastest, decision.picks.fastest)}.")
     if fastest is chosen:
         sentences.append("The recommended is the fastest pick as well.")
     return " ".join(sentences)
@@ -82,7 +85,7 @@ def picks(ranking: Ranking) -> str:
 
 def table(ranking: Ranking) -> list[Block]:
     """The picks side by side; nothing where there is nothing to pick from."""
-    decision, found = ranking.decision, {"recommended": ranking.recommended, "budget": ranking.budget, "fastest": ranking.fastest}
+    decision = ranking.decision
     if decision is None or len(ranking.eligible) == 1:
         return []
     names = (
@@ -92,8 +95,12 @@ def table(ranking: Ranking) -> list[Block]:
         f"more than {margin(ranking.metric)} behind",
     )
     columns = [Column("pick"), Column("candidate"), *(Column(name, is_number=True) for name in names)]
-    made = {"recommended": decision.recommended, "budget": decision.budget, "fastest": decision.fastest}
-    rows = [[name, *_line(ranking, entry, made[name])] for name, entry in found.items() if entry is not None]
+    made = decision.picks
+    rows = [
+        ["recommended", *_line(ranking, decision.recommended, made.recommended)],
+        ["budget", *_line(ranking, decision.budget, made.budget)],
+        ["fastest", *_line(ranking, decision.fastest, made.fastest)],
+    ]
     seen = "train, val and the test score that overturned the first choice" if knows_test(ranking) else "train and val"
     text = f"Probabilities and losses are those of {seen}, against the best of all candidates within the limits, whoever that is."
     return [Table("Picks", columns, rows, frozenset({0})), Paragraph(f"{text} {picks(ranking)}")]
@@ -109,25 +116,22 @@ def _line(ranking: Ranking, entry: Entry, pick: Pick) -> list[str]:
     return [entry.label, latency(entry.cost), formats.odds(pick.prob_best), loss, formats.odds(pick.prob_behind)]
 
 
-def _traded(ranking: Ranking, entry: Entry, pick: Pick) -> str:
+def _traded(metric: Metric, decision: Decision, entry: Entry, pick: Pick) -> str:
     """What is gained and lost against the recommended."""
-    chosen, decision = ranking.recommended, ranking.decision
-    assert chosen is not None
-    assert decision is not None
-    lost = pick.expected_loss - decision.recommended.expected_loss
-    size = formats.difference(ranking.metric, lost)
+    lost = pick.expected_loss - decision.picks.recommended.expected_loss
+    size = formats.difference(metric, lost)
     worse = f"expected to score {size} {'worse' if lost > 0 else 'better'}"
-    if size == formats.difference(ranking.metric, 0.0):
+    if size == formats.difference(metric, 0.0):
         worse = "expected to score the same"
-    return f"{entry.label} takes {latency(entry.cost)} instead of {latency(chosen.cost)} and is {worse}"
+    return f"{entry.label} takes {latency(entry.cost)} instead of {latency(decision.recommended.cost)} and is {worse}"
 
 
-def _break_even(ranking: Ranking, decision: Decision) -> str:
+def _break_even(metric: Metric, picks: Picks) -> str:
     """From which price on the budget pick has the higher utility."""
-    found, now = decision.break_even_points, decision.terms.points_per_doubling
+    found, now = picks.break_even_points, picks.terms.points_per_doubling
     if found <= now:
         return "by the price of latency alone it would be taken already"
-    return f"from {_points(ranking.metric, found)} for every doubling of latency on it would win (now {_points(ranking.metric, now)})"
+    return f"from {_points(metric, found)} for every doubling of latency on it would win (now {_points(metric, now)})"
 
 
 def _points(metric: Metric, points: float) -> str:

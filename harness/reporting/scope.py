@@ -22,16 +22,16 @@ MAX_NAMED = 3
 def measured(ranking: Ranking) -> str:
     """How else "nothing else was measured" has to end to be true: `measured under the same terms`."""
     ways = [
-        *(["to the end"] if ranking.pruned else []),
+        *(["to the end"] if ranking.pool.pruned else []),
         *(["under the same terms"] if others(ranking) else []),
-        *(["and can be used"] if ranking.damaged else []),
+        *(["and can be used"] if ranking.pool.damaged else []),
     ]
     return " ".join(["measured", *ways])
 
 
 def others(ranking: Ranking) -> list[Protocol]:
     """Protocols that the study holds besides the one that is ranked."""
-    return [each for each in ranking.protocols if each.name != ranking.protocol]
+    return [each for each in ranking.pool.protocols if each.name != ranking.pool.protocol]
 
 
 def protocols(ranking: Ranking) -> str:
@@ -39,11 +39,11 @@ def protocols(ranking: Ranking) -> str:
     found = others(ranking)
     if not found:
         return ""
-    own = next(each for each in ranking.protocols if each.name == ranking.protocol)
+    own = next(each for each in ranking.pool.protocols if each.name == ranking.pool.protocol)
     named = "; ".join(_other(ranking, own, each) for each in found[:MAX_NAMED])
     more = f"; and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
     return (
-        f"This study holds {counted(len(ranking.protocols), 'protocol')}, and jobs of several cannot be ranked together. "
+        f"This study holds {counted(len(ranking.pool.protocols), 'protocol')}, and jobs of several cannot be ranked together. "
         f"This is about protocol {own.name} ({_size(own)}). Not shown: {named}{more}."
     )
 

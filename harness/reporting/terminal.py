@@ -42,11 +42,11 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
         console.print(shown(sentence))
     if text := rough_latencies((entry.cost for entry in ranking.entries), ranking.command("retime")):
         console.print(shown(text))
-    if ranking.failed:
-        console.print(shown(f"{len(ranking.failed)} failed: {_failures(ranking)}", style="red"))
+    if ranking.pool.failed:
+        console.print(shown(f"{len(ranking.pool.failed)} failed: {_failures(ranking)}", style="red"))
     for text in filter(None, (protocols(ranking), latencies(ranking), versions(ranking))):
         console.print(shown(text), soft_wrap=True)
-    if ranking.damaged:
+    if ranking.pool.damaged:
         console.print(shown(damage(ranking), style="red"), soft_wrap=True)
     console.print(shown("Report: "), shown(str(report_path)), sep="", soft_wrap=True)
 
@@ -118,8 +118,8 @@ def _cells(ranking: Ranking, entry: Entry, more: Iterable[str]) -> list[str]:
 
 
 def _failures(ranking: Ranking) -> str:
-    named = [f"{row.backbone} · {row.freeze} ({row.status})" for row in ranking.failed[:5]]
-    hidden = len(ranking.failed) - len(named)
+    named = [f"{row.backbone} · {row.freeze} ({row.status})" for row in ranking.pool.failed[:5]]
+    hidden = len(ranking.pool.failed) - len(named)
     return formats.one_line(", ".join(named) + (f" and {hidden} more" if hidden > 0 else ""))
 
 

@@ -144,7 +144,20 @@ class Pool:
     damaged: tuple[Damage, ...] = ()
     """Files of the study that cannot be used; good rows whose predictions are among them are not ranked."""
     protocols: tuple[Protocol, ...] = ()
-    """All that the study holds."""
+    """All that the study holds, the one that is ranked included; rows of several do not compare."""
+    study: str = ""
+    where: str = ""
+    """Arguments that name the study to every command, as typed in a shell."""
+
+    @property
+    def num_images(self) -> int:
+        """Labelled images that the comparison rests on: of train and val where anybody was judged out of fold, else of val."""
+        return len(self.everyone_M if is_out_of_fold(self.candidates) else self.labels_N)
+
+
+def is_out_of_fold(candidates: Iterable[Candidate]) -> bool:
+    """Whether any of them was judged on images of train as well."""
+    return any(candidate.out_of_fold or candidate.cross_fitted for candidate in candidates)
 
 
 def load_pool(study: Study, protocol: str | None = None) -> Pool:
@@ -171,14 +184,26 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     left_out = [LeftOut(row, _difference(row, chosen, held)) for row in others]
     if not good:
         nobody, names = np.empty(0, dtype=np.int64), tuple(own[-1].details.class_names)
-        return Pool(chosen.name, (), nobody, nobody, names, failed, tuple(left_out), pruned, damaged, held)
+        return Pool(chosen.name, (), nobody, nobody, names, failed, tuple(left_out), pruned, damaged, held, study.name, study.where)
     once, again = _once_per_seed(good)
     left_out += [LeftOut(row, "another job has the same candidate and seed") for row in again]
     used, unused = _folds_of(once, [row for row in own if row.fold is not None and row.job_id not in lost])
     left_out += unused
     candidates, labels_N, everyone_M = _candidates(study, with_times_of_one(once), used)
-    names = tuple(once[0].details.class_names)
-    return Pool(chosen.name, _merged(candidates), labels_N, everyone_M, names, failed, tuple(left_out), pruned, damaged, held)
+    return Pool(
+        protocol=chosen.name,
+        candidates=_merged(candidates),
+        labels_N=labels_N,
+        everyone_M=everyone_M,
+        class_names=tuple(once[0].details.class_names),
+        failed=failed,
+        left_out=tuple(left_out),
+        pruned=pruned,
+        damaged=damaged,
+        protocols=held,
+        study=study.name,
+        where=study.where,
+    )
 
 
 def pool_of(study: Study, rows: Sequence[Row]) -> Pool:

@@ -13,7 +13,7 @@ import numpy as np
 from harness.config import Metric, RankConfig
 from harness.select.candidates import Candidate, Pool
 from harness.select.comparison import BoolArray, Chance, FloatArray, tied_set
-from harness.select.decision import Decision, Option, Terms, decide
+from harness.select.decision import Option, Picks, Terms, decide
 from harness.select.evidence import Evidence
 from harness.select.known import known_of, options_of
 from harness.select.limits import Breach, breaches
@@ -110,9 +110,9 @@ class Contest:
         runs = self.pool.candidates[k].val.runs(self.pool.labels_N, len(self.pool.class_names), self.val.metric)
         return Evidence.of(runs, self.val.metric, [len(self.pool.candidates[k].rows)])
 
-    def decision(self) -> Decision | None:
-        """Among those within; None when nobody is."""
-        return decide(self.belief_within(), self.options, self.terms) if self.order else None
+    def picks(self) -> Picks:
+        """Among those within, of whom there is one or more."""
+        return decide(self.belief_within(), self.options, self.terms)
 
     def label(self, k: int) -> str:
         return self.pool.candidates[k].label
@@ -144,23 +144,18 @@ class Contest:
             equivalence_frac=self.cfg.equivalence_frac,
         )
 
-    def separation(self, first: int) -> Separation | None:
-        """Of one candidate and the best other one that cannot be excluded as best; None when nobody else is."""
+    def separations(self, first: int) -> tuple[Separation, ...]:
+        """Of one candidate and the best other one that cannot be excluded as best; empty when nobody else is."""
         other = next((k for k in self.order if self.tied_K[k] and k != first), None)
         if other is None:
-            return None
+            return ()
         behind = max(self.order.index(first), self.order.index(other))
         two_sided = NormalDist().inv_cdf((1 + self.cfg.confidence) / 2)  # below it the interval of their difference would hold zero
         critical = max(float(self.leads.of_one_K[behind]), two_sided)
         labels = (self.label(first), self.label(other))
         difference = self.val.difference(first, other, self.cfg.confidence)
         errors = self.val.standard_errors(first, other)
-        return separate(labels, difference, errors, self.num_images, critical)
-
-    @property
-    def num_images(self) -> int:
-        """That the evidence rests on."""
-        return len(self.evidence.labels_N)
+        return (separate(labels, difference, errors, self.pool.num_images, critical),)
 
     def _within(self) -> Sequence[Candidate]:
         return [self.pool.candidates[k] for k in self.order]

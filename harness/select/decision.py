@@ -81,7 +81,7 @@ class Pick:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Picks:
     """Three picks, which may be the same candidate, and what was weighed."""
 
     recommended: Pick
@@ -104,15 +104,15 @@ class Veto:
 
     prob_behind: float
     """That another is better by more than the margin, the price of latency paid, given val and test."""
-    decision: Decision
+    picks: Picks
     """On the posterior of both; the recommended is another one only if it was overturned."""
 
     @property
     def is_overturned(self) -> bool:
-        return self.decision.ground is Ground.test
+        return self.picks.ground is Ground.test
 
 
-def decide(belief: Posterior, options: Sequence[Option], terms: Terms | None = None) -> Decision:
+def decide(belief: Posterior, options: Sequence[Option], terms: Terms | None = None) -> Picks:
     """Recommend by expected utility.
 
     If the candidate of the highest expected utility is with a probability above 30 % worse than another by more than a point of utility, and
@@ -124,24 +124,24 @@ def decide(belief: Posterior, options: Sequence[Option], terms: Terms | None = N
         options: the same K.
         terms: the price of latency; None: the defaults. Within a latency limit that the user gave, latency is free: pass 0.
     """
-    return _Choice(belief, options, terms or Terms()).decision(np.ones(len(options), dtype=np.bool_))
+    return _Choice(belief, options, terms or Terms()).picks(np.ones(len(options), dtype=np.bool_))
 
 
-def veto(decision: Decision, belief: Posterior, options: Sequence[Option], test_score: float, test_variance: float) -> Veto:
+def veto(picks: Picks, belief: Posterior, options: Sequence[Option], test_score: float, test_variance: float) -> Veto:
     """Let the recommended's own test score, and no other, confirm or overturn the recommendation.
 
     Args:
-        decision: of `decide`, on the same belief and options.
+        picks: of `decide`, on the same belief and options.
         belief: what val says.
         options: the K candidates.
         test_score: of the recommended, higher is better.
         test_variance: of its error; images and seeds.
     """
-    first = decision.recommended.position
-    choice = _Choice(belief.observe(first, test_score, test_variance), options, decision.terms)
+    first = picks.recommended.position
+    choice = _Choice(belief.observe(first, test_score, test_variance), options, picks.terms)
     prob_behind = float(choice.gamble_K[first])
     if prob_behind <= PROB_OVERTURN or len(options) == 1:
-        return Veto(prob_behind, choice.with_recommended(first, decision.ground))
+        return Veto(prob_behind, choice.with_recommended(first, picks.ground))
     others_K = choice.belief.distinct_K != choice.belief.distinct_K[first]
     return Veto(prob_behind, choice.with_recommended(choice.best(others_K)[0], Ground.test))
 
@@ -182,7 +182,7 @@ class _Choice:
         """That another has more than the margin in utility over it: what the price gives up for latency knowingly does not count."""
         return self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
 
-    def decision(self, among_K: BoolArray) -> Decision:
+    def picks(self, among_K: BoolArray) -> Picks:
         return self.with_recommended(*self.best(among_K))
 
     def best(self, among_K: BoolArray) -> tuple[int, Ground]:
@@ -193,11 +193,11 @@ class _Choice:
             return first, Ground.utility
         return self._first(safe_K, self.utility_K), Ground.guard
 
-    def with_recommended(self, first: int, ground: Ground) -> Decision:
+    def with_recommended(self, first: int, ground: Ground) -> Picks:
         budget, price = self._budget(first)
         every_K = np.ones(len(self.options), dtype=np.bool_)
         fastest_K = self.known_K == 0 if np.isfinite(self.known_K).any() else every_K
-        return Decision(
+        return Picks(
             recommended=self._pick(first),
             budget=self._pick(budget),
             break_even_points=price,

@@ -6,7 +6,7 @@ test together are nearly certain that it is behind; it can never choose among ot
 Shapes: N test images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -15,7 +15,7 @@ from harness.measure.quality import quality
 from harness.select.candidates import Candidate
 from harness.select.comparison import FloatArray, Interval, interval
 from harness.select.contest import Contest
-from harness.select.decision import Decision, Veto, veto
+from harness.select.decision import Picks, Veto, veto
 from harness.select.evidence import Evidence
 from harness.select.resamples import Resamples
 from harness.select.said import Said
@@ -77,7 +77,7 @@ class Opening:
     """Everything that opening the seals has told."""
 
     outcome: Outcome
-    decision: Decision
+    picks: Picks
     """In the end; positions are those within the contest."""
     val_choice: int
     """Position among the candidates of what train and val recommend."""
@@ -87,6 +87,8 @@ class Opening:
     """What train and val recommend, and after an overturn what is recommended instead; empty without a test split."""
     tests: Tests
     """Of the recommended; empty without a test split, and where its predictions stay sealed."""
+    num_opened: int = 0
+    """Jobs of this study whose test predictions were ever opened."""
 
     @property
     def test(self) -> OpenedTest | None:
@@ -112,7 +114,7 @@ class Seals:
         return {job_id: each for job_id, each in found.items() if each is not None}
 
 
-def open_recommended(seals: Seals, contest: Contest, decision: Decision) -> Opening:
+def open_recommended(seals: Seals, contest: Contest, picks: Picks) -> Opening:
     """Open the recommended's test predictions, every seed, and let them confirm or overturn it.
 
     After an overturn the next candidate's are opened too, for its score alone: it was not chosen by them.
@@ -120,31 +122,36 @@ def open_recommended(seals: Seals, contest: Contest, decision: Decision) -> Open
     Args:
         seals: of the study; what is opened is logged there.
         contest: what train and val say.
-        decision: theirs.
+        picks: theirs.
 
     Raises:
         TableError: predictions cannot be read.
     """
-    first, metric = contest.order[decision.recommended.position], contest.val.metric
+    found = _opened(seals, contest, picks)
+    return replace(found, num_opened=len(seals.study.opened()))
+
+
+def _opened(seals: Seals, contest: Contest, picks: Picks) -> Opening:
+    first, metric = contest.order[picks.recommended.position], contest.val.metric
     tests = seals.tests(contest.pool.candidates[first], f"recommended by {metric.value}")
     if tests is None:
-        return Opening(Outcome.sealed, decision, first, first, (), {})
+        return Opening(Outcome.sealed, picks, first, first, (), {})
     if not tests:
-        return Opening(Outcome.no_test, decision, first, first, (), {})
+        return Opening(Outcome.no_test, picks, first, first, (), {})
     seen = _Seen.of(contest, first, tests)
     if seen.evidence is None:
-        return Opening(Outcome.undefined, decision, first, first, (seen.finalist(None),), tests)
-    found = _veto(contest, decision, first, seen.evidence)
+        return Opening(Outcome.undefined, picks, first, first, (seen.finalist(None),), tests)
+    found = _veto(contest, picks, first, seen.evidence)
     if not found.is_overturned:
-        return Opening(Outcome.confirmed, decision, first, first, (seen.finalist(found.prob_behind),), tests)
-    second = contest.order[found.decision.recommended.position]
+        return Opening(Outcome.confirmed, picks, first, first, (seen.finalist(found.prob_behind),), tests)
+    second = contest.order[found.picks.recommended.position]
     reason = f"recommended by {metric.value} after the test images overturned {contest.label(first)}"
     others = seals.tests(contest.pool.candidates[second], reason) or {}
     finalists = [seen.finalist(found.prob_behind), *([_Seen.of(contest, second, others).finalist(None)] if others else [])]
-    return Opening(Outcome.overturned, found.decision, first, second, tuple(finalists), others)
+    return Opening(Outcome.overturned, found.picks, first, second, tuple(finalists), others)
 
 
-def _veto(contest: Contest, decision: Decision, first: int, test: Evidence) -> Veto:
+def _veto(contest: Contest, picks: Picks, first: int, test: Evidence) -> Veto:
     """By val and test, each image of either counting alike.
 
     How much a score varies is read off its own images, so one that is too good to be true seems to vary least of all and would outweigh
@@ -154,7 +161,7 @@ def _veto(contest: Contest, decision: Decision, first: int, test: Evidence) -> V
     sizes, variances = (np.array([get(each) for each in (val, test)]) for get in (lambda found: len(found.labels_N), _image_variance))
     growth_of_val, growth_of_test = sizes @ variances / sizes.sum() / variances
     variance = float(test.covariance()[0, 0] * growth_of_test + contest.evidence.seed_variance_K[first])
-    return veto(decision, contest.belief_if(first, growth_of_val), contest.options, float(test.scores_K[0]), variance)
+    return veto(picks, contest.belief_if(first, growth_of_val), contest.options, float(test.scores_K[0]), variance)
 
 
 def _image_variance(found: Evidence) -> float:

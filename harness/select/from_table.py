@@ -18,7 +18,7 @@ from harness.config import Metric, RankConfig
 from harness.errors import TableError
 from harness.select.candidates import CANDIDATE, NETWORK, TIMINGS, TRUNK, Cost, labels
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE, BoolArray, FloatArray, IntArray, Interval, tied_set
-from harness.select.decision import Decision, Terms, decide
+from harness.select.decision import Picks, Terms, decide
 from harness.select.known import known_of, options_of
 from harness.select.limits import Breach, breaches
 from harness.select.metric import is_higher_better
@@ -106,7 +106,7 @@ class Leaderboard:
     standings: tuple[Standing, ...]
     recommended: Standing | None
     """The highest expected utility; None when no candidate within the limits has three seeds."""
-    decision: Decision | None
+    decision: Picks | None
     """What was decided among those that were weighed."""
     num_compared: int
     """Candidates within the limits that have seeds enough."""
@@ -294,7 +294,7 @@ class _Weighed:
 
     field: _Field
     belief: Posterior
-    decision: Decision
+    decision: Picks
 
     @classmethod
     def of(cls, field: _Field) -> "_Weighed":

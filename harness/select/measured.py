@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.config import Metric
-from harness.select.candidates import Candidate, Pool
+from harness.select.candidates import Candidate, Pool, is_out_of_fold
 from harness.select.cross_fitted import CrossFitted
 from harness.select.evidence import Evidence, seed_variance_of
 from harness.select.said import Said
@@ -24,7 +24,7 @@ WIDENED, WIDENED_LOG_LOSS = 1.2, 1.35
 
 def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> Evidence:
     """Joint evidence of K candidates of one pool. Every class needs a val image unless the metric is a mean over images."""
-    if not any(candidate.out_of_fold or candidate.cross_fitted for candidate in candidates):
+    if not is_out_of_fold(candidates):
         return _on_val(pool, candidates, metric)
     images, on_val = _Images(pool, metric), _on_val(pool, candidates, metric)
     controls = {each.trunk: each.out_of_fold for each in candidates if each.out_of_fold is not None}

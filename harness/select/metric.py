@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
-from harness.measure.quality import imbalance_ratio, primary_metric
+from harness.measure.quality import imbalance_ratio, primary_metric, quality
 from harness.select.candidates import Pool
 from harness.words import counted
 
@@ -48,6 +48,13 @@ def why_undefined(pool: Pool, metric: Metric) -> str | None:
             "between 0 and 1 so that no resampling can say how sure it is"
         )
     return None
+
+
+def baseline(pool: Pool) -> dict[str, float]:
+    """Val quality of always naming the most frequent class of val, by every metric that is defined; the pool has candidates."""
+    share_C = np.bincount(pool.labels_N, minlength=len(pool.class_names)) / len(pool.labels_N)
+    log_probs_NC = np.tile(np.log(np.maximum(share_C, 1e-12)), (len(pool.labels_N), 1))
+    return {name: value for name, value in quality(log_probs_NC, pool.labels_N)[0].items() if value is not None}
 
 
 def _by_rule(pool: Pool) -> tuple[Metric, str]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 import pandas as pd
 
 from harness.select.candidates import Cost
+from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
 from harness.untrusted import encodable
 
@@ -45,8 +46,7 @@ def ranking_frame(ranking: Ranking) -> pd.DataFrame:
     """Columns in the order of `COLUMNS`; fractions, not percent; the rank of an excluded candidate is empty.
 
     `expected`, `prob_best` and `expected_loss` are those of train and val; `prob_behind` knows the test score as well. `same_as` are other freeze
-    depths that ended in the same model. `behind`, `verdict` and the p-values compare the recommended with the line's candidate, where nothing is recommended the
-    best. `test_*` are filled for finalists.
+    depths that ended in the same model. `behind`, `verdict` and the p-values compare the recommended with the line's candidate. `test_*` are filled for finalists.
     """
     records = [_record(ranking, entry) | _against(ranking, entry) | _on_test(ranking, entry) for entry in ranking.entries]
     written = [{name: encodable(cell) if isinstance(cell, str) else cell for name, cell in record.items()} for record in records]
@@ -54,7 +54,7 @@ def ranking_frame(ranking: Ranking) -> pd.DataFrame:
 
 
 def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:
-    row, places = entry.candidate.row, entry.rank_interval
+    row, places, decision = entry.candidate.row, entry.rank_interval, ranking.decision
     return {
         "rank": entry.rank,
         "rank_low": places.low if places else None,
@@ -69,8 +69,8 @@ def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:
         "expected": entry.expected,
         "prob_best": entry.prob_best,
         "expected_loss": entry.expected_loss,
-        "budget_pick": entry is ranking.budget,
-        "fastest_pick": entry is ranking.fastest,
+        "budget_pick": decision is not None and entry is decision.budget,
+        "fastest_pick": decision is not None and entry is decision.fastest,
         "on_front": entry.on_front,
         "front_prob": entry.front_prob,
         "dominated_by": entry.dominated_by,
@@ -92,17 +92,22 @@ def _is_trained(entry: Entry) -> bool | None:
 
 
 def _against(ranking: Ranking, entry: Entry) -> dict[str, object]:
-    reference = ranking.recommended or ranking.best
-    pair = next((pair for pair in ranking.pairs if reference and (pair.first, pair.second) == (reference.label, entry.label)), None)
-    found = entry.behind or (pair.difference if pair else None)
+    behind = entry.behind
+    pair = next((pair for pair in _pairs(ranking) if pair.second == entry.label), None)
     return {
-        "behind": found.value if found else None,
-        "behind_low": found.interval.low if found else None,
-        "behind_high": found.interval.high if found else None,
+        "behind": behind.value if behind else None,
+        "behind_low": behind.interval.low if behind else None,
+        "behind_high": behind.interval.high if behind else None,
         "verdict": pair.verdict.value if pair else None,
         "mcnemar_p": pair.mcnemar.p if pair else None,
         "mcnemar_p_holm": pair.mcnemar.p_holm if pair else None,
     }
+
+
+def _pairs(ranking: Ranking) -> list[Pair]:
+    """Of the recommended against the others."""
+    decision = ranking.decision
+    return [pair for pair in decision.pairs if pair.first == decision.recommended.label] if decision else []
 
 
 def _on_test(ranking: Ranking, entry: Entry) -> dict[str, object]:

@@ -126,7 +126,7 @@ def half_the_images(contest: Contest, first: int) -> FewerImages:
     votes = Counter(contest.label(contest.order[position]) for position in chosen)
     same = votes.pop(contest.label(first), 0)
     others = tuple((label, count / len(halves)) for label, count in votes.most_common(MAX_OTHERS))
-    return FewerImages(contest.num_images // 2, len(halves), same / len(halves), others)
+    return FewerImages(contest.pool.num_images // 2, len(halves), same / len(halves), others)
 
 
 def _tighten(contest: Contest, key: str, within_K: BoolArray, first: int) -> OtherLimit | None:

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.reporting.plots.style import BLUE, INK, ORANGE, label, new_figure
-from harness.select.ranking import ClassScores, Ranking
+from harness.select.classes import ClassScores, final_scores, val_scores
+from harness.select.ranking import Ranking
 
 MAX_CLASSES = 30
 """More classes than this are not readable; the ones with the lowest F1 are shown."""
@@ -17,16 +18,17 @@ _MAX_NAMED = 40
 
 def class_f1(ranking: Ranking) -> Figure | None:
     """F1 of each class on val, of the recommended and the runner-up; None when nothing was ranked."""
-    if not ranking.class_scores:
+    if not ranking.entries:
         return None
-    shown = hardest(ranking.class_scores[0])
+    both = val_scores(ranking)
+    shown = hardest(both[0])
     figure = new_figure(8.0, 1.1 + 0.27 * len(shown))
     axes = figure.add_subplot()
     styles = ((BLUE, BLUE, "o"), (ORANGE, "white", "D"))
-    for scores, (edge, face, marker) in zip(ranking.class_scores, styles, strict=False):
+    for scores, (edge, face, marker) in zip(both, styles, strict=False):
         _dots(axes, scores, shown, marker=marker, color=edge, markerfacecolor=face)
-    counts_C = np.bincount(ranking.labels_N, minlength=len(ranking.class_names))
-    names = [f"{label(ranking.class_names[c], 30)} ({counts_C[c]:,})" for c in shown]
+    counts_C = np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names))
+    names = [f"{label(ranking.pool.class_names[c], 30)} ({counts_C[c]:,})" for c in shown]
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
@@ -43,9 +45,10 @@ def hardest(scores: ClassScores) -> list[int]:
 
 def confusion_matrix(ranking: Ranking) -> Figure | None:
     """Images of the recommended candidate by true and predicted class; None without a recommendation."""
-    if ranking.final_scores is None:
+    final = final_scores(ranking)
+    if final is None:
         return None
-    counts_CC = ranking.final_scores.confusion_CC
+    counts_CC = final.confusion_CC
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     side_in = min(7.6, 2.6 + 0.42 * len(counts_CC))
     figure = new_figure(side_in + 0.6, side_in)
@@ -53,7 +56,7 @@ def confusion_matrix(ranking: Ranking) -> Figure | None:
     axes.grid(visible=False)
     image = axes.imshow(100 * share_CC, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, ax=axes, shrink=0.75, label="share of the true class (%)")
-    _name_classes(axes, ranking.class_names)
+    _name_classes(axes, ranking.pool.class_names)
     if len(counts_CC) <= _MAX_COUNTED:
         _print_counts(axes, counts_CC.tolist(), share_CC.tolist())
     axes.set_xlabel("predicted class")

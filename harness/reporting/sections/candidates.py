@@ -27,7 +27,7 @@ def _backbones(ranking: Ranking, own: OwnRanks) -> Table:
         *(Column(name) for name in ("weights", "found in", "licence")),
         *(Column(name, is_number=True) for name in ("published ImageNet top-1", "rank on other data sets")),
     ]
-    known = sorted([*ranked_rows(ranking), *ranking.pruned], key=lambda row: row.backbone)
+    known = sorted([*ranked_rows(ranking), *ranking.pool.pruned], key=lambda row: row.backbone)
     return Table("Backbones and their weights", columns, distinct(_line(row, own) for row in known)[:MAX_LISTED])
 
 

@@ -14,11 +14,12 @@ from harness.select.sensitivity import FewerImages, OtherLimit, OtherMetric
 
 def changes(ranking: Ranking) -> list[Block]:
     """Everything that flips the recommendation, and how firmly it stands otherwise."""
-    found = ranking.sensitivity
-    if len(ranking.entries) == 1 or found is None:
+    decision = ranking.decision
+    if len(ranking.entries) == 1 or decision is None:
         return [Paragraph(f"Nothing else was {measured(ranking)}, so nothing is known about what would change the answer.")]
-    whose = f"the choice of train and val ({ranking.val_choice.label})" if is_overturned(ranking) and ranking.val_choice else "the answer"
-    flips = [*(limit_sentence(limit) for limit in found.limits), *_metrics(ranking, found.metrics), _half(found.half)]
+    found, choice = decision.sensitivity, decision.val_choice.label
+    whose = f"the choice of train and val ({choice})" if is_overturned(ranking) else "the answer"
+    flips = [*(limit_sentence(limit) for limit in found.limits), *_metrics(choice, found.metrics), _half(found.half)]
     return [Paragraph(f"What would change {whose}:"), Bullets(flips)]
 
 
@@ -31,9 +32,8 @@ def limit_sentence(found: OtherLimit) -> str:
     return f"A limit {'just below' if found.is_tighter else 'of at least'} {asked} leads to {found.recommended}."
 
 
-def _metrics(ranking: Ranking, found: tuple[OtherMetric, ...]) -> list[str]:
+def _metrics(choice: str, found: tuple[OtherMetric, ...]) -> list[str]:
     """Metrics that lead elsewhere, one sentence each; those that do not, and those that have no value, in one."""
-    choice = ranking.val_choice.label if ranking.val_choice else None
     other = [f"Ranked by {METRIC_NAMES[each.metric]}: {each.recommended}." for each in found if each.recommended not in (None, choice)]
     same = [METRIC_NAMES[each.metric] for each in found if each.recommended == choice]
     undefined = [f"{formats.sentence(METRIC_NAMES[each.metric])} says nothing: {each.undefined}." for each in found if each.undefined]

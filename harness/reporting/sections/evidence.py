@@ -42,7 +42,7 @@ FEW_BACKBONES = 10
 
 def scores(ranking: Ranking) -> list[Block]:
     """The scores from cached features, one line per backbone; nothing where none was computed."""
-    known = [row for row in [*ranked_rows(ranking), *ranking.pruned] if row.evidence_s is not None]
+    known = [row for row in [*ranked_rows(ranking), *ranking.pool.pruned] if row.evidence_s is not None]
     rows = list({backbone(row): row for row in reversed(known)}.values())
     if not rows:
         return []

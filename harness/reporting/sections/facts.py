@@ -21,7 +21,7 @@ def ranked_rows(ranking: Ranking) -> list[Row]:
 
 def known_rows(ranking: Ranking) -> list[Row]:
     """The ranked rows, or the failed or the pruned ones when there are no others."""
-    return ranked_rows(ranking) or list(ranking.failed) or list(ranking.pruned)
+    return ranked_rows(ranking) or list(ranking.pool.failed) or list(ranking.pool.pruned)
 
 
 def profile(ranking: Ranking) -> dict[str, Any]:
@@ -50,9 +50,9 @@ def standing(ranking: Ranking, entry: Entry) -> str:
         return "recommended"
     if entry.breaches:
         return "excluded"
-    if entry is ranking.budget:
+    if ranking.decision and entry is ranking.decision.budget:
         return "budget pick"
-    if entry is ranking.fastest:
+    if ranking.decision and entry is ranking.decision.fastest:
         return "fastest pick"
     return "tied" if entry.tied else "behind"
 

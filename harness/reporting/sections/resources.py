@@ -44,11 +44,15 @@ def _limits(ranking: Ranking) -> str:
 
 
 def _time(ranking: Ranking) -> str:
-    rows = [*ranked_rows(ranking), *ranking.failed, *ranking.pruned]
+    rows = [*ranked_rows(ranking), *ranking.pool.failed, *ranking.pool.pruned]
     known = [row.total_s for row in rows if row.total_s is not None]
     used = formats.duration(sum(known)) if known else "an unknown time"
     longest = f", the longest {formats.duration(max(known))}" if len(known) > 1 else ""
-    ended = [f"{len(group)} {word}" for group, word in ((ranking.failed, "failed"), (ranking.pruned, "not trained to the end")) if group]
+    ended = [
+        f"{len(group)} {word}"
+        for group, word in ((ranking.pool.failed, "failed"), (ranking.pool.pruned, "not trained to the end"))
+        if group
+    ]
     among = f" ({', '.join(ended)})" if ended else ""
     return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{among} took {used} in all{longest}.{_folds(ranking)}"
 

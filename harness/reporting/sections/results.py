@@ -46,34 +46,34 @@ def outcome(ranking: Ranking) -> str:
 
 
 def _failed(ranking: Ranking) -> list[Block]:
-    if not ranking.failed:
+    if not ranking.pool.failed:
         return [Paragraph("No job failed.")]
     columns = [Column("job"), Column("backbone"), Column("freeze"), Column("seed", is_number=True), Column("status"), Column("reason")]
     rows = [
         [*(formats.plain(value) for value in (row.job_id, row.backbone, row.freeze, row.seed, row.status, row.error))]
-        for row in ranking.failed
+        for row in ranking.pool.failed
     ]
     return [Table("Failed jobs", columns, rows)]
 
 
 def _left_out(ranking: Ranking) -> list[Block]:
-    if not ranking.left_out:
+    if not ranking.pool.left_out:
         return []
     sentences = [
         f"Job {left.row.job_id} ({formats.one_line(left.row.backbone)}, freeze={left.row.freeze}): {formats.one_line(left.reason)}."
-        for left in ranking.left_out[:MAX_LISTED]
+        for left in ranking.pool.left_out[:MAX_LISTED]
     ]
-    hidden = len(ranking.left_out) - MAX_LISTED
+    hidden = len(ranking.pool.left_out) - MAX_LISTED
     sentences += [f"{hidden} more are in results.csv."] if hidden > 0 else []
     return [Paragraph("These rows are left out, as they cannot be compared with the ranked ones or were not measured:"), Bullets(sentences)]
 
 
 def _damaged(ranking: Ranking) -> list[Block]:
     """Files of the study that cannot be used; nothing that they held is anywhere in the report."""
-    if not ranking.damaged:
+    if not ranking.pool.damaged:
         return []
     columns = [Column(name) for name in ("file", "what is wrong", "what to do")]
-    rows = [[formats.one_line(text) for text in (each.name, each.reason, each.remedy)] for each in ranking.damaged[:MAX_LISTED]]
-    hidden = len(ranking.damaged) - MAX_LISTED
+    rows = [[formats.one_line(text) for text in (each.name, each.reason, each.remedy)] for each in ranking.pool.damaged[:MAX_LISTED]]
+    hidden = len(ranking.pool.damaged) - MAX_LISTED
     more = [Paragraph(f"{hidden} more are told by `{ranking.command('verify')}`.")] if hidden > 0 else []
     return [Table("Files that cannot be used", columns, rows), *more]

@@ -14,15 +14,15 @@ from harness.study.row import Row
 
 def stopped(ranking: Ranking) -> list[Block]:
     """Jobs that a staged search did not train to the end, with the reason of each; nothing where there are none."""
-    if not ranking.pruned:
+    if not ranking.pool.pruned:
         return []
     columns = [
         *(Column(name) for name in ("backbone", "freeze")),
         *(Column(name, is_number=True) for name in ("seed", "epochs trained", f"val {METRIC_NAMES[ranking.metric]} then")),
         Column("why no further"),
     ]
-    rows = [_stopped_line(ranking, row) for row in ranking.pruned[:MAX_LISTED]]
-    hidden = len(ranking.pruned) - MAX_LISTED
+    rows = [_stopped_line(ranking, row) for row in ranking.pool.pruned[:MAX_LISTED]]
+    hidden = len(ranking.pool.pruned) - MAX_LISTED
     more = f" {hidden} more are in results.csv." if hidden > 0 else ""
     text = (
         "The staged search did not train these jobs to the end. Where there is a score it is of a short training, so they are not ranked: one of "

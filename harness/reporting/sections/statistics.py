@@ -9,6 +9,7 @@ from harness.reporting.sections.facts import MAX_LISTED, marked, standing
 from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
+from harness.select.sample_size import Separation
 from harness.words import counted
 
 
@@ -19,7 +20,8 @@ def compared(ranking: Ranking) -> list[Block]:
 
 def pairs(ranking: Ranking) -> list[Block]:
     """The pair table and how to read it; nothing where there is no pair."""
-    if not ranking.pairs:
+    found = ranking.decision.pairs if ranking.decision else ()
+    if not found:
         return []
     unit_name = unit(ranking.metric)
     columns = [
@@ -28,10 +30,10 @@ def pairs(ranking: Ranking) -> list[Block]:
         Column("in practice"),
         *(Column(name, is_number=True) for name in ("only it is right on val", "only the other", "mid-p", "Holm")),
     ]
-    rows = [_pair_line(ranking, pair) for pair in ranking.pairs[:MAX_LISTED]]
-    hidden = len(ranking.pairs) - MAX_LISTED
+    rows = [_pair_line(ranking, pair) for pair in found[:MAX_LISTED]]
+    hidden = len(found) - MAX_LISTED
     more = [Paragraph(f"{hidden} more pairs are left out.")] if hidden > 0 else []
-    return [Table("Pairs", columns, rows), *more, Paragraph(_how_pairs(ranking))]
+    return [Table("Pairs", columns, rows), *more, Paragraph(_how_pairs(ranking, len(found)))]
 
 
 def front(ranking: Ranking) -> list[Block]:
@@ -114,14 +116,15 @@ def _long(ranking: Ranking) -> list[Block]:
 
 def _separation(ranking: Ranking) -> list[Block]:
     """The same sentence as on the first screen, with the difference it rests on."""
-    found = ranking.separation
-    if found is None:
-        return []
+    return [_separated(ranking, found) for found in ranking.decision.separations] if ranking.decision else []
+
+
+def _separated(ranking: Ranking, found: Separation) -> Paragraph:
     size = formats.difference(ranking.metric, found.difference.value)
     ends = formats.difference_range(ranking.metric, found.difference.interval)
     confidence = formats.confidence(ranking.rank.confidence)
     basis = f"They differ by {size} ({confidence} interval {ends}) on {counted(found.num_images, 'image')}."
-    return [Paragraph(f"{separation(ranking)} {basis}")]
+    return Paragraph(f"{separation(ranking)} {basis}")
 
 
 def _other_metrics(ranking: Ranking) -> list[Block]:
@@ -154,8 +157,8 @@ def _pair_line(ranking: Ranking, pair: Pair) -> list[Cell]:
     ]
 
 
-def _how_pairs(ranking: Ranking) -> str:
-    margin, number = formats.difference(ranking.metric, ranking.rank.equivalence_frac), len(ranking.pairs)
+def _how_pairs(ranking: Ranking, number: int) -> str:
+    margin = formats.difference(ranking.metric, ranking.rank.equivalence_frac)
     return (
         f"In practice, scores within {margin} of each other count as equal (rank.equivalence_frac): better, equivalent or worse if the whole "
         f"{formats.confidence(ranking.rank.confidence)} interval says so, else unclear. The counts are of images that just one of the two "

@@ -7,6 +7,7 @@ from harness.reporting import formats
 from harness.reporting.document import Block, Bullets, Cell, Column, Paragraph, Section, Table, Tone
 from harness.reporting.sections.facts import MAX_LISTED, known_rows, pairs, profile
 from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES
+from harness.select.metric import baseline
 from harness.select.ranking import Ranking
 
 TITLE = "Define the task, profile the data"
@@ -15,7 +16,7 @@ TITLE = "Define the task, profile the data"
 def build(ranking: Ranking) -> Section:
     """Classes, counts, image sizes, what was left out, and the metric that follows."""
     blocks: list[Block] = [Paragraph(_task(ranking)), Paragraph(_metric(ranking))]
-    blocks += [Paragraph(_baseline(ranking))] if ranking.baseline else []
+    blocks += [Paragraph(_baseline(ranking))] if ranking.entries else []
     found = profile(ranking)
     if not found:
         return Section("task", TITLE, [*blocks, Paragraph("No job got as far as reading the data.", Tone.warning)])
@@ -30,7 +31,7 @@ def _task(ranking: Ranking) -> str:
     where = f" from {formats.one_line(found['root'])}" if found.get("root") else ""
     return (
         f"Data set {formats.one_line(row.dataset)}{where}: {formats.count(found['num_used'])} of {formats.count(found['num_found'])} images "
-        f"are used, each in one of {len(ranking.class_names)} classes. The largest class of train has "
+        f"are used, each in one of {len(ranking.pool.class_names)} classes. The largest class of train has "
         f"{formats.ratio(found['imbalance_ratio'])} times the images of the smallest."
     )
 
@@ -42,10 +43,11 @@ def _metric(ranking: Ranking) -> str:
 
 def _baseline(ranking: Ranking) -> str:
     """Always naming the most frequent class: what a score must beat to mean anything."""
-    most = int(np.bincount(ranking.labels_N, minlength=len(ranking.class_names)).argmax())
-    name = formats.one_line(ranking.class_names[most])
-    sentence = f"Without looking at an image, always answering “{name}” is right on {formats.percent(ranking.baseline['accuracy'])} of the val images"
-    value = ranking.baseline.get(ranking.metric.value)
+    scores = baseline(ranking.pool)
+    most = int(np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names)).argmax())
+    name = formats.one_line(ranking.pool.class_names[most])
+    sentence = f"Without looking at an image, always answering “{name}” is right on {formats.percent(scores['accuracy'])} of the val images"
+    value = scores.get(ranking.metric.value)
     if ranking.metric is Metric.accuracy or value is None:
         return f"{sentence}."
     basis = "stating the class shares of val" if ranking.metric is Metric.log_loss else "that answer"
@@ -58,10 +60,10 @@ def _counts(ranking: Ranking) -> Table:
     columns = [Column("class"), *(Column(split, is_number=True) for split in splits)]
     rows: list[list[Cell]] = [
         [formats.one_line(name), *(formats.count(counts[split].get(name, 0)) for split in splits)]
-        for name in ranking.class_names[:MAX_LISTED]
+        for name in ranking.pool.class_names[:MAX_LISTED]
     ]
-    if len(ranking.class_names) > MAX_LISTED:
-        hidden = ranking.class_names[MAX_LISTED:]
+    if len(ranking.pool.class_names) > MAX_LISTED:
+        hidden = ranking.pool.class_names[MAX_LISTED:]
         more = (formats.count(sum(counts[split].get(name, 0) for name in hidden)) for split in splits)
         rows.append([f"{len(hidden)} more classes", *more])
     rows.append(["all", *(formats.count(sum(counts[split].values())) for split in splits)])

@@ -7,6 +7,7 @@ from harness.reporting.document import Block, Cell, Column, Paragraph, Table, To
 from harness.reporting.plots.classes import MAX_CLASSES, hardest
 from harness.reporting.sections.facts import MAX_LISTED
 from harness.select.audit import is_frozen
+from harness.select.classes import val_scores
 from harness.select.ranking import Entry, Ranking
 
 LARGE_GAP_FRAC = 0.10
@@ -15,16 +16,16 @@ LARGE_GAP_FRAC = 0.10
 
 def classes(ranking: Ranking) -> Table:
     """Precision, recall and F1 of each class, of the recommended or else the best candidate."""
-    first = ranking.class_scores[0]
-    counts_C = np.bincount(ranking.labels_N, minlength=len(ranking.class_names))
+    first, *_ = val_scores(ranking)
+    counts_C = np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names))
     rows: list[list[Cell]] = []
     for c in hardest(first):
         found = first.classes[c]
         parts = [formats.percent(value) for value in (found.precision, found.recall, found.f1)]
-        rows.append([formats.one_line(ranking.class_names[c]), formats.count(int(counts_C[c])), *parts])
+        rows.append([formats.one_line(ranking.pool.class_names[c]), formats.count(int(counts_C[c])), *parts])
     columns = [Column("class"), *(Column(name, is_number=True) for name in ("val images", "precision", "recall", "F1"))]
     title = f"Per class, {first.label}, hardest first"
-    hidden = len(ranking.class_names) - MAX_CLASSES
+    hidden = len(ranking.pool.class_names) - MAX_CLASSES
     return Table(f"{title} ({hidden} easier classes left out)" if hidden > 0 else title, columns, rows)
 
 

@@ -44,13 +44,14 @@ def scores(ranking: Ranking) -> list[Block]:
 
 def opened(ranking: Ranking) -> list[Block]:
     """How often the seal was broken, or what is said in place of a test score."""
-    if ranking.test is None:
+    opening = ranking.decision.opening if ranking.decision else None
+    if opening is None or opening.test is None:
         reason = "There is no test split" if ranking.outcome is Outcome.no_test else "Its test predictions stay sealed"
         return [Paragraph(f"{reason}; the confusion matrix below is on val, which is optimistically biased.")]
-    jobs = "job has" if ranking.num_opened == 1 else "jobs have"
+    jobs = "job has" if opening.num_opened == 1 else "jobs have"
     return [
         Paragraph(
-            f"The test predictions of {formats.count(ranking.num_opened)} {jobs} been opened in this study; each further one makes the "
+            f"The test predictions of {formats.count(opening.num_opened)} {jobs} been opened in this study; each further one makes the "
             "best of them more optimistically biased."
         )
     ]

@@ -21,10 +21,10 @@ from harness.reporting.terminal import print_summary
 from harness.select.decision import Ground, Pick, Terms
 from harness.select.ranking import Ranking, rank
 from harness.select.ranks import RankInterval
-from harness.select.sample_size import Separation
 from harness.study.row import Details
 from harness.study.store import IntArray, Predictions, Study
 from tests.unit.reporting.fake_study import make_row, write_job
+from tests.unit.select.planted import decision, recommending
 
 CFG = RankConfig(metric=Metric.accuracy, num_resamples=300)
 LABELS_N = np.arange(400) % 2
@@ -106,11 +106,11 @@ def test_no_test_images_is_part_of_the_headline(tmp_path: Path) -> None:
     assert (is_safe(ranking), tone(ranking)) == (False, Tone.note)
     chosen = ranking.recommended
     assert chosen is not None
-    lucky = replace(ranking, recommended=replace(chosen, expected=0.9123, score=0.95))
+    lucky = recommending(ranking, replace(chosen, expected=0.9123, score=0.95))
     assert plain(answer.test_score(lucky)).endswith(
         "Train and val let one expect 91.2 % accuracy; the measured 95.0 % is optimistically biased, as the winner was picked by it."
     )
-    unlucky = replace(ranking, recommended=replace(chosen, expected=0.9623, score=0.95))
+    unlucky = recommending(ranking, replace(chosen, expected=0.9623, score=0.95))
     assert "biased" not in answer.test_score(unlucky)
 
 
@@ -122,9 +122,9 @@ def test_several_that_may_be_best_are_no_alarm(tmp_path: Path) -> None:
     assert "% probability the best of 2, likely within " in text
     assert (verdict(ranking), tone(ranking)) == ("close to the best", Tone.plain)
     assert "2 candidates cannot be excluded as best (95 % confidence): slow · none, faster · none." in plain(how_sure(ranking))
-    assert ranking.separation is not None
-    assert ranking.separation.num_more is not None
-    sentence = f"About {about(ranking.separation.num_more)} more labelled images would separate faster · none and slow · none."
+    (separation,) = decision(ranking).separations
+    assert separation.num_more is not None
+    sentence = f"About {about(separation.num_more)} more labelled images would separate faster · none and slow · none."
     assert sentence in how_sure(ranking)
     assert "but one other cannot be excluded as best" in outcome(ranking)
     assert sentence in summary(ranking)
@@ -134,9 +134,9 @@ def test_several_that_may_be_best_are_no_alarm(tmp_path: Path) -> None:
 def test_a_loss_above_a_point_is_a_doubt(tmp_path: Path) -> None:
     """What may cost more than a point is said so, and marked; a distance is no bound where being best is improbable."""
     ranking = tied(tmp_path)
-    assert ranking.decision is not None
-    risky = Pick(ranking.decision.recommended.position, 0.05, 0.021, 0.8, 0.9)
-    found = replace(ranking, decision=replace(ranking.decision, recommended=risky))
+    own = decision(ranking)
+    risky = Pick(own.picks.recommended.position, 0.05, 0.021, 0.8, 0.9)
+    found = replace(ranking, decision=replace(own, picks=replace(own.picks, recommended=risky)))
     assert "with 5 % probability the best of 2, expected to be 2.1 points behind the best" in plain(headline(found))
     assert (verdict(found), tone(found)) == ("may cost more than a point", Tone.note)
     assert "it is more than a point behind the best with 80 % probability" in plain(how_sure(found))
@@ -159,9 +159,10 @@ def test_the_guard_is_said(tmp_path: Path) -> None:
     """Where the highest utility was too risky, the reader is told that it was passed over, and that price alone would have taken it."""
     tied(tmp_path)
     ranking = rank(Study(tmp_path / "tied"), replace(CFG, points_per_doubling=0.0))
-    assert ranking.decision is not None
+    own = decision(ranking)
     assert headline(ranking).startswith("Use slow ")
-    guarded = replace(ranking, decision=replace(ranking.decision, ground=Ground.guard, terms=Terms(0.5), break_even_points=0.2))
+    picked = replace(own.picks, ground=Ground.guard, terms=Terms(0.5), break_even_points=0.2)
+    guarded = replace(ranking, decision=replace(own, picks=picked))
     assert plain(why(guarded)).startswith(
         "Another candidate has the highest expected score less the price of latency, 0.5 points for every doubling"
     )
@@ -175,9 +176,9 @@ def test_a_recommendation_outside_the_tied_set_is_said(tmp_path: Path) -> None:
     add(study, "good", (20, 20), latency_ms=900.0)
     add(study, "poor", (60, 60), latency_ms=1.0)
     ranking = rank(study, replace(CFG, points_per_doubling=20.0))
-    moved = replace(ranking, recommended=ranking.entry("poor · none"))
+    moved = recommending(ranking, ranking.entry("poor · none"))
     assert tied_set(moved).endswith(" poor · none, which is recommended, is not among the best by score alone.")
-    assert "not among" not in tied_set(replace(ranking, recommended=ranking.entry("good · none")))
+    assert "not among" not in tied_set(recommending(ranking, ranking.entry("good · none")))
 
 
 def test_unknown_latencies_are_said_where_they_count(tmp_path: Path) -> None:
@@ -192,9 +193,10 @@ def test_unknown_latencies_are_said_where_they_count(tmp_path: Path) -> None:
 def test_no_honest_number_of_images_is_a_reason(tmp_path: Path) -> None:
     """Where no number of images would be honest, the reason is given instead."""
     ranking = tied(tmp_path)
-    assert ranking.separation is not None
-    found = Separation("faster · none", "slow · none", ranking.separation.difference, 400, None, "The two score the same.")
-    assert "faster · none and slow · none: The two score the same." in how_sure(replace(ranking, separation=found))
+    (separation,) = decision(ranking).separations
+    found = replace(separation, first="faster · none", second="slow · none", num_more=None, reason="The two score the same.")
+    changed = replace(ranking, decision=replace(decision(ranking), separations=(found,)))
+    assert "faster · none and slow · none: The two score the same." in how_sure(changed)
 
 
 def test_overturned_is_part_of_the_headline(tmp_path: Path) -> None:

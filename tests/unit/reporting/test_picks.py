@@ -20,6 +20,7 @@ from harness.study.row import Row
 from harness.study.store import Predictions, Study
 from tests.unit.reporting.fake_study import make_row, write_job, write_study
 from tests.unit.reporting.test_answer import CFG, add, plain
+from tests.unit.select.planted import decision
 
 QUICK = RankConfig(num_resamples=200)
 
@@ -40,34 +41,28 @@ def three(folder: Path, **changes: float) -> Ranking:
 def test_each_pick_has_its_price_and_its_loss(tmp_path: Path) -> None:
     """What is saved, what is lost in expected score, and from which price on it would win."""
     ranking = three(tmp_path)
-    decision, budget = ranking.decision, ranking.budget
-    assert decision is not None
-    assert budget is not None
-    assert budget.label == "middle · none"
-    lost = 100 * (decision.budget.expected_loss - decision.recommended.expected_loss)
+    assert decision(ranking).budget.label == "middle · none"
+    made = decision(ranking).picks
+    lost = 100 * (made.budget.expected_loss - made.recommended.expected_loss)
     assert plain(picks(ranking)).startswith(
         f"Budget pick: middle · none takes 10.0 ms instead of 40.0 ms and is expected to score {lost:.1f} points worse; "
-        f"from {decision.break_even_points:.2g} points for every doubling of latency on it would win (now 0.5 points). "
+        f"from {made.break_even_points:.2g} points for every doubling of latency on it would win (now 0.5 points). "
         "Fastest pick: fast · none takes 9.00 ms instead of 40.0 ms and is expected to score "
     )
     found, _ = table(ranking)
     assert isinstance(found, Table)
     assert [row[0] for row in found.rows] == ["recommended", "budget", "fastest"]
     assert found.rows[1][1] == "middle · none"
-    assert found.rows[1][4] == f"{100 * decision.budget.expected_loss:.1f}"
+    assert found.rows[1][4] == f"{100 * made.budget.expected_loss:.1f}"
 
 
 def test_the_break_even_price_is_one(tmp_path: Path) -> None:
     """Just below it nothing changes; just above it the budget pick has the higher utility."""
     ranking = three(tmp_path)
-    assert ranking.decision is not None
-    price = ranking.decision.break_even_points
+    price = decision(ranking).picks.break_even_points
     below, above = (three(tmp_path, points_per_doubling=price * factor) for factor in (0.99, 1.01))
-    assert below.decision is not None
-    assert above.decision is not None
-    assert below.decision.recommended.utility > below.decision.budget.utility
-    assert above.recommended is not None
-    assert above.recommended.label == "middle · none"
+    assert decision(below).picks.recommended.utility > decision(below).picks.budget.utility
+    assert decision(above).recommended.label == "middle · none"
 
 
 def test_all_picks_in_one_sentence(tmp_path: Path) -> None:

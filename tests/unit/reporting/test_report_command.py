@@ -17,6 +17,7 @@ from harness.reporting.terminal import print_summary
 from harness.select.ranking import rank
 from harness.study.store import Study, note_swept
 from tests.unit.reporting.fake_study import make_row, write_study
+from tests.unit.select.planted import recommending
 
 QUICK = RankConfig(num_resamples=200)
 
@@ -85,9 +86,9 @@ def test_recommended_is_always_listed(tmp_path: Path) -> None:
             study.write_row(replace(row, latency_ms_p50=1.0 if row.backbone == "squeezenet" else 50.0))
     ranking = rank(study, QUICK)
     cheapest = [entry for entry in ranking.entries if entry.cost.latency_ms_p50 == 1.0][-1]
-    shown = leading(replace(ranking, recommended=cheapest), 5)
+    shown = leading(recommending(ranking, cheapest), 5)
     assert (len(shown), shown[-1]) == (5, cheapest)
-    assert leading(replace(ranking, recommended=ranking.entries[2]), 5) == list(ranking.entries[:5])
+    assert leading(recommending(ranking, ranking.entries[2]), 5) == list(ranking.entries[:5])
 
 
 def test_summary_reads_no_markup(tmp_path: Path) -> None:

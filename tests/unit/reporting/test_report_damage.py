@@ -151,7 +151,7 @@ def test_what_a_killed_writer_left_is_no_row_and_goes_after_a_day(study: Study) 
     for path in (fresh, old):
         path.write_text("{")
     os.utime(old, (time.time() - 2e5,) * 2)
-    assert build_report(study, QUICK).damaged == ()
+    assert build_report(study, QUICK).pool.damaged == ()
     assert fresh.exists()
     assert not old.exists()
 
@@ -171,4 +171,4 @@ def test_names_of_files_that_are_not_utf8_are_in_the_table(tmp_path: Path) -> No
     ranking = build_report(study, QUICK)
     assert "caf\\udce9.jpg" in (study.root / "results.csv").read_text(encoding="utf-8")
     assert ranking.recommended is not None
-    assert rank(study, QUICK).damaged == ()
+    assert rank(study, QUICK).pool.damaged == ()

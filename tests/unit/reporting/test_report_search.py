@@ -19,6 +19,7 @@ from harness.select.ranking import Ranking, rank
 from harness.select.sensitivity import OtherLimit
 from harness.study.store import Study
 from tests.unit.reporting.fake_study import make_row, prune, write_study
+from tests.unit.select.planted import recommending
 
 QUICK = RankConfig(num_resamples=200)
 THREE = ("resnet50", "densenet121", "mobilenetv3")
@@ -167,7 +168,7 @@ def test_the_picture_marks_what_it_says(ranking: Ranking) -> None:
 def test_the_picture_keeps_those_that_matter(ranking: Ranking) -> None:
     """Among more candidates than there is room for, the recommended and the finalists are shown wherever they stand."""
     last = ranking.entries[-4]
-    many = replace(ranking, entries=(*ranking.entries[:3] * 10, *ranking.entries), recommended=last, finalists=())
+    many = recommending(replace(ranking, entries=(*ranking.entries[:3] * 10, *ranking.entries)), last)
     with themed():
         figure = intervals(many)
     assert figure is not None

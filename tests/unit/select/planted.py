@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from harness.config import Metric, RankConfig
 from harness.measure.quality import quality
-from harness.select.decision import Decision
-from harness.select.ranking import Ranking
+from harness.select.ranking import Decision, Entry, Ranking
 from harness.study.row import Details, Row, Status
 from harness.study.store import Predictions, Study
 
@@ -130,3 +129,15 @@ def decision(ranking: Ranking) -> Decision:
     """Of a ranking that recommends somebody."""
     assert ranking.decision is not None
     return ranking.decision
+
+
+def num_opened(ranking: Ranking) -> int:
+    """Jobs whose test predictions were ever opened."""
+    opening = decision(ranking).opening
+    assert opening is not None
+    return opening.num_opened
+
+
+def recommending(ranking: Ranking, entry: Entry) -> Ranking:
+    """The same, as if that candidate were recommended."""
+    return replace(ranking, decision=replace(decision(ranking), recommended=entry))

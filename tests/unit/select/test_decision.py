@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.config import RankConfig
 from harness.errors import ConfigError
-from harness.select.decision import Decision, Ground, Option, Terms, decide, doublings, veto
+from harness.select.decision import Ground, Option, Picks, Terms, decide, doublings, veto
 from harness.select.posterior import Known, Posterior, posterior
 
 
@@ -28,7 +28,7 @@ def offer(latency_ms: Sequence[float | None], train_cost: Sequence[float | None]
     ]
 
 
-def chosen(decision: Decision) -> tuple[int, int, int]:
+def chosen(decision: Picks) -> tuple[int, int, int]:
     """Positions of the three picks."""
     return decision.recommended.position, decision.budget.position, decision.fastest.position
 
@@ -189,8 +189,8 @@ def test_a_good_test_score_confirms() -> None:
     decision = decide(belief, options)
     found = veto(decision, belief, options, 0.80, 0.01**2)
     assert not found.is_overturned
-    assert found.decision.recommended.position == 0
-    assert found.decision.recommended.prob_best > decision.recommended.prob_best
+    assert found.picks.recommended.position == 0
+    assert found.picks.recommended.prob_best > decision.recommended.prob_best
 
 
 def test_a_test_score_far_below_overturns() -> None:
@@ -199,7 +199,7 @@ def test_a_test_score_far_below_overturns() -> None:
     found = veto(decide(belief, options), belief, options, 0.70, 0.005**2)
     assert found.is_overturned
     assert found.prob_behind > 0.95
-    assert (found.decision.recommended.position, found.decision.ground) == (2, Ground.test)
+    assert (found.picks.recommended.position, found.picks.ground) == (2, Ground.test)
 
 
 def test_a_doubtful_test_score_does_not() -> None:
@@ -207,14 +207,14 @@ def test_a_doubtful_test_score_does_not() -> None:
     belief, options = believe([0, -0.3], error_points=0.5), offer([10, 10])
     found = veto(decide(belief, options), belief, options, 0.77, 0.03**2)
     assert not found.is_overturned
-    assert found.decision.recommended.position == 0
+    assert found.picks.recommended.position == 0
     assert found.prob_behind < 0.95
 
 
 def test_nobody_else_nothing_to_overturn() -> None:
     """One candidate, or copies of it at other depths: a bad test score is a finding, and nobody takes its place."""
     belief, options = believe([0]), offer([10])
-    assert veto(decide(belief, options), belief, options, 0.2, 1e-4).decision.recommended.position == 0
+    assert veto(decide(belief, options), belief, options, 0.2, 1e-4).picks.recommended.position == 0
     copies = posterior(np.array([0.8, 0.8]), np.full((2, 2), 1e-4), [Known(backbone="a"), Known(backbone="a")])
     options = offer([10, 20])
     assert not veto(decide(copies, options), copies, options, 0.2, 1e-4).is_overturned

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from harness.config import Metric, RankConfig
+from harness.select.classes import final_scores
 from harness.select.decision import Ground
 from harness.select.finalists import Drop, Outcome
 from harness.select.ranking import Ranking, rank
 from harness.study.store import Study
-from tests.unit.select.planted import QUICK, add, backbone, decision, planted
+from tests.unit.select.planted import QUICK, add, backbone, decision, num_opened, planted
 
 
 def drop(ranking: Ranking, name: str) -> Drop:
@@ -49,11 +50,10 @@ def test_luck_is_not_crowned(tmp_path: Path, lucky_wrong: int, test_wrong: int) 
     study = Study(tmp_path / "s")
     write_lucky(study, lucky_wrong, test_wrong)
     ranking = rank(study, QUICK)
-    assert ranking.val_choice is ranking.best
-    assert ranking.val_choice is not None
-    assert ranking.val_choice.candidate.row.backbone == "lucky"
+    assert decision(ranking).val_choice is ranking.best
+    assert decision(ranking).val_choice.candidate.row.backbone == "lucky"
     assert backbone(ranking) == "honest"
-    assert (ranking.outcome, decision(ranking).ground) == (Outcome.overturned, Ground.test)
+    assert (ranking.outcome, decision(ranking).picks.ground) == (Outcome.overturned, Ground.test)
     assert [finalist.label for finalist in ranking.finalists] == ["lucky · all", "honest · all"]
     assert prob_behind(ranking) > 0.95
     assert ranking.finalists[1].prob_behind is None  # it was not chosen by its test score, which has no say either
@@ -71,17 +71,18 @@ def test_all_else_follows_the_new_choice(tmp_path: Path) -> None:
     ranking = rank(study, QUICK)
     assert ranking.test is not None
     assert ranking.test.score == pytest.approx(1 - 22 / 200)
-    assert ranking.final_scores is not None
-    assert (ranking.final_scores.label, ranking.final_scores.split) == ("honest · all", "test")
-    assert np.trace(ranking.final_scores.confusion_CC) == 200 - 22
-    assert (ranking.pairs[0].first, ranking.pairs[0].second) == ("honest · all", "lucky · all")
+    final = final_scores(ranking)
+    assert final is not None
+    assert (final.label, final.split) == ("honest · all", "test")
+    assert np.trace(final.confusion_CC) == 200 - 22
+    assert (decision(ranking).pairs[0].first, decision(ranking).pairs[0].second) == ("honest · all", "lucky · all")
     behind = ranking.entry("lucky · all").behind
     assert behind is not None
     assert behind.value == pytest.approx(-8 / 200)
     assert ranking.entry("honest · all").behind is None
     assert ranking.runner_up is ranking.entry("lucky · all")
-    assert ranking.separation is not None
-    assert ranking.separation.first == "lucky · all"
+    (separation,) = decision(ranking).separations
+    assert separation.first == "lucky · all"
     assert ranking.entry("lucky · all").rank == 1
 
 
@@ -182,10 +183,11 @@ def test_what_if_questions_open_nothing(tmp_path: Path, cfg: RankConfig) -> None
     before = log(study)
     ranking = rank(study, cfg, may_open=False)
     assert (backbone(ranking), ranking.outcome) == ("fair", Outcome.sealed)
-    assert (ranking.test, ranking.finalists, ranking.num_opened) == (None, (), 1)
-    assert ranking.recommended is ranking.val_choice
-    assert ranking.final_scores is not None
-    assert ranking.final_scores.split == "val"
+    assert (ranking.test, ranking.finalists, num_opened(ranking)) == (None, (), 1)
+    assert ranking.recommended is decision(ranking).val_choice
+    final = final_scores(ranking)
+    assert final is not None
+    assert final.split == "val"
     assert log(study) == before
 
 
@@ -209,8 +211,9 @@ def test_an_overturn_stops_at_a_seal(tmp_path: Path) -> None:
     ranking = rank(study, replace(QUICK, max_latency_ms=20.0), may_open=False)
     assert (backbone(ranking), ranking.outcome) == ("fast", Outcome.overturned)
     assert ([finalist.label for finalist in ranking.finalists], ranking.test) == (["lucky · all"], None)
-    assert ranking.final_scores is not None
-    assert (ranking.final_scores.label, ranking.final_scores.split) == ("fast · all", "val")
+    final = final_scores(ranking)
+    assert final is not None
+    assert (final.label, final.split) == ("fast · all", "val")
     assert study.opened() == {"lucky0", "honest0"}
 
 
@@ -233,7 +236,7 @@ def test_all_seeds_are_opened_and_averaged(tmp_path: Path) -> None:
     assert ranking.test is not None
     assert ranking.test.score == pytest.approx(1 - 30 / 200)
     assert drop(ranking, "one").value == pytest.approx(8 / 200)
-    assert ranking.num_opened == 3
+    assert num_opened(ranking) == 3
     assert ranking.outcome is Outcome.confirmed
 
 
@@ -263,8 +266,8 @@ def test_no_test_split(tmp_path: Path, may_open: bool) -> None:
         add(study, f"net{number:02d}", planted(rng.choice(200, 30, replace=False)), latency_ms_p50=20.0 + 10 * number)
     ranking = rank(study, QUICK, may_open=may_open)
     assert ranking.outcome is Outcome.no_test
-    assert (ranking.finalists, ranking.test, ranking.num_opened) == ((), None, 0)
-    assert ranking.recommended is ranking.val_choice
+    assert (ranking.finalists, ranking.test, num_opened(ranking)) == ((), None, 0)
+    assert ranking.recommended is decision(ranking).val_choice
 
 
 def test_what_is_expected_is_less_than_the_best_score(tmp_path: Path) -> None:
@@ -288,7 +291,7 @@ def test_metric_without_a_value_on_test(tmp_path: Path) -> None:
     add(study, "two", planted(range(19)), short, latency_ms_p50=20.0)
     ranking = rank(study, replace(QUICK, metric=Metric.balanced_accuracy))
     assert ranking.outcome is Outcome.undefined
-    assert ranking.recommended is ranking.val_choice
+    assert ranking.recommended is decision(ranking).val_choice
     (finalist,) = ranking.finalists
     assert (finalist.drop, finalist.prob_behind, finalist.test.score) == (None, None, None)
     assert ranking.test is not None

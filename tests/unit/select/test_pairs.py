@@ -14,7 +14,7 @@ from harness.select.comparison import Interval
 from harness.select.pairs import Verdict, holm, mid_p, verdict
 from harness.select.ranking import rank
 from harness.study.store import Study
-from tests.unit.select.planted import QUICK, add, planted
+from tests.unit.select.planted import QUICK, add, decision, planted
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
@@ -81,8 +81,8 @@ def test_table_of_a_study(tmp_path: Path) -> None:
     add(study, "fast", planted(range(60, 248), num_images=2000), latency_ms_p50=20.0)
     add(study, "poor", planted(range(1000, 1900), num_images=2000), latency_ms_p50=2.0)
     ranking = rank(study, QUICK)
-    assert [(pair.first[:4], pair.second[:4]) for pair in ranking.pairs] == [("fast", "slow"), ("fast", "poor"), ("slow", "poor")]
-    close, clear, _ = ranking.pairs
+    assert [(pair.first[:4], pair.second[:4]) for pair in decision(ranking).pairs] == [("fast", "slow"), ("fast", "poor"), ("slow", "poor")]
+    close, clear, _ = decision(ranking).pairs
     assert close.difference.value == pytest.approx(-8 / 2000)
     assert (close.mcnemar.first_only, close.mcnemar.second_only, close.mcnemar.seeds) == (60, 68, (0, 0))
     assert close.mcnemar.p == pytest.approx(mid_p(np.array([60]), np.array([68]))[0])
@@ -98,8 +98,8 @@ def test_many_candidates_show_only_the_reference(tmp_path: Path) -> None:
         add(study, f"net{number:02d}", planted(range(number, number + 20)), latency_ms_p50=10.0 + number, params_m=5.0)
     ranking = rank(study, QUICK)
     assert ranking.recommended is not None
-    assert {pair.first for pair in ranking.pairs} == {ranking.recommended.label}
-    assert len(ranking.pairs) == 10
+    assert {pair.first for pair in decision(ranking).pairs} == {ranking.recommended.label}
+    assert len(decision(ranking).pairs) == 10
 
 
 def test_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
     for seed, wrong in ((2, 15), (3, 40)):
         add(study, "two", planted(range(wrong)), seed=seed, latency_ms_p50=50.0)
     add(study, "three", planted(range(100, 124)), seed=7, latency_ms_p50=90.0)
-    found = {(pair.first[:3], pair.second[:3]): pair.mcnemar for pair in rank(study, QUICK).pairs}
+    found = {(pair.first[:3], pair.second[:3]): pair.mcnemar for pair in decision(rank(study, QUICK)).pairs}
     assert (found["one", "two"].seeds, found["one", "two"].first_only, found["one", "two"].second_only) == ((2, 2), 5, 0)
     assert (found["one", "thr"].seeds, found["one", "thr"].first_only, found["one", "thr"].second_only) == ((1, 7), 24, 20)
 
@@ -119,7 +119,7 @@ def test_nobody_within_the_limits_has_no_pairs(tmp_path: Path) -> None:
     """Pairs are about candidates that may be used; a single one has nobody to be compared with."""
     study = Study(tmp_path / "s")
     add(study, "one", planted(range(20)), latency_ms_p50=10.0)
-    assert rank(study, QUICK).pairs == ()
+    assert decision(rank(study, QUICK)).pairs == ()
     add(study, "two", planted(range(30)), latency_ms_p50=50.0)
-    assert len(rank(study, QUICK).pairs) == 1
-    assert rank(study, replace(QUICK, max_latency_ms=5)).pairs == ()
+    assert len(decision(rank(study, QUICK)).pairs) == 1
+    assert rank(study, replace(QUICK, max_latency_ms=5)).decision is None

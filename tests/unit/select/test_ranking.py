@@ -12,11 +12,13 @@ from sklearn.metrics import balanced_accuracy_score
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
 from harness.measure.quality import decide
+from harness.select.classes import final_scores
 from harness.select.decision import Ground
+from harness.select.metric import baseline
 from harness.select.ranking import rank
 from harness.select.ranking_csv import COLUMNS, ranking_frame
 from harness.study.store import Predictions, Study
-from tests.unit.select.planted import QUICK, add, backbone, decision, imbalanced, make_details, make_row, planted, write_job
+from tests.unit.select.planted import QUICK, add, backbone, decision, imbalanced, make_details, make_row, num_opened, planted, write_job
 
 LARGE = 2000
 """Images with which a point is seen."""
@@ -57,7 +59,7 @@ def test_a_limit_makes_latency_inside_it_free(tmp_path: Path) -> None:
     add(study, "outside", at(20), latency_ms_p50=20.1)
     limited = replace(QUICK, max_latency_ms=20)
     assert backbone(rank(study, limited)) == "slower"
-    assert decision(rank(study, limited)).terms.points_per_doubling == 0
+    assert decision(rank(study, limited)).picks.terms.points_per_doubling == 0
 
 
 def test_a_limit_wins_small_leads_too(tmp_path: Path) -> None:
@@ -87,14 +89,12 @@ def test_the_budget_pick_and_its_price(tmp_path: Path) -> None:
     add(study, "fair", at(180, 50), latency_ms_p50=10.0)
     add(study, "poor", at(900, 50), latency_ms_p50=5.0)
     ranking = rank(study, QUICK)
-    assert (backbone(ranking), decision(ranking).ground) == ("good", Ground.utility)
-    assert ranking.budget is ranking.entry("fair · all")
-    assert ranking.fastest is ranking.entry("poor · all")
-    price = decision(ranking).break_even_points
+    assert (backbone(ranking), decision(ranking).picks.ground) == ("good", Ground.utility)
+    assert decision(ranking).budget is ranking.entry("fair · all")
+    assert decision(ranking).fastest is ranking.entry("poor · all")
+    price = decision(ranking).picks.break_even_points
     assert price == pytest.approx(2.0, abs=0.2)  # four points for two doublings
-    below, above = (rank(study, replace(QUICK, points_per_doubling=price * factor)).decision for factor in (0.99, 1.01))
-    assert below is not None
-    assert above is not None
+    below, above = (decision(rank(study, replace(QUICK, points_per_doubling=price * factor))).picks for factor in (0.99, 1.01))
     assert (below.recommended.position, below.budget.position) == (0, 1)
     assert (above.recommended.position, above.ground) == (1, Ground.utility)
 
@@ -108,7 +108,7 @@ def test_entries_say_what_is_believed(tmp_path: Path) -> None:
     ranking = rank(study, replace(QUICK, max_latency_ms=50))
     within, (dear,) = ranking.entries[:3], ranking.entries[3:]
     assert sum(entry.prob_best or 0 for entry in within) == pytest.approx(1)
-    assert within[0].expected_loss == pytest.approx(decision(ranking).recommended.expected_loss)
+    assert within[0].expected_loss == pytest.approx(decision(ranking).picks.recommended.expected_loss)
     assert [entry.expected for entry in within] == sorted((entry.expected for entry in within), reverse=True)
     assert (dear.prob_best, dear.expected_loss) == (None, None)
     assert dear.expected > within[0].expected
@@ -170,7 +170,7 @@ def test_heads_tell_luck_from_skill(tmp_path: Path, with_heads: bool, wanted: st
         add(study, name, planted(val, 80), out_of_fold=everyone if with_heads else None, model_blake2b=f"{name} head")
         add(study, name, planted(val, 80), freeze="none", model_blake2b=f"{name} tuned")
     ranking = rank(study, QUICK)
-    assert (backbone(ranking), ranking.num_images) == (wanted, num_images)
+    assert (backbone(ranking), ranking.pool.num_images) == (wanted, num_images)
 
 
 def test_f1_of_tiny_classes_is_not_ranked_by(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_only_the_recommended_is_opened(tmp_path: Path) -> None:
     for _ in range(2):
         ranking = rank(study, QUICK)
         assert study.opened() == {"good0"}
-        assert ranking.num_opened == 1
+        assert num_opened(ranking) == 1
     assert ranking.test is not None
     assert ranking.test.score == pytest.approx(1 - 14 / 200)
     assert ranking.test.interval is not None
@@ -229,7 +229,7 @@ def test_tests_opened_earlier_are_counted(tmp_path: Path) -> None:
     add(study, "good", planted(range(10)), planted(range(14)), latency_ms_p50=20.0)
     add(study, "bad", planted(range(90)), planted(range(90)), latency_ms_p50=10.0)
     rank(study, QUICK)
-    assert rank(study, replace(QUICK, max_latency_ms=15)).num_opened == 2
+    assert num_opened(rank(study, replace(QUICK, max_latency_ms=15))) == 2
 
 
 def test_rule_picks_the_metric(tmp_path: Path) -> None:
@@ -277,9 +277,10 @@ def test_seeds_are_averaged(tmp_path: Path) -> None:
     assert entry.score != pytest.approx(
         np.mean([balanced_accuracy_score(each.labels_N, each.log_probs_NC.argmax(axis=1)) for each in found])
     )
-    assert ranking.num_opened == 3
-    assert ranking.final_scores is not None
-    assert ranking.final_scores.confusion_CC.sum() == 3 * 90
+    assert num_opened(ranking) == 3
+    final = final_scores(ranking)
+    assert final is not None
+    assert final.confusion_CC.sum() == 3 * 90
 
 
 def test_metric_without_a_value_is_an_error(tmp_path: Path) -> None:
@@ -311,8 +312,8 @@ def test_baseline_is_the_largest_class(tmp_path: Path) -> None:
     study = Study(tmp_path / "s")
     imbalanced(study, "net")
     ranking = rank(study, RankConfig(num_resamples=200))
-    assert ranking.baseline["accuracy"] == pytest.approx(np.bincount(ranking.labels_N).max() / len(ranking.labels_N))
-    assert ranking.baseline["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert baseline(ranking.pool)["accuracy"] == pytest.approx(np.bincount(ranking.pool.labels_N).max() / len(ranking.pool.labels_N))
+    assert baseline(ranking.pool)["balanced_accuracy"] == pytest.approx(1 / 3)
 
 
 def test_only_failures_rank_nothing(tmp_path: Path) -> None:
@@ -322,7 +323,7 @@ def test_only_failures_rank_nothing(tmp_path: Path) -> None:
         study.write_row(make_row(status, status=status, error="no"))
     ranking = rank(study, RankConfig())
     assert (ranking.entries, ranking.recommended, ranking.test, ranking.decision) == ((), None, None, None)
-    assert {row.status for row in ranking.failed} == {"failed", "oom"}
+    assert {row.status for row in ranking.pool.failed} == {"failed", "oom"}
 
 
 def several(study: Study, num_test: int = 0) -> None:
@@ -353,8 +354,8 @@ def test_pruned_are_never_tied(tmp_path: Path) -> None:
     add(study, "stopped", planted([]), latency_ms_p50=1.0, status="pruned", rung=0)
     ranking = rank(study, QUICK)
     assert [entry.candidate.row.backbone for entry in ranking.tied] == ["good"]
-    assert [row.backbone for row in ranking.pruned] == ["stopped"]
-    assert (len(ranking.entries), ranking.failed) == (1, ())
+    assert [row.backbone for row in ranking.pool.pruned] == ["stopped"]
+    assert (len(ranking.entries), ranking.pool.failed) == (1, ())
 
 
 def test_two_protocols_are_not_mixed(tmp_path: Path) -> None:
@@ -365,8 +366,8 @@ def test_two_protocols_are_not_mixed(tmp_path: Path) -> None:
         add(study, name, planted(range(wrong)), details=details, protocol=f"p{epochs}", started_at=f"{when}T00:00:00+00:00")
     ranking = rank(study, QUICK)
     assert [entry.candidate.row.backbone for entry in ranking.entries] == ["newer"]
-    assert [(left.row.backbone, left.reason) for left in ranking.left_out] == [("longer", "epochs is 9 instead of 3")]
-    assert ranking.pairs == ()
+    assert [(left.row.backbone, left.reason) for left in ranking.pool.left_out] == [("longer", "epochs is 9 instead of 3")]
+    assert decision(ranking).pairs == ()
 
 
 def test_entries_know_their_places(tmp_path: Path) -> None:
@@ -393,9 +394,9 @@ def test_csv_has_places_pairs_and_test(tmp_path: Path) -> None:
     assert ((within["rank_low"] <= within["rank"]) & (within["rank"] <= within["rank_high"])).all()
     assert frame.loc[frame["rank"].isna(), ["rank_low", "rank_high", "front_prob", "verdict"]].isna().all(axis=None)
     others = within[~within["recommended"]]
-    assert others["verdict"].tolist() == [pair.verdict.value for pair in ranking.pairs[: len(others)]]
-    assert others["mcnemar_p_holm"].tolist() == [pair.mcnemar.p_holm for pair in ranking.pairs[: len(others)]]
-    assert others["behind"].tolist() == [pair.difference.value for pair in ranking.pairs[: len(others)]]
+    assert others["verdict"].tolist() == [pair.verdict.value for pair in decision(ranking).pairs[: len(others)]]
+    assert others["mcnemar_p_holm"].tolist() == [pair.mcnemar.p_holm for pair in decision(ranking).pairs[: len(others)]]
+    assert others["behind"].tolist() == [pair.difference.value for pair in decision(ranking).pairs[: len(others)]]
     assert frame.loc[frame["finalist"], "label"].tolist() == sorted(
         (finalist.label for finalist in ranking.finalists), key=lambda label: ranking.entry(label).rank or 0
     )

@@ -10,7 +10,7 @@ from harness.select.comparison import tied_set
 from harness.select.ranking import rank
 from harness.select.sample_size import MAX_GROWTH, images_to_separate
 from harness.study.store import Study
-from tests.unit.select.planted import QUICK, add, planted
+from tests.unit.select.planted import QUICK, add, decision, planted
 
 
 def test_by_hand() -> None:
@@ -61,8 +61,7 @@ def test_study_without_a_clear_winner(tmp_path: Path) -> None:
     add(study, "slow", planted(range(180), num_images=2000), latency_ms_p50=90.0)
     add(study, "fast", planted(range(60, 252), num_images=2000), latency_ms_p50=10.0)
     add(study, "third", planted(range(30, 225), num_images=2000), latency_ms_p50=95.0)
-    found = rank(study, QUICK).separation
-    assert found is not None
+    (found,) = decision(rank(study, QUICK)).separations
     assert (found.first, found.second, found.num_images) == ("fast · all", "slow · all", 2000)
     assert found.difference.value == pytest.approx(-12 / 2000)
     assert found.num_more is not None
@@ -74,8 +73,7 @@ def test_two_candidates_ask_for_a_two_sided_lead(tmp_path: Path) -> None:
     study = Study(tmp_path / "s")
     add(study, "one", planted(range(180), num_images=2000))
     add(study, "two", planted(range(60, 252), num_images=2000))
-    found = rank(study, replace(QUICK, num_resamples=4000)).separation
-    assert found is not None
+    (found,) = decision(rank(study, replace(QUICK, num_resamples=4000))).separations
     se = (132 - 12**2 / 2000) ** 0.5 / 2000
     wanted, _ = images_to_separate(12 / 2000, (se, se), 2000, 1.96)
     assert found.num_more == pytest.approx(wanted, rel=0.06)
@@ -86,9 +84,8 @@ def test_clear_winner_needs_no_more_images(tmp_path: Path) -> None:
     study = Study(tmp_path / "s")
     add(study, "best", planted(range(5)), latency_ms_p50=90.0)
     add(study, "poor", planted(range(80)), latency_ms_p50=20.0)
-    assert rank(study, QUICK).separation is None
+    assert decision(rank(study, QUICK)).separations == ()
     add(study, "same", planted(range(5)), latency_ms_p50=80.0)
-    found = rank(study, QUICK).separation
-    assert found is not None
+    (found,) = decision(rank(study, QUICK)).separations
     assert found.num_more is None
     assert found.reason is not None

@@ -1,0 +1,101 @@
+"""The numbers of each candidate: score, interval, rank interval, front, and what is believed of it. One entry for each candidate of a pool.
+
+After the contest and before the decision.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from harness.select.candidates import Candidate, Cost
+from harness.select.comparison import Interval
+from harness.select.contest import Contest
+from harness.select.limits import Breach
+from harness.select.metric import is_higher_better
+from harness.select.ranks import RankInterval
+from harness.select.resamples import Difference
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Entry:
+    """One candidate in the ranking. Scores are in the metric's own unit (log loss: lower is better)."""
+
+    candidate: Candidate
+    score: float
+    interval: Interval
+    expected: float
+    """Expected true score, by what was measured and what was known before."""
+    behind: Difference | None
+    """How much better the recommended candidate scores; None without a recommendation and for the recommended itself."""
+    breaches: tuple[Breach, ...]
+    """Limits that exclude it: then nothing of what follows is known of it."""
+    rank: int | None = None
+    """1 is the best score of the candidates within the limits."""
+    rank_interval: RankInterval | None = None
+    """Places that chance leaves open, for all candidates within the limits at once."""
+    tied: bool = False
+    """In the tied set of the candidates within the limits."""
+    on_front: bool = False
+    """On the Pareto front of score and latency of the candidates within the limits."""
+    front_prob: float | None = None
+    """Share of joint draws of score and latency in which it is on that front; None as well when its latency is unknown."""
+    dominated_by: str | None = None
+    """Label of a candidate that is better on both in nearly all draws (`rank.confidence`); None as well when there is none."""
+    prob_best: float | None = None
+    """That no candidate within the limits is better."""
+    expected_loss: float | None = None
+    """Expected score of the best within the limits, whoever that is, less its own."""
+
+    @property
+    def label(self) -> str:
+        return self.candidate.label
+
+    @property
+    def cost(self) -> Cost:
+        return self.candidate.cost
+
+    @property
+    def excluded(self) -> list[str]:
+        return [breach.text for breach in self.breaches]
+
+
+def entries_of(contest: Contest, recommended: int | None = None) -> tuple[Entry, ...]:
+    """Of all candidates, best score first; those that a limit excludes come after all others.
+
+    Args:
+        contest: what train and val say.
+        recommended: position among its candidates of what is recommended in the end; None: nobody is within the limits.
+    """
+    return (*_within(contest, recommended), *(_entry(contest, k, recommended) for k in contest.excluded))
+
+
+def _entry(contest: Contest, k: int, recommended: int | None) -> Entry:
+    """What is known of a candidate whether it is within the limits or not."""
+    sign, confidence = 1.0 if is_higher_better(contest.val.metric) else -1.0, contest.cfg.confidence
+    return Entry(
+        candidate=contest.pool.candidates[k],
+        score=contest.val.score(k),
+        interval=contest.val.interval(k, confidence),
+        expected=sign * float(contest.belief.mean_K[k]),
+        behind=None if recommended in (None, k) else contest.val.difference(recommended, k, confidence),
+        breaches=contest.missed[k],
+    )
+
+
+def _within(contest: Contest, recommended: int | None) -> Iterator[Entry]:
+    """Those within the limits, with what compares them with each other."""
+    if not contest.order:
+        return
+    rank_intervals, on_front, front, belief = contest.rank_intervals(), contest.point_front(), contest.front(), contest.belief_within()
+    for place, k in enumerate(contest.order):
+        dominated_by = front.dominated_by(place)
+        yield replace(
+            _entry(contest, k, recommended),
+            rank=place + 1,
+            rank_interval=rank_intervals[k],
+            tied=bool(contest.tied_K[k]),
+            on_front=on_front[k],
+            front_prob=front.prob(place),
+            dominated_by=None if dominated_by is None else contest.label(contest.order[dominated_by]),
+            prob_best=float(belief.prob_best_K[place]),
+            expected_loss=float(belief.expected_loss_K[place]),
+        )
