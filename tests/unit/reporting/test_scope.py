@@ -30,6 +30,15 @@ def test_other_protocols_are_named_with_the_command_that_shows_them(tmp_path: Pa
     )
 
 
+def test_depths_that_ended_in_one_network_were_measured(tmp_path: Path) -> None:
+    """That they were is said where nothing else was."""
+    study = Study(tmp_path / "s")
+    for freeze in ("all", "none"):
+        add(study, freeze, planted(range(10)), freeze=freeze, model_blake2b="m")
+    said = headline(rank(study, QUICK))
+    assert "nothing else was measured beside depths that ended in the same network" in said
+
+
 def test_versions_that_differ_are_said(tmp_path: Path) -> None:
     """Within a candidate by name, else among candidates; nothing where all are of one."""
     study = Study(tmp_path / "s")
