@@ -11,7 +11,7 @@ from harness.reporting.question import Question, keep
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.sections.facts import ranked_rows
 from harness.select.audit import audit
-from harness.select.prior import own_ranks
+from harness.select.prior import OwnRanks, own_ranks
 from harness.select.ranking import Ranking, rank
 from harness.select.ranking_csv import ranking_frame
 from harness.study.disk import atomic_write, remove_leftovers
@@ -55,18 +55,18 @@ def build_report(
         StoreError: the folder cannot be read or written.
     """
     remove_leftovers(study.root)
-    ranking, folder = rank(study, cfg, protocol=protocol, may_open=may_open, by=by), into or study.report_dir
+    own, folder = own_ranks(study), into or study.report_dir
+    ranking = rank(study, cfg, own, protocol=protocol, may_open=may_open, by=by)
     write_table(study)
-    found = describe(study, ranking, draw(ranking, folder / "plots"))
+    found = describe(ranking, draw(ranking, folder / "plots"), own)
     _write_csv(folder / "ranking.csv", ranking_frame(ranking))
     _write(folder / "report.md", to_markdown(found))
     _write(folder / "index.html", to_html(found))
     return ranking
 
 
-def describe(study: Study, ranking: Ranking, pictures: dict[str, Picture]) -> Document:
+def describe(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks) -> Document:
     """The ranking as a document, with what the studies beside this one say, and how well cheap scores would have chosen."""
-    own = own_ranks(study)
     return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from harness.reporting import formats
 from harness.reporting.wording import is_as_loaded
 from harness.select.audit import is_frozen
+from harness.select.candidates import Candidate
 from harness.select.metric import is_higher_better
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
@@ -21,7 +22,7 @@ def rests_on(ranking: Ranking) -> str:
     if not ranking.entries:
         return "No candidate was measured."
     number, num_val = counted(ranking.pool.num_images, "labelled image"), counted(len(ranking.pool.labels_N), "val image")
-    judged, folded = {judged_on(ranking, entry) for entry in ranking.entries}, _num_cross_fitted(ranking)
+    judged, folded = set(judged_on(ranking, ranking.entries)), _num_cross_fitted(ranking)
     if "out of fold" not in judged and not folded:
         return f"The comparison rests on {counted(len(ranking.pool.labels_N), 'labelled val image')}, which every candidate was judged on."
     text = f"The comparison rests on {number} of train and val."
@@ -47,14 +48,18 @@ def _cross_fitted(number: int) -> str:
     return f"{whose} cross-fitted as well: images of the folds done are predicted by a model trained on the other folds."
 
 
-def judged_on(ranking: Ranking, entry: Entry) -> str:
-    """What the score of one candidate was measured on."""
-    if entry.candidate.out_of_fold is not None:
+def judged_on(ranking: Ranking, entries: Sequence[Entry]) -> list[str]:
+    """What the score of each of some candidates was measured on."""
+    adjusted = {entry.candidate.trunk for entry in ranking.entries if entry.candidate.out_of_fold is not None}
+    return [_judged_on(entry.candidate, is_adjusted=entry.candidate.trunk in adjusted) for entry in entries]
+
+
+def _judged_on(candidate: Candidate, *, is_adjusted: bool) -> str:
+    if candidate.out_of_fold is not None:
         return "out of fold"
-    if (found := entry.candidate.cross_fitted) is not None:
+    if (found := candidate.cross_fitted) is not None:
         return f"{found.num_done} of {found.num_folds} folds of train and val"
-    trunks = {other.candidate.trunk for other in ranking.entries if other.candidate.out_of_fold is not None}
-    return "val, adjusted" if entry.candidate.trunk in trunks else "val"
+    return "val, adjusted" if is_adjusted else "val"
 
 
 def fine_tuning(ranking: Ranking) -> str:

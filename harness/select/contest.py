@@ -4,7 +4,7 @@ Middle of selection: pool -> evidence -> contest -> test -> ranking. Everything 
 pool; "within" are those that no limit excludes, and what is decided among them is in their `order`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -20,7 +20,7 @@ from harness.select.limits import Breach, breaches
 from harness.select.measured import evidence_of
 from harness.select.pairs import Pair, compare_pairs
 from harness.select.pareto import Front, draw_latency_ms, likely_front, pareto_front
-from harness.select.posterior import Posterior, posterior
+from harness.select.posterior import Posterior, posteriors
 from harness.select.prior import OwnRanks
 from harness.select.ranks import Leads, RankInterval, rank_intervals
 from harness.select.resamples import Resamples
@@ -30,7 +30,12 @@ from harness.select.sample_size import Separation, separate
 
 def believe(pool: Pool, own: OwnRanks, scores_K: FloatArray, covariance_KK: FloatArray) -> Posterior:
     """The true scores of all candidates of a pool, those that a limit excludes included: they tell what others are like."""
-    return posterior(scores_K, covariance_KK, [known_of(candidate, own) for candidate in pool.candidates])
+    return next(believe_each(pool, own, scores_K[None, :], covariance_KK))
+
+
+def believe_each(pool: Pool, own: OwnRanks, scores_HK: FloatArray, covariance_KK: FloatArray) -> Iterator[Posterior]:
+    """The same by each of several sets of scores with equal errors."""
+    return posteriors(scores_HK, covariance_KK, [known_of(candidate, own) for candidate in pool.candidates])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +59,8 @@ class Contest:
     """What chance explains among those within, in their `order`."""
     belief: Posterior
     """The true scores of all K."""
+    options_K: tuple[Option, ...]
+    """What using each of the K takes, whoever else is within."""
 
     @classmethod
     def of(cls, pool: Pool, metric: Metric, cfg: RankConfig, own: OwnRanks) -> "Contest":
@@ -78,6 +85,7 @@ class Contest:
             tied_K=tied_K,
             leads=Leads.of(Chance.of(within.draws_RK, cfg.confidence)),
             belief=believe(pool, own, evidence.scores_K, evidence.covariance()),
+            options_K=tuple(options_of(pool.candidates)),
         )
 
     @property
@@ -86,9 +94,8 @@ class Contest:
         return self.options_of(self.order)
 
     def options_of(self, among: Sequence[int]) -> list[Option]:
-        """Of some of the K; what a network takes does not depend on who else is within."""
-        every = options_of(self.pool.candidates)
-        return [every[k] for k in among]
+        """Of some of the K."""
+        return [self.options_K[k] for k in among]
 
     @property
     def terms(self) -> Terms:

@@ -127,6 +127,11 @@ def decide(belief: Posterior, options: Sequence[Option], terms: Terms | None = N
     return _Choice(belief, options, terms or Terms()).picks(np.ones(len(options), dtype=np.bool_))
 
 
+def recommend(belief: Posterior, options: Sequence[Option], terms: Terms) -> int:
+    """The position that `decide` recommends, without the figures."""
+    return _Choice(belief, options, terms).best(np.ones(len(options), dtype=np.bool_))[0]
+
+
 def veto(picks: Picks, belief: Posterior, options: Sequence[Option], test_score: float, test_variance: float) -> Veto:
     """Let the recommended's own test score, and no other, confirm or overturn the recommendation.
 
@@ -139,7 +144,7 @@ def veto(picks: Picks, belief: Posterior, options: Sequence[Option], test_score:
     """
     first = picks.recommended.position
     choice = _Choice(belief.observe(first, test_score, test_variance), options, picks.terms)
-    prob_behind = float(choice.gamble_K[first])
+    prob_behind = choice.gamble(first)
     if prob_behind <= PROB_OVERTURN or len(options) == 1:
         return Veto(prob_behind, choice.with_recommended(first, picks.ground))
     others_K = choice.belief.distinct_K != choice.belief.distinct_K[first]
@@ -179,8 +184,12 @@ class _Choice:
 
     @cached_property
     def gamble_K(self) -> FloatArray:
-        """That another has more than the margin in utility over it: what the price gives up for latency knowingly does not count."""
+        """The same of every candidate."""
         return self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
+
+    def gamble(self, k: int) -> float:
+        """That another has more than the margin in utility over it: what the price gives up for latency knowingly does not count."""
+        return self.belief.prob_behind(k, MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
 
     def picks(self, among_K: BoolArray) -> Picks:
         return self.with_recommended(*self.best(among_K))
@@ -188,10 +197,10 @@ class _Choice:
     def best(self, among_K: BoolArray) -> tuple[int, Ground]:
         """The highest utility of some, or the highest among those that are rarely far below another."""
         first = self._first(among_K, self.utility_K)
-        safe_K = among_K & (self.gamble_K <= MAX_PROB_BEHIND)
-        if safe_K[first] or not safe_K.any():
+        if self.gamble(first) <= MAX_PROB_BEHIND:
             return first, Ground.utility
-        return self._first(safe_K, self.utility_K), Ground.guard
+        safe_K = among_K & (self.gamble_K <= MAX_PROB_BEHIND)
+        return (self._first(safe_K, self.utility_K), Ground.guard) if safe_K.any() else (first, Ground.utility)
 
     def with_recommended(self, first: int, ground: Ground) -> Picks:
         budget, price = self._budget(first)

@@ -44,7 +44,8 @@ def decisive_latency_ms(costs: Sequence[Cost], families: Sequence[str | None]) -
     Returns:
         One for each, in their order.
     """
-    return [_decisive(cost, _ms_per_gmac(costs, families, family)) for cost, family in zip(costs, families, strict=True)]
+    ms_per_gmac = {family: _ms_per_gmac(costs, families, family) for family in set(families)}
+    return [_decisive(cost, ms_per_gmac[family]) for cost, family in zip(costs, families, strict=True)]
 
 
 def _decisive(cost: Cost, ms_per_gmac: float | None) -> Decisive:

@@ -15,14 +15,14 @@ Source: Gelman et al., Bayesian Data Analysis, 2013, chapters 5 and 15; Kornblit
 Gaussian Processes for Machine Learning, 2006, chapter 2.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from harness.select.comparison import SAME, FloatArray, IntArray
+from harness.select.comparison import SAME, BoolArray, FloatArray, IntArray
 
 NUM_DRAWS = 4000
 POINT = 0.01
@@ -111,8 +111,15 @@ class Posterior:
         """Expected score of the best, whoever that is, less one's own."""
         return np.asarray(np.maximum(self._best_R.mean() - self.mean_K, 0.0))
 
+    def prob_behind(self, k: int, margin: float, cost_K: FloatArray) -> float:
+        """How probably another is better than candidate `k` by more than `margin`, each one's score less its cost."""
+        lowest_D = np.full(self._draws_RD.shape[1], np.inf)
+        np.minimum.at(lowest_D, self.distinct_K, cost_K)
+        best_R = (self._draws_RD - lowest_D).max(axis=1)
+        return float((best_R - (self._draws_RD[:, self.distinct_K[k]] - cost_K[k]) > margin).mean())
+
     def prob_behind_K(self, margin: float, cost_K: FloatArray | None = None) -> FloatArray:
-        """How probably another is better by more than `margin`, each one's score less its cost if there is one."""
+        """The same of every candidate; None: of scores that cost nothing."""
         if cost_K is None:
             return np.asarray((self._best_R[:, None] - self._draws_RD > margin).mean(axis=0)[self.distinct_K])
         worth_RK = self.draws_RK - cost_K
@@ -121,7 +128,8 @@ class Posterior:
     def take(self, positions: Sequence[int]) -> "Posterior":
         """Of some of the candidates, in the order given; what is believed of them stays as it is."""
         kept_D, distinct_K = np.unique(self.distinct_K[list(positions)], return_inverse=True)
-        covariance_GDD = self.covariance_GDD[:, kept_D[:, None], kept_D]
+        are_all = len(kept_D) == self.covariance_GDD.shape[1]
+        covariance_GDD = self.covariance_GDD if are_all else self.covariance_GDD[:, kept_D[:, None], kept_D]
         return Posterior(self.weights_G, self.mean_GD[:, kept_D], covariance_GDD, np.asarray(distinct_K, dtype=np.int64))
 
     def observe(self, k: int, score: float, variance: float) -> "Posterior":
@@ -153,8 +161,7 @@ class Posterior:
         """Numbers of draws by weight; normal numbers in pairs of opposite sign, dealt to candidates by their means, not by their place in the list."""
         mean_D = self.weights_G @ self.mean_GD
         order_D = np.argsort(-mean_D, kind="stable")
-        half_RD = np.random.default_rng(_SEED).standard_normal((NUM_DRAWS // 2, len(order_D)))
-        normal_RD = np.stack([half_RD, -half_RD], axis=1).reshape(NUM_DRAWS, -1)
+        normal_RD = _normal_RD(len(order_D))
         ends_G = np.round(np.cumsum(self.weights_G) * NUM_DRAWS).astype(np.int64)
         draws_RD = np.empty_like(normal_RD)
         for start, end, mean, covariance in zip((0, *ends_G[:-1]), ends_G, self.mean_GD, self.covariance_GDD, strict=True):
@@ -175,28 +182,28 @@ def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[K
         known: what was known before, in the same order.
         point: what the scale of the prior is stated in: a hundredth for fractions, 0.01 nats for log loss.
     """
-    first_D, distinct_K = _distinct(scores_K, covariance_KK, known)
-    known_D, is_seen_D = [known[k] for k in first_D], np.isfinite(scores_K[first_D])
-    seen, first_M = np.flatnonzero(is_seen_D), first_D[is_seen_D]
-    centre = float(scores_K[first_M].mean())
-    error_MM = shrunk(covariance_KK[np.ix_(first_M, first_M)], [known[k] for k in first_M]) / point**2
-    score_M = (scores_K[first_M] - centre) / point
-    expected_D, structure_DD = _structure(known_D)
-    priors = [_INTERCEPT_POINTS**2 + t**2 * structure_DD for t in _GRID_POINTS]
-    totals = [prior_DD[np.ix_(seen, seen)] + error_MM for prior_DD in priors]
-    weights_G = _normalised(
-        np.array([_log_weight(t, score_M - t * expected_D[seen], total_MM) for t, total_MM in zip(_GRID_POINTS, totals, strict=True)])
-    )
-    kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
-    mean_GD, covariance_GDD = zip(
-        *(_given_spread(score_M, _GRID_POINTS[g] * expected_D, error_MM, priors[g], seen) for g in kept), strict=True
-    )
-    return Posterior(
-        weights_G[kept] / weights_G[kept].sum(),
-        centre + point * np.array(mean_GD),
-        point**2 * np.array(covariance_GDD),
-        distinct_K,
-    )
+    return next(posteriors(scores_K[None, :], covariance_KK, known, point=point))
+
+
+def posteriors(scores_HK: FloatArray, covariance_KK: FloatArray, known: Sequence[Known], *, point: float = POINT) -> Iterator[Posterior]:
+    """The same of H sets of scores with equal errors: what does not depend on the scores, which is nearly all, is computed once.
+
+    Sets in which other candidates are one, or were measured, share nothing.
+    """
+    pairs, frozen_K = _never_differ(covariance_KK), np.array([-1.0 if each.frozen_frac is None else each.frozen_frac for each in known])
+    found = [_distinct(scores_K, pairs, frozen_K) for scores_K in scores_HK]
+    keys = [
+        (first_D.tobytes(), distinct_K.tobytes(), np.isfinite(scores_K).tobytes())
+        for (first_D, distinct_K), scores_K in zip(found, scores_HK, strict=True)
+    ]
+    models: dict[tuple[bytes, ...], _Model] = {}
+    weights_HG = np.empty((len(keys), len(_GRID_POINTS)))
+    for key in dict.fromkeys(keys):
+        own = [h for h, other in enumerate(keys) if other == key]
+        models[key] = _Model.of(*found[own[0]], np.isfinite(scores_HK[own[0]]), covariance_KK, known, point=point)
+        weights_HG[own] = models[key].weights_HG(scores_HK[own])
+    for key, scores_K, weights_G in zip(keys, scores_HK, weights_HG, strict=True):
+        yield models[key].posterior(scores_K, weights_G)
 
 
 def shrunk(covariance_KK: FloatArray, known: Sequence[Known]) -> FloatArray:
@@ -221,45 +228,118 @@ def shrunk(covariance_KK: FloatArray, known: Sequence[Known]) -> FloatArray:
     return np.asarray((1 - COMMON_SHARE) * covariance_KK + COMMON_SHARE * target_KK * sd_KK)
 
 
-def _distinct(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[Known]) -> tuple[IntArray, IntArray]:
-    """Positions of the distinct candidates, and which of these each candidate is."""
+def _never_differ(covariance_KK: FloatArray) -> tuple[IntArray, IntArray]:
+    """Pairs of candidates, both ways round, whose difference has no variance."""
     variance_K = np.diag(covariance_KK)
     apart_KK = variance_K[:, None] + variance_K[None, :] - 2 * covariance_KK
-    is_same_KK = np.eye(len(scores_K), dtype=np.bool_) | (apart_KK <= 1e-9 * np.maximum(variance_K[:, None], variance_K[None, :])) & (
-        np.abs(scores_K[:, None] - scores_K) <= SAME
-    )
-    group_K = is_same_KK.argmax(axis=1)  # the first that is the same
-    frozen_K = np.array([-1.0 if each.frozen_frac is None else each.frozen_frac for each in known])
-    groups, distinct_K = np.unique(group_K, return_inverse=True)
-    first = [max(np.flatnonzero(group_K == group), key=lambda k: frozen_K[k]) for group in groups]
-    return np.array(first, dtype=np.int64), distinct_K.astype(np.int64)
+    firsts, seconds = np.nonzero(apart_KK <= 1e-9 * np.maximum(variance_K[:, None], variance_K[None, :]))
+    return firsts, seconds
 
 
-def _log_weight(t: float, surprise_D: FloatArray, total_DD: FloatArray) -> float:
-    """How probable t is, up to a constant, by its prior and by the scores less what they should be, whose covariance under it is given."""
-    factor = cho_factor(total_DD, lower=True)
-    log_likelihood = -float(surprise_D @ cho_solve(factor, surprise_D)) / 2 - float(np.log(np.diag(factor[0])).sum())
-    return log_likelihood - float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
+def _distinct(scores_K: FloatArray, pairs: tuple[IntArray, IntArray], frozen_K: FloatArray) -> tuple[IntArray, IntArray]:
+    """Positions of the distinct candidates, and which of these each candidate is; of those that are one the most frozen stands for them."""
+    firsts, seconds = pairs
+    is_same_P = np.abs(scores_K[firsts] - scores_K[seconds]) <= SAME
+    group_K = np.arange(len(scores_K))
+    np.minimum.at(group_K, firsts[is_same_P], seconds[is_same_P])  # the first that is the same
+    distinct_K = np.unique(group_K, return_inverse=True)[1]
+    order = np.lexsort((-frozen_K, distinct_K))
+    first_D = order[np.unique(distinct_K[order], return_index=True)[1]]
+    return first_D.astype(np.int64), distinct_K.astype(np.int64)
 
 
-def _given_spread(
-    score_M: FloatArray, expected_D: FloatArray, error_MM: FloatArray, prior_DD: FloatArray, seen: IntArray
-) -> tuple[FloatArray, FloatArray]:
-    """Mean and covariance of the truth under one t; in points, around the mean score. `seen`: positions of the M that were measured.
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Errors and prior of some candidates of which the same ones are one and the same ones were measured, whatever their scores."""
 
-    Written in errors, not in differences of the far larger prior, wherever something was measured.
-    """
-    unseen = np.setdiff1d(np.arange(len(prior_DD)), seen)
-    prior_MU, prior_UU = prior_DD[np.ix_(seen, unseen)], prior_DD[np.ix_(unseen, unseen)]
-    factor = cho_factor(prior_DD[np.ix_(seen, seen)] + error_MM, lower=True)
-    gain_DM = np.empty((len(prior_DD), len(seen)))
-    gain_DM[seen] = np.eye(len(seen)) - cho_solve(factor, error_MM).T
-    gain_DM[unseen] = cho_solve(factor, prior_MU).T
-    covariance_DD = np.empty_like(prior_DD)
-    covariance_DD[:, seen] = gain_DM @ error_MM
-    covariance_DD[np.ix_(seen, unseen)] = covariance_DD[np.ix_(unseen, seen)].T
-    covariance_DD[np.ix_(unseen, unseen)] = prior_UU - gain_DM[unseen] @ prior_MU
-    return expected_D + gain_DM @ (score_M - expected_D[seen]), covariance_DD
+    first_D: IntArray
+    """Positions of the distinct among the K."""
+    distinct_K: IntArray
+    seen: IntArray
+    """Positions of the M that were measured among the D."""
+    expected_D: FloatArray
+    structure_DD: FloatArray
+    error_MM: FloatArray
+    """In points, as all else here."""
+    point: float
+    known: dict[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    """What `_given` has computed."""
+
+    @classmethod
+    def of(
+        cls,
+        first_D: IntArray,
+        distinct_K: IntArray,
+        is_seen_K: BoolArray,
+        covariance_KK: FloatArray,
+        known: Sequence[Known],
+        *,
+        point: float,
+    ) -> "_Model":
+        """Of candidates whose distinctness is given."""
+        seen = np.flatnonzero(is_seen_K[first_D])
+        first_M = first_D[seen]
+        error_MM = shrunk(covariance_KK[np.ix_(first_M, first_M)], [known[k] for k in first_M]) / point**2
+        return cls(first_D, distinct_K, seen, *_structure([known[k] for k in first_D]), error_MM, point)
+
+    def weights_HG(self, scores_HK: FloatArray) -> FloatArray:
+        """How probable each spread t is, by its prior and by each set of scores less what they should be."""
+        told = [self._in_points(scores_K)[1] for scores_K in scores_HK]
+        log_weight_GH = [self._log_weights(t, told) for t in _GRID_POINTS]
+        return np.array([_normalised(log_weight_G) for log_weight_G in np.array(log_weight_GH).T])
+
+    def posterior(self, scores_K: FloatArray, weights_G: FloatArray) -> Posterior:
+        """Of one set of scores, with the weights that it gives."""
+        centre, score_M = self._in_points(scores_K)
+        kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
+        given = [self._given(int(g)) for g in kept]
+        mean_GD = [
+            _GRID_POINTS[g] * self.expected_D + gain_DM @ (score_M - _GRID_POINTS[g] * self.expected_D[self.seen])
+            for g, (gain_DM, _) in zip(kept, given, strict=True)
+        ]
+        return Posterior(
+            weights_G[kept] / weights_G[kept].sum(),
+            centre + self.point * np.array(mean_GD),
+            self.point**2 * np.array([covariance_DD for _, covariance_DD in given]),
+            self.distinct_K,
+        )
+
+    def _in_points(self, scores_K: FloatArray) -> tuple[float, FloatArray]:
+        """Mean of the scores, and the scores of the measured around it."""
+        score_M = scores_K[self.first_D[self.seen]]
+        centre = float(score_M.mean())
+        return centre, (score_M - centre) / self.point
+
+    def _prior_DD(self, t: float) -> FloatArray:
+        return np.asarray(_INTERCEPT_POINTS**2 + t**2 * self.structure_DD)
+
+    def _log_weights(self, t: float, told: Sequence[FloatArray]) -> list[float]:
+        """Of one t, up to a constant, for each set of scores."""
+        factor = cho_factor(self._prior_DD(t)[np.ix_(self.seen, self.seen)] + self.error_MM, lower=True)
+        log_size, log_prior = float(np.log(np.diag(factor[0])).sum()), -float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2
+        surprises = [score_M - t * self.expected_D[self.seen] for score_M in told]
+        return [-float(each_M @ cho_solve(factor, each_M)) / 2 - log_size + log_prior for each_M in surprises]  # the grid is even in log t
+
+    def _given(self, g: int) -> tuple[FloatArray, FloatArray]:
+        """Under one t of the grid: gain of the truth in the scores, shape D x M, and covariance of the truth; computed when first asked for."""
+        if g not in self.known:
+            self.known[g] = self._gain_and_covariance(_GRID_POINTS[g])
+        return self.known[g]
+
+    def _gain_and_covariance(self, t: float) -> tuple[FloatArray, FloatArray]:
+        """Written in errors, not in differences of the far larger prior, wherever something was measured."""
+        prior_DD, seen, error_MM = self._prior_DD(t), self.seen, self.error_MM
+        unseen = np.setdiff1d(np.arange(len(prior_DD)), seen)
+        prior_MU, prior_UU = prior_DD[np.ix_(seen, unseen)], prior_DD[np.ix_(unseen, unseen)]
+        factor = cho_factor(prior_DD[np.ix_(seen, seen)] + error_MM, lower=True)
+        gain_DM = np.empty((len(prior_DD), len(seen)))
+        gain_DM[seen] = np.eye(len(seen)) - cho_solve(factor, error_MM).T
+        gain_DM[unseen] = cho_solve(factor, prior_MU).T
+        covariance_DD = np.empty_like(prior_DD)
+        covariance_DD[:, seen] = gain_DM @ error_MM
+        covariance_DD[np.ix_(seen, unseen)] = covariance_DD[np.ix_(unseen, seen)].T
+        covariance_DD[np.ix_(unseen, unseen)] = prior_UU - gain_DM[unseen] @ prior_MU
+        return gain_DM, covariance_DD
 
 
 def _structure(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
@@ -309,6 +389,13 @@ def _kin(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
 def _equal(names: Sequence[str]) -> FloatArray:
     codes = np.unique(np.array(names), return_inverse=True)[1]
     return np.asarray(codes[:, None] == codes, dtype=np.float64)
+
+
+@lru_cache(maxsize=1)
+def _normal_RD(num: int) -> FloatArray:
+    """In pairs of opposite sign, always the same ones."""
+    half_RD = np.random.default_rng(_SEED).standard_normal((NUM_DRAWS // 2, num))
+    return np.stack([half_RD, -half_RD], axis=1).reshape(NUM_DRAWS, -1)
 
 
 def _normalised(log_weight_G: FloatArray) -> FloatArray:

@@ -48,7 +48,8 @@ def ranking_frame(ranking: Ranking) -> pd.DataFrame:
     `expected`, `prob_best` and `expected_loss` are those of train and val; `prob_behind` knows the test score as well. `same_as` are other freeze
     depths that ended in the same model. `behind`, `verdict` and the p-values compare the recommended with the line's candidate. `test_*` are filled for finalists.
     """
-    records = [_record(ranking, entry) | _against(ranking, entry) | _on_test(ranking, entry) for entry in ranking.entries]
+    pairs = _pairs(ranking)
+    records = [_record(ranking, entry) | _against(entry, pairs.get(entry.label)) | _on_test(ranking, entry) for entry in ranking.entries]
     written = [{name: encodable(cell) if isinstance(cell, str) else cell for name, cell in record.items()} for record in records]
     return pd.DataFrame(written, columns=list(COLUMNS)).convert_dtypes(dtype_backend="numpy_nullable")
 
@@ -91,9 +92,8 @@ def _is_trained(entry: Entry) -> bool | None:
     return None if None in found else all(found)
 
 
-def _against(ranking: Ranking, entry: Entry) -> dict[str, object]:
+def _against(entry: Entry, pair: Pair | None) -> dict[str, object]:
     behind = entry.behind
-    pair = next((pair for pair in _pairs(ranking) if pair.second == entry.label), None)
     return {
         "behind": behind.value if behind else None,
         "behind_low": behind.interval.low if behind else None,
@@ -104,10 +104,10 @@ def _against(ranking: Ranking, entry: Entry) -> dict[str, object]:
     }
 
 
-def _pairs(ranking: Ranking) -> list[Pair]:
-    """Of the recommended against the others."""
+def _pairs(ranking: Ranking) -> dict[str, Pair]:
+    """Of the recommended against each other candidate, by its label."""
     decision = ranking.decision
-    return [pair for pair in decision.pairs if pair.first == decision.recommended.label] if decision else []
+    return {pair.second: pair for pair in decision.pairs if pair.first == decision.recommended.label} if decision else {}
 
 
 def _on_test(ranking: Ranking, entry: Entry) -> dict[str, object]:

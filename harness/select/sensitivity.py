@@ -11,8 +11,8 @@ import numpy as np
 
 from harness.config import Metric
 from harness.select.comparison import BoolArray, FloatArray
-from harness.select.contest import Contest, believe
-from harness.select.decision import Terms, decide
+from harness.select.contest import Contest, believe, believe_each
+from harness.select.decision import Terms, recommend
 from harness.select.limits import column_of, set_limits
 from harness.select.measured import evidence_of
 from harness.select.metric import why_undefined
@@ -92,7 +92,7 @@ def _other_metric(contest: Contest, metric: Metric) -> OtherMetric:
         return OtherMetric(metric, None, reason)
     evidence = evidence_of(contest.pool, contest.pool.candidates, metric)
     belief = believe(contest.pool, contest.own, evidence.scores_K, evidence.covariance()).take(contest.order)
-    return OtherMetric(metric, contest.label(contest.order[decide(belief, contest.options, contest.terms).recommended.position]), None)
+    return OtherMetric(metric, contest.label(contest.order[recommend(belief, contest.options, contest.terms)]), None)
 
 
 def other_limits(contest: Contest, first: int) -> tuple[OtherLimit, ...]:
@@ -121,8 +121,8 @@ def half_the_images(contest: Contest, first: int) -> FewerImages:
     """
     covariance_KK = contest.evidence.covariance() + contest.evidence.without_seeds().covariance()
     halves = contest.val.image_draws_RK[:NUM_HALVES]
-    beliefs = (believe(contest.pool, contest.own, scores_K, covariance_KK).take(contest.order) for scores_K in halves)
-    chosen = (decide(belief, contest.options, contest.terms).recommended.position for belief in beliefs)
+    beliefs, options = believe_each(contest.pool, contest.own, halves, covariance_KK), contest.options
+    chosen = (recommend(belief.take(contest.order), options, contest.terms) for belief in beliefs)
     votes = Counter(contest.label(contest.order[position]) for position in chosen)
     same = votes.pop(contest.label(first), 0)
     others = tuple((label, count / len(halves)) for label, count in votes.most_common(MAX_OTHERS))
@@ -169,4 +169,4 @@ def _recommend(contest: Contest, among: Sequence[int], terms: Terms) -> int | No
     if not among:
         return None
     options = contest.options_of(among)
-    return among[decide(contest.belief.take(among), options, terms).recommended.position]
+    return among[recommend(contest.belief.take(among), options, terms)]

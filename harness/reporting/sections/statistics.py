@@ -89,15 +89,16 @@ def _scores(ranking: Ranking) -> Table:
         Column("may be the best"),
     ]
     shown = ranking.entries[:MAX_LISTED]
-    return Table("Scores", columns, [_score_line(ranking, entry) for entry in shown], marked(ranking, shown))
+    rows = [_score_line(ranking, entry, judged) for entry, judged in zip(shown, judged_on(ranking, shown), strict=True)]
+    return Table("Scores", columns, rows, marked(ranking, shown))
 
 
-def _score_line(ranking: Ranking, entry: Entry) -> list[Cell]:
+def _score_line(ranking: Ranking, entry: Entry, judged: str) -> list[Cell]:
     metric, behind = ranking.metric, entry.behind
     return [
         formats.places(entry.rank_interval),
         entry.label,
-        judged_on(ranking, entry),
+        judged,
         formats.score(metric, entry.score),
         formats.score_range(metric, entry.interval),
         formats.score(metric, entry.expected),

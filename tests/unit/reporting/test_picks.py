@@ -15,6 +15,7 @@ from harness.reporting.picks import picks, table
 from harness.reporting.render import to_markdown
 from harness.reporting.wording import depth
 from harness.select.candidates import Candidate
+from harness.select.prior import OwnRanks
 from harness.select.ranking import Ranking, rank
 from harness.study.row import Row
 from harness.study.store import Predictions, Study
@@ -27,7 +28,13 @@ QUICK = RankConfig(num_resamples=200)
 
 def report(study: Study, cfg: RankConfig = QUICK) -> str:
     """The report as Markdown, without pictures."""
-    return plain(to_markdown(describe(study, rank(study, cfg), {})))
+    return plain(to_markdown(describe(rank(study, cfg), {}, OwnRanks({}))))
+
+
+def judged(ranking: Ranking) -> dict[str, str]:
+    """What each freeze depth was judged on."""
+    found = judged_on(ranking, ranking.entries)
+    return {entry.candidate.row.freeze: text for entry, text in zip(ranking.entries, found, strict=True)}
 
 
 def three(folder: Path, **changes: float) -> Ranking:
@@ -93,7 +100,7 @@ def test_what_the_comparison_rests_on(tmp_path: Path) -> None:
     """Heads out of fold on train and val, fine-tunes adjusted on val, and the rest on val as it is; each as far as it is there."""
     study = write_study(tmp_path / "both", backbones=("resnet50",), num_val=100, num_test=0)
     ranking = rank(study, QUICK)
-    assert {entry.candidate.row.freeze: judged_on(ranking, entry) for entry in ranking.entries} == {
+    assert judged(ranking) == {
         "all": "out of fold",
         "0.5": "val, adjusted",
         "none": "val, adjusted",
@@ -120,7 +127,7 @@ def test_what_a_cross_fitted_fine_tune_rests_on(tmp_path: Path) -> None:
     for number in (0, 1):
         add_fold(study, rows["none"], rows["all"], number)
     ranking = rank(study, QUICK)
-    assert {entry.candidate.row.freeze: judged_on(ranking, entry) for entry in ranking.entries} == {
+    assert judged(ranking) == {
         "all": "out of fold",
         "0.5": "val, adjusted",
         "none": "2 of 5 folds of train and val",

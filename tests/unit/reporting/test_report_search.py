@@ -15,6 +15,7 @@ from harness.reporting.render import to_markdown
 from harness.reporting.sections.changes import limit_sentence
 from harness.reporting.sections.evidence import audit_sentence
 from harness.select.audit import Audit, Choice, Line
+from harness.select.prior import own_ranks
 from harness.select.ranking import Ranking, rank
 from harness.select.sensitivity import OtherLimit
 from harness.study.store import Study
@@ -27,7 +28,7 @@ THREE = ("resnet50", "densenet121", "mobilenetv3")
 
 def build(study: Study, cfg: RankConfig = QUICK) -> str:
     """The report as Markdown, without pictures."""
-    return to_markdown(describe(study, rank(study, cfg), {})).replace("\N{NO-BREAK SPACE}", " ")
+    return to_markdown(describe(rank(study, cfg), {}, own_ranks(study))).replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.fixture(scope="module")
