@@ -34,7 +34,7 @@ def test_depths_that_ended_in_one_network_were_measured(tmp_path: Path) -> None:
     """That they were is said where nothing else was."""
     study = Study(tmp_path / "s")
     for freeze in ("all", "none"):
-        add(study, freeze, planted(range(10)), backbone="resnet50", freeze=freeze, model_blake2b="m")
+        add(study, "resnet50", planted(range(10)), freeze=freeze, model_blake2b="m")
     said = headline(rank(study, QUICK))
     assert "nothing else was measured beside depths that ended in the same network" in said
 
