@@ -71,7 +71,7 @@ class Progress:
         reports = [f"`{Study(job.config.study_dir).report_command}`" for job in one_per_study(self.jobs)]
         there = f"; {' or '.join(reports)} ranks what is there" if done else ""
         have = "has" if len(self.jobs) == 1 else "have"
-        return f"interrupted: {done} of {counted(len(self.jobs), 'job')} {have} a row; the same command again goes on{there}"
+        return f"interrupted: {done} of {counted(len(self.jobs), 'job')} {have} a row; re-run the same command to resume{there}"
 
 
 def _outcome(row: Row) -> str:

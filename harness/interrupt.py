@@ -19,5 +19,5 @@ def told() -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only spoil the exit status
-        print(visible(runnable(str(interrupt) or "interrupted; the same command again goes on")), file=sys.stderr)
+        print(visible(runnable(str(interrupt) or "interrupted; re-run the same command to resume")), file=sys.stderr)
         sys.exit(INTERRUPTED)

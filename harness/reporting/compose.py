@@ -47,7 +47,7 @@ _PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
         "Learning curves. Where train goes on improving and val does not, the network over-fits. The dotted line is the epoch that was kept.",
     ),
     "cost": (costs, "What each candidate costs; the recommended one is blue, limits are red lines."),
-    "confusion": (confusion_matrix, "Who is mistaken for whom: images of the recommended candidate by true and predicted class."),
+    "confusion": (confusion_matrix, "Confusion matrix: images of the recommended candidate by true and predicted class."),
 }
 
 

@@ -215,7 +215,7 @@ def an_interrupted_start(box: Box) -> Seen:
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=WAIT_S)
         assert process.returncode == 130, err
-        assert err.splitlines() == ["interrupted; the same command again goes on"]
+        assert err.splitlines() == ["interrupted; re-run the same command to resume"]
     return Seen(Outcome.resumed, err.strip())
 
 

@@ -1,4 +1,4 @@
-"""Pictures of single classes: F1 of each, and who is mistaken for whom."""
+"""Pictures of single classes: F1 of each, and the confusion matrix."""
 
 from collections.abc import Sequence
 
