@@ -19,6 +19,8 @@ from harness.search import sweep as search
 from harness.untrusted import one_line
 from tests.unit.fuzzing import examples
 
+pytestmark = pytest.mark.slow
+
 KEYS = [*known_keys(SweepConfig), "hydra/launcher", "hydra.mode", "experiment", "hydra", "hydra.job.name", "nothing", "data.name.x", ""]
 WORDS = [
     *(

@@ -12,6 +12,8 @@ from benchmarks.recorded import FloatArray, Recorded, World, read_table, simulat
 from benchmarks.replay import BOTH, GRID, ONE_EPOCH, PRIOR, PROBE, RANDOM, Replay, Setting, describe, main, ranked_by_rules, replay, skill
 from benchmarks.strategies import Draw, Staged, at_random, by_both, by_prior, by_probe, draw, everything, in_order, one_epoch
 
+pytestmark = pytest.mark.slow
+
 SETTING = Setting(num_resamples=60, seed=0, share=0.4, num_drawn=None)
 
 

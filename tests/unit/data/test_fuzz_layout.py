@@ -14,6 +14,8 @@ from harness.data.listing import POOL, Listing
 from harness.errors import DataError
 from tests.unit.fuzzing import examples
 
+pytestmark = pytest.mark.slow
+
 TRAIN, VAL, TEST = {"train", "training"}, {"val", "valid", "validation", "dev"}, {"test", "testing", "eval", "evaluation"}
 SYSTEM = ["@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"]
 NAMES = [

@@ -18,6 +18,8 @@ from harness.reporting.render import inert, to_html, to_markdown
 from harness.study.store import Study
 from tests.unit.reporting.fake_study import NASTY_NAMES, make_row, write_study
 
+pytestmark = pytest.mark.slow
+
 QUICK = RankConfig(num_resamples=200)
 STEPS = [
     "Define the task, profile the data",

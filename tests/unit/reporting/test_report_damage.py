@@ -22,6 +22,8 @@ from harness.study.table import to_csv, write_table
 from tests.unit.reporting.fake_study import write_study
 from tests.unit.study.test_store import cut, flip, of_schema
 
+pytestmark = pytest.mark.slow
+
 QUICK = RankConfig(num_resamples=200)
 
 

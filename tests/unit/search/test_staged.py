@@ -178,6 +178,7 @@ def test_what_a_limit_rules_out_is_probed_and_not_trained() -> None:
     assert by_name(found)["b0 none"].ending is Ending.complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [9, 60])
 def test_a_fraction_of_the_time_finds_what_random_choice_does_not(num: int) -> None:
     """With a fifth of the grid's time the mean regret over twelve worlds is below a point, and half of what a random order leaves at most."""
