@@ -1,6 +1,7 @@
 """`python -m benchmarks.commands`: how long the commands make a person wait, and what a finished sweep costs when run again."""
 
 import argparse
+import signal
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from harness.provenance import machine, versions
 
 REPEATS = 3
 SWEEP = ["harness.sweep", "backbone=test_resnet,test_vit", "freeze=all,none", "weights=random", "data=digits", "data.max_images=200"]
+MANY = ["harness.sweep", "backbone=test_resnet", "freeze=all", "weights=random", "data=digits", "train.epochs=1"]
+SWEPT = [f"seed={','.join(map(str, range(50)))}", f"train.lr={','.join(f'{step}e-4' for step in range(1, 21))}"]
+"""A thousand jobs."""
 
 
 def seconds(*command: str) -> float:
@@ -26,6 +30,18 @@ def median(*command: str) -> float:
     return statistics.median(seconds(*command) for _ in range(REPEATS))
 
 
+def seconds_to_first_job(*command: str) -> float:
+    """Wall time until a sweep has prepared its jobs and is about to run the first; it is interrupted there."""
+    started = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as sweep:
+        assert sweep.stdout is not None
+        next(line for line in sweep.stdout if line.startswith("1,000 jobs, "))
+        taken_s = time.perf_counter() - started
+        sweep.send_signal(signal.SIGINT)
+        sweep.communicate()
+    return taken_s
+
+
 def main() -> None:
     """Run every side and print the table; the full form writes `benchmarks/commands.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.commands", description="Time what the commands make a person wait.")
@@ -33,12 +49,14 @@ def main() -> None:
     add_json(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        sweep = [*SWEEP, f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
+        where_to = [f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
+        sweep = [*SWEEP, *where_to]
         found = {
             "python -m harness": median("harness"),
             "python -m harness.sweep --help": median("harness.sweep", "--help"),
             "a sweep of 4 small jobs, first run": seconds(*sweep),
             "the same sweep, finished": median(*sweep),
+            "a sweep of 1,000 jobs, until the first": seconds_to_first_job(*MANY, *SWEPT, "study=many", *where_to),
         }
     first, again = found["a sweep of 4 small jobs, first run"], found["the same sweep, finished"]
     where = machine()

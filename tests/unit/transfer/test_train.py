@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.backbones.backbone import Backbone
-from harness.backbones.tensors import tensors_of
+from harness.backbones.tensors import tensor_digest, tensors_of
 from harness.config import Augment, HeadInit, Metric, Optimizer, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset
 from harness.data.transforms import eval_transform
@@ -23,7 +23,7 @@ from harness.transfer.depth import parse_freeze
 from harness.transfer.loop import new_learner
 from harness.transfer.supply import Supply, supply
 from harness.transfer.task import Fitted, Task, phases_of
-from harness.transfer.train import fit
+from harness.transfer.train import fit, predict, seconds_per_image
 
 QUICK = TrainConfig(epochs=2, batch_size=8)
 
@@ -343,3 +343,23 @@ def test_a_short_training_that_diverges_goes_down(train: Fit) -> None:
     assert short.lr_losses[1e10] is None
     assert short.lr == 1e-3
     assert short.lr_losses[1e-3] is not None
+
+
+@pytest.mark.parametrize("depth", ["0.5", "none"])
+def test_timing_other_depths_leaves_the_network_as_it_is(train: Fit, depth: str) -> None:
+    """Weights, buffers, what is trainable and the modes of layers: all as before, and predictions too."""
+    task = Task(train.backbone, train.dataset, parse_freeze("all"), QUICK, train.runtime, 0, Metric.accuracy)
+    supplied = train.supply(task, train.store)
+    (fitted,) = fit([task], supplied)
+    assert isinstance(fitted, Fitted)
+    predicted_NC, before = predict(fitted, supplied, "test"), _state(fitted)
+    found = seconds_per_image(task, [parse_freeze(depth)], supplied)
+    assert found[depth] > 0
+    assert _state(fitted) == before
+    assert np.array_equal(predict(fitted, supplied, "test"), predicted_NC)
+
+
+def _state(fitted: Fitted) -> list[object]:
+    network = fitted.network
+    digests = {name: tensor_digest(tensor) for name, tensor in network.state_dict().items()}
+    return [digests, [part.requires_grad for part in network.parameters()], [part.training for part in network.modules()]]
