@@ -3,9 +3,10 @@
 Torch-free; the networks are built and timed in a child (`measure.latency`). A row knows enough to build its network with random weights.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from hashlib import blake2b
 from platform import node
+from statistics import median
 
 from harness.claims import claimed
 from harness.config import MeasureConfig
@@ -21,6 +22,8 @@ _BUILD_S = 1.0
 """Of one network, about: building it and first calls."""
 _TELL_S = 3.0
 """What takes longer is announced."""
+_LONGER = 1.2
+"""Times that are so many times as long as before are not noise."""
 _MEMORY_FRAC = 0.4
 """Of the machine's memory, what the weights of networks that take turns may fill together."""
 
@@ -30,7 +33,8 @@ def time_networks(
 ) -> list[str]:
     """Time the networks of a study's good rows on this machine and keep the times beside the rows.
 
-    Only networks that took turns compare well, so if one is missing, all are timed.
+    Only networks that took turns compare well, so if one is missing, all are timed. Times that a busy machine made longer than those it replaces are
+    dropped, as disturbances only add; not if variants are asked for, of which there may be no times yet.
 
     Args:
         study: the folder.
@@ -53,12 +57,27 @@ def time_networks(
         seconds = expected_s(len(rows), cfg)
         if seconds >= _TELL_S:
             say(f"timing {counted(len(rows), 'network')} in turn, about {seconds:.0f} s")
-        failed = []
-        for together in _batches(rows):
-            for row, timing in zip(together, _timed(together, cfg, limits), strict=True):
-                study.write_timing(timing)
-                failed += [f"{row.backbone} was not timed: {timing.error}"] if timing.error else []
-        return failed
+        before = {timing.latency_key: timing for timing in study.timings()[0] if timing.timed_on == node()}
+        found = [pair for together in _batches(rows) for pair in zip(together, _timed(together, cfg, limits), strict=True)]
+        if not cfg.variants and (factor := _disturbed(before, [timing for _, timing in found])):
+            say(f"the machine is busy: these times are {factor:.1f} times those from before, which are kept; run it again when it is quiet")
+            return []
+        for _, timing in found:
+            study.write_timing(timing)
+        return [f"{row.backbone} was not timed: {timing.error}" for row, timing in found if timing.error]
+
+
+def _disturbed(before: Mapping[str, Timing], after: Sequence[Timing]) -> float | None:
+    """How many times as long networks took at their quietest, by the median, if a busy machine may be why; None: take the new times."""
+    pairs = [(before.get(timing.latency_key), timing) for timing in after]
+    ratios = [
+        timing.latency_ms_min / old.latency_ms_min
+        for old, timing in pairs
+        if old and old.latency_ms_min and timing.latency_ms_min and not timing.latency_steady
+        if (old.num_threads, old.torch_version) == (timing.num_threads, timing.torch_version)
+    ]
+    factor = median(ratios) if ratios and len(ratios) == len(pairs) else 0.0
+    return factor if factor > _LONGER else None
 
 
 def expected_s(num_networks: int, cfg: MeasureConfig) -> float:

@@ -1,6 +1,8 @@
 """Which networks of a study are timed, when, and what becomes of those that cannot be. Nothing is timed here."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from platform import node
 from typing import Any
@@ -150,3 +152,20 @@ def test_nothing_to_time_is_nothing_to_say(tmp_path: Path) -> None:
     said: list[str] = []
     assert go(Study(tmp_path / "empty"), {"p1"}, said) == []
     assert said == []
+
+
+def _all_alike(found: dict[str, Any], rows: Sequence[Row]) -> Outcome[Any]:
+    return Outcome(Status.ok, [replace(each, **found) for each in timed(rows)])
+
+
+def test_times_of_a_busy_machine_do_not_replace_better_ones(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer and unsteady: those from before are kept, and it is said; steady ones, and shorter ones, replace them."""
+    said: list[str] = []
+    for low, is_steady, expected in ((1.0, True, 1.0), (3.0, False, 1.0), (0.9, False, 0.9), (3.0, True, 3.0)):
+        found: dict[str, Any] = {"latency_ms_p50": low, "latency_ms_min": low, "latency_steady": is_steady}
+        answering(monkeypatch, partial(_all_alike, found))
+        timing.time_networks(study, CFG, LIMITS, say=said.append)
+        assert {each.latency_ms_min for each in study.timings()[0]} == {expected}
+    assert [line for line in said if "kept" in line] == [
+        "the machine is busy: these times are 3.0 times those from before, which are kept; run it again when it is quiet"
+    ]
