@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -59,7 +58,13 @@ def choices(group: str) -> list[str]:
 
 
 def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) -> None:
-    """Run a Hydra program whose user errors are one line on standard error and an exit status, never a traceback."""
+    """Run a Hydra program whose user errors are one line on standard error and an exit status, never a traceback.
+
+    Args:
+        task: does its work within `running`.
+        config_name: a file of `conf/`.
+        schema: dataclass of the configuration.
+    """
     make_usable()
     config.register()
     OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
@@ -72,17 +77,12 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
     with quit_on_error(schema, typed_arguments):
         sys.argv[1:] = as_text(typed_arguments, schema, sweeps=schema is config.SweepConfig)
         with _reading():
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(partial(_run, task))()
-
-
-def _run(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
-    with running():
-        return task(cfg)
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
 
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Around what happens once the command line is read: errors that are not about anything typed are the harness's own.
+    """Around what a command does once its line is read: errors that are not about anything typed are the harness's own.
 
     Raises:
         OwnError: from such an error.

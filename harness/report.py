@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def _task(cfg: DictConfig) -> None:
-    with cli.quit_on_error(ReportConfig):
+    with cli.running(), cli.quit_on_error(ReportConfig):
         cli.stay()
         run(cli.typed(cfg, ReportConfig), typed_settings(HydraConfig.get().overrides.task))
 

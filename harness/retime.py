@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _task(cfg: DictConfig) -> None:
-    with cli.quit_on_error(RetimeConfig):
+    with cli.running(), cli.quit_on_error(RetimeConfig):
         cli.stay()
         status = run(cli.typed(cfg, RetimeConfig), typed_settings(HydraConfig.get().overrides.task))
     sys.exit(status)

@@ -41,9 +41,11 @@ def main() -> None:
 
 def run_job(cfg: "DictConfig") -> str:
     """Hydra's task function, for launchers with workers of their own: one job from configuration to row. Returns the job's id."""
+    from harness.cli import running
     from harness.grid import run_composed
 
-    return run_composed(cfg)
+    with running():
+        return run_composed(cfg)
 
 
 if __name__ == "__main__":

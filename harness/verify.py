@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _task(cfg: DictConfig) -> None:
-    with cli.quit_on_error(VerifyConfig):
+    with cli.running(), cli.quit_on_error(VerifyConfig):
         cli.stay()
         status = run(cli.typed(cfg, VerifyConfig))
     sys.exit(status)

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from harness.cli import running
-from harness.errors import ConfigError
+from harness.errors import ConfigError, OwnError
 from harness.transfer.depth import parse_freeze
 
 
@@ -104,6 +104,8 @@ class GridSweeper(Sweeper):
 def _error(job: JobReturn) -> str | None:
     try:
         job.return_value  # noqa: B018  raises what the job raised
+    except OwnError as error:
+        return " ".join(str(error).split())
     except Exception as error:  # noqa: BLE001  a launcher passes on anything
         return " ".join(f"{type(error).__name__}: {error}".split())
     return None

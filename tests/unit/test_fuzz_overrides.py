@@ -170,3 +170,12 @@ def test_each_problem_is_one_line() -> None:
     """A name with a line end or an escape sequence in it adds no line and no colour; problems that are told together stay apart."""
     assert explain(DataError("data.root=a\n\x1b[31mb: does not exist")) == ["data.root=a\\n\\x1b[31mb: does not exist"]
     assert explain(ConfigError("one\nand the same", "two")) == ["one\\nand the same", "two"]
+
+
+@pytest.mark.parametrize("mode", ["MULTIRUN", "RUN"])
+def test_a_mistake_of_the_harness_is_not_put_down_to_the_command_line(stubbed: None, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """What goes wrong behind the configuration is raised as what it is, whoever ran the job."""
+    for name in ("run_grid", "run_composed"):
+        monkeypatch.setattr(grid, name, lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        _ended("backbone=test_resnet", "data=digits", f"hydra.mode={mode}")
