@@ -132,7 +132,7 @@ class Contest:
 
     def interval(self, k: int) -> Interval:
         """Of a score, in the metric's own unit. Where seeds alone vary, their errors are normal, so that no draws are needed."""
-        if self.pool.num_images:
+        if len(self.evidence.labels_N):
             return self.val.interval(k, self.cfg.confidence)
         half = NormalDist().inv_cdf((1 + self.cfg.confidence) / 2) * float(self.evidence.seed_variance_K[k]) ** 0.5
         score, highest = self.val.score(k), 1.0 if is_higher_better(self.val.metric) else float("inf")
