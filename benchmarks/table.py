@@ -188,8 +188,8 @@ def time_table(path: Path) -> Found:
     """Load a table and rank it, as a user's call does: all protocols, the leaders printed, the ranking written."""
     from harness.reporting.from_table import report_table
 
-    leaderboards, found = _timed("table", lambda: report_table(path, RankConfig()))
-    return found | {"table_candidates": sum(len(leaderboard.standings) for leaderboard in leaderboards)}
+    rankings, found = _timed("table", lambda: report_table(path, RankConfig()))
+    return found | {"table_candidates": sum(len(ranking.entries) for ranking in rankings)}
 
 
 def time_study(path: Path) -> Found:

@@ -12,11 +12,13 @@ from rich.table import Table
 from harness.config import RankConfig
 from harness.reporting import formats
 from harness.reporting.picks import at_stake, priced
+from harness.reporting.sections.facts import leading
 from harness.reporting.terminal import longest_word, print_board, shown
 from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.candidates import Cost
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE
-from harness.select.from_table import TABLE_COLUMNS, Leaderboard, Standing, rank_table
+from harness.select.from_table import TABLE_COLUMNS, rank_table
+from harness.select.ranking import Entry, Ranking
 from harness.select.ranking_csv import METRICS
 from harness.study.store import atomic_write
 from harness.study.table import load_table, to_csv
@@ -37,131 +39,124 @@ COLUMNS: tuple[str, ...] = (
 )
 
 
-def report_table(path: Path, cfg: RankConfig, console: Console | None = None) -> list[Leaderboard]:
+def report_table(path: Path, cfg: RankConfig, console: Console | None = None) -> list[Ranking]:
     """Rank a `results.parquet` by its columns alone, print the leaders of each protocol and write `ranking_by_seeds.csv` beside it.
 
     Raises:
         TableError: the file is missing, is no table of rows or is older than the rows beside it, or its metric is empty.
     """
-    leaderboards = rank_table(load_table(path, TABLE_COLUMNS), cfg)
+    rankings = rank_table(load_table(path, TABLE_COLUMNS), cfg)
     with atomic_write(path.with_name(FILE)) as temporary:
-        temporary.write_text(to_csv(seeds_frame(leaderboards)), encoding="utf-8", newline="")
+        temporary.write_text(to_csv(seeds_frame(rankings)), encoding="utf-8", newline="")
     console = console or Console()
-    for leaderboard in leaderboards:
-        _print(console, leaderboard, cfg)
+    for ranking in rankings:
+        _print(console, ranking)
     console.print(shown("All candidates: "), shown(str(path.with_name(FILE))), sep="", soft_wrap=True)
-    return leaderboards
+    return rankings
 
 
-def seeds_frame(leaderboards: Iterable[Leaderboard]) -> pd.DataFrame:
+def seeds_frame(rankings: Iterable[Ranking]) -> pd.DataFrame:
     """One line per candidate, columns in the order of `COLUMNS`; fractions, not percent; the rank of an excluded candidate is empty."""
-    records = [_record(leaderboard, standing) for leaderboard in leaderboards for standing in leaderboard.standings]
+    records = [_record(ranking, entry) for ranking in rankings for entry in ranking.entries]
     return pd.DataFrame(records, columns=list(COLUMNS)).convert_dtypes(dtype_backend="numpy_nullable")
 
 
-def _record(leaderboard: Leaderboard, standing: Standing) -> dict[str, object]:
-    candidate, interval = standing.candidate, standing.seed_interval
+def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:
+    candidate, is_compared = entry.candidate, _is_compared(entry)
     return {
-        "protocol": leaderboard.protocol,
-        "dataset": leaderboard.dataset,
-        "rank": standing.rank,
+        "protocol": ranking.pool.protocol,
+        "dataset": candidate.row.dataset,
+        "rank": entry.rank,
         "label": candidate.label,
-        "metric": leaderboard.metric.value,
-        "score": candidate.score,
-        "seed_interval_low": interval.low if interval else None,
-        "seed_interval_high": interval.high if interval else None,
-        "seed_tied": standing.seed_tied,
-        "expected": standing.expected,
-        "prob_best": standing.prob_best,
-        "recommended": standing is leaderboard.recommended,
-        "on_front": standing.on_front,
-        "excluded": "; ".join(breach.text for breach in standing.breaches),
+        "metric": ranking.metric.value,
+        "score": entry.score,
+        "seed_interval_low": entry.interval.low if is_compared else None,
+        "seed_interval_high": entry.interval.high if is_compared else None,
+        "seed_tied": entry.tied if is_compared else None,
+        "expected": entry.expected if is_compared else None,
+        "prob_best": entry.prob_best,
+        "recommended": entry is ranking.recommended,
+        "on_front": entry.on_front,
+        "excluded": "; ".join(breach.text for breach in entry.breaches),
         "num_seeds": candidate.num_seeds,
         **{name: getattr(candidate.row, name) for name in _SETTINGS},
-        **candidate.metrics,
+        **{name: candidate.mean(name) for name in METRICS},
         **asdict(candidate.cost),
     }
 
 
-def _print(console: Console, leaderboard: Leaderboard, cfg: RankConfig) -> None:
-    size = f"{counted(len(leaderboard.standings), 'candidate')} in {counted(leaderboard.num_rows, 'row')}"
-    console.print(shown(f"{formats.one_line(leaderboard.dataset)}, protocol {leaderboard.protocol}: {size}", style="bold"))
-    print_board(console, _table(leaderboard, is_plain=not console.is_terminal), _lines(leaderboard))
-    console.print(shown(_sentence(leaderboard, cfg)))
-    if text := rough_latencies(standing.candidate.cost for standing in leaderboard.standings):
+def _is_compared(entry: Entry) -> bool:
+    """Whether it has seeds enough to say how much they differ."""
+    return entry.candidate.num_seeds >= MIN_SEEDS_TO_RESAMPLE
+
+
+def _print(console: Console, ranking: Ranking) -> None:
+    num_rows, dataset = sum(entry.candidate.num_seeds for entry in ranking.entries), ranking.entries[0].candidate.row.dataset
+    size = f"{counted(len(ranking.entries), 'candidate')} in {counted(num_rows, 'row')}"
+    console.print(shown(f"{formats.one_line(dataset)}, protocol {ranking.pool.protocol}: {size}", style="bold"))
+    print_board(console, _table(ranking, is_plain=not console.is_terminal), _lines(ranking))
+    console.print(shown(_sentence(ranking)))
+    if text := rough_latencies(entry.candidate.cost for entry in ranking.entries):
         console.print(shown(text))
-    if leaderboard.other_machines:
-        others = formats.one_line(", ".join(leaderboard.other_machines))
+    if ranking.pool.other_machines:
+        others = formats.one_line(", ".join(ranking.pool.other_machines))
         console.print(shown(f"Latencies of other machines ({others}) are left out: only those of one machine compare."))
 
 
-def _table(leaderboard: Leaderboard, *, is_plain: bool) -> Table:
+def _table(ranking: Ranking, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("candidate", min_width=longest_word(standing.candidate.label for standing in _leading(leaderboard)))
-    for name in (f"val {METRIC_NAMES[leaderboard.metric]}", "over seeds", "best", "seeds", "latency"):
+    table.add_column("candidate", min_width=longest_word(entry.candidate.label for entry in leading(ranking, _TOP)))
+    for name in (f"val {METRIC_NAMES[ranking.metric]}", "over seeds", "best", "seeds", "latency"):
         table.add_column(name, justify="right")
     table.add_column("standing")
-    for standing in _leading(leaderboard):
-        cells = [shown(cell) for cell in _cells(leaderboard, standing)]
-        table.add_row(*cells, style="bold green" if standing is leaderboard.recommended else "")
+    for entry in leading(ranking, _TOP):
+        cells = [shown(cell) for cell in _cells(ranking, entry)]
+        table.add_row(*cells, style="bold green" if entry is ranking.recommended else "")
     return table
 
 
-def _lines(leaderboard: Leaderboard) -> Iterator[tuple[str, str, str]]:
+def _lines(ranking: Ranking) -> Iterator[tuple[str, str, str]]:
     """The same in words."""
-    for standing in _leading(leaderboard):
-        rank, name, score, _, best, seeds, latency_ms, word = _cells(leaderboard, standing)
-        style = "bold green" if standing is leaderboard.recommended else ""
-        numbers = f"val {METRIC_NAMES[leaderboard.metric]} {score}, best with {best}, seeds {seeds}, {latency_ms}: {word}"
+    for entry in leading(ranking, _TOP):
+        rank, name, score, _, best, seeds, latency_ms, word = _cells(ranking, entry)
+        style = "bold green" if entry is ranking.recommended else ""
+        numbers = f"val {METRIC_NAMES[ranking.metric]} {score}, best with {best}, seeds {seeds}, {latency_ms}: {word}"
         yield f"{rank}  {name}", numbers, style
 
 
-def _leading(leaderboard: Leaderboard) -> list[Standing]:
-    """The first lines; the recommended takes the last one when it stands further down."""
-    shown, chosen = list(leaderboard.standings[:_TOP]), leaderboard.recommended
-    return shown if chosen is None or chosen in shown else [*shown[:-1], chosen]
-
-
-def _cells(leaderboard: Leaderboard, standing: Standing) -> list[str]:
-    candidate, metric = standing.candidate, leaderboard.metric
-    spread = formats.score_range(metric, standing.seed_interval) if standing.seed_interval else formats.EMPTY
-    costs = [formats.odds(standing.prob_best), formats.count(candidate.num_seeds), latency(candidate.cost)]
+def _cells(ranking: Ranking, entry: Entry) -> list[str]:
+    candidate, metric = entry.candidate, ranking.metric
+    spread = formats.score_range(metric, entry.interval) if _is_compared(entry) else formats.EMPTY
+    costs = [formats.odds(entry.prob_best), formats.count(candidate.num_seeds), latency(candidate.cost)]
     return [
-        formats.count(standing.rank),
+        formats.count(entry.rank),
         candidate.label,
-        formats.score(metric, candidate.score),
+        formats.score(metric, entry.score),
         spread,
         *costs,
-        _word(leaderboard, standing),
+        _word(ranking, entry),
     ]
 
 
-def _word(leaderboard: Leaderboard, standing: Standing) -> str:
-    if standing is leaderboard.recommended:
+def _word(ranking: Ranking, entry: Entry) -> str:
+    if entry is ranking.recommended:
         return "recommended"
-    if standing.breaches:
+    if entry.breaches:
         return "excluded"
-    return "not compared" if standing.seed_tied is None else "tied" if standing.seed_tied else "behind"
+    return ("tied" if entry.tied else "behind") if _is_compared(entry) else "not compared"
 
 
-def _sentence(leaderboard: Leaderboard, cfg: RankConfig) -> str:
+def _sentence(ranking: Ranking) -> str:
     """What these intervals know and what they do not."""
-    if leaderboard.recommended is None:
+    decision = ranking.decision
+    if decision is None:
         return f"No recommendation: no candidate within the limits has {MIN_SEEDS_TO_RESAMPLE} seeds. Run more seeds, or make the report of its study."
-    assert leaderboard.decision is not None
-    stake = at_stake(leaderboard.metric, leaderboard.decision.recommended, leaderboard.num_weighed)
-    num_tied = sum(standing.seed_tied is True for standing in leaderboard.standings)
+    num_compared, num_tied = sum(map(_is_compared, ranking.eligible)), len(ranking.tied)
+    stake = at_stake(ranking.metric, decision.picks.recommended, num_compared)
     tied = f" {formats.count(num_tied)} candidates cannot be excluded as best by seeds." if num_tied > 1 else ""
     return (
-        f"{leaderboard.recommended.candidate.label} is recommended: {stake}, as far as seeds know. It has "
-        f"{priced(leaderboard.metric, leaderboard.decision, cfg)}.{tied}{_left_out(leaderboard)} The table holds no predictions, so nothing "
+        f"{decision.recommended.label} is recommended: {stake}, as far as seeds know. It has "
+        f"{priced(ranking.metric, decision.picks, ranking.rank)}.{tied} The table holds no predictions, so nothing "
         "here says how far the val images can be trusted. The report of a study does."
     )
-
-
-def _left_out(leaderboard: Leaderboard) -> str:
-    """Who was too far down to be weighed."""
-    if leaderboard.num_weighed == leaderboard.num_compared:
-        return ""
-    return f" Only the best {formats.count(leaderboard.num_weighed)} of {formats.count(leaderboard.num_compared)} compared candidates were weighed."

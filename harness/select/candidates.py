@@ -87,6 +87,13 @@ class Candidate:
     """Of train and val, as far as folds of this fine-tune are done; None where none is."""
     folds: tuple[Row, ...] = ()
     """Their rows."""
+    num_averaged: int | None = None
+    """Seeds that its only row is the mean of, where it is known from a table; None: each row is one seed."""
+
+    @property
+    def num_seeds(self) -> int:
+        """How often it was trained."""
+        return len(self.rows) if self.num_averaged is None else self.num_averaged
 
     @property
     def row(self) -> Row:
@@ -148,6 +155,8 @@ class Pool:
     study: str = ""
     where: str = ""
     """Arguments that name the study to every command, as typed in a shell."""
+    other_machines: tuple[str, ...] = ()
+    """Names of machines whose times are left out, as they do not compare with those of the one that timed last: of a table only."""
 
     @property
     def num_images(self) -> int:

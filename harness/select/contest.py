@@ -1,7 +1,7 @@
 """What train and val say: scores, limits, ties, the posterior and the decision, and what follows from them. Knows nothing of test.
 
 Middle of selection: pool -> evidence -> contest -> test -> ranking. Everything here is about positions among the K candidates of the
-pool; "within" are those that no limit excludes, and what is decided among them is in their `order`.
+pool; "within" are those that no limit excludes; those of them that can be compared are in `order`, and so is all that is decided.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,14 @@ from statistics import NormalDist
 import numpy as np
 
 from harness.config import Metric, RankConfig
-from harness.select.candidates import Candidate, Pool
-from harness.select.comparison import BoolArray, Chance, FloatArray, tied_set
+from harness.select.candidates import Pool
+from harness.select.comparison import BoolArray, Chance, FloatArray, Interval, tied_set
 from harness.select.decision import Option, Picks, Terms, decide
 from harness.select.evidence import Evidence
 from harness.select.known import known_of, options_of
 from harness.select.limits import Breach, breaches
 from harness.select.measured import evidence_of
+from harness.select.metric import is_higher_better
 from harness.select.pairs import Pair, compare_pairs
 from harness.select.pareto import Front, draw_latency_ms, likely_front, pareto_front
 from harness.select.posterior import Posterior, posteriors
@@ -49,8 +50,10 @@ class Contest:
     val: Resamples
     missed: tuple[tuple[Breach, ...], ...]
     """Limits that each candidate misses."""
-    order: tuple[int, ...]
+    within: tuple[int, ...]
     """Within the limits, best score first."""
+    order: tuple[int, ...]
+    """Those of them of whose errors something is known: all, where there are predictions. They are compared, and one of them recommended."""
     excluded: tuple[int, ...]
     """The others, best score first."""
     tied_K: BoolArray
@@ -64,15 +67,20 @@ class Contest:
 
     @classmethod
     def of(cls, pool: Pool, metric: Metric, cfg: RankConfig, own: OwnRanks) -> "Contest":
-        """Put the evidence together, resample the images, apply the limits."""
-        evidence = evidence_of(pool, pool.candidates, metric)
+        """Put the evidence together, then all else."""
+        return cls.by(pool, evidence_of(pool, pool.candidates, metric), metric, cfg, own)
+
+    @classmethod
+    def by(cls, pool: Pool, evidence: Evidence, metric: Metric, cfg: RankConfig, own: OwnRanks) -> "Contest":
+        """Resample the evidence, apply the limits."""
         val = Resamples.from_evidence(evidence, metric, cfg.num_resamples)
         missed = tuple(tuple(breaches(candidate, cfg)) for candidate in pool.candidates)
         by_score = sorted(range(len(missed)), key=lambda k: (-val.scores_K[k], pool.candidates[k].label))
-        order = tuple(k for k in by_score if not missed[k])
-        within = val.take(order)
+        within = tuple(k for k in by_score if not missed[k])
+        order = tuple(k for k in within if evidence.is_known_K[k])
+        compared = val.take(order)
         tied_K = np.zeros(len(missed), dtype=np.bool_)
-        tied_K[list(order)] = tied_set(within.scores_K, within.draws_RK, cfg.confidence)
+        tied_K[list(order)] = tied_set(compared.scores_K, compared.draws_RK, cfg.confidence)
         return cls(
             pool=pool,
             cfg=cfg,
@@ -80,10 +88,11 @@ class Contest:
             evidence=evidence,
             val=val,
             missed=missed,
+            within=within,
             order=order,
             excluded=tuple(k for k in by_score if missed[k]),
             tied_K=tied_K,
-            leads=Leads.of(Chance.of(within.draws_RK, cfg.confidence)),
+            leads=Leads.of(Chance.of(compared.draws_RK, cfg.confidence)),
             belief=believe(pool, own, evidence.scores_K, evidence.covariance()),
             options_K=tuple(options_of(pool.candidates)),
         )
@@ -121,6 +130,14 @@ class Contest:
         """Among those within, of whom there is one or more."""
         return decide(self.belief_within(), self.options, self.terms)
 
+    def interval(self, k: int) -> Interval:
+        """Of a score, in the metric's own unit. Where seeds alone vary, their errors are normal, so that no draws are needed."""
+        if len(self.evidence.labels_N):
+            return self.val.interval(k, self.cfg.confidence)
+        half = NormalDist().inv_cdf((1 + self.cfg.confidence) / 2) * float(self.evidence.seed_variance_K[k]) ** 0.5
+        score, highest = self.val.score(k), 1.0 if is_higher_better(self.val.metric) else float("inf")
+        return Interval(max(score - half, 0.0), min(score + half, highest))
+
     def label(self, k: int) -> str:
         return self.pool.candidates[k].label
 
@@ -130,13 +147,13 @@ class Contest:
 
     def point_front(self) -> dict[int, bool]:
         """Who of those within is on the front of scores and median latencies."""
-        latency_ms = np.array([or_infinite(candidate.cost.latency_ms_p50) for candidate in self._within()])
-        return dict(zip(self.order, pareto_front(self.val.take(self.order).scores_K, latency_ms).tolist(), strict=True))
+        latency_ms = np.array([or_infinite(self.pool.candidates[k].cost.latency_ms_p50) for k in self.within])
+        return dict(zip(self.within, pareto_front(self.val.take(self.within).scores_K, latency_ms).tolist(), strict=True))
 
     def front(self) -> Front:
-        """The front of those within, in their `order`, in joint draws of score and latency."""
-        draws_RK = self.val.take(self.order).draws_RK
-        latency_ms_RK = draw_latency_ms([c.cost for c in self._within()], [c.network for c in self._within()], len(draws_RK))
+        """The front of those compared, in their `order`, in joint draws of score and latency."""
+        draws_RK, compared = self.val.take(self.order).draws_RK, [self.pool.candidates[k] for k in self.order]
+        latency_ms_RK = draw_latency_ms([each.cost for each in compared], [each.network for each in compared], len(draws_RK))
         return likely_front(draws_RK, latency_ms_RK, self.cfg.confidence)
 
     def pairs(self, reference: int) -> tuple[Pair, ...]:
@@ -163,6 +180,3 @@ class Contest:
         difference = self.val.difference(first, other, self.cfg.confidence)
         errors = self.val.standard_errors(first, other)
         return (separate(labels, difference, errors, self.pool.num_images, critical),)
-
-    def _within(self) -> Sequence[Candidate]:
-        return [self.pool.candidates[k] for k in self.order]

@@ -3,8 +3,8 @@
 After the contest and before the decision.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.select.candidates import Candidate, Cost
 from harness.select.comparison import Interval
@@ -30,12 +30,13 @@ class Entry:
     """Limits that exclude it: then nothing of what follows is known of it."""
     rank: int | None = None
     """1 is the best score of the candidates within the limits."""
-    rank_interval: RankInterval | None = None
-    """Places that chance leaves open, for all candidates within the limits at once."""
-    tied: bool = False
-    """In the tied set of the candidates within the limits."""
     on_front: bool = False
     """On the Pareto front of score and latency of the candidates within the limits."""
+    rank_interval: RankInterval | None = None
+    """Places that chance leaves open, for all candidates within the limits at once. This and what follows is not known either where nothing
+    says how much the score varies."""
+    tied: bool = False
+    """In the tied set of the candidates within the limits."""
     front_prob: float | None = None
     """Share of joint draws of score and latency in which it is on that front; None as well when its latency is unknown."""
     dominated_by: str | None = None
@@ -63,39 +64,41 @@ def entries_of(contest: Contest, recommended: int | None = None) -> tuple[Entry,
 
     Args:
         contest: what train and val say.
-        recommended: position among its candidates of what is recommended in the end; None: nobody is within the limits.
+        recommended: position among its candidates of what is recommended in the end; None: nobody can be.
     """
-    return (*_within(contest, recommended), *(_entry(contest, k, recommended) for k in contest.excluded))
+    on_front, compared = contest.point_front(), _compared(contest) if contest.order else {}
+    within = (
+        replace(_entry(contest, k, recommended), rank=place, on_front=on_front[k], **compared.get(k, {}))
+        for place, k in enumerate(contest.within, start=1)
+    )
+    return (*within, *(_entry(contest, k, recommended) for k in contest.excluded))
 
 
 def _entry(contest: Contest, k: int, recommended: int | None) -> Entry:
     """What is known of a candidate whether it is within the limits or not."""
-    sign, confidence = 1.0 if is_higher_better(contest.val.metric) else -1.0, contest.cfg.confidence
+    sign = 1.0 if is_higher_better(contest.val.metric) else -1.0
     return Entry(
         candidate=contest.pool.candidates[k],
         score=contest.val.score(k),
-        interval=contest.val.interval(k, confidence),
+        interval=contest.interval(k),
         expected=sign * float(contest.belief.mean_K[k]),
-        behind=None if recommended in (None, k) else contest.val.difference(recommended, k, confidence),
+        behind=None if recommended in (None, k) else contest.val.difference(recommended, k, contest.cfg.confidence),
         breaches=contest.missed[k],
     )
 
 
-def _within(contest: Contest, recommended: int | None) -> Iterator[Entry]:
-    """Those within the limits, with what compares them with each other."""
-    if not contest.order:
-        return
-    rank_intervals, on_front, front, belief = contest.rank_intervals(), contest.point_front(), contest.front(), contest.belief_within()
-    for place, k in enumerate(contest.order):
-        dominated_by = front.dominated_by(place)
-        yield replace(
-            _entry(contest, k, recommended),
-            rank=place + 1,
-            rank_interval=rank_intervals[k],
-            tied=bool(contest.tied_K[k]),
-            on_front=on_front[k],
-            front_prob=front.prob(place),
-            dominated_by=None if dominated_by is None else contest.label(contest.order[dominated_by]),
-            prob_best=float(belief.prob_best_K[place]),
-            expected_loss=float(belief.expected_loss_K[place]),
-        )
+def _compared(contest: Contest) -> dict[int, dict[str, Any]]:
+    """Fields that compare those within the limits with each other, by position."""
+    rank_intervals, front, belief = contest.rank_intervals(), contest.front(), contest.belief_within()
+    dominated_by = [front.dominated_by(place) for place in range(len(contest.order))]
+    return {
+        k: {
+            "rank_interval": rank_intervals[k],
+            "tied": bool(contest.tied_K[k]),
+            "front_prob": front.prob(place),
+            "dominated_by": None if (other := dominated_by[place]) is None else contest.label(contest.order[other]),
+            "prob_best": float(belief.prob_best_K[place]),
+            "expected_loss": float(belief.expected_loss_K[place]),
+        }
+        for place, k in enumerate(contest.order)
+    }

@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 
 from harness.config import Metric
-from harness.select.scores import SAME, FloatArray, IntArray, Runs, score_and_influence, shares
+from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, score_and_influence, shares
 
 MIN_STRATUM = 10
 """Images that are resampled among themselves; fewer know too little about how much they vary."""
@@ -27,7 +27,7 @@ _ONE_MORE = 0.75
 wrong adds a whole one, less what the two cells take off in which nothing differs: a quarter where one image in 16 differs."""
 _FEW_IMAGES = 8
 """Below, candidates are no more sure to differ than the exact sign test says."""
-_NOTHING_KNOWN = 10.0
+NOTHING_KNOWN = 10.0
 """Standard deviation of a difference of shares of which nothing is known."""
 _SEED_FREEDOM = 2.0
 """As many degrees of freedom `SEED_SD` counts beside what the seeds of this study show."""
@@ -76,6 +76,32 @@ class Evidence:
             seed_freedom=freedom,
             num_equal_K=np.full(len(seeds_K), 1.0 / float((shares(runs.labels_N, metric) ** 2).sum())),
         )
+
+    @classmethod
+    def of_seeds(cls, scores_K: FloatArray, sd_K: FloatArray) -> "Evidence":
+        """Of candidates of which no predictions are known, only means over seeds: nothing varies but seeds, those of two candidates independently.
+
+        Args:
+            scores_K: higher is better.
+            sd_K: standard errors of the means over seeds; NaN where nothing is known of them.
+        """
+        num = len(scores_K)
+        variance_K = np.where(np.isnan(sd_K), NOTHING_KNOWN, sd_K) ** 2
+        return cls(
+            scores_K=scores_K,
+            influence_KN=np.zeros((num, 0)),
+            labels_N=np.empty(0, dtype=np.int64),
+            one_more_K=np.zeros(num),
+            same_K=np.arange(num),
+            seed_variance_K=variance_K,
+            seed_freedom=np.inf,
+            num_equal_K=np.full(num, np.inf),
+        )
+
+    @property
+    def is_known_K(self) -> BoolArray:
+        """Whether anything is known of how much each score varies; who is not known is ranked by score and compared with nobody."""
+        return np.asarray(self.seed_variance_K < NOTHING_KNOWN**2)
 
     def take(self, positions: Sequence[int]) -> "Evidence":
         """Some of the candidates, in the order given."""
@@ -242,7 +268,7 @@ def _sign_test_sd(num_images: int) -> float:
     """
     if num_images >= _FEW_IMAGES:
         return 0.0
-    return min(1.0 / max(NormalDist().inv_cdf(1 - 0.5**num_images), SAME), _NOTHING_KNOWN)
+    return min(1.0 / max(NormalDist().inv_cdf(1 - 0.5**num_images), SAME), NOTHING_KNOWN)
 
 
 def _same(runs: Runs, starts_K: IntArray, seeds_K: IntArray) -> IntArray:

@@ -4,7 +4,7 @@ Last step of selection: pool -> evidence -> limits -> posterior -> picks -> the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from threadpoolctl import threadpool_limits
 
@@ -37,14 +37,14 @@ class Decision:
     """The best of the lowest latency."""
     val_choice: Entry
     """What train and val recommend."""
-    pairs: tuple[Pair, ...]
-    """On val: the recommended against every other within the limits; then all other pairs if they are few."""
-    separations: tuple[Separation, ...]
+    pairs: tuple[Pair, ...] = ()
+    """On val: the recommended against every other within the limits; then all other pairs if they are few. None without predictions."""
+    separations: tuple[Separation, ...] = ()
     """What would tell the choice of train and val from the best other one that cannot be excluded as best; empty when nobody else is."""
-    sensitivity: Sensitivity
+    sensitivity: Sensitivity = field(default_factory=Sensitivity)
     """What would change the choice of train and val."""
-    opening: Opening | None
-    """What the sealed test images say; None where nobody predicted any."""
+    opening: Opening | None = None
+    """What the sealed test images say; None without predictions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -149,23 +149,24 @@ def _rank(pool: Pool, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking:
         return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries_of(contest))
     opening = open_recommended(seals, contest, contest.picks())
     entries = entries_of(contest, opening.recommended)
-    decision = _decision(contest, entries, opening)
-    return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries, decision=decision)
-
-
-def _decision(contest: Contest, entries: Sequence[Entry], opening: Opening) -> Decision:
-    by_label, picks = {entry.label: entry for entry in entries}, opening.picks
-    recommended, budget, fastest = (
-        by_label[contest.label(contest.order[pick.position])] for pick in (picks.recommended, picks.budget, picks.fastest)
-    )
-    return Decision(
-        picks=picks,
-        recommended=recommended,
-        budget=budget,
-        fastest=fastest,
-        val_choice=by_label[contest.label(opening.val_choice)],
+    decision = replace(
+        decision_of(contest, entries, opening.picks),
+        val_choice=_entry(contest, entries, opening.val_choice),
         pairs=contest.pairs(opening.recommended),
         separations=contest.separations(opening.val_choice),
         sensitivity=Sensitivity.of(contest, opening.val_choice),
         opening=opening,
     )
+    return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries, decision=decision)
+
+
+def decision_of(contest: Contest, entries: Sequence[Entry], picks: Picks) -> Decision:
+    """What is picked, by itself: nothing is said of pairs, of other settings, or of test."""
+    recommended, budget, fastest = (
+        _entry(contest, entries, contest.order[pick.position]) for pick in (picks.recommended, picks.budget, picks.fastest)
+    )
+    return Decision(picks=picks, recommended=recommended, budget=budget, fastest=fastest, val_choice=recommended)
+
+
+def _entry(contest: Contest, entries: Sequence[Entry], k: int) -> Entry:
+    return next(entry for entry in entries if entry.candidate is contest.pool.candidates[k])

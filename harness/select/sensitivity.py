@@ -70,11 +70,11 @@ class FewerImages:
 class Sensitivity:
     """What changes the recommendation that train and val give."""
 
-    metrics: tuple[OtherMetric, ...]
+    metrics: tuple[OtherMetric, ...] = ()
     """Every metric but the one that ranks."""
-    limits: tuple[OtherLimit, ...]
+    limits: tuple[OtherLimit, ...] = ()
     """Only limits that change it: set ones in both directions, latency and parameters tightened in any case."""
-    half: FewerImages
+    half: FewerImages = FewerImages(0, 0, 0.0, ())
 
     @classmethod
     def of(cls, contest: Contest, first: int) -> "Sensitivity":

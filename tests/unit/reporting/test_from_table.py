@@ -10,7 +10,6 @@ from rich.console import Console
 
 from harness.config import Metric, RankConfig
 from harness.reporting.from_table import COLUMNS, FILE, report_table
-from harness.select.from_table import MAX_WEIGHED
 from harness.study.row import Row
 from harness.study.table import to_frame
 from tests.unit.reporting.fake_study import make_row
@@ -53,7 +52,6 @@ def test_terminal_says_what_seeds_know(tmp_path: Path) -> None:
     assert "as far as seeds know. It has the highest expected score less the price of latency, 0.5" in text
     assert "nothing here says how far the val images can be trusted" in text
     assert "not compared" in text
-    assert "were weighed" not in text
     assert "No recommendation: no candidate within the limits has 3 seeds" in " ".join(reported(tmp_path, seeds("a", 0.5)).split())
 
 
@@ -68,13 +66,3 @@ def test_recommended_is_always_listed(tmp_path: Path) -> None:
     assert listed[0].startswith("13")
     assert "[b]n00[/b]" in text
     assert "n11" not in text
-
-
-def test_who_is_too_far_down_is_not_weighed(tmp_path: Path) -> None:
-    """A posterior of thousands would take minutes: the best are weighed, and that is said."""
-    rows = [row for place in range(MAX_WEIGHED + 3) for row in seeds(f"net{place:03d}", 0.8, 0.81 - place / 1000, 0.82)]
-    text = " ".join(reported(tmp_path, rows).split())
-    assert f"Only the best {MAX_WEIGHED} of {MAX_WEIGHED + 3} compared candidates were weighed." in text
-    frame = pd.read_csv(tmp_path / FILE)
-    assert frame["prob_best"].notna().sum() == MAX_WEIGHED
-    assert frame.loc[frame["prob_best"].isna(), "rank"].min() == MAX_WEIGHED + 1
