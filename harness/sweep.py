@@ -27,9 +27,8 @@ def main() -> None:
 
         if _ASKING.isdisjoint(sys.argv):
             warm_up()  # before anything else is imported: what jobs need takes the longest to be there
-            sys.argv.insert(
-                1, "--multirun"
-            )  # else Hydra composes the command line to learn that, and blames commas for whatever is wrong in it
+            if not any(typed.startswith("hydra.mode=") for typed in sys.argv):
+                sys.argv.insert(1, "--multirun")  # else Hydra composes the line to learn that, and blames commas for any mistake
         from harness import cli
         from harness.config import SweepConfig
         from harness.own_images import with_source

@@ -83,7 +83,7 @@ def test_elpv_of_one_cell_type_has_no_cell_types(tmp_path: Path) -> None:
 def test_elpv_package_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package the message is the command that installs it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(DataError, match=r"pip install 'model-selection-harness\[demo\]'"):
+    with pytest.raises(DataError, match="python -m pip install elpv-dataset"):
         load_dataset(ElpvConfig(name="elpv", source="elpv"), tmp_path)
 
 
