@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.figures import Figure, as_records, figure_table
-from benchmarks.kept import add_json, keep
+from benchmarks.figures import Figure
+from benchmarks.kept import add_json, conclude
 from benchmarks.precision import pairs_of
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import sweep
@@ -106,11 +106,8 @@ def main() -> None:
             print(*pairs, sep="\n", flush=True)
             found += pairs
         figures = _figures(found)
-        print(figure_table(figures))
         record = {"machine": where, **software(), "jobs": [asdict(each) for each in found], "options": [*sizes, *args.overrides]}
-        keep(record | {"figures": as_records(figures)}, args, __file__)
-    if any(figure.is_met is False for figure in figures):
-        raise SystemExit(1)
+        conclude(figures, record, args, __file__)
 
 
 def _figures(found: Sequence[Compared]) -> list[Figure]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.figures import Figure, as_records, figure_table
-from benchmarks.kept import add_json, keep
+from benchmarks.figures import Figure
+from benchmarks.kept import add_json, conclude
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import Swept, sweep
 from harness.cli import quit_on_error
@@ -92,11 +92,8 @@ def main() -> None:
             Figure(max(each.max_off for each in found), "nats", "largest difference of a log-probability on val", at_most=MAX_OFF),
             Figure(min(each.same_frac for each in found), "", "of val images get the same class, at least", at_least=MIN_SAME_FRAC),
         ]
-        print(figure_table(figures))
         record = {"machine": where, **software(), "jobs": [asdict(each) for each in found], "options": list(sizes)}
-        keep(record | {"figures": as_records(figures)}, args, __file__)
-    if not all(figure.is_met for figure in figures):
-        raise SystemExit(1)
+        conclude(figures, record, args, __file__)
 
 
 if __name__ == "__main__":

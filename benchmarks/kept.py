@@ -2,10 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+
+from benchmarks.figures import Figure, as_records, figure_table
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +27,14 @@ def keep(record: Mapping[str, Any], args: argparse.Namespace, module_file: str |
     path = args.json or beside
     if path is not None:
         path.write_text(json.dumps(record, indent=1, default=attrgetter("value")) + "\n", encoding="utf-8")
+
+
+def conclude(figures: Sequence[Figure], record: Mapping[str, Any], args: argparse.Namespace, module_file: str) -> None:
+    """Print the figures and write them with the record; exit status 1 when one misses its limit."""
+    print(figure_table(figures))
+    keep({**record, "figures": as_records(figures)}, args, module_file)
+    if any(figure.is_met is False for figure in figures):
+        raise SystemExit(1)
 
 
 def _file(text: str) -> Path:
