@@ -23,6 +23,15 @@ Lines = list[list[str]]
 NUM_RESAMPLES = 400
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Images that a fine-tune was not trained on, and what it says of them."""
+
+    row: dict[str, Any]
+    log_probs: FloatArray
+    ids: Any
+
+
 @dataclass
 class Job:
     """One good job as its files have it."""
@@ -30,11 +39,15 @@ class Job:
     row: dict[str, Any]
     val: FloatArray
     val_labels: Any
+    val_ids: Any
     test: FloatArray
     test_labels: Any
     out_of_fold: FloatArray | None
     """Of train and val; None for a fine-tune."""
     out_of_fold_labels: Any
+    out_of_fold_ids: Any
+    folds: list[Fold] = field(default_factory=list)
+    """Those of a fine-tune that are done."""
     score: float = 0.0
     draws: Any = None
     tied: bool = False
@@ -62,6 +75,8 @@ class Job:
 
     @property
     def judged_on(self) -> str:
+        if self.folds:
+            return f"{len(self.folds)} of {self.folds[0].row['oof_folds']} folds of train and val"
         return "val, adjusted" if self.out_of_fold is None else "out of fold"
 
 
@@ -135,14 +150,20 @@ def read_rows(study: Study) -> list[dict[str, Any]]:
 
 
 def read_jobs(study: Study) -> list[Job]:
-    """Good jobs of the ranked protocol with their predictions, oldest first."""
-    found = []
-    for row in read_rows(study):
-        if row["status"] == "ok" and row["protocol"] == "p1":
-            with np.load(study.root / "predictions" / f"{row['job_id']}.npz") as arrays:
-                names = ("val_log_probs", "val_labels", "test_log_probs", "test_labels", "oof_log_probs", "oof_labels")
-                found.append(Job(row, *(arrays.get(name) for name in names)))
+    """Good jobs of the ranked protocol with their predictions and folds, oldest first."""
+    rows = [row for row in read_rows(study) if row["status"] == "ok" and row["protocol"] == "p1"]
+    parts = ("val_log_probs", "val_labels", "val_ids", "test_log_probs", "test_labels", "oof_log_probs", "oof_labels", "oof_ids")
+    found = [Job(row, *_arrays(study, row, parts)) for row in rows if row["fold"] is None]
+    for row in rows:
+        if row["fold"] is not None:
+            own = next(job for job in found if all(job.row[name] == row[name] for name in ("backbone", "freeze", "seed")))
+            own.folds.append(Fold(row, *_arrays(study, row, ("val_log_probs", "val_ids"))))
     return found
+
+
+def _arrays(study: Study, row: dict[str, Any], names: Iterable[str]) -> list[Any]:
+    with np.load(study.root / "predictions" / f"{row['job_id']}.npz") as arrays:
+        return [arrays.get(name) for name in names]
 
 
 def published(model: str) -> list[float]:
@@ -184,8 +205,20 @@ def alone(log_probs: FloatArray, labels: Any, prior_C: FloatArray, metric: Metri
     return Evidence.of(Runs(decided(log_probs, prior_C, metric)[None], true, labels, log_probs.shape[1]), metric, [1])
 
 
+def seen(job: Job, head: Job) -> tuple[Any, Any, Any]:
+    """Places of the images that a job is judged on, whether each is out of fold, and the log-probabilities: of folds, and of val by its own model."""
+    place = {name: number for number, name in enumerate(head.out_of_fold_ids)}
+    if job is head:
+        return np.arange(len(place)), np.ones(len(place), dtype=bool), head.out_of_fold
+    said = {place[name]: (False, log_probs) for name, log_probs in zip(job.val_ids, job.val, strict=True)}
+    for fold in job.folds:
+        said |= {place[name]: (True, log_probs) for name, log_probs in zip(fold.ids, fold.log_probs, strict=True)}
+    places = sorted(said)
+    return np.array(places), np.array([said[number][0] for number in places]), np.stack([said[number][1] for number in places])
+
+
 def evidence(jobs: list[Job], metric: Metric = Metric.balanced_accuracy) -> Evidence:
-    """Heads out of fold with widened errors; fine-tunes on val, less what the luck of the head on the same backbone explains."""
+    """Heads out of fold with widened errors; fine-tunes on folds and val, less what the luck of the head with these images explains."""
     heads = {job.row["backbone"]: job for job in jobs if job.out_of_fold is not None}
     labels = next(iter(heads.values())).out_of_fold_labels
     wider = 1.35 if metric is Metric.log_loss else 1.2
@@ -193,24 +226,25 @@ def evidence(jobs: list[Job], metric: Metric = Metric.balanced_accuracy) -> Evid
     for job in jobs:
         head = heads[job.row["backbone"]]
         assert head.out_of_fold is not None
-        whole = alone(head.out_of_fold, labels, head.prior, metric)
-        score, influence, unit = float(whole.scores_K[0]), wider * whole.influence_KN[0], whole.one_more_K[0]
-        equal = whole.num_equal_K[0] / wider**2
+        places, is_fold, log_probs = seen(job, head)
+        width = np.where(is_fold, wider, 1.0)
+
+        def on_all(found: Evidence, places: Any = places, width: Any = width) -> FloatArray:
+            padded = np.zeros(len(labels))
+            padded[places] = width * found.influence_KN[0]
+            return padded
+
+        own = alone(log_probs, labels[places], job.prior, metric)
+        whole, here = (alone(head.out_of_fold[some], labels[some], head.prior, metric) for some in (np.arange(len(labels)), places))
+        score, influence, luck = float(own.scores_K[0]), on_all(own), on_all(here)
         if job is not head:
-            num_val = len(job.val_labels)
-            own, control = (
-                alone(job.val, job.val_labels, job.prior, metric),
-                alone(head.out_of_fold[-num_val:], job.val_labels, head.prior, metric),
-            )
-            mine, luck = own.influence_KN[0], control.influence_KN[0]
-            slope = float((mine * luck).sum() / (luck * luck).sum())
-            padded = np.concatenate([np.zeros(len(labels) - num_val), mine - slope * luck])
-            score = float(own.scores_K[0]) - slope * (float(control.scores_K[0]) - score)
-            influence, unit, equal = padded + slope * influence, own.one_more_K[0], own.num_equal_K[0]
+            slope = float((influence * luck).sum() / (luck * luck).sum())
+            score -= slope * float(here.scores_K[0] - whole.scores_K[0])
+            influence = influence - slope * (luck - wider * whole.influence_KN[0])
         scores.append(score)
         influences.append(influence)
-        one_more.append(unit)
-        num_equal.append(equal)
+        one_more.append(own.one_more_K[0])
+        num_equal.append(own.num_equal_K[0] / (width**2).mean())
     is_val = np.arange(len(labels)) >= len(labels) - len(jobs[0].val_labels)
     return Evidence(
         scores_K=np.array(scores),

@@ -44,22 +44,26 @@ from tests.unit.reporting.facts import (
     seconds,
     training,
 )
-from tests.unit.reporting.fake_study import prune, write_study
+from tests.unit.reporting.fake_study import prune, write_folds, write_study
 
+NUM_FOLDS = 3
+FOLDS = ("3 of 3 folds of train and val", "1 of 3 folds of train and val")
+CROSS_FITTED = {("mobilenetv3", "none"): (0, 1, 2), ("resnet50", "0.5"): (1,)}
 CFG = RankConfig(num_resamples=NUM_RESAMPLES, max_params_m=22.0)
 NUMBER = re.compile(r"[-+]?\d(?:[\d,]*\d)?(?:\.\d+)?")
 
 
-@pytest.fixture(scope="module", params=[(300, 200), (400, 300)], ids=["overturned", "confirmed"])
+@pytest.fixture(scope="module", params=["overturned", "confirmed", "folds"])
 def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Every kind of number in one study, its report built.
 
     Ten candidates within the limit and three outside, two jobs stopped early, one learning rate on the edge, two failures, one
-    row of an older protocol, one network known by its architecture only, and a study of other data beside it.
+    row of an older protocol, one network known by its architecture only, and a study of other data beside it. In one, two fine-tunes
+    are cross-fitted, in all folds and in one of three.
     """
-    folder, (num_val, num_test) = tmp_path_factory.mktemp("numbers"), request.param
+    folder, (num_val, num_test) = tmp_path_factory.mktemp("numbers"), (300, 200) if request.param == "overturned" else (400, 300)
     study = write_study(folder / "fake", num_val=num_val, num_test=num_test)
-    if num_val == 300:
+    if request.param == "overturned":
         spoil_test(study, "vit_small_patch16_224.augreg_in21k_ft_in1k")
     other = write_study(folder / "other", num_val=80, failed=False)
     for row in other.rows():
@@ -71,7 +75,9 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             study.write_row(replace(row, lr=9e-4, lr_on_edge=True))
         if row.backbone == "densenet121":
             study.write_row(replace(row, imagenet_top1_frac=None))
-    first = next(row for row in study.rows() if row.status == "ok")
+        if request.param == "folds" and (row.backbone, row.freeze) in CROSS_FITTED:
+            write_folds(study, row, CROSS_FITTED[row.backbone, row.freeze], NUM_FOLDS)
+    first = next(row for row in study.rows() if row.status == "ok" and row.fold is None)
     old = replace(first, job_id="0" * 16, protocol="p0", started_at="2024-01-01T00:00:00+00:00")
     old_details = replace(old.details, protocol={"data_fingerprint": "f1", "epochs": 7})
     study.write_predictions(old.job_id, study.val_predictions(first.job_id), None)
@@ -275,14 +281,15 @@ def expected_prose(facts: Facts) -> Counter[str]:
     other = next(job for job in inside if job is not best)
     apart, both = best.score - other.score, ends(best.draws - other.draws, "", "+").split(" to ")
     test = alone(best.test, best.test_labels, best.prior)
-    took = [r["total_s"] for r in facts.rows if r["protocol"] == "p1"]
-    own = [r for r in facts.rows if r["protocol"] == "p1" and r.get("fold") is None]
+    own = [r for r in facts.rows if r["protocol"] == "p1" and r["fold"] is None]
+    took, folds = [r["total_s"] for r in own], [fold.row for job in facts.jobs for fold in job.folds]
     rates = [job.row["throughput_ips"] for job in jobs]
     sized = f"{row['weights_mib']:.1f}" if row["weights_mib"] < 100 else f"{row['weights_mib']:,.0f}"
     blocks = [str(row["num_frozen_blocks"]), str(row["num_blocks"])] if row["num_frozen_blocks"] not in (0, row["num_blocks"]) else []
     overturned = [odds(facts.veto_prob)] if facts.is_overturned else []
     after = [] if facts.is_overturned else [odds(facts.veto_prob)]
     more, num_pruned, rests_on = expected.separation(facts), str(len(facts.pruned)), [f"{expected.num_images(facts):,}", str(num_val)]
+    rests_on += [str(sum(bool(job.folds) for job in jobs))] if folds else []
     among = [str(len(tied)), "95", *([str(len(tied) - 6)] if len(tied) > 6 else [])]
     sentences = [
         *([*blocks, *expected.at_stake(facts)] * 2),  # headline
@@ -305,6 +312,7 @@ def expected_prose(facts: Facts) -> Counter[str]:
         *[note for text in [*profile["notes"], *profile["unreadable"]] for note in NUMBER.findall(text)],
         *["22", str(len(inside)), str(len(jobs))],  # limits
         *[str(len(took)), "2", num_pruned, seconds(sum(took)), seconds(max(took))],  # time
+        *([seconds(sum(r["total_s"] for r in folds)), str(len(folds))] if folds else []),
         *[f"{min(rates):,.1f}", f"{max(rates):,.1f}"],
         *["0", "1"],  # rank on other data sets
         *[pct(inside[0].score), *([str(len(tied) - 1)] if len(tied) > 2 else []), *more],  # outcome
@@ -350,10 +358,10 @@ def test_every_number_is_found_again(study: Study, facts: Facts) -> None:
 
 
 def test_what_the_studies_cover(request: pytest.FixtureRequest, facts: Facts) -> None:
-    """Between them the two studies print every kind of number: several that may be best, three picks, both outcomes, jobs stopped early."""
+    """Between them the studies print every kind of number: several that may be best, three picks, both outcomes, folds, jobs stopped early."""
     assert len(facts.tied) > 2
     assert len({found.job.label for found in facts.picks.values()}) == 3
-    assert {job.judged_on for job in facts.jobs} == {"out of fold", "val, adjusted"}
+    assert {job.judged_on for job in facts.jobs} == {"out of fold", "val, adjusted", *(FOLDS if "folds" in request.node.name else ())}
     assert facts.is_overturned == ("overturned" in request.node.name)
     assert facts.pruned
     assert published("densenet121")
