@@ -9,7 +9,7 @@ import tempfile
 import time
 
 from benchmarks.kept import add_json, keep
-from harness.provenance import machine, versions
+from harness.jobs.provenance import machine, versions
 
 REPEATS = 3
 SWEEP = ["harness.sweep", "backbone=test_resnet,test_vit", "freeze=all,none", "weights=random", "data=digits", "data.max_images=200"]

@@ -18,7 +18,7 @@ from benchmarks.kept import add_json, keep
 from benchmarks.parts import BATCH_SIZE, Subject, best_s, load_elpv, run_in_pieces, subject, training_step
 from benchmarks.side_by_side import Side, describe_machine, machine_line, software, table, times
 from benchmarks.sweeps import Swept, add_up, sweep
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 from harness.config import Precision
 from harness.data.dataset import Dataset
 from harness.features.mode import Mode, modes

@@ -17,7 +17,7 @@ from benchmarks.precision import pairs_of
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import sweep
 from harness.backbones.weights import BUNDLES
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 
 BACKBONES = ("tf_efficientnet_lite0", "resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224")
 DEPTHS = "all,0.5,none"

@@ -15,7 +15,7 @@ from benchmarks.figures import Figure
 from benchmarks.kept import add_json, conclude
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import Swept, sweep
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 
 FAMILIES = (
     "alexnet",

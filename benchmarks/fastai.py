@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from benchmarks.head_only import compare
 from benchmarks.side_by_side import BenchmarkError
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from benchmarks.paired import Answers, IntArray, difference, interval, score
 from benchmarks.pictures import LICENCE, PACKAGE
 from benchmarks.side_by_side import BenchmarkError, describe_machine, last_json, machine_line, run_module, software
 from benchmarks.sweeps import sweep
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 from harness.data.dataset import Dataset
 from harness.data.load import load_dataset
 from harness.study.row import Row

@@ -24,7 +24,7 @@ from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import BenchmarkError, describe_machine, machine_line, software
 from benchmarks.sweeps import good_rows, places, total
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 from harness.study.store import Study
 
 BACKBONE, SIDE, QUALITY, NUM_CLASSES = "mobilenetv3_small_100", 224, 85, 2

@@ -20,7 +20,7 @@ from benchmarks.parts import BATCH_SIZE, Subject, best_s, load_elpv, plain_pass,
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import Swept, sweep
 from harness.backbones.weights import BUNDLES
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 from harness.config import Precision
 from harness.data.dataset import Dataset
 from harness.features.mode import choose, modes

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.allocator import keep_freed_memory
 from harness.backbones.backbone import Backbone
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
+from harness.compute.allocator import keep_freed_memory
+from harness.compute.runtime import Runtime, resolve_runtime
+from harness.compute.thread_pool import Team
 from harness.config import Device, ElpvConfig, Features, Precision, TrainConfig
 from harness.data.dataset import Dataset, ImageRef
 from harness.data.splits import SPLITS
@@ -28,8 +30,6 @@ from harness.features.mode import PLAIN, Chain, Mode
 from harness.features.rows import Crossing
 from harness.features.store import FeatureStore
 from harness.features.view import View
-from harness.runtime import Runtime, resolve_runtime
-from harness.team import Team
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
 from harness.transfer.loop import new_learner, set_gradients

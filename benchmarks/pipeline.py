@@ -18,7 +18,9 @@ from benchmarks.kept import add_json, keep
 from benchmarks.parts import images_of, load, load_elpv
 from benchmarks.side_by_side import BenchmarkError, describe_machine, machine_line, software
 from harness.backbones.backbone import Backbone
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
+from harness.compute.runtime import resolve_runtime
+from harness.compute.thread_pool import Team
 from harness.config import Device, Precision
 from harness.data.dataset import ImageRef
 from harness.features.address import block_digests, feature_address, pixel_address
@@ -28,8 +30,6 @@ from harness.features.mode import Chain, choose
 from harness.features.provide import Shelf, Wish, fill
 from harness.features.store import FeatureStore
 from harness.features.view import View
-from harness.runtime import resolve_runtime
-from harness.team import Team
 
 BACKBONE, SAME_INPUT = "tf_efficientnet_lite0", "mobilenetv3_large_100"
 """The second sees images cut to the same size in the same way; it needs no weights for that."""

@@ -17,7 +17,7 @@ from benchmarks.kept import add_json, conclude
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import Swept, sweep
 from harness.backbones.weights import BUNDLES
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 from harness.study.row import Row
 
 BUNDLED = tuple(BUNDLES)

@@ -21,7 +21,7 @@ from benchmarks.kept import add_json, keep
 from benchmarks.recorded import ASSUMED_EPOCHS, FloatArray, Recorded, World, read_table, simulate
 from benchmarks.rules import BEST, PRICE, SHIPPED, Played, Seen
 from benchmarks.strategies import Choice, Draw, Staged, draw, everything, in_order, one_epoch
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 from harness.errors import ConfigError, TableError
 from harness.search.staged import DEFAULT_SHARE
 from harness.select.decision import Option

@@ -16,7 +16,7 @@ from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import Side, describe_machine, machine_line, run_module, software, table, times
 from benchmarks.sweeps import places
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 from harness.study.store import Study
 
 PRETRAINED = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")

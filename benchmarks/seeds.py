@@ -8,7 +8,7 @@ from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import Side, describe_machine, machine_line, software, table, times
 from benchmarks.sweeps import add_up, sweep, total
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 
 BACKBONE, NUM_SEEDS = "tf_efficientnet_lite0", 10
 MAX_MANY_OVER_ONE, MAX_OVERHEAD_S = 1.1, 2.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.provenance import machine, versions
+from harness.jobs.provenance import machine, versions
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _BFLOAT16 = ("avx512_bf16", "amx_bf16")

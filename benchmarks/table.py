@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 from benchmarks.kept import add_json, keep
 from harness.config import Metric, RankConfig
 from harness.data.profile import Profile
-from harness.provenance import machine, versions
-from harness.study.row import COLUMNS, Details, Row, Status
+from harness.jobs.provenance import machine, versions
+from harness.status import Status
+from harness.study.row import COLUMNS, Details, Row
 from harness.study.store import Predictions, Study
 from harness.study.table import to_frame
 

@@ -1,7 +1,7 @@
 """`python -m benchmarks.tutorial_loop`: the harness against the training loop that tutorials teach, whole process against whole process."""
 
 from benchmarks.head_only import compare
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 
 
 def main() -> None:

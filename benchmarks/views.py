@@ -10,7 +10,7 @@ from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import sweep, total
-from harness.cli import quit_on_error
+from harness.cli.command import quit_on_error
 
 BACKBONE, AUGMENT = "tf_efficientnet_lite0", "light"
 WAYS = {

@@ -5,9 +5,9 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from harness import __version__
-from harness.invocation import runnable
-from harness.streams import make_usable
-from harness.untrusted import visible
+from harness.text.commands import runnable
+from harness.text.streams import make_usable
+from harness.text.untrusted import visible
 
 SCREEN = f"""model-selection-harness {__version__}
 Which pretrained backbone to start from, how deep to freeze it, and whether to trust the answer.

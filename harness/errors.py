@@ -1,5 +1,12 @@
 """The exception tree. Every message says what was given, what is allowed and the next step, on one line; only `ConfigError` may have several."""
 
+import os
+
+
+def is_debugging() -> bool:
+    """Whether `HARNESS_DEBUG=1` is set: errors then come with their traceback."""
+    return os.environ.get("HARNESS_DEBUG", "") not in {"", "0"}
+
 
 class HarnessError(Exception):
     """Anything the user can act on; shown as one line, never as a traceback."""

@@ -7,20 +7,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from harness import cli
+from harness.cli import command
 from harness.config import ReportConfig
 from harness.study.store import find_study
 
 
 def main() -> None:
     """Console entry point."""
-    cli.launch(_task, config_name="report", schema=ReportConfig)
+    command.launch(_task, config_name="report", schema=ReportConfig)
 
 
 def _task(cfg: DictConfig) -> None:
-    with cli.running(), cli.quit_on_error(ReportConfig):
-        cli.stay()
-        run(cli.typed(cfg, ReportConfig), typed_settings(HydraConfig.get().overrides.task))
+    with command.running(), command.quit_on_error(ReportConfig):
+        command.stay()
+        run(command.typed(cfg, ReportConfig), typed_settings(HydraConfig.get().overrides.task))
 
 
 def typed_settings(overrides: Sequence[str]) -> set[str]:

@@ -10,26 +10,27 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from harness import cli
+from harness.cli import command
 from harness.config import JobConfig, RetimeConfig
 from harness.errors import TableError
-from harness.invocation import runnable
-from harness.isolate import Limits, machine_memory_mib
+from harness.jobs.timing import time_networks
+from harness.process.isolate import Limits, machine_memory_mib
 from harness.report import typed_settings
+from harness.status import BAD_JOBS
 from harness.study.store import find_study
-from harness.timing import time_networks
-from harness.untrusted import one_line
+from harness.text.commands import runnable
+from harness.text.untrusted import one_line
 
 
 def main() -> None:
     """Console entry point."""
-    cli.launch(_task, config_name="retime", schema=RetimeConfig)
+    command.launch(_task, config_name="retime", schema=RetimeConfig)
 
 
 def _task(cfg: DictConfig) -> None:
-    with cli.running(), cli.quit_on_error(RetimeConfig):
-        cli.stay()
-        status = run(cli.typed(cfg, RetimeConfig), typed_settings(HydraConfig.get().overrides.task))
+    with command.running(), command.quit_on_error(RetimeConfig):
+        command.stay()
+        status = run(command.typed(cfg, RetimeConfig), typed_settings(HydraConfig.get().overrides.task))
     sys.exit(status)
 
 
@@ -41,7 +42,7 @@ def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
         given: fields of `cfg.rank` that were typed, which replace the sweep's; None: those that differ from their defaults.
 
     Returns:
-        0 when every network was timed, else `cli.BAD_JOBS`.
+        0 when every network was timed, else `BAD_JOBS`.
 
     Raises:
         TableError: there is no such study, or it holds no network that could be timed.
@@ -63,7 +64,7 @@ def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
         _say(reason)
     question = ask(study, cfg.rank, given)
     print_summary(answer_question(study, question, by="retime"), question.folder / "index.html")
-    return cli.BAD_JOBS if missing else 0
+    return BAD_JOBS if missing else 0
 
 
 def _say(text: str) -> None:

@@ -8,8 +8,8 @@ import gc
 import sys
 from typing import TYPE_CHECKING
 
-from harness.interrupt import told
-from harness.streams import make_usable
+from harness.cli.interrupt import told
+from harness.text.streams import make_usable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,28 +23,32 @@ def main() -> None:
     gc.set_threshold(100_000)  # importing makes a great many objects and no garbage; looking for some takes a fifth of its time
     make_usable()
     with told():
-        from harness.isolate import warm_up
+        from harness.process.isolate import warm_up
 
         if _ASKING.isdisjoint(sys.argv):
             warm_up()  # before anything else is imported: what jobs need takes the longest to be there
             if not any(typed.startswith("hydra.mode=") for typed in sys.argv):
                 sys.argv.insert(1, "--multirun")  # else Hydra composes the line to learn that, and blames commas for any mistake
-        from harness import cli
+        from harness.cli import command
+        from harness.cli.own_images import with_source
         from harness.config import SweepConfig
-        from harness.own_images import with_source
 
-        with cli.quit_on_error():
+        with command.quit_on_error():
             sys.argv[1:] = with_source(sys.argv[1:])
-        cli.launch(run_job, config_name="sweep", schema=SweepConfig)
+        command.launch(run_job, config_name="sweep", schema=SweepConfig)
 
 
 def run_job(cfg: "DictConfig") -> str:
     """Hydra's task function, for launchers with workers of their own: one job from configuration to row. Returns the job's id."""
-    from harness.cli import running
-    from harness.grid import run_composed
+    from hydra.core.hydra_config import HydraConfig
+
+    from harness.cli.command import running, stay
+    from harness.cli.compose import to_config
+    from harness.search.grid import run_one
 
     with running():
-        return run_composed(cfg)
+        stay()
+        return run_one((to_config(cfg), list(HydraConfig.get().overrides.task)))
 
 
 if __name__ == "__main__":

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from harness import cli
 from harness.backbones.backbone import WeightsSource
+from harness.cli import command
 from harness.config import VerifyConfig
 from harness.features.store import FeatureStore
-from harness.invocation import runnable
-from harness.isolate import run_isolated
-from harness.study.row import Row, Status
+from harness.process.isolate import run_isolated
+from harness.status import BAD_JOBS, Status
+from harness.study.row import Row
 from harness.study.store import Damage, Study, find_study
-from harness.untrusted import one_line
+from harness.text.commands import runnable
+from harness.text.counts import counted
+from harness.text.untrusted import one_line
 from harness.verification.check import Check, share
-from harness.words import counted
 
 if TYPE_CHECKING:
     from harness.verification.weights import Weighed
@@ -36,13 +37,13 @@ _REMEDIES = {
 
 def main() -> None:
     """Console entry point."""
-    cli.launch(_task, config_name="verify", schema=VerifyConfig)
+    command.launch(_task, config_name="verify", schema=VerifyConfig)
 
 
 def _task(cfg: DictConfig) -> None:
-    with cli.running(), cli.quit_on_error(VerifyConfig):
-        cli.stay()
-        status = run(cli.typed(cfg, VerifyConfig))
+    with command.running(), command.quit_on_error(VerifyConfig):
+        command.stay()
+        status = run(command.typed(cfg, VerifyConfig))
     sys.exit(status)
 
 
@@ -50,7 +51,7 @@ def run(cfg: VerifyConfig) -> int:
     """Check one study and print what does not match.
 
     Returns:
-        0 when everything does, else `cli.BAD_JOBS`.
+        0 when everything does, else `BAD_JOBS`.
 
     Raises:
         TableError: there is no such study.
@@ -65,7 +66,7 @@ def run(cfg: VerifyConfig) -> int:
         looked.append(check.looked_at)
     what = "everything matches" if not found else f"{counted(found, 'thing')} named above {'does' if found == 1 else 'do'} not match"
     print(one_line(f"{study.root}: {', '.join(looked)}: {what}."))
-    return cli.BAD_JOBS if found else 0
+    return BAD_JOBS if found else 0
 
 
 def _checks(study: Study, cache_dir: Path) -> Iterator[Check]:

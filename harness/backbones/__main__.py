@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.backbones.backbone import BackboneSpec
 from harness.errors import BackboneError
-from harness.streams import make_usable
-from harness.untrusted import one_line
+from harness.text.streams import make_usable
+from harness.text.untrusted import one_line
 
 _COLUMNS = ("name", "family", "params_m", "gmacs", "image_size", "imagenet_top1_frac", "licence", "weights_here", "tags")
 _ALIAS_COLUMNS = ("alias", "means", "family", "tag", "weights_here")
@@ -94,7 +94,7 @@ def _with_progress(specs: list[BackboneSpec]) -> Iterable[BackboneSpec]:
 def _write_csv(columns: Cells, rows: Sequence[Cells]) -> None:
     import pandas as pd
 
-    from harness.study.spreadsheet import guarded
+    from harness.text.spreadsheet import guarded
 
     guarded(pd.DataFrame(rows, columns=list(columns), dtype="str")).to_csv(sys.stdout, index=False, lineterminator="\n")
 

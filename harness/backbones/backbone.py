@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import Features
+from harness.data.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,20 +55,6 @@ class Weights:
     sha256: str | None
     licence: str | None
     imagenet_top1_frac: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocess:
-    """How the weights saw images when they were trained."""
-
-    image_size: int
-    """Side of the square input (pixels)."""
-    interpolation: str
-    crop_frac: float
-    """Side of the central crop divided by the side of the resized image."""
-    crop_mode: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)

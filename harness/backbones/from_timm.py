@@ -14,13 +14,14 @@ import torch
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
-from harness.backbones.backbone import BackboneSpec, Preprocess, Weights, WeightsSource
+from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
 from harness.backbones.blocks import Matcher, matcher_of
 from harness.backbones.catalog import timm_config
 from harness.backbones.checkpoint import read_state_dict, rename_by_position
 from harness.backbones.fit import bare, fits, is_beside, misfit, require_fit
 from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
+from harness.data.preprocess import Preprocess
 from harness.errors import BackboneError
 
 _TRAINING_HEADS = ("AuxLogits.",)

@@ -12,13 +12,14 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from harness.backbones.backbone import BackboneSpec, Preprocess, Weights
+from harness.backbones.backbone import BackboneSpec, Weights
 from harness.backbones.blocks import matcher_of
 from harness.backbones.catalog import torchvision_weights
 from harness.backbones.checkpoint import read_state_dict
 from harness.backbones.fit import bare, fits, is_beside, misfit, require_fit
 from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
+from harness.data.preprocess import Preprocess
 
 Parts = Mapping[str, nn.Module]
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from harness.backbones.backbone import Preprocess, SourceHead
+from harness.backbones.backbone import SourceHead
 from harness.backbones.blocks import Matcher
+from harness.data.preprocess import Preprocess
 
 
 @dataclass(frozen=True, slots=True)

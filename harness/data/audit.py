@@ -18,7 +18,7 @@ import PIL
 from harness.data.images import quiet, reason
 from harness.data.listing import Candidate, Facts
 from harness.errors import StoreError
-from harness.study.disk import atomic_write
+from harness.files import atomic_write
 
 _log = logging.getLogger(__name__)
 _SHOW_PROGRESS_FROM = 200

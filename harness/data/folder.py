@@ -15,7 +15,7 @@ from harness.data.listing import POOL, FileCandidate, Group, Listing
 from harness.data.shown import names, quoted, row_name, text
 from harness.data.tree import Tree, leads_somewhere
 from harness.errors import DataError
-from harness.words import counted
+from harness.text.counts import counted
 
 
 @dataclass(frozen=True, slots=True)

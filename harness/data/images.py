@@ -23,7 +23,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from harness.data.kinds import open_as_image
 from harness.data.white import Depth, kind_of, lowest_white
 from harness.errors import DataError
-from harness.untrusted import one_line
+from harness.text.untrusted import one_line
 
 UInt8Array = npt.NDArray[np.uint8]
 

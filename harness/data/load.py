@@ -17,7 +17,7 @@ from harness.data.sources import list_images
 from harness.data.splits import SPLITS, assign_splits, draw
 from harness.data.white import Depth, decide, why_outside
 from harness.errors import DataError
-from harness.untrusted import one_line
+from harness.text.untrusted import one_line
 
 
 def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = None) -> Dataset:

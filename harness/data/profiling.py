@@ -11,7 +11,7 @@ from harness.data.listing import POOL, Listing, Placed
 from harness.data.profile import Profile
 from harness.data.splits import SPLITS, count_conflicts
 from harness.data.white import in_words
-from harness.untrusted import encodable, one_line
+from harness.text.untrusted import encodable, one_line
 
 _MAX_UNREADABLE_NAMED = 20
 _MAX_REASONS = 3

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.untrusted import one_line
+from harness.text.untrusted import one_line
 
 _MAX_SHOWN = 400
 """Characters of a path in a message."""

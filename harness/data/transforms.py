@@ -11,11 +11,11 @@ from timm.data.transforms_factory import create_transform, transforms_imagenet_t
 from torch.utils.data import Dataset
 from torchvision import transforms
 
-from harness.backbones.backbone import Preprocess
+from harness.compute.seeding import seed_generators
 from harness.config import Augment
 from harness.data.dataset import ImageRef
 from harness.data.images import UInt8Array
-from harness.seeding import seed_generators
+from harness.data.preprocess import Preprocess
 
 Transform = Callable[[Image.Image], torch.Tensor]
 """From an RGB picture to a normalised float32 tensor (3, image_size, image_size)."""

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from harness.compute.thread_pool import Team
 from harness.data.transforms import normalise
 from harness.features.cut import CutTrunk
 from harness.features.rows import Crossing, Layout
 from harness.features.store import Entry
 from harness.features.view import View
-from harness.team import Team
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.compute.runtime import Runtime, computes_bfloat16
+from harness.compute.thread_pool import Team
 from harness.config import Precision
 from harness.features.cut import CutTrunk
 from harness.features.fold import folded
 from harness.features.fuse import FusedConv, can_fuse
 from harness.features.rows import Crossing
-from harness.runtime import Runtime, computes_bfloat16
-from harness.team import Team
 
 CLOSE = {Precision.float32: 1e-4, Precision.bfloat16: 0.1}
 """Largest root-mean-square difference of features from the trunk's own in float32, relative to their root-mean-square.

@@ -22,7 +22,7 @@ from harness.features.bank import Bank, InMemory
 from harness.features.mode import AS_BUILT, PLAIN, Chain, choose
 from harness.features.rows import Crossing, Layout
 from harness.features.store import Entry, EntryWriter, FeatureStore
-from harness.progress import track
+from harness.process.progress import track
 
 READ_MIB_S = 256
 """What reading kept rows is taken to bring at least (MiB per second)."""

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import StoreError
-from harness.processes import is_alive
+from harness.process.alive import is_alive
 
 IntArray = npt.NDArray[np.int64]
 

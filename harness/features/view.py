@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.backbones.backbone import Preprocess
 from harness.config import Augment
 from harness.data.dataset import ImageRef
+from harness.data.preprocess import Preprocess
 from harness.data.transforms import PixelDataset, Transform, train_transform
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from harness.config import Metric
 from harness.errors import UndefinedMetricError
-from harness.words import counted
+from harness.text.counts import counted
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ from harness.select.finalists import Outcome
 from harness.select.metric import is_higher_better
 from harness.select.ranking import Decision, Entry, Ranking
 from harness.select.sample_size import Separation
-from harness.words import counted
+from harness.text.counts import counted
 
 MAX_NAMED = 6
 """Candidates that a sentence names."""

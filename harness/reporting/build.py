@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.config import RankConfig
+from harness.files import atomic_write, remove_leftovers
 from harness.reporting.compose import compose, draw
 from harness.reporting.document import Document, Picture
 from harness.reporting.question import Question, keep
@@ -14,7 +15,6 @@ from harness.select.audit import audit
 from harness.select.prior import OwnRanks, own_ranks
 from harness.select.ranking import Ranking, rank
 from harness.select.ranking_csv import ranking_frame
-from harness.study.disk import atomic_write, remove_leftovers
 from harness.study.store import Study
 from harness.study.table import to_csv, write_table
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from harness import untrusted
 from harness.config import Metric
 from harness.select.comparison import Interval
 from harness.select.ranks import RankInterval
+from harness.text import untrusted
 
 EMPTY = "–"
 """A cell without a value."""

@@ -22,7 +22,7 @@ from harness.select.ranking import Entry, Ranking
 from harness.select.ranking_csv import METRICS
 from harness.study.store import atomic_write
 from harness.study.table import load_table, to_csv
-from harness.words import counted
+from harness.text.counts import counted
 
 FILE = "ranking_by_seeds.csv"
 """Named so that nobody takes it for the `ranking.csv` of a report, whose intervals know the val images too."""

@@ -11,7 +11,7 @@ from harness.select.candidates import Candidate
 from harness.select.metric import is_higher_better
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
-from harness.words import counted
+from harness.text.counts import counted
 
 MAX_NAMED = 4
 """Backbones that a sentence names."""

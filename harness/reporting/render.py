@@ -8,10 +8,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.invocation import runnable
 from harness.reporting.document import Bar, Block, Bullets, Cell, Code, Column, Document, Paragraph, Picture, Section, Table, Tone
 from harness.reporting.formats import one_line
-from harness.untrusted import visible
+from harness.text.commands import runnable
+from harness.text.untrusted import visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")

@@ -12,8 +12,8 @@ from harness.select.one_machine import ELSEWHERE
 from harness.select.protocols import Protocol
 from harness.select.ranking import Ranking
 from harness.study.row import Row
-from harness.untrusted import shell_word
-from harness.words import counted
+from harness.text.counts import counted
+from harness.text.untrusted import shell_word
 
 MAX_NAMED = 3
 """Others that a sentence names."""

@@ -10,7 +10,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.invocation import runnable
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.grounds import fine_tuning, rests_on
@@ -19,7 +18,8 @@ from harness.reporting.scope import latencies, protocols, versions
 from harness.reporting.sections.facts import leading, standing
 from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.ranking import Entry, Ranking
-from harness.untrusted import one_line
+from harness.text.commands import runnable
+from harness.text.untrusted import one_line
 
 _TOP = 10
 _MORE = {"interval": 90, "expected": 80, "best": 60, "latency": 60, "parameters": 120, "training": 120}

@@ -8,7 +8,7 @@ from harness.select.audit import is_frozen
 from harness.select.candidates import Candidate, Cost
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
-from harness.untrusted import shell_word
+from harness.text.untrusted import shell_word
 
 METRIC_NAMES = {
     Metric.accuracy: "accuracy",

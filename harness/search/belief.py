@@ -17,7 +17,8 @@ from harness.select.measured import evidence_of
 from harness.select.metric import choose_metric, is_higher_better
 from harness.select.posterior import POINT, Known, Posterior, posterior
 from harness.select.prior import OwnRanks, prior
-from harness.study.row import Row, Status
+from harness.status import Status
+from harness.study.row import Row
 from harness.study.store import Study
 from harness.transfer.depth import FreezeDepth, parse_freeze
 

@@ -8,24 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.closing import cross_fit_within, finish
 from harness.config import SweepConfig
-from harness.display import duration
 from harness.errors import ConfigError
-from harness.identity import failed_row, now
-from harness.jobspec import JobSpec
-from harness.runner import Asked, Sweep, begin, require_folders
+from harness.jobs.identity import failed_row, now
+from harness.jobs.sharing import backbone_key, candidate_key
+from harness.jobs.spec import JobSpec
+from harness.jobs.timing import expected_s
 from harness.search.belief import Beliefs
+from harness.search.closing import cross_fit_within, finish
+from harness.search.display import duration
 from harness.search.promise import ALLOWED_LOSS
+from harness.search.runner import Asked, Sweep, begin, require_folders
 from harness.search.staged import Budget, History, Plan, search
 from harness.search.trainer import JobTrainer
 from harness.search.trial import Ending, Outcome, Trial
 from harness.select.prior import own_ranks, prior
-from harness.sharing import backbone_key, candidate_key
-from harness.study.row import Status
+from harness.status import Status
 from harness.study.store import Study
-from harness.timing import expected_s
-from harness.words import counted
+from harness.text.counts import counted
 
 _REPORT_S = 6.0
 """Kept back from the user's minutes for the report."""

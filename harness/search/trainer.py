@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.identity import failed_row
-from harness.jobspec import JobSpec
-from harness.runner import Sweep, is_wanted
+from harness.files import write_durably
+from harness.jobs.identity import failed_row
+from harness.jobs.sharing import head_groups
+from harness.jobs.spec import JobSpec
 from harness.search.belief import Beliefs
 from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work, total
+from harness.search.runner import Sweep, is_wanted
 from harness.select.posterior import Posterior
-from harness.sharing import head_groups
-from harness.study.disk import write_durably
-from harness.study.row import Row, Status
+from harness.status import Status
+from harness.study.row import Row
 from harness.study.store import Study
 from harness.transfer.depth import WHOLE
 from harness.transfer.rungs import Rung, short_epochs

@@ -14,7 +14,8 @@ from statistics import fmean
 from harness.config import Metric
 from harness.select.order import Scores, agreement, choose, rank_average
 from harness.select.prior import OwnRanks, best_scores, log_params, prior
-from harness.study.row import Row, Status
+from harness.status import Status
+from harness.study.row import Row
 from harness.transfer.depth import WHOLE
 
 MIN_BACKBONES = 3

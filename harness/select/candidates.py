@@ -17,9 +17,10 @@ from harness.select.cross_fitted import CrossFitted, Everyone
 from harness.select.one_machine import with_times_of_one
 from harness.select.protocols import Protocol, find_protocol, protocols_of
 from harness.select.said import Said
-from harness.study.row import Row, Status
+from harness.status import Status
+from harness.study.row import Row
 from harness.study.store import Damage, Predictions, Study
-from harness.words import counted
+from harness.text.counts import counted
 
 IntArray = npt.NDArray[np.int64]
 

@@ -25,7 +25,8 @@ from harness.select.prior import OwnRanks
 from harness.select.ranking import Ranking, decision_of
 from harness.select.ranking_csv import METRICS
 from harness.select.said import Said
-from harness.study.row import COLUMNS, Row, Status
+from harness.status import Status
+from harness.study.row import COLUMNS, Row
 
 _MEANS = ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib", "train_s", "features_s")
 _WHOLE = ("seed", "image_size", "num_threads", "num_frozen_blocks", "num_blocks")

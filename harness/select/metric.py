@@ -9,7 +9,7 @@ from harness.config import Metric, RankConfig
 from harness.errors import TableError
 from harness.measure.quality import imbalance_ratio, primary_metric, quality
 from harness.select.candidates import Pool
-from harness.words import counted
+from harness.text.counts import counted
 
 MIN_IMAGES_FOR_F1 = 5
 """Val images that every class needs before candidates are compared by F1."""

@@ -14,7 +14,8 @@ from harness.backbones.imagenet import published_top1, published_top1s
 from harness.config import Metric
 from harness.errors import StoreError
 from harness.select.candidates import CANDIDATE
-from harness.study.row import Row, Status
+from harness.status import Status
+from harness.study.row import Row
 from harness.study.store import Study
 
 Unit = TypeVar("Unit", bound=Hashable)

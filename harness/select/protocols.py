@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import TableError
-from harness.study.row import Row, Status
+from harness.status import Status
+from harness.study.row import Row
 from harness.study.store import Study
 
 _IMAGES = "fingerprint"

@@ -7,7 +7,7 @@ import pandas as pd
 from harness.select.candidates import Cost
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
-from harness.untrusted import encodable
+from harness.text.untrusted import encodable
 
 METRICS = (
     "val_accuracy",

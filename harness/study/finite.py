@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.study.row import COLUMNS, Details, Epoch, Row
+from harness.measure.epoch import Epoch
+from harness.study.row import COLUMNS, Details, Row
 
 
 def finite(row: Row) -> Row:

@@ -5,8 +5,10 @@ a job (a failed one, an undefined metric) is None and an empty cell, never zero.
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from enum import StrEnum
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from harness.measure.epoch import Epoch
+from harness.status import Status
 
 T = TypeVar("T")
 
@@ -14,39 +16,8 @@ ROW_SCHEMA = 5
 """Part of every job id: rows written under another schema are other jobs."""
 
 
-class Status(StrEnum):
-    """How a job ended."""
-
-    ok = "ok"
-    failed = "failed"  # an error with a message
-    oom = "oom"  # out of memory, of the machine or the accelerator
-    timeout = "timeout"
-    diverged = "diverged"  # the loss stopped being finite
-    killed = "killed"  # the process died without a word
-    pruned = "pruned"  # a staged search did not train it to the end; its metrics, if any, are those of a short training
-
-
 def _column(doc: str) -> Any:
     return field(default=None, metadata={"doc": doc})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """One point of the learning curves."""
-
-    epoch: int
-    """0 is the head's starting point, before any step; counts on through a second phase."""
-    phase: int
-    """1, or 2 after the release of more layers."""
-    lr: float | None
-    train_loss: float | None
-    """Mean over the epoch's own training batches (dropout and augmentation on); at epoch 0 None."""
-    train_accuracy: float | None
-    val_loss: float
-    """At temperature 1."""
-    val_accuracy: float
-    val_score: float
-    """The study's primary metric on val: what epochs are chosen by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ So a change which leaves the values equal is found as well. Between the disk and
 import json
 from typing import Any, NoReturn
 
-from harness.study.disk import digest
+from harness.files import digest
 
 _OPENING = '{\n "blake2b": "'
 

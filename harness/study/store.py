@@ -19,15 +19,16 @@ import numpy.typing as npt
 
 from harness.config import SweepConfig
 from harness.errors import TableError
-from harness.study.disk import append_line, atomic_write, digest, listed, open_plain, require_writable, why, write_durably
+from harness.files import append_line, atomic_write, digest, listed, open_plain, require_writable, why, write_durably
+from harness.status import Status
 from harness.study.finite import finite
-from harness.study.row import Row, Status
+from harness.study.row import Row
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
 from harness.study.timing import Timing, filled
 from harness.study.timing import decode as decode_timing
 from harness.study.timing import encode as encode_timing
-from harness.untrusted import shell_word
-from harness.words import counted
+from harness.text.counts import counted
+from harness.text.untrusted import shell_word
 
 __all__ = ["Damage", "FloatArray", "IntArray", "Predictions", "Study", "atomic_write", "find_study", "note_swept", "require_writable"]
 

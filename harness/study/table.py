@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.errors import TableError
-from harness.study.disk import atomic_write, listed
+from harness.files import atomic_write, listed
 from harness.study.row import COLUMNS, Row
-from harness.study.spreadsheet import guarded, unguarded
 from harness.study.store import Study
-from harness.untrusted import encodable
+from harness.text.spreadsheet import guarded, unguarded
+from harness.text.untrusted import encodable
 
 CSV, PARQUET = "results.csv", "results.parquet"
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
+from harness.status import Status
 from harness.study.finite import finite_values
-from harness.study.row import TIMING_COLUMNS, Row, Status
+from harness.study.row import TIMING_COLUMNS, Row
 from harness.study.sealed import dumped, unsealed
 
 TIMING_SCHEMA = 1

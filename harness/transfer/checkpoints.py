@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from harness.backbones.tensors import tensors_of
 from harness.errors import DivergedError
 from harness.measure.choice import Choice, Evaluation, Selector, calibrated
-from harness.study.row import Epoch
+from harness.measure.epoch import Epoch
 from harness.transfer.heads import HeadFit
 from harness.transfer.task import Settled
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from harness.errors import ConfigError
-from harness.untrusted import one_line
+from harness.text.untrusted import one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from harness.config import TrainConfig
 from harness.measure.choice import Evaluation, Selector
-from harness.progress import track
-from harness.study.row import Epoch
+from harness.measure.epoch import Epoch
+from harness.process.progress import track
 from harness.transfer.loop import learner_of
 
 FloatArray = npt.NDArray[np.floating]

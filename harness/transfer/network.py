@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor, nn
 
+from harness.compute.runtime import Runtime
 from harness.config import Head, TrainConfig
-from harness.runtime import Runtime
 
 
 class Network(nn.Module):

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from harness.progress import track
-from harness.team import Team
+from harness.compute.thread_pool import Team
+from harness.process.progress import track
 from harness.transfer.samples import Batch, Samples
 
 FloatArray = npt.NDArray[np.float32]

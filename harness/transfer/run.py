@@ -14,7 +14,7 @@ import numpy.typing as npt
 from harness.config import HeadInit, Schedule
 from harness.errors import DivergedError
 from harness.measure.choice import Selector, calibrated
-from harness.progress import track
+from harness.process.progress import track
 from harness.transfer.checkpoints import Checkpoints
 from harness.transfer.freeze import apply_freeze, set_train_mode
 from harness.transfer.heads import HeadFit

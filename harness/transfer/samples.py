@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
+from harness.compute.thread_pool import Team
 from harness.data.transforms import normalise
 from harness.features.bank import Bank
 from harness.features.rows import Crossing
 from harness.features.view import View
-from harness.team import Team
 
 IntArray = npt.NDArray[np.int64]
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import nn
 
 from harness.backbones.backbone import Backbone
+from harness.compute.thread_pool import Team
 from harness.config import Augment, HeadInit, Precision, TrainConfig
 from harness.data.dataset import Dataset, Split
 from harness.data.splits import SPLITS
@@ -21,7 +22,6 @@ from harness.features.cut import CutTrunk, cut
 from harness.features.provide import Judge, Shelf, Wish, fill
 from harness.features.store import FeatureStore
 from harness.features.view import View
-from harness.team import Team
 from harness.transfer.agreement import judge_of
 from harness.transfer.held_out import HeldOut
 from harness.transfer.samples import DecodedSamples, KeptSamples, Samples

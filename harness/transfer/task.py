@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from harness.backbones.backbone import Backbone, Block, WeightsSource
+from harness.compute.runtime import Runtime
 from harness.config import Augment, BatchNorm, HeadInit, Metric, TrainConfig
 from harness.data.dataset import Dataset
-from harness.runtime import Runtime
-from harness.study.row import Epoch
+from harness.measure.epoch import Epoch
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.freeze import FreezePlan, plan_freeze
 from harness.transfer.network import Network

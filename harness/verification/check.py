@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from harness.study.store import Damage
-from harness.words import counted
+from harness.text.counts import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,15 @@ import pandas as pd
 
 from harness.config import Metric
 from harness.errors import TableError
+from harness.files import why
 from harness.measure.quality import decide, quality
-from harness.study.disk import why
-from harness.study.row import COLUMNS, Row, Status
+from harness.status import Status
+from harness.study.row import COLUMNS, Row
 from harness.study.row_file import RowFile
 from harness.study.store import Damage, Predictions, Study
 from harness.study.table import CSV, PARQUET, to_csv, to_frame
+from harness.text.counts import counted
 from harness.verification.check import Check, share
-from harness.words import counted
 
 TOLERANCE = 1e-9
 """Sums of another processor may round differently; a wrong prediction moves a metric by far more."""

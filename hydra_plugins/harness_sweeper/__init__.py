@@ -1,1 +1,1 @@
-"""Hydra finds sweepers only under the namespace package `hydra_plugins`; what a sweep does is in `harness.grid`."""
+"""Hydra finds sweepers only under the namespace package `hydra_plugins`; what a sweep does is in `harness.search.grid`."""

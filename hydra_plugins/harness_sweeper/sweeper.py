@@ -16,7 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from harness.cli import running
+from harness.cli.command import running
 from harness.errors import ConfigError, OwnError
 from harness.transfer.depth import parse_freeze
 
@@ -38,8 +38,8 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that the command line spans. Ends the program with the sweep's exit status."""
-        from harness.compose import Composer
-        from harness.own_images import require_source
+        from harness.cli.compose import Composer
+        from harness.cli.own_images import require_source
 
         composer = Composer(self._compose, self._is_group)
         asked = [(composer.config(overrides), overrides) for overrides in self._combinations(arguments)]
@@ -61,7 +61,7 @@ class GridSweeper(Sweeper):
     # What is imported from here on needs seconds, and a wrong key is told before.
 
     def _run_grid(self, asked: Sequence[tuple[Any, list[str]]]) -> int:
-        from harness.grid import run_grid
+        from harness.search.grid import run_grid
 
         return run_grid(asked) if self._is_local else run_grid(asked, self._launch, self.max_batch_size)
 
@@ -79,7 +79,7 @@ class GridSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         choices = {override.get_key_element(): _values(override) for override in parser.parse_overrides(defaults + arguments)}
         if "backbone" in choices:
-            from harness.runner import expand_backbones
+            from harness.search.runner import expand_backbones
 
             # Outermost, so that the depths of one backbone follow each other and the time left is told by like jobs.
             choices = {"backbone": expand_backbones(choices.pop("backbone")), **choices}

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from hydra.core.global_hydra import GlobalHydra
 
 from harness import report, sweep, verify
-from harness.display import Progress
+from harness.search.display import Progress
 from harness.study.row import COLUMNS, Row
 from harness.study.store import Study
 

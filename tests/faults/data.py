@@ -20,9 +20,10 @@ from PIL import Image
 
 from harness.config import DataConfig
 from harness.data.load import load_dataset
-from harness.display import Progress
 from harness.errors import DataError
-from harness.study.row import Row, Status
+from harness.search.display import Progress
+from harness.status import Status
+from harness.study.row import Row
 from tests.faults.box import TINY, Box, Ended
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.permissions import as_nobody

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from harness.study.row import Status
+from harness.status import Status
 from tests.faults.box import Box, Ended, after_first_row, quality
 from tests.faults.catalog import Fault, Outcome, Seen, add, fault
 from tests.faults.disks import can_mount

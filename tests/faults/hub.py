@@ -21,7 +21,7 @@ from harness.backbones.catalog import resolve
 from harness.backbones.hub import Published, cached_file, published, why_silent
 from harness.backbones.weights import find_weights
 from harness.errors import BackboneError
-from harness.study.row import Status
+from harness.status import Status
 from tests import loopback
 from tests.faults.box import Box, Ended, wait_for
 from tests.faults.catalog import Outcome, Seen, fault

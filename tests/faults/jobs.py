@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from harness.study.row import Row, Status
+from harness.status import Status
+from harness.study.row import Row
 from harness.study.store import Study
 from tests.faults.box import TRIO, WAIT_S, Box, Ended, quality, wait_for
 from tests.faults.catalog import Fault, Outcome, Seen, add, fault
@@ -279,7 +280,7 @@ def two_sweeps(box: Box) -> Seen:
 @fault("sweep", "a process that holds the claim of a job gets SIGKILL")
 def an_owner_that_died(box: Box) -> Seen:
     """whoever was running a job died without a word"""
-    code = "import sys, time; from pathlib import Path; from harness.claims import claimed\nwith claimed(Path(sys.argv[1]), sys.argv[2]):\n    print('held', flush=True)\n    time.sleep(600)"
+    code = "import sys, time; from pathlib import Path; from harness.study.claims import claimed\nwith claimed(Path(sys.argv[1]), sys.argv[2]):\n    print('held', flush=True)\n    time.sleep(600)"
     job_id = next(iter(undisturbed()))
     with subprocess.Popen(
         [sys.executable, "-c", code, str(box.study.root), job_id], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 """Makes chosen jobs of a real sweep go wrong, in their own processes: the folder of `plant` goes first on PYTHONPATH.
 
 The interpreter imports `sitecustomize` from there at its start, in the sweep as in the process that jobs are forked from; it waits for
-`harness.job` and then gives it a loader of backbones that does, for some seeds, what `DEEDS` says.
+`harness.jobs.run` and then gives it a loader of backbones that does, for some seeds, what `DEEDS` says.
 """
 
 import os
@@ -30,7 +30,7 @@ import importlib.abc, importlib.util, sys
 
 class _Waiting(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "harness.job":
+        if name != "harness.jobs.run":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -44,7 +44,7 @@ class _Waiting(importlib.abc.MetaPathFinder):
 def _change(module):
     import ctypes, os, signal, time
     import numpy
-    from harness.heartbeat import beat
+    from harness.process.heartbeat import beat
 
     def endlessly():
         while True:

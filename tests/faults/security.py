@@ -13,7 +13,7 @@ from pathlib import Path
 import timm
 import torch
 
-from harness.study.row import Status
+from harness.status import Status
 from tests.faults.box import Box, Ended
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.faults.data import folder, once_read, photos

@@ -245,7 +245,7 @@ def a_killed_writer(box: Box) -> Seen:
     path = box.study.row_path("0123456789abcdef")
     code = f"""
 from pathlib import Path
-from harness.study.disk import atomic_write
+from harness.files import atomic_write
 with atomic_write(Path({str(path)!r})) as temporary:
     temporary.write_text('{{"blake2b": ')
     print("half", flush=True)

@@ -19,7 +19,7 @@ from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.config import Features
 from harness.errors import BackboneError
-from harness.study.row import Status
+from harness.status import Status
 from tests.faults.box import Box, after_first_row
 from tests.faults.catalog import Outcome, Seen, fault
 from tests.loopback import serving

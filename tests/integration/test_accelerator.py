@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from harness.compute.runtime import resolve_runtime
 from harness.config import Device, Precision
-from harness.runtime import resolve_runtime
 from harness.study.row import COLUMNS
 from tests.integration.commands import TINY, Command
 

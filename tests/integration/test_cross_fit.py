@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import cross_fit
-from harness.identity import failed_row
-from harness.jobspec import JobSpec
+from harness.jobs.identity import failed_row
+from harness.jobs.spec import JobSpec
 from harness.measure.choice import deal
 from harness.measure.quality import quality
-from harness.study.row import Row, Status
+from harness.search import cross_fit
+from harness.status import Status
+from harness.study.row import Row
 from harness.study.store import Study
 from tests.integration.commands import QUICK, Command
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import choices, conf_dir
+from harness.cli.command import choices, conf_dir
 from harness.study.row import COLUMN_DOCS, COLUMNS
 from tests.integration.commands import TINY
 
@@ -36,7 +36,7 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
 
 def test_the_report_side_never_imports_torch() -> None:
     """Neither the report command nor the sweep's own process needs torch."""
-    code = "import sys, harness.report, harness.grid, harness.data.early, harness.data.load; sys.exit(bool({'torch', 'timm', 'torchvision'} & set(sys.modules)))"
+    code = "import sys, harness.report, harness.search.grid, harness.data.early, harness.data.load; sys.exit(bool({'torch', 'timm', 'torchvision'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

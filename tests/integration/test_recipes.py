@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.cli import choices
+from harness.cli.command import choices
 from tests.integration.commands import QUICK, Command
 
 SMALL = (*QUICK, "weights=random", "train.epochs=1")

@@ -11,12 +11,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness import grid, isolate, runner, sweep
-from harness.cli import explain, known_keys
+from harness import sweep
+from harness.cli.command import explain, known_keys
 from harness.config import SweepConfig
 from harness.errors import ConfigError, DataError
+from harness.process import isolate
+from harness.search import grid, runner
 from harness.search import sweep as search
-from harness.untrusted import one_line
+from harness.text.untrusted import one_line
 from tests.unit.fuzzing import examples
 
 pytestmark = pytest.mark.slow
@@ -96,7 +98,7 @@ def stubbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.chdir(tmp_path_factory.mktemp("typed"))
         patch.setattr(isolate, "warm_up", lambda: None)
         patch.setattr(runner, "expand_backbones", list)
-        patch.setattr(grid, "run_composed", lambda _: "")
+        patch.setattr(grid, "run_one", lambda _: "")
         patch.setattr(grid, "run_grid", lambda *_: 0)
         patch.setattr(search, "run_search", lambda *_: 0)
         yield
@@ -175,7 +177,7 @@ def test_each_problem_is_one_line() -> None:
 @pytest.mark.parametrize("mode", ["MULTIRUN", "RUN"])
 def test_a_mistake_of_the_harness_is_not_put_down_to_the_command_line(stubbed: None, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """What goes wrong behind the configuration is raised as what it is, whoever ran the job."""
-    for name in ("run_grid", "run_composed"):
+    for name in ("run_grid", "run_one"):
         monkeypatch.setattr(grid, name, lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         _ended("backbone=test_resnet", "data=digits", f"hydra.mode={mode}")

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import cli
 from harness.backbones.weights import BUNDLES
 from harness.config import VerifyConfig
 from harness.errors import TableError
 from harness.features.store import FeatureStore, RowType
-from harness.study.row import Status
+from harness.status import BAD_JOBS, Status
 from harness.study.store import Predictions, Study
 from harness.study.table import write_table
 from harness.verification.weights import weigh
@@ -132,7 +131,7 @@ def test_one_changed_bit_is_found(study: Study, check: Check, kind: str, where: 
     path = study.row_path(job_id) if kind == "row" else study.predictions_path(job_id)
     flip(path, where)
     status, said = check()
-    assert status == cli.BAD_JOBS
+    assert status == BAD_JOBS
     assert only(said).startswith(f"{path}: ")
     assert "run the same sweep again" in said[0]
 
@@ -163,7 +162,7 @@ def test_one_changed_bit_of_kept_features_is_found(check: Check, tmp_path: Path,
     (folder,) = (tmp_path / "cache" / "features").iterdir()
     flip(folder / name)
     status, said = check()
-    assert (status, only(said).startswith(f"{folder}: is damaged (")) == (cli.BAD_JOBS, True)
+    assert (status, only(said).startswith(f"{folder}: is damaged (")) == (BAD_JOBS, True)
     assert said[0].endswith("; leave it to the next job that needs it, which computes it anew, or delete it.")
     assert folder.exists()
 
@@ -185,7 +184,7 @@ def test_a_row_with_another_number_than_its_predictions_say_is_found(study: Stud
     study.write_row(replace(row, val_log_loss=row.val_log_loss + 1e-6, val_accuracy=None))
     write_table(study)
     status, said = check()
-    assert status == cli.BAD_JOBS
+    assert status == BAD_JOBS
     assert "says val_accuracy=None, its predictions say 0." in only(said)
     assert "1 more" in said[0]
     study.write_row(replace(row, n_val=61))

@@ -9,15 +9,16 @@ from PIL import Image
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.backbones.backbone import Backbone, BackboneSpec, Block, Preprocess, Weights, WeightsSource
+from harness.backbones.backbone import Backbone, BackboneSpec, Block, Weights, WeightsSource
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.tensors import tensors_of
+from harness.compute.runtime import Runtime
+from harness.compute.thread_pool import Team
 from harness.config import Device, Features, Precision
 from harness.data.dataset import Dataset, Split
+from harness.data.preprocess import Preprocess
 from harness.data.profile import Profile
-from harness.runtime import Runtime
-from harness.team import Team
 
 RANDOM = Weights(WeightsSource.random, None, "random", None, None, None)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.measure.epoch import Epoch
 from harness.reporting.plots.style import BLUE, INK, QUIET, VERMILION, label, new_figure
 from harness.select.candidates import Cost
 from harness.select.ranking import Entry, Ranking
-from harness.study.row import Epoch
 
 _MAX_PANELS = 4
 MAX_BARS = 20

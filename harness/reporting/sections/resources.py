@@ -5,7 +5,7 @@ from harness.reporting.document import Block, Column, Paragraph, Section, Table
 from harness.reporting.sections.facts import distinct, known_rows, ranked_rows
 from harness.select.limits import number, set_limits
 from harness.select.ranking import Ranking
-from harness.words import counted
+from harness.text.counts import counted
 
 TITLE = "Assess the resources"
 

@@ -10,7 +10,7 @@ from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
 from harness.select.sample_size import Separation
-from harness.words import counted
+from harness.text.counts import counted
 
 
 def compared(ranking: Ranking) -> list[Block]:

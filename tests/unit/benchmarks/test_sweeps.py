@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.side_by_side import BenchmarkError
 from benchmarks.sweeps import add_up, good_rows
-from harness.study.row import Status
+from harness.status import Status
 from harness.study.store import Study
 from tests.unit.reporting.fake_study import make_row
 

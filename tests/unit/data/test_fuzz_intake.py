@@ -14,7 +14,7 @@ from PIL import Image, features
 from harness.data.audit import audit
 from harness.data.images import read_file
 from harness.data.listing import Facts, FileCandidate
-from harness.untrusted import one_line
+from harness.text.untrusted import one_line
 from tests.unit.fuzzing import examples
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.backbones.backbone import Preprocess
+from harness.compute.seeding import seed_generators
 from harness.config import Augment
 from harness.data.images import ArrayImage
+from harness.data.preprocess import Preprocess
 from harness.data.transforms import (
     PixelDataset,
     Transform,
@@ -21,7 +22,6 @@ from harness.data.transforms import (
     suits_grey,
     train_transform,
 )
-from harness.seeding import seed_generators
 
 PREPROCESS = Preprocess(32, "bicubic", 0.875, "center", (0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.backbones.backbone import Backbone
-from harness.team import Team
+from harness.compute.thread_pool import Team
 from tests.unit.tiny import images_of, random_backbone, settle, team_of
 
 

@@ -8,12 +8,12 @@ import timm.layers
 import torch
 from torch import Tensor, nn
 
+from harness.compute.runtime import Runtime
 from harness.config import Device, Precision
 from harness.features.cut import difference
 from harness.features.fold import folded
 from harness.features.fuse import FusedConv, can_fuse
 from harness.features.mode import modes
-from harness.runtime import Runtime
 from tests.unit.tiny import images_of, random_backbone, settle
 
 _timm: Any = timm.layers

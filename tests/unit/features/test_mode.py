@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.backbone import Backbone
+from harness.compute.runtime import Runtime
+from harness.compute.thread_pool import Team
 from harness.config import Device, Precision
 from harness.features import mode as modes_module
 from harness.features.cut import CutTrunk, cut, difference
 from harness.features.fold import folded
 from harness.features.mode import PLAIN, Chain, Mode, choose, modes
 from harness.features.rows import Crossing
-from harness.runtime import Runtime
-from harness.team import Team
 from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone
 
 LOW = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)

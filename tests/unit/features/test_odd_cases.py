@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.compute.runtime import Runtime
+from harness.compute.thread_pool import Team
 from harness.config import Device, Precision
 from harness.features.cut import cut, difference
 from harness.features.fold import folded
 from harness.features.mode import PLAIN, Chain
 from harness.features.view import View
-from harness.runtime import Runtime
-from harness.team import Team
 from harness.transfer.samples import DecodedSamples
 from tests.unit.tiny import PLAIN_CPU, colours, images_of, own_backbone, random_backbone
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from harness.backbones.backbone import Backbone
+from harness.compute.thread_pool import Team
 from harness.config import Augment, Precision
 from harness.data.dataset import ImageRef
 from harness.data.transforms import eval_transform
@@ -26,7 +27,6 @@ from harness.features.provide import DECODED, Judge, Shelf, Wish, fill
 from harness.features.rows import Crossing, Layout
 from harness.features.store import EntryWriter, FeatureStore
 from harness.features.view import View
-from harness.team import Team
 from tests.unit.tiny import Pixels, split
 
 NUM_IMAGES = 19

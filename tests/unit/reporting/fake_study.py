@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from harness.config import Metric
+from harness.measure.epoch import Epoch
 from harness.measure.quality import decide, primary_metric, quality
-from harness.study.row import COLUMNS, Details, Epoch, Row, Status
+from harness.status import Status
+from harness.study.row import COLUMNS, Details, Row
 from harness.study.store import FloatArray, IntArray, Predictions, Study
 
 NASTY_NAMES = ("<script>alert(1)</script>", "a|b", 'O\'Neil "x"', "zwei\nzeilen", "größe $x_1$ 猫")

@@ -16,7 +16,8 @@ from harness.reporting.build import build_report
 from harness.reporting.from_table import report_table, seeds_frame
 from harness.reporting.terminal import print_summary
 from harness.select.ranking import Ranking, rank
-from harness.study.row import ROW_SCHEMA, Status
+from harness.status import Status
+from harness.study.row import ROW_SCHEMA
 from harness.study.store import Study
 from harness.study.table import to_csv, write_table
 from tests.unit.reporting.fake_study import write_study

@@ -20,7 +20,7 @@ from harness.reporting.render import inert, to_html, to_markdown
 from harness.reporting.terminal import print_summary
 from harness.study.row import Row
 from harness.study.store import Study
-from harness.untrusted import visible
+from harness.text.untrusted import visible
 from tests.unit.reporting.fake_study import write_study
 from tests.unit.reporting.test_report_build import Page
 

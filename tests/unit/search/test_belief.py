@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from harness.config import RankConfig
 from harness.search.belief import GAIN_POINTS, Beliefs, Gain
 from harness.select.prior import OwnRanks
-from harness.study.row import Row, Status
+from harness.status import Status
+from harness.study.row import Row
 from tests.unit.reporting.fake_study import make_row, write_study
 
 BACKBONES = ("resnet50", "mobilenetv3", "squeezenet")

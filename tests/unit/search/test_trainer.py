@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from harness.config import RankConfig
-from harness.runner import Sweep
 from harness.search.belief import Beliefs
+from harness.search.runner import Sweep
 from harness.search.trainer import JobTrainer, _forward_s
 from harness.select.prior import OwnRanks
 from harness.study.store import Study

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from harness.config import Metric, RankConfig
 from harness.measure.quality import quality
 from harness.select.ranking import Decision, Entry, Ranking
-from harness.study.row import Details, Row, Status
+from harness.status import Status
+from harness.study.row import Details, Row
 from harness.study.store import Predictions, Study
 
 QUICK = RankConfig(metric=Metric.accuracy, num_resamples=300)

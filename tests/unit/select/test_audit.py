@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from scipy.stats import weightedtau
 
 from harness.config import Metric
+from harness.measure.epoch import Epoch
 from harness.select.audit import Audit, Line, audit, is_fine_tuned
 from harness.select.order import agreement, choose, rank_average
 from harness.select.prior import OwnRank, OwnRanks
-from harness.study.row import Details, Epoch, Row
+from harness.study.row import Details, Row
 from tests.unit.select.planted import make_details, make_row
 
 NONE = OwnRanks({})

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.study.row import COLUMNS, Details, Epoch
+from harness.measure.epoch import Epoch
+from harness.study.row import COLUMNS, Details
 from harness.study.store import Study
 from harness.study.timing import Timing
 from tests.unit.reporting.fake_study import make_row

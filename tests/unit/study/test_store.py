@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from harness.errors import StoreError, TableError
-from harness.study.row import COLUMN_DOCS, COLUMNS, ROW_SCHEMA, Details, Epoch, Row, Status, from_json, to_json
+from harness.measure.epoch import Epoch
+from harness.status import Status
+from harness.study.row import COLUMN_DOCS, COLUMNS, ROW_SCHEMA, Details, Row, from_json, to_json
 from harness.study.sealed import sealed
 from harness.study.store import Predictions, Study, find_study, note_swept
 from harness.study.table import write_table

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.study.row import TIMING_COLUMNS, Row, Status
+from harness.status import Status
+from harness.study.row import TIMING_COLUMNS, Row
 from harness.study.store import Study
 from harness.study.table import load_table, write_table
 from harness.study.timing import Timing, decode, encode, filled

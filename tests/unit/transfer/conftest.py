@@ -3,8 +3,8 @@
 import pytest
 
 from harness.backbones.backbone import Backbone
+from harness.compute.runtime import Runtime
 from harness.data.dataset import Dataset
-from harness.runtime import Runtime
 from tests.unit.tiny import PLAIN_CPU, colours, random_backbone
 
 

@@ -9,13 +9,13 @@ import torch
 
 from harness.backbones.backbone import Backbone
 from harness.backbones.tensors import tensors_of
+from harness.compute.runtime import Runtime
+from harness.compute.thread_pool import Team
 from harness.config import Augment, Metric, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset, Split
 from harness.errors import DivergedError
 from harness.features.store import FeatureStore
 from harness.measure.choice import calibrated
-from harness.runtime import Runtime
-from harness.team import Team
 from harness.transfer.depth import parse_freeze
 from harness.transfer.held_out import HeldOut, folds_of, hold_out
 from harness.transfer.probe import linear_probe

@@ -12,10 +12,10 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from harness.backbones.backbone import Backbone
+from harness.compute.runtime import Runtime
 from harness.config import Device, Optimizer, Precision, Schedule, TrainConfig
 from harness.errors import DivergedError
 from harness.features.cut import cut, difference
-from harness.runtime import Runtime
 from harness.transfer.depth import parse_freeze
 from harness.transfer.freeze import apply_freeze, plan_freeze
 from harness.transfer.loop import lr_factor, new_learner, run_epoch

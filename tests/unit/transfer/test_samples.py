@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.backbones.backbone import Backbone
+from harness.compute.thread_pool import Team
 from harness.config import Augment
 from harness.data.dataset import Dataset
 from harness.data.transforms import eval_transform
@@ -16,7 +17,6 @@ from harness.features.bank import Bank, InMemory
 from harness.features.cut import cut
 from harness.features.rows import Layout
 from harness.features.view import View
-from harness.team import Team
 from harness.transfer.samples import Batch, DecodedSamples, KeptSamples
 from tests.unit.tiny import PLAIN_CPU, random_backbone
 

@@ -10,14 +10,14 @@ import torch
 
 from harness.backbones.backbone import Backbone
 from harness.backbones.tensors import tensor_digest, tensors_of
+from harness.compute.runtime import Runtime
+from harness.compute.thread_pool import Team
 from harness.config import Augment, HeadInit, Metric, Optimizer, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset
 from harness.data.transforms import eval_transform
 from harness.errors import DivergedError, FrozenChangedError
 from harness.features.store import FeatureStore
 from harness.measure.quality import quality
-from harness.runtime import Runtime
-from harness.team import Team
 from harness.transfer import loop, run
 from harness.transfer.depth import parse_freeze
 from harness.transfer.loop import new_learner

@@ -1,0 +1,39 @@
+"""What `data.root` says about `data`: whoever names a folder of images and no data set means that folder, never the tutorial's."""
+
+from collections.abc import Sequence
+
+from harness.config import SweepConfig
+from harness.errors import ConfigError
+from harness.text.untrusted import shell_word
+
+ROOT, SOURCE, EXPERIMENT = "data.root", "data", "experiment"
+
+
+def with_source(arguments: Sequence[str]) -> list[str]:
+    """The command line, with `data=folder` where it names a folder and nothing that may choose a data set.
+
+    Raises:
+        ConfigError: a path in place of a data set.
+    """
+    for key, _, value in (argument.partition("=") for argument in arguments):
+        if key == SOURCE and set(value) & set("/\\~"):
+            raise ConfigError(
+                f"{SOURCE}={value}: is a path, not a data set; for a folder of your own images type data.root={shell_word(value)}."
+            )
+    keys = _keys(arguments)
+    implied = ROOT in keys and not keys & {SOURCE, EXPERIMENT}
+    return [*arguments, f"{SOURCE}=folder"] if implied else list(arguments)
+
+
+def require_source(cfg: SweepConfig, overrides: Sequence[str]) -> None:
+    """Raises ConfigError where an experiment's own data set would be looked for in the folder that was named."""
+    keys = _keys(overrides)
+    if ROOT in keys and SOURCE not in keys and cfg.data.source != "folder":
+        raise ConfigError(
+            f"data.root={shell_word(str(cfg.data.root))}: the experiment uses data={cfg.data.name}; type data=folder as well for the images in "
+            f"that folder, or data={cfg.data.name} where its own files lie there."
+        )
+
+
+def _keys(arguments: Sequence[str]) -> set[str]:
+    return {argument.lstrip("+").partition("=")[0].strip() for argument in arguments if "=" in argument}

@@ -1,0 +1,106 @@
+"""Names typed are names used: for a key whose type is text, what stands behind `=` is the value, letter by letter.
+
+Before Hydra reads the command line. Its grammar takes `1_1` for eleven, `2024_11_28` for a number, `true` for a boolean, and refuses letters beyond
+ASCII; here such a value is put into quotes, in which Hydra leaves it alone. Commas still sweep, and what is in quotes already stays as it is.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from harness.text.untrusted import shell_word
+
+_PATHS = ("data.root", "results_dir", "cache_dir", "table", "weights")
+"""Text keys whose every value may be the name of a file or folder, `null` included."""
+_FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\(")
+"""How Hydra's own ways to say what is swept begin."""
+_QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
+_PART = re.compile(rf"(?:{_QUOTED})(?=,|$)|[^,]*", re.DOTALL)
+
+
+def as_text(arguments: Sequence[str], schema: type, *, sweeps: bool) -> list[str]:
+    """The same command line, in which Hydra reads every value of a text key as that text.
+
+    Args:
+        arguments: without the name of the program.
+        schema: dataclass of the configuration.
+        sweeps: whether commas separate values; else a comma is part of the text.
+    """
+    known = text_keys(schema)
+    return [_as_text(each, known, sweeps=sweeps) for each in arguments]
+
+
+def comma_hint(arguments: Sequence[str], said: str) -> str:
+    """What to add to an error about one of several paths that may be one path with a comma in it; else nothing.
+
+    Args:
+        arguments: as they were typed.
+        said: the error.
+    """
+    for key, _, value in (each.partition("=") for each in arguments):
+        parts = _parts(value) if key in _PATHS else []
+        if len(parts) > 1 and any(part and part in said for part in parts):
+            typed = shell_word(f"{key}={quoted(value)}")
+            return f" A comma separates values that are swept, here {len(parts)}; for one path with a comma type {typed}."
+    return ""
+
+
+def text_keys(schema: type, prefix: str = "") -> set[str]:
+    """Dotted names of the keys of a configuration whose type is text."""
+    found: set[str] = set()
+    hints = get_type_hints(schema)
+    for name in (field.name for field in fields(schema)):
+        kind: Any = hints[name]
+        if is_dataclass(kind) and isinstance(kind, type):
+            found |= text_keys(kind, f"{prefix}{name}.")
+        elif kind is str or set(get_args(kind)) == {str, NoneType}:
+            found.add(f"{prefix}{name}")
+    return found
+
+
+def quoted(text: str) -> str:
+    """In Hydra's quotes, within which backslashes count before a quote only."""
+    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), text)
+    return f'"{escaped}"'
+
+
+def _as_text(argument: str, known: set[str], *, sweeps: bool) -> str:
+    key, equals, value = argument.partition("=")
+    if key not in known or not equals or not value or _FUNCTION.match(value):
+        return argument
+    parts = _parts(value) if sweeps else [value]
+    if len(parts) > 1 and not all(parts):
+        return argument  # a comma too many, of which Hydra says so
+    return f"{key}={','.join(_part(key, part) for part in parts)}"
+
+
+def _parts(value: str) -> list[str]:
+    return list(_split(value))
+
+
+def _split(value: str) -> Iterator[str]:
+    place = 0
+    while (found := _PART.match(value, place)) is not None:
+        yield found[0]
+        place = found.end() + 1
+        if place > len(value):
+            return
+
+
+def _part(key: str, text: str) -> str:
+    if re.fullmatch(_QUOTED, text, re.DOTALL) or (text == "null" and key not in _PATHS) or _is_read_as_is(text):
+        return text
+    return quoted(text)
+
+
+def _is_read_as_is(text: str) -> bool:
+    try:
+        override = OverridesParser.create().parse_override(f"key={text}")
+        return not override.is_sweep_override() and str(override.value()) == text
+    except HydraException:
+        return False

@@ -1,0 +1,1 @@
+"""How this machine computes: device and precision, cores, allocator, seeds, batches."""

@@ -1,0 +1,152 @@
+"""Make jobs exact before the first one runs, so that a wrong name or a missing file is known while nothing is lost."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
+from harness.backbones.catalog import resolve
+from harness.backbones.load import load_backbone
+from harness.backbones.weights import find_weights
+from harness.compute.runtime import Runtime, resolve_runtime
+from harness.config import SweepConfig
+from harness.data.dataset import Dataset
+from harness.data.early import Loaded, key_of
+from harness.data.load import load_dataset
+from harness.errors import HarnessError
+from harness.jobs.identity import now
+from harness.jobs.sharing import trunk_key
+from harness.jobs.spec import JobSpec
+from harness.measure.quality import primary_metric
+from harness.transfer.depth import FreezeDepth, parse_freeze
+
+T = TypeVar("T")
+
+
+def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loaded) -> tuple[list[JobSpec], list[str]]:
+    """Resolve every job of a sweep.
+
+    Args:
+        wanted: each with the overrides that run it again.
+        loaded: data sets that are known already.
+
+    Returns:
+        The jobs that can run, those that are the same only once, and all that is wrong with the others, each problem once.
+    """
+    _seen.update(loaded)
+    jobs: dict[tuple[Path, str], JobSpec] = {}
+    problems: dict[str, None] = {}
+    for cfg, command in wanted:
+        wrong = [str(error) for part in _PARTS if (error := _error_of(part, cfg))]
+        problems |= dict.fromkeys(wrong)
+        if not wrong:
+            job = _prepare(cfg, command)
+            jobs.setdefault((cfg.study_dir, job.job_id), job)
+    return _know_each_other(list(jobs.values())), list(problems)
+
+
+def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
+    """Tell every job at which depths the others need the trunk that it uses."""
+    trunks = [trunk_key(job) for job in jobs]
+    depths: dict[str, dict[FreezeDepth, None]] = defaultdict(dict)
+    for trunk, job in zip(trunks, jobs, strict=True):
+        depths[trunk][job.depth] = None
+    passing = {trunk: tuple(found) for trunk, found in depths.items()}
+    return [replace(job, passing=passing[trunk]) for trunk, job in zip(trunks, jobs, strict=True)]
+
+
+def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
+    dataset, runtime = _data(cfg), _runtime(cfg)
+    cfg = replace(cfg, train=cfg.train.with_epochs(len(dataset.train)))
+    backbone, weights = _backbone(cfg)
+    return JobSpec(
+        config=cfg,
+        dataset=dataset,
+        backbone=backbone,
+        weights=weights,
+        depth=_depth(cfg),
+        device=runtime.device,
+        precision=runtime.precision,
+        protocol=_protocol(cfg, dataset),
+        command=tuple(command),
+        asked_at=now(),
+    )
+
+
+def _data(cfg: SweepConfig) -> Dataset:
+    key = key_of(cfg.data, cfg.cache_dir, cfg.results_dir)
+    return _once(key, lambda: load_dataset(cfg.data, Path(cfg.cache_dir), Path(cfg.results_dir)))
+
+
+def _backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
+    """The exact architecture and where its weights are; downloaded, if need be, before any job starts."""
+    found = _once(repr((cfg.backbone, cfg.weights)), lambda: _with_weights(resolve(cfg.backbone), cfg.weights))
+    if found[1].source is WeightsSource.file:
+        _once(repr((*found, cfg.data.image_size, cfg.train.features)), lambda: _fill(*found, cfg))
+    return found
+
+
+def _fill(spec: BackboneSpec, weights: Weights, cfg: SweepConfig) -> bool:
+    """See that a user's file fills the network."""
+    load_backbone(spec, weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
+    return True
+
+
+def _with_weights(spec: BackboneSpec, requested: str) -> tuple[BackboneSpec, Weights]:
+    return spec, find_weights(spec, requested)
+
+
+def _runtime(cfg: SweepConfig) -> Runtime:
+    return resolve_runtime(cfg.device, cfg.precision)
+
+
+def _depth(cfg: SweepConfig) -> FreezeDepth:
+    if cfg.train.release is not None:
+        parse_freeze(cfg.train.release, "train.release")
+    return parse_freeze(cfg.freeze)
+
+
+_PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _backbone)
+"""What can be wrong with a job, the quick ones first."""
+
+
+def _error_of(part: Callable[[SweepConfig], object], cfg: SweepConfig) -> HarnessError | None:
+    try:
+        part(cfg)
+    except HarnessError as error:
+        return error
+    return None
+
+
+_seen: dict[str, Any] = {}
+
+
+def _once(key: str, make: Callable[[], T]) -> T:
+    """`make()` once per process. A failure is remembered too: a server that is away is asked once, not once per job."""
+    if key not in _seen:
+        try:
+            _seen[key] = make()
+        except HarnessError as error:
+            _seen[key] = error
+    found = _seen[key]
+    if isinstance(found, HarnessError):
+        raise found
+    return found  # type: ignore[no-any-return]
+
+
+def _protocol(cfg: SweepConfig, dataset: Dataset) -> dict[str, Any]:
+    """What two rows must share to be compared."""
+    counts_C = np.bincount(dataset.train.labels, minlength=dataset.num_classes).tolist()
+    return {
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "n_train": len(dataset.train),
+        "n_val": len(dataset.val),
+        "n_test": len(dataset.test),
+        "metric": primary_metric(counts_C).value,
+        "epochs": cfg.train.num_epochs + cfg.train.release_epochs,
+    }

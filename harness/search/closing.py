@@ -1,0 +1,92 @@
+"""How a sweep ends: fine-tunes that may be the best are cross-fitted, networks timed, and every study gets its report."""
+
+from collections import Counter
+from collections.abc import Sequence, Set
+
+from harness.errors import HarnessError
+from harness.jobs.identity import failed_row
+from harness.jobs.sharing import one_per_study
+from harness.jobs.spec import JobSpec
+from harness.jobs.timing import time_networks
+from harness.search import cross_fit
+from harness.search.runner import Sweep, limits_of
+from harness.status import BAD_JOBS, Status
+from harness.study.row import Row
+from harness.study.store import Study
+from harness.text.counts import counted
+
+
+def finish(sweep: Sweep, evidence_limit_s: float | None = None) -> int:
+    """Cross-fit fine-tunes that may be the best, time the networks and write the report of every study that has rows.
+
+    Args:
+        sweep: whose jobs are done.
+        evidence_limit_s: what cross-fitting may take; None: what `evidence.minutes` says.
+
+    Returns:
+        The exit status: 0 when every job has a row and none has failed. Folds are no jobs that were asked for.
+    """
+    jobs, say = sweep.jobs, sweep.progress.say
+    rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
+    cross_fit_within(sweep, evidence_limit_s)
+    for job in one_per_study([job for job in jobs if job.job_id in rows]):
+        _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
+        _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]))
+    if gone := [job for job in jobs if job.job_id not in rows]:
+        have = "has" if len(gone) == 1 else "have"
+        say(
+            f"{len(gone)} of {counted(len(jobs), 'job')} {have} no row any more: files of {gone[0].config.study_dir} were removed while the "
+            f"sweep ran; the same command runs what is missing again."
+        )
+    is_good = all(row.status in (Status.ok.value, Status.pruned.value) for row in rows.values())
+    return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
+
+
+def cross_fit_within(sweep: Sweep, limit_s: float | None) -> None:
+    """Cross-fit the fine-tunes of each study that may be the best. What cannot be cross-fitted costs evidence, never the report.
+
+    Args:
+        sweep: whose jobs without a row are passed over.
+        limit_s: what it may take at most; None: what `evidence.minutes` says.
+    """
+
+    def run_fold(job: JobSpec) -> Row:
+        sweep.run([job])
+        row = Study(job.config.study_dir).read_row(job.job_id)
+        return failed_row(job, Status.killed, "its row is gone.") if row is None else row
+
+    jobs = [job for job in sweep.jobs if Study(job.config.study_dir).read_row(job.job_id)]
+    for first in one_per_study(jobs):
+        own = _shown([job for job in jobs if job.config.study_dir == first.config.study_dir])
+        minutes = first.config.evidence.minutes
+        allowed_s = [seconds for seconds in (limit_s, None if minutes is None else minutes * 60) if seconds is not None]
+        try:
+            cross_fit.cross_fit(own, run_fold, cross_fit.Clock(min(allowed_s)) if allowed_s else cross_fit.Work.of(own), sweep.progress.say)
+        except HarnessError as error:
+            sweep.progress.say(f"fine-tunes were not cross-fitted: {error}")
+
+
+def _time(sweep: Sweep, job: JobSpec, protocols: Set[str]) -> None:
+    """What cannot be timed, or not here, costs latencies, never the report."""
+    study, say = Study(job.config.study_dir), sweep.progress.say
+    try:
+        if missing := time_networks(study, job.config.measure, limits_of(job.config), protocols=protocols, say=say):
+            say(f"{missing[0]}{f'; {len(missing) - 1} more' if missing[1:] else ''}")
+    except HarnessError as error:
+        say(f"latencies were not measured: {error} `{study.retime_command}` does so later.")
+
+
+def _report(jobs: Sequence[JobSpec]) -> None:
+    from harness.reporting.build import close_sweep
+    from harness.reporting.terminal import print_summary
+
+    first = jobs[0]
+    study = Study(first.config.study_dir)
+    print_summary(close_sweep(study, first.config.rank, first.protocol_hash), study.report_dir / "index.html")
+
+
+def _shown(jobs: Sequence[JobSpec]) -> list[JobSpec]:
+    """Those of one study that a report can compare: of the protocol that has the most good rows of this sweep, the first of equals."""
+    good = Counter(job.protocol_hash for job in jobs if Study(job.config.study_dir).is_done(job.job_id))
+    chosen = max(dict.fromkeys(job.protocol_hash for job in jobs), key=lambda name: good[name])
+    return [job for job in jobs if job.protocol_hash == chosen]

@@ -1,0 +1,92 @@
+"""What a sweep says while it runs: what it is about to do, and how each job ended."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.jobs.sharing import one_per_study
+from harness.jobs.spec import JobSpec
+from harness.status import Status
+from harness.study.row import Row
+from harness.study.store import Study
+from harness.text.commands import runnable
+from harness.text.counts import counted
+from harness.text.untrusted import one_line
+
+
+@dataclass
+class Progress:
+    """One line per job while a sweep runs, with the time left."""
+
+    jobs: Sequence[JobSpec]
+    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    started: float = field(default_factory=time.perf_counter)
+    num_run: int = 0
+
+    def announce(self, num_done: int, num_failed: int = 0) -> None:
+        """Say what is about to happen."""
+        for job in one_per_study(self.jobs):
+            data = job.dataset
+            sizes = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images, {data.num_classes} classes"
+            self.say(f"{data.name}: {sizes}; study {job.config.study_dir}")
+            for what, sentences in (("read as it is here", data.profile.remarks), ("not used", data.profile.left_out)):
+                if sentences:
+                    self.say(f"{data.name}: {what}: {' '.join(sentences)}")
+        if hit := [damage for job in self.jobs if (damage := Study(job.config.study_dir).damage(job.job_id))]:
+            more = f", and {len(hit) - 1} more" if hit[1:] else ""
+            self.say(f"{hit[0].name} {hit[0].reason}{more}; what cannot be used is done anew")
+        first = self.jobs[0]
+        failed = f", {num_failed} failed before (retry=failed tries them again)" if num_failed else ""
+        self.say(f"{counted(len(self.jobs), 'job')}, {num_done} already done{failed}, on {first.device.value} in {first.precision.value}")
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line, letter by letter: names may hold anything."""
+        self.console.print(Text(one_line(runnable(text)), style=style))
+
+    def finished(self, rows: Sequence[Row], num_left: int | None = None) -> None:
+        """Say how jobs that ran together ended, each with its score or its error, and, when it is known how many are left, how long they may take."""
+        self.num_run += len(rows)
+        for number, row in enumerate(rows, 1):
+            position = "" if num_left is None else f"[{len(self.jobs) - num_left - len(rows) + number}/{len(self.jobs)}] "
+            left = f" · about {duration(self._left_s(num_left))} left" if num_left and number == len(rows) else ""
+            style = "" if row.status in (Status.ok, Status.pruned) else "red"
+            self.say(f"{position}{row.backbone} freeze={row.freeze} seed={row.seed}: {_outcome(row)}{left}", style)
+
+    def _left_s(self, num_left: int) -> float:
+        return (time.perf_counter() - self.started) / self.num_run * num_left
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """An interrupt of the block says what is there and how to go on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._interrupted()) from None
+
+    def _interrupted(self) -> str:
+        done = sum(Study(job.config.study_dir).read_row(job.job_id) is not None for job in self.jobs)
+        reports = [f"`{Study(job.config.study_dir).report_command}`" for job in one_per_study(self.jobs)]
+        there = f"; {' or '.join(reports)} ranks what is there" if done else ""
+        have = "has" if len(self.jobs) == 1 else "have"
+        return f"interrupted: {done} of {counted(len(self.jobs), 'job')} {have} a row; re-run the same command to resume{there}"
+
+
+def _outcome(row: Row) -> str:
+    if row.status not in (Status.ok, Status.pruned) or row.total_s is None:
+        return f"{row.status.upper()}: {row.error}"
+    score = getattr(row, f"val_{row.primary_metric}")
+    shown = "no score" if score is None else f"{row.primary_metric} {score:.3f} on val"
+    if row.status == Status.pruned:
+        return f"{shown} after epoch {row.epochs_trained}, took {row.total_s:.0f} s"
+    return f"{shown}, took {row.total_s:.0f} s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: `45 s`, `3 min 20 s`, `1 h 4 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,1 @@
+"""What people read, made fit to be shown: words of others, counts, commands, streams, cells."""

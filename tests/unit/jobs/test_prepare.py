@@ -1,0 +1,58 @@
+"""Jobs made exact: every problem of a sweep is told at once, and each data set is read once."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.config import DataConfig, JobConfig, SweepConfig
+from harness.data.early import Loaded, key_of
+from harness.errors import DataError
+from harness.jobs import prepare
+from tests.unit.tiny import colours
+
+
+def _config(backbone: str, data: str, freeze: str = "all") -> SweepConfig:
+    return SweepConfig(backbone=backbone, weights="random", freeze=freeze, data=DataConfig(name=data, source="folder"), study="tried")
+
+
+@pytest.fixture(autouse=True)
+def nothing_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has prepared nothing, and must read no data set itself."""
+    monkeypatch.setattr(prepare, "_seen", {})
+    monkeypatch.setattr(prepare, "load_dataset", lambda cfg, *_: pytest.fail(f"{cfg.name} was read again"))
+
+
+def test_what_was_read_early_is_used_and_its_errors_are_told_once() -> None:
+    """Data sets and their errors come from the process that read them; jobs on good ones are prepared, in the order asked for."""
+    wanted = [
+        _config("resnet18", "good"),
+        _config("resnet18", "bad"),
+        _config("resnet34", "bad", "0.5"),
+        _config("resnet34", "good", "0.5"),
+    ]
+    found: Loaded = {"good": colours(), "bad": DataError("photos/cat: no images.")}
+    loaded = {key_of(cfg.data, cfg.cache_dir, cfg.results_dir): found[cfg.data.name] for cfg in wanted}
+    jobs, problems = prepare.prepare_all([(cfg, ()) for cfg in wanted], loaded)
+    assert [(job.backbone.model, job.config.freeze) for job in jobs] == [("resnet18", "all"), ("resnet34", "0.5")]
+    assert problems == ["photos/cat: no images."]
+
+
+def test_all_that_is_wrong_is_told() -> None:
+    """A wrong depth, a wrong name and a data set that is not there: one message each, whichever jobs have them."""
+    cfg = _config("no_such_network", "bad", "most")
+    jobs, problems = prepare.prepare_all(
+        [(cfg, ()), (cfg, ())], {key_of(cfg.data, cfg.cache_dir, cfg.results_dir): DataError("photos/cat: no images.")}
+    )
+    assert jobs == []
+    assert [problem.split(":")[0] for problem in problems] == ["freeze=most", "photos/cat", "backbone=no_such_network"]
+
+
+def test_what_is_asked_for_twice_is_one_job() -> None:
+    """Depths written in two ways and settings that decide no outcome make no second job; another seed, depth or study does."""
+    one = _config("resnet18", "good")
+    same = [_config("resnet18", "good", "1.0"), replace(one, job=JobConfig(timeout_minutes=3.0))]
+    others = [replace(one, seed=1), replace(one, freeze="none"), replace(one, study="other")]
+    loaded: Loaded = {key_of(one.data, one.cache_dir, one.results_dir): colours()}
+    jobs, problems = prepare.prepare_all([(cfg, ()) for cfg in (one, *same, *others)], loaded)
+    assert not problems
+    assert [job.config for job in jobs] == [replace(cfg, train=jobs[0].config.train) for cfg in (one, *others)]
