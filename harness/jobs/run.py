@@ -35,7 +35,7 @@ from harness.measure.quality import decide, quality
 from harness.measure.transferability import Evidence, evidence
 from harness.process.isolate import one_line
 from harness.status import Status
-from harness.study.row import EVIDENCE_COLUMNS, Details, Row
+from harness.study.row import TRANSFERABILITY_COLUMNS, Details, Row
 from harness.study.store import FloatArray, IntArray, Predictions, Study
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.held_out import HeldOut, folds_of, hold_out
@@ -57,7 +57,7 @@ def run_jobs(
 
     Args:
         jobs: of one group (`head_group_key`).
-        known: what this sweep has measured before, `EVIDENCE_COLUMNS` of the same trunk; what is missing is measured here.
+        known: what this sweep has measured before, `TRANSFERABILITY_COLUMNS` of the same trunk; what is missing is measured here.
         rung: of the staged search that asks; None: there is none. What a short training came to is in the job's row, and is not done again
             when the whole is asked for.
         load: the seam to model libraries.
@@ -173,8 +173,8 @@ def _tried(job: JobSpec) -> dict[float, float | None]:
 
 def _evidence(backbone: Backbone, supplied: Supply, known: Columns) -> Evidence:
     """What the features of the trunk say without any fine-tuning; empty where the job has no such features."""
-    if known.get("evidence_s") is not None:
-        return Evidence({name: known[name] for name in EVIDENCE_COLUMNS}, known["undefined"])
+    if known.get("transferability_s") is not None:
+        return Evidence({name: known[name] for name in TRANSFERABILITY_COLUMNS}, known["undefined"])
     if not supplied.has_features:
         return Evidence({}, {})
     train_ND, dataset = supplied.features("train"), supplied.dataset

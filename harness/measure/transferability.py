@@ -32,7 +32,7 @@ class Evidence:
     """The scores of one backbone on one data set."""
 
     columns: dict[str, float | None]
-    """Under the names of the table's columns, `evidence_s` included."""
+    """Under the names of the table's columns, `transferability_s` included."""
     undefined: dict[str, str]
     """Column -> why it is None."""
 
@@ -66,7 +66,7 @@ def evidence(
         values, reason = _value_or_reason(score)
         columns.update(zip(names, values or (None,) * len(names), strict=True))
         undefined.update(dict.fromkeys(names, reason) if reason else {})
-    columns["evidence_s"] = time.perf_counter() - started
+    columns["transferability_s"] = time.perf_counter() - started
     return Evidence(columns, undefined)
 
 

@@ -18,7 +18,7 @@ from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.scope import images, latencies, protocols, versions
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
-from harness.reporting.sections.facts import leading, marked, standing
+from harness.reporting.sections.facts import leading, marked, outcome_of
 from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
 from harness.select.audit import Audit
 from harness.select.classes import final_scores
@@ -138,7 +138,7 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
     columns = [
         Column("rank interval", is_number=True),
         Column("candidate"),
-        Column("standing"),
+        Column("outcome"),
         Column(METRIC_NAMES[ranking.metric], is_number=True),
         Column("interval", is_number=True),
         Column("", is_bar=True),
@@ -166,7 +166,7 @@ def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> li
     return [
         formats.places(entry.rank_interval),
         entry.label,
-        standing(ranking, entry),
+        outcome_of(ranking, entry),
         formats.score(ranking.metric, entry.score),
         formats.score_range(ranking.metric, entry.interval),
         Bar(low, scale(entry.score), high),

@@ -22,7 +22,7 @@ from harness.process.isolate import Limits, Outcome, machine_memory_mib, require
 from harness.search.display import Progress
 from harness.status import Status
 from harness.study.claims import claimed
-from harness.study.row import EVIDENCE_COLUMNS, Row
+from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import Study, note_swept, require_writable
 from harness.transfer.rungs import Rung
 
@@ -42,7 +42,7 @@ class Sweep:
     """By the clock of `time.perf_counter`."""
     progress: Progress = field(init=False)
     transferability: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By trunk, the `EVIDENCE_COLUMNS` that jobs of this sweep have found, and why some have none."""
+    """By trunk, the `TRANSFERABILITY_COLUMNS` that jobs of this sweep have found, and why some have none."""
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.jobs)
@@ -85,9 +85,9 @@ class Sweep:
         self._remember(first, rows[0])
 
     def _remember(self, job: JobSpec, row: Row) -> None:
-        if row.evidence_s is not None:
-            reasons = {name: reason for name, reason in row.details.undefined.items() if name in EVIDENCE_COLUMNS}
-            self.transferability[trunk_key(job)] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS} | {"undefined": reasons}
+        if row.transferability_s is not None:
+            reasons = {name: reason for name, reason in row.details.undefined.items() if name in TRANSFERABILITY_COLUMNS}
+            self.transferability[trunk_key(job)] = {name: getattr(row, name) for name in TRANSFERABILITY_COLUMNS} | {"undefined": reasons}
 
 
 def is_wanted(job: JobSpec) -> bool:

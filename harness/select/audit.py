@@ -75,7 +75,7 @@ class _Times:
 
     passes_s: float
     """Computing its features, once."""
-    evidence_s: float | None
+    transferability_s: float | None
     heads_s: float
     tune_s: float | None
     epoch_s: float | None
@@ -142,7 +142,7 @@ def _line(name: str, scores: Scores, truth: Scores, times: Mapping[str, _Times])
 
 def _choice(name: str, scores: Scores, truth: Scores, times: Mapping[str, _Times], *, grid_s: float | None, num_taken: int) -> Choice:
     recall, regret, taken = choose(scores, truth, num_taken)
-    way = _WAYS.get(name, _EVIDENCE)
+    way = _WAYS.get(name, _TRANSFERABILITY)
     looks = [way.look_s(times[each]) for each in scores]
     thens = [_signed(way.then_s(times[each]), share) for each, share in taken.items()]
     cost_s = _sum([*looks, *thens])
@@ -213,10 +213,10 @@ def _too_few(number: int) -> str:
 def _times(rows: Sequence[Row]) -> _Times:
     tuned = [row for row in rows if is_fine_tuned(row)]
     others = [row for row in rows if not is_fine_tuned(row)]
-    evidence = [row.evidence_s for row in rows if row.evidence_s is not None]
+    spent = [row.transferability_s for row in rows if row.transferability_s is not None]
     return _Times(
         passes_s=max((row.features_s for row in rows if row.features_s is not None), default=0.0),
-        evidence_s=max(evidence, default=None),
+        transferability_s=max(spent, default=None),
         heads_s=sum(row.train_s or 0.0 for row in others),
         tune_s=_sum(row.train_s for row in tuned),
         epoch_s=_sum(_epoch_s(row) for row in tuned),
@@ -243,10 +243,10 @@ def _signed(value: float | None, factor: float) -> float | None:
 
 
 _FREE = _Way(look_s=lambda _: 0.0, then_s=lambda times: _sum((times.passes_s, times.tune_s)))
-_EVIDENCE = _Way(look_s=lambda times: _sum((times.passes_s, times.evidence_s)), then_s=lambda times: times.tune_s)
+_TRANSFERABILITY = _Way(look_s=lambda times: _sum((times.passes_s, times.transferability_s)), then_s=lambda times: times.tune_s)
 _ONE_EPOCH = _Way(
     look_s=lambda times: _sum((times.passes_s, times.epoch_s)),
     then_s=lambda times: _sum((times.tune_s, _signed(times.epoch_s, -1.0))),
 )
 _WAYS = {"random": _FREE, "prior": _FREE, "log_params": _FREE, "own_rank": _FREE, "one_epoch": _ONE_EPOCH}
-"""All other names are scores from kept features. `evidence_s` is the time of all of them together, so each is charged for all."""
+"""All other names are scores from kept features. `transferability_s` is the time of all of them together, so each is charged for all."""

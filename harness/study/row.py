@@ -166,7 +166,7 @@ class Row:
         "log expected empirical prediction from the backbone's own classes (nats); empty without such a classifier"
     )
     h_score: float | None = _column("H-score of the train features, with shrunk covariance")
-    evidence_s: float | None = _column("time that these scores took, the features at hand (seconds)")
+    transferability_s: float | None = _column("time that these scores took, the features at hand (seconds)")
     latency_ms_p50: float | None = _column("time of one image through the model: median of blocks of calls (milliseconds)")
     latency_ms_min: float | None = _column("lowest of these blocks' medians: the quietest moment (milliseconds)")
     latency_ms_low: float | None = _column("lower end of the 95 % interval of the median, blocks resampled (milliseconds)")
@@ -202,7 +202,7 @@ TIMING_COLUMNS = (
     *("latency_ms_bfloat16", "latency_ms_compile", "timed_at", "timed_on"),
 )
 """Empty in a row's own file, filled from `timings/` when it is read."""
-EVIDENCE_COLUMNS = ("knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
+TRANSFERABILITY_COLUMNS = ("knn_accuracy", "logme", "gbc", "leep", "h_score", "transferability_s")
 """What jobs of one sweep that start from the same trunk and images share."""
 COLUMN_DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Row) if f.name != "details"}
 

@@ -1,4 +1,4 @@
-"""What the report should say beyond scores and costs: rank intervals, pairs, picks, front, test, changes, search, evidence, audit."""
+"""What the report should say beyond scores and costs: rank intervals, pairs, picks, front, test, changes, search, transferability, audit."""
 
 import math
 from collections import Counter
@@ -95,7 +95,7 @@ def statistics_tables(facts: Facts) -> dict[str, Lines]:
             for job in facts.jobs
             if job.row["lrs_tried"]
         ],
-        "Evidence without fine-tuning": _evidence(facts),
+        "Transferability scores": _transferability(facts),
         "What cheap scores would have chosen, judged by the fine-tunes of this study": _audit(facts),
     }
 
@@ -356,13 +356,13 @@ def _recommended(facts: Facts, jobs: list[Job], *, is_latency_free: bool = False
     return jobs[oracle.decide(belief, [job.latency for job in jobs], price=0.0 if is_latency_free else oracle.PRICE)]
 
 
-def _evidence(facts: Facts) -> Lines:
+def _transferability(facts: Facts) -> Lines:
     rows = {row["backbone"]: row for row in facts.rows if row["status"] in ("ok", "pruned") and row["protocol"] == "p1"}
     lines = []
     for row in sorted(rows.values(), key=lambda row: -float(row["probe_accuracy"])):
         scores = [f"{row[name]:.3f}" for name in ("logme", "gbc", "leep", "h_score")]
         shares = [pct(row["probe_accuracy"]), f"{row['probe_log_loss']:.3f}", pct(row["knn_accuracy"])]
-        lines.append([row["backbone"], *shares, *scores, seconds(row["evidence_s"])])
+        lines.append([row["backbone"], *shares, *scores, seconds(row["transferability_s"])])
     return lines
 
 
@@ -429,5 +429,5 @@ def _cost_s(facts: Facts, rule: str, taken: dict[str, float]) -> float:
     if rule == "one_epoch":
         looks = sum(_passes_s(facts, name) + _epoch_s(facts, name) for name in taken)
         return looks + sum(share * (_tune_s(facts, name) - _epoch_s(facts, name)) for name, share in taken.items())
-    evidence = {job.row["backbone"]: float(job.row["evidence_s"]) for job in facts.jobs}
-    return sum(_passes_s(facts, name) + evidence[name] + share * _tune_s(facts, name) for name, share in taken.items())
+    scores_s = {job.row["backbone"]: float(job.row["transferability_s"]) for job in facts.jobs}
+    return sum(_passes_s(facts, name) + scores_s[name] + share * _tune_s(facts, name) for name, share in taken.items())

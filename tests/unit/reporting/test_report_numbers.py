@@ -104,7 +104,7 @@ def facts(study: Study) -> Facts:
     return expected.settled(study, read_jobs(study), read_rows(study), read_rows(Study(study.root.parent / "other")))
 
 
-def standing(job: Job, facts: Facts) -> str:
+def outcome(job: Job, facts: Facts) -> str:
     """The word beside a candidate."""
     first, budget, fastest = (facts.picks[name].job for name in ("recommended", "budget", "fastest"))
     picked = {id(fastest): "fastest pick", id(budget): "budget pick", id(first): "recommended"}
@@ -161,7 +161,7 @@ def expected_tables(facts: Facts) -> dict[str, Lines]:
             [
                 score[id(j)][0],
                 j.label,
-                standing(j, facts),
+                outcome(j, facts),
                 *score[id(j)][2:],
                 pct(j.expected),
                 "–" if j.odds is None else odds(j.odds[0]),
@@ -239,7 +239,7 @@ def expected_tables(facts: Facts) -> dict[str, Lines]:
                 pct(j.expected),
                 *(["–", "–"] if j.odds is None else [odds(j.odds[0]), f"{100 * j.odds[1]:.1f}"]),
                 "–" if j is best else behind(j, best),
-                standing(j, facts),
+                outcome(j, facts),
                 "yes" if j.tied else "no",
             ]
             for j in jobs
