@@ -17,7 +17,7 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
   python -m harness.report study=folder rank.max_latency_ms=30
       rank a finished study again, with other limits or another metric; trains nothing
   python -m harness.retime study=folder
-      time the networks of a study again, on this machine, when it is quiet or another one
+      time the models of a study again, on this machine, when it is quiet or another one
   python -m harness.verify study=folder
       check a study bit by bit: rows, predictions, table, weights and kept features against what was written
   python -m harness.backbones 'mobilenet*'

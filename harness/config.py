@@ -27,7 +27,7 @@ class Precision(Enum):
     """Arithmetic of forward and backward passes; parameters are float32 in every case."""
 
     auto = "auto"  # float32; features that only heads read: in the fastest form that agrees with it
-    float32 = "float32"  # the networks as they were built, nothing rewritten for speed, no TF32 on an accelerator
+    float32 = "float32"  # the models as they were built, nothing rewritten for speed, no TF32 on an accelerator
     tf32 = "tf32"  # products of 10 bits, sums in float32, as recent NVIDIA accelerators have them; float32 in all else
     bfloat16 = "bfloat16"
 
@@ -395,12 +395,12 @@ class Variant(Enum):
 
 @dataclass
 class MeasureConfig:
-    """How long the networks of a study are timed, in turn, when its jobs are done."""
+    """How long the models of a study are timed, in turn, when its jobs are done."""
 
     warm_up_s: float = 0.5
-    """Each network is called at most so long until its times agree, before timing begins."""
+    """Each model is called at most so long until its times agree, before timing begins."""
     timing_s: float = 1.0
-    """Of each network: time of single images, and half as long of batches."""
+    """Of each model: time of single images, and half as long of batches."""
     variants: list[Variant] = field(default_factory=list)
     """Ways of computing whose latency is measured as well: bfloat16, compile."""
 
@@ -504,7 +504,7 @@ class SweepConfig:
     device: Device = Device.auto
     """Where a job computes."""
     precision: Precision = Precision.auto
-    """Arithmetic of passes through the network."""
+    """Arithmetic of passes through the model."""
     job: JobConfig = field(default_factory=JobConfig)
     retry: Retry = Retry.none
     """Which jobs of an earlier sweep run again although they have a row."""

@@ -83,7 +83,7 @@ class SourceHead:
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A network without classifier: `trunk(images_BCHW) -> features_BD`."""
+    """A model without classifier: `trunk(images_BCHW) -> features_BD`."""
 
     spec: BackboneSpec
     weights: Weights

@@ -49,7 +49,7 @@ def why_not_as_published(path: Path, sha256: str, expected: str) -> str | None:
 
 
 def why_no_checkpoint(path: Path) -> str | None:
-    """A few words on why a file can fill no network; None: it may be a checkpoint.
+    """A few words on why a file can fill no model; None: it may be a checkpoint.
 
     Raises:
         OSError: it cannot be read.

@@ -1,4 +1,4 @@
-"""How a network wants its images; its weights say so."""
+"""How a model wants its images; its weights say so."""
 
 from dataclasses import dataclass
 

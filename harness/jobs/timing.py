@@ -57,7 +57,7 @@ def time_networks(
             return []
         seconds = expected_s(len(rows), cfg)
         if seconds >= _TELL_S:
-            say(f"timing {counted(len(rows), 'network')} in turn, about {seconds:.0f} s")
+            say(f"timing {counted(len(rows), 'model')} in turn, about {seconds:.0f} s")
         before = {timing.latency_key: timing for timing in study.timings()[0] if timing.timed_on == node()}
         found = [pair for together in _batches(rows) for pair in zip(together, _timed(together, cfg, limits), strict=True)]
         if not cfg.variants and (factor := _disturbed(before, [timing for _, timing in found])):

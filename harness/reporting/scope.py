@@ -25,7 +25,7 @@ def measured(ranking: Ranking) -> str:
         *(["to the end"] if ranking.pool.pruned else []),
         *(["under the same terms"] if others(ranking) else []),
         *(["and can be used"] if ranking.pool.damaged else []),
-        *(["beside depths that ended in the same network"] if any(entry.candidate.twins for entry in ranking.entries) else []),
+        *(["beside depths that ended in the same model"] if any(entry.candidate.twins for entry in ranking.entries) else []),
     ]
     return " ".join(["measured", *ways])
 

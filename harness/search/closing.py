@@ -1,4 +1,4 @@
-"""How a sweep ends: fine-tunes that may be the best are cross-fitted, networks timed, and every study gets its report."""
+"""How a sweep ends: fine-tunes that may be the best are cross-fitted, models timed, and every study gets its report."""
 
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -17,7 +17,7 @@ from harness.text.counts import counted
 
 
 def finish(sweep: Sweep, evidence_limit_s: float | None = None) -> int:
-    """Cross-fit fine-tunes that may be the best, time the networks and write the report of every study that has rows.
+    """Cross-fit fine-tunes that may be the best, time the models and write the report of every study that has rows.
 
     Args:
         sweep: whose jobs are done.

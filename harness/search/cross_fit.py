@@ -36,7 +36,7 @@ MIN_PROB_BEST = 0.05
 MIN_RESAMPLES = 200
 """As few as may be: nothing here is read from them."""
 _START_S = 4.0
-"""Of a fold besides its training: process, network, activations, predictions."""
+"""Of a fold besides its training: process, model, activations, predictions."""
 
 
 class Runner(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 
 FACTOR = 3.7
 """What a training step costs when nothing is frozen, over the same images' pass without gradients: forward, backward (twice the
-multiply-adds), and what surrounds them. Measured over networks of many families, the formula is off by a tenth in the median."""
+multiply-adds), and what surrounds them. Measured over models of many families, the formula is off by a tenth in the median."""
 
 DEFAULT_SPREAD, OWN_SPREAD = 1.5, 1.15
 """High end over value, and value over low end, until enough was measured: of a trial that never ran, and of one that did."""

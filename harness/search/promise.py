@@ -35,7 +35,7 @@ def loss_of_stopping(draws_RK: FloatArray, complete: Sequence[int], ahead: Seque
 def in_order(draws_RK: FloatArray, complete: Sequence[int], ahead: Sequence[int]) -> list[int]:
     """Those ahead, the highest expected improvement first; of equals the first in the list.
 
-    Not by improvement per second: that spends a short time on many small networks (on simulated tables of 20 candidates a regret of 0.40 instead of
+    Not by improvement per second: that spends a short time on many small models (on simulated tables of 20 candidates a regret of 0.40 instead of
     0.24 points at a fifth of the grid's time).
     """
     return [ahead[place] for place in np.argsort(-_gains(draws_RK, best_of(draws_RK, complete), ahead), kind="stable")]

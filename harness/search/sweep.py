@@ -70,13 +70,13 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
         return finish(sweep, None if limit_s is None else limit_s - trainer.spent_s())
 
 
-def _limit_s(sweep: Sweep, num_networks: int) -> float | None:
+def _limit_s(sweep: Sweep, num_models: int) -> float | None:
     """Seconds from now that the user's minutes leave for trials."""
     cfg = sweep.jobs[0].config
     if cfg.budget.minutes is None:
         return None
     gone_s = time.perf_counter() - sweep.started + _START_S
-    kept_s = _REPORT_S + expected_s(num_networks, cfg.measure)
+    kept_s = _REPORT_S + expected_s(num_models, cfg.measure)
     return max(cfg.budget.minutes * 60 - gone_s - kept_s, 0.0)
 
 

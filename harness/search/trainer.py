@@ -21,7 +21,7 @@ from harness.transfer.depth import WHOLE
 from harness.transfer.rungs import Rung, short_epochs
 
 _JOB_S = 1.5
-"""Of a job, whatever its number of images: process, network, head, predictions."""
+"""Of a job, whatever its number of images: process, model, head, predictions."""
 _FIRST_GUESS_S = 0.02
 """One image through a backbone of which nothing is known yet."""
 

@@ -131,11 +131,11 @@ class Study:
         return timed, [each for each in found if isinstance(each, Damage)]
 
     def write_timing(self, timing: Timing) -> None:
-        """Keep the times of one network on one machine; the ones from before are replaced."""
+        """Keep the times of one model on one machine; the ones from before are replaced."""
         write_durably(self.root / "timings" / timing.file_name, encode_timing(timing))
 
     def timings(self) -> tuple[list[Timing], list[Damage]]:
-        """Times of all networks on all machines, and the files that cannot be used."""
+        """Times of all models on all machines, and the files that cannot be used."""
         found = [_read_timing(path) for path in listed(self.root / "timings", ".json")]
         return [each for each in found if isinstance(each, Timing)], [each for each in found if isinstance(each, Damage)]
 
@@ -146,7 +146,7 @@ class Study:
 
     @property
     def retime_command(self) -> str:
-        """What times its networks again, as typed in a shell."""
+        """What times its models again, as typed in a shell."""
         return self._command("retime")
 
     @property
@@ -346,7 +346,7 @@ def _read_timing(path: Path) -> Timing | Damage:
             return decode_timing(file.read())
     except (ValueError, OSError) as error:
         reason = _unread(error) if isinstance(error, OSError) else str(error)
-        return Damage(path, reason, "delete it; the next sweep or `python -m harness.retime` times its network anew")
+        return Damage(path, reason, "delete it; the next sweep or `python -m harness.retime` times its model anew")
 
 
 def _unread(error: OSError) -> str:

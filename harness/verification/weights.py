@@ -50,7 +50,7 @@ def _path(row: Row) -> Path | None:
     try:
         spec = resolve(row.backbone)
         source = published(spec)
-    except BackboneError:  # another version of the libraries has no such network
+    except BackboneError:  # another version of the libraries has no such model
         return None
     return cached_file(source) if source and spec.tag == row.weights else None
 

@@ -58,7 +58,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Every kind of number in one study, its report built.
 
     Ten candidates within the limit and three outside, two jobs stopped early, one learning rate on the edge, two failures, one
-    row of an older protocol, one network known by its architecture only, and a study of other data beside it. In one, two fine-tunes
+    row of an older protocol, one model known by its architecture only, and a study of other data beside it. In one, two fine-tunes
     are cross-fitted, in all folds and in one of three.
     """
     folder, (num_val, num_test) = tmp_path_factory.mktemp("numbers"), (300, 200) if request.param == "overturned" else (400, 300)
@@ -137,7 +137,7 @@ def leading(jobs: list[Job], best: Job) -> list[Job]:
 
 
 def published_text(row: dict[str, Any]) -> str:
-    """The prior of a network, and whether it is only its architecture's."""
+    """The prior of a model, and whether it is only its architecture's."""
     found = prior(row)
     return "–" if found is None else pct(found) + ("" if row["imagenet_top1_frac"] is not None else " (architecture)")
 
@@ -215,7 +215,7 @@ def expected_tables(facts: Facts) -> dict[str, Lines]:
             [j.label, f"parameters {j.row['params_m']} million is above rank.max_params_m=22"] for j in jobs if not j.fits
         ],
         "Splits": [list(pair) for pair in profile["split_origin"].items()],
-        "Preprocessing, as each network's weights expect it": [
+        "Preprocessing, as each model's weights expect it": [
             [r["backbone"], r["details"]["transforms"]["train"], r["details"]["transforms"]["eval"]] for r in by_backbone
         ],
         "Training recipe": [[name, str(value)] for name, value in recipe.items() if name != "name"],

@@ -242,7 +242,7 @@ def test_every_seed_gets_its_fold(world: World) -> None:
 
 @pytest.mark.usefixtures("endless")
 def test_a_limit_of_latency_excludes_nobody_yet(world: World) -> None:
-    """Networks are timed when folds are done; other limits hold."""
+    """Models are timed when folds are done; other limits hold."""
     jobs = close_race(world)
     limited = [replace(job, config=replace(job.config, rank=RankConfig(max_latency_ms=5.0))) for job in jobs]
     world.cross_fit(limited, limit_s=FOLD_S + 5)
