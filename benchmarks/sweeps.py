@@ -25,7 +25,7 @@ def sweep(folder: Path, *overrides: str, study: str = "bench") -> Swept:
     """Run a sweep whose results and cache lie in `folder`; what an earlier one left there is found and used. Only its jobs run: no folds beside them.
 
     Args:
-        folder: an empty one for a sweep with nothing kept from before.
+        folder: an empty one for a sweep with an empty cache.
         overrides: as on the command line.
         study: name of the study; with the name of an earlier one, jobs that are done are not run again.
 
@@ -63,7 +63,7 @@ def features_s(rows: Sequence[Row]) -> float:
 
 
 def add_up(rows: Sequence[Row]) -> dict[str, float]:
-    """What the jobs of a sweep spent (seconds) and how many images they sent through fixed layers."""
+    """What the jobs of a sweep spent (seconds) and how many images they sent through frozen layers."""
     return {
         "features_s": features_s(rows),
         "train_s": total(rows, "train_s"),

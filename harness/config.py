@@ -69,7 +69,7 @@ class Head(Enum):
 class HeadInit(Enum):
     """Where the head's weights start."""
 
-    solved = "solved"  # multinomial logistic regression on the fixed backbone's features
+    solved = "solved"  # multinomial logistic regression on the frozen backbone's features
     random = "random"
 
 
@@ -212,7 +212,7 @@ class TrainConfig:
     name: str = "short"
     """Name of the recipe in rows; a file in `conf/train/`."""
     epochs: int | None = None
-    """None: as many as `min_steps` takes, from 3 to 20. A head on a wholly frozen backbone that starts solved needs none."""
+    """None: as many as `min_steps` takes, from 3 to 20. A closed-form head on a wholly frozen backbone needs none."""
     min_steps: int = 200
     """Steps of the first phase that `epochs=null` sees to: on few images an epoch is a few steps only."""
     batch_size: int = 32
@@ -242,13 +242,13 @@ class TrainConfig:
     augment: Augment = Augment.none
     """Random changes to training images."""
     views: int = 1
-    """Augmented looks at each training image that are kept and drawn from; 1: every epoch looks anew and nothing is kept."""
+    """Augmented views of each training image that are cached and drawn from; 1: every epoch draws new ones and nothing is cached."""
     batch_norm: BatchNorm = BatchNorm.auto
     """What batch-norm layers that are not frozen normalise with while training."""
     class_weights: bool = False
-    """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
+    """Weigh each class by the inverse of its frequency in train, in the loss and in the closed-form head."""
     label_smoothing: float = 0.0
-    """Share of every target that goes to all classes alike where images are trained on; heads on kept features do without."""
+    """Share of every target that goes to all classes alike where images are trained on; heads on cached features do without."""
     release: str | None = None
     """Freeze depth of a second phase, as `freeze`; None: one phase."""
     release_epochs: int = 0
@@ -306,7 +306,7 @@ class TrainConfig:
             self.head is Head.linear or self.head_init is HeadInit.random,
             "train.head_init",
             self.head_init.value,
-            "train.head_init=random with train.head=mlp (only a linear head can be solved)",
+            "train.head_init=random with train.head=mlp (only a linear head has a closed form)",
         )
 
 
@@ -411,10 +411,10 @@ class MeasureConfig:
 
 @dataclass
 class StoreConfig:
-    """What fixed layers computed, kept in `<cache_dir>/features` for other jobs and later sweeps."""
+    """Activations of frozen layers, cached in `<cache_dir>/features` for other jobs and later sweeps."""
 
     max_gib: float = 20.0
-    """Rows that were not used for longest make room for new ones; 0: nothing is kept or read."""
+    """Least recently used entries make room for new ones; 0: no cache."""
 
     def __post_init__(self) -> None:
         _require(self.max_gib >= 0, "store.max_gib", self.max_gib, "0 or more GiB")
@@ -500,7 +500,7 @@ class SweepConfig:
     results_dir: str = "results"
     """Folder of all studies."""
     cache_dir: str = "~/.cache/model-selection-harness"
-    """Folder of downloaded data and of what frozen layers computed."""
+    """Folder of downloaded data and cached activations."""
     device: Device = Device.auto
     """Where a job computes."""
     precision: Precision = Precision.auto
@@ -554,7 +554,7 @@ class VerifyConfig:
     results_dir: str = "results"
     """Folder of all studies."""
     cache_dir: str = "~/.cache/model-selection-harness"
-    """Folder of downloaded data and of what frozen layers computed."""
+    """Folder of downloaded data and cached activations."""
 
 
 @dataclass

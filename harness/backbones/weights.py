@@ -66,7 +66,7 @@ def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True) -
     return found
 
 
-def weights_here(spec: BackboneSpec) -> WeightsSource | None:
+def local_weights(spec: BackboneSpec) -> WeightsSource | None:
     """Where `weights=pretrained` would be found without the network; None: only a download can help. Reads no file."""
     source = published(spec)
     if source and cached_file(source):

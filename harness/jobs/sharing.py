@@ -24,7 +24,7 @@ def trunk_key(job: JobSpec) -> str:
 
 
 def head_group_key(job: JobSpec) -> str:
-    """Of a group that runs together: its jobs train heads on the same kept features, and differ in seed, learning rate or weight decay only.
+    """Of a group that runs together: its jobs train heads on the same cached features, and differ in seed, learning rate or weight decay only.
 
     A job that trains anything else is a group of its own.
     """

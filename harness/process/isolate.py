@@ -1,6 +1,6 @@
 """Run a function in a process of its own, so that its death, its hanging or its memory is a value and not the end of the sweep.
 
-While it waits, the caller looks after the process: for how long it runs, when it last gave a sign of life, how much memory it holds.
+Meanwhile the caller watches the process: its run time, its last heartbeat and its memory.
 """
 
 import importlib

@@ -42,7 +42,7 @@ class Sweep:
     """By the clock of `time.perf_counter`."""
     progress: Progress = field(init=False)
     transferability: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By trunk, the `TRANSFERABILITY_COLUMNS` that jobs of this sweep have found, and why some have none."""
+    """By backbone, weights and images, the `TRANSFERABILITY_COLUMNS` that jobs of this sweep have found, and why some have none."""
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.jobs)

@@ -140,7 +140,7 @@ def _reason(outcome: Outcome, left_s: float | None, limits: Sequence[str], *, wa
 def _plan_words(plan: Plan) -> str:
     ends_s = plan.spent_s + plan.rest_s.value_s
     low, high = (duration(plan.spent_s + part) for part in (plan.rest_s.low_s, plan.rest_s.high_s))
-    what = f"{counted(len(plan.names), 'linear probe' if plan.is_probing else 'candidate')} {'first' if plan.is_probing else 'to train, as it looks now'}"
+    what = f"{counted(len(plan.names), 'linear probe' if plan.is_probing else 'candidate')} {'first' if plan.is_probing else 'to train, as predicted now'}"
     if plan.is_probing:
         return f"search: {what}, about {duration(plan.rest_s.value_s)}"
     share = "" if plan.is_whole else f", {plan.share_frac:.0%} of the {duration(plan.grid_s.value_s)} of the whole grid"

@@ -1,4 +1,4 @@
-"""A `staged.Trainer` whose trials are jobs: run up to a rung, believed in by their rows, and predicted from what was measured."""
+"""A `staged.Trainer` whose trials are jobs: run up to a rung, judged by their rows, their cost predicted from what was measured."""
 
 import time
 from collections.abc import Mapping, Sequence

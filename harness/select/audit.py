@@ -249,4 +249,4 @@ _ONE_EPOCH = _Way(
     then_s=lambda times: _sum((times.tune_s, _signed(times.epoch_s, -1.0))),
 )
 _WAYS = {"random": _FREE, "prior": _FREE, "log_params": _FREE, "own_rank": _FREE, "one_epoch": _ONE_EPOCH}
-"""All other names are scores from kept features. `transferability_s` is the time of all of them together, so each is charged for all."""
+"""All other names are scores from cached features. `transferability_s` is the time of all of them together, so each is charged for all."""

@@ -64,7 +64,7 @@ class Cost:
     weights_mib: float | None
     peak_mem_mib: float | None
     train_min: float | None
-    """Minutes of training one seed, the passes through the fixed backbone included."""
+    """Minutes of training one seed, the passes through the frozen backbone included."""
     total_s: float | None
     """Seconds of all jobs together."""
 

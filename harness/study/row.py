@@ -70,7 +70,7 @@ class Row:
     freeze: str = _column("freeze depth as asked: all, none, a fraction of the blocks, or minus the blocks left free")
     release: str | None = _column("freeze depth of the second phase, if the recipe has one")
     boundary: str | None = _column("module name of the last frozen block in the last phase; empty: nothing is frozen")
-    num_frozen_blocks: int | None = _column("blocks fixed, counted from the input, in the last phase")
+    num_frozen_blocks: int | None = _column("frozen blocks, counted from the input, in the last phase")
     num_blocks: int | None = _column("blocks of the backbone")
     frozen_ok: bool | None = _column("true: every frozen parameter and buffer was bit-identical after training")
     recipe: str = _column("name of the training recipe")
@@ -108,24 +108,24 @@ class Row:
     micro_batch: int | None = _column("images computed at once in such a step; less than `batch_size` where memory ran out with more")
     augment: str | None = _column("random changes to training images")
     views: int | None = _column("augmented views of each training image that were kept and drawn from; 1: a new one in every epoch")
-    batch_norm: str | None = _column("free batch-norm layers trained on fixed (pretrained) or on batch statistics")
+    batch_norm: str | None = _column("whether batch-norm layers that are not frozen train on pretrained or on batch statistics")
     precision: str | None = _column("arithmetic of passes without gradients: float32, tf32 or bfloat16 (autocast)")
     train_precision: str | None = _column(
         "arithmetic of training steps, in the last phase: float32, tf32 or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
     )
     trained_from: str | None = _column("name of the block behind which training started from cached activations; `images`: from the images")
     prefix_mode: str | None = _column(
-        "how the rows behind frozen blocks were computed: arithmetic, memory format, folded batch-norm, fused activations, compiled"
+        "how the activations behind frozen blocks were computed: arithmetic, memory format, folded batch-norm, fused activations, compiled"
     )
     prefix_note: str | None = _column("why they were not computed in a faster mode, where one was tried, or not kept")
-    num_prefix_images: int | None = _column("images sent through frozen layers in this job; 0: everything was kept from before")
+    num_prefix_images: int | None = _column("images sent through frozen layers in this job; 0: all activations were cached")
     input_wait_frac: float | None = _column("share of that pass spent waiting for decoded images (fraction)")
     kept_mib: float | None = _column("what this job added to the feature store, as predicted before its pass (MiB)")
     device: str | None = _column("cpu, cuda or mps")
     num_threads: int | None = _column("processor threads used")
     params_m: float | None = _column("parameters, head included (millions)")
     trainable_params_m: float | None = _column("parameters that training could change, in the last phase (millions)")
-    latency_key: str | None = _column("hash of what inference times depend on; rows with equal ones are timed as one model")
+    latency_key: str | None = _column("hash of what latency depends on; rows with equal ones are timed once")
     gmacs: float | None = _column("multiply-adds of one image (10^9)")
     frozen_macs_frac: float | None = _column("share of the multiply-adds in the frozen blocks")
     primary_metric: str | None = _column("the metric the data calls for: accuracy, or balanced_accuracy when imbalanced")
@@ -166,7 +166,7 @@ class Row:
         "log expected empirical prediction from the backbone's own classes (nats); empty without such a classifier"
     )
     h_score: float | None = _column("H-score of the train features, with shrunk covariance")
-    transferability_s: float | None = _column("time that these scores took, the features at hand (seconds)")
+    transferability_s: float | None = _column("time that these scores took, without computing the features (seconds)")
     latency_ms_p50: float | None = _column("time of one image through the model: median of blocks of calls (milliseconds)")
     latency_ms_min: float | None = _column("lowest of these blocks' medians: the quietest moment (milliseconds)")
     latency_ms_low: float | None = _column("lower end of the 95 % interval of the median, blocks resampled (milliseconds)")
@@ -183,7 +183,7 @@ class Row:
     peak_mem_mib: float | None = _column("peak memory of the job: accelerator memory on CUDA, else of its process (MiB)")
     weights_mib: float | None = _column("size of the model on disk as float32 safetensors (MiB)")
     features_s: float | None = _column(
-        "time it took to compute, from the image files, the rows that this job read, whenever that was (seconds)"
+        "time it took to compute, from the image files, the activations that this job read, whenever that was (seconds)"
     )
     train_s: float | None = _column("time of training, evaluation after each epoch included (seconds)")
     total_s: float | None = _column("time of the whole job in its process (seconds)")
@@ -203,7 +203,7 @@ TIMING_COLUMNS = (
 )
 """Empty in a row's own file, filled from `timings/` when it is read."""
 TRANSFERABILITY_COLUMNS = ("knn_accuracy", "logme", "gbc", "leep", "h_score", "transferability_s")
-"""What jobs of one sweep that start from the same trunk and images share."""
+"""Columns that jobs of one sweep share when they start from the same backbone, weights and images."""
 COLUMN_DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Row) if f.name != "details"}
 
 

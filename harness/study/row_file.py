@@ -1,4 +1,4 @@
-"""A row as the bytes of its file, which prove themselves: whatever bit of them changes, they are no row any more.
+"""Encode and decode the file of a row, which carries a hash of its own text: a file with any bit changed is refused.
 
 Between the row and the study folder. `sealed` has the form of the bytes; the second key names the predictions that the row was made from.
 """

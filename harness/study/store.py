@@ -1,7 +1,7 @@
 """The study folder: immutable rows, the times that fill some of their columns, predictions with the test split sealed, what was opened.
 
 Every file is written under a temporary name and renamed, so a reader never sees half of one and no lock is needed. A row and the
-predictions that it was made from prove themselves: what was damaged on the disk is left out and named, and its job counts as not done.
+predictions that it was made from carry checksums: what was damaged on the disk is left out and named, and its job counts as not done.
 """
 
 import io
@@ -141,12 +141,12 @@ class Study:
 
     @property
     def report_command(self) -> str:
-        """What ranks it again, as typed in a shell."""
+        """Return the command that ranks it again, as typed in a shell."""
         return self._command("report")
 
     @property
     def retime_command(self) -> str:
-        """What times its models again, as typed in a shell."""
+        """Return the command that times its models again, as typed in a shell."""
         return self._command("retime")
 
     @property

@@ -1,6 +1,6 @@
 """Inference times of a model on a machine: files of their own beside the rows, which never change, and whose columns they fill.
 
-A file proves itself as a row does (`sealed`). One per model and machine: timing it again replaces it.
+A file carries its checksum as a row does (`sealed`). One per model and machine: timing it again replaces it.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Whatever can be computed again from a study's own files: metrics from predictions, the table from the rows.
+"""Checks that recompute from a study's own files: metrics from predictions, the table from the rows.
 
 After the checksums, which only say that a file is as it was written.
 """
@@ -99,7 +99,7 @@ def openings(study: Study, job_ids: Set[str]) -> Check:
     if not unknown:
         return Check(looked_at, [])
     named = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if unknown[3:] else "")
-    reason, remedy = f"names jobs that have no row: {named}", "look whether rows were deleted or ids changed"
+    reason, remedy = f"names jobs that have no row: {named}", "check whether rows were deleted or ids changed"
     return Check(looked_at, [Damage(study.root / "opened.jsonl", reason, remedy)])
 
 

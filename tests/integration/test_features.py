@@ -1,4 +1,4 @@
-"""What sweeps share: kept rows, heads trained together, and what is left after a sweep was killed."""
+"""What sweeps share: cached activations, heads trained together, and what is left after a sweep was killed."""
 
 import os
 import signal

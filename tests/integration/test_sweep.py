@@ -169,7 +169,7 @@ def test_the_learning_rate_that_was_kept_is_in_the_row(run_sweep: Command) -> No
 
 
 def test_rows_hold_what_features_say_without_fine_tuning(run_sweep: Command) -> None:
-    """Scores of the fixed backbone are the same in every row of it; one that does not exist has a reason."""
+    """Scores of the frozen backbone are the same in every row of it; one that does not exist has a reason."""
     ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all,none")
     first, second = ended.rows()
     for name in TRANSFERABILITY_COLUMNS:

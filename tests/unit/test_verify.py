@@ -28,7 +28,7 @@ Check = Callable[[], tuple[int, list[str]]]
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """Two good jobs, two failed ones, a table and an entry of kept features; no row claims a weights file that could be here."""
+    """Two good jobs, two failed ones, a table and an entry of cached features; no row claims a weights file that could be here."""
     made = write_study(tmp_path / "results" / "s", backbones=("resnet50", "squeezenet"), depths=("all",), num_val=60, num_test=30)
     for row in made.rows():
         made.write_row(replace(row, weights="random", weights_source="random", weights_sha256=None))

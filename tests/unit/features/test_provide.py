@@ -200,7 +200,7 @@ def test_a_wish_for_images_alone_computes_nothing(provider: Provider, segments: 
 
 
 def test_rows_that_are_read_no_faster_than_computed_are_not_kept(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where reading takes long, a job starts from the nearest kept rows before; what the head sees is there in any case."""
+    """Where reading takes long, a job starts from the nearest cached activations before; what the head sees is there in any case."""
     provider(1)
     monkeypatch.setattr(provide, "READ_MIB_S", 1e-6)
     num_kept = len(provider.kept())
@@ -228,7 +228,7 @@ def test_where_no_features_are_worth_it_images_are_kept(provider: Provider, monk
 def test_rows_are_worth_what_lies_between_them_and_the_kept_ones_before(
     provider: Provider, seconds: tuple[float, float], expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Work since the last kept rows counts: two segments that each save too little save enough together, and nothing is saved twice."""
+    """Work since the last cached activations counts: two segments that each save too little save enough together, and nothing is saved twice."""
     probe = replace(provider, root=provider.root / "probe")(1, 2)
     at_1, at_2 = (Layout.from_json(probe.about(k)["layout"]).row.num_bytes / 2**20 for k in (1, 2))
     assert at_2 <= at_1 < 1.5 * at_2
@@ -312,7 +312,7 @@ def test_what_a_pass_adds_is_known_before(provider: Provider) -> None:
 
 
 def test_rows_say_how_they_came_to_be(provider: Provider) -> None:
-    """The arithmetic, and the seconds from image files to them: more for deeper ones, also when they were computed from kept rows."""
+    """The arithmetic, and the seconds from image files to them: more for deeper ones, also when they were computed from cached activations."""
     provider(2)
     bank = provider(4, final=True)
     abouts = [bank.about(boundary) for boundary in (0, 2, 4, LAST)]

@@ -105,7 +105,7 @@ def _agree(found: dict[str, Tensor | None], wanted: dict[str, Tensor | None]) ->
 
 
 def test_gradients_behind_a_boundary_are_those_of_the_batch(backbone: Backbone) -> None:
-    """A tail that starts from kept rows, with the part before it fixed: what is free gets its gradients, what is fixed gets none."""
+    """A tail that starts from cached activations, with the part before it fixed: what is free gets its gradients, what is fixed gets none."""
     boundary = len(backbone.blocks) - 2
     apply_freeze(backbone.trunk, plan_freeze(backbone.blocks, parse_freeze("-2")))
     (images_BCHW,), labels_B = _batch(backbone, 21)
