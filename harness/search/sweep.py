@@ -41,7 +41,7 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
         started: `time.perf_counter()` when the command began.
 
     Raises:
-        ConfigError: a recipe that cannot be stopped and taken up, or jobs that cannot be compared.
+        ConfigError: a recipe that cannot be stopped and resumed, or jobs that cannot be compared.
     """
     sweep = begin(asked, started)
     jobs, progress = sweep.jobs, sweep.progress
