@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from harness.cli import command
 from harness.config import JobConfig, RetimeConfig
 from harness.errors import TableError
-from harness.jobs.timing import time_networks
+from harness.jobs.timing import time_models
 from harness.process.isolate import Limits, machine_memory_mib
 from harness.report import typed_settings
 from harness.status import BAD_JOBS
@@ -57,7 +57,7 @@ def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
     if not any(row.latency_key for row in study.rows()):
         raise TableError(f"{study.root}: holds no row of a job that ended well, so no model to time; run `python -m harness.sweep` first.")
     stall_s = 60 * (JobConfig().stall_minutes or 0.0)
-    missing = time_networks(study, cfg.measure, Limits(stall_s=stall_s, memory_mib=0.95 * machine_memory_mib()), say=_say)
+    missing = time_models(study, cfg.measure, Limits(stall_s=stall_s, memory_mib=0.95 * machine_memory_mib()), say=_say)
     for reason in missing:
         _say(reason)
     question = ask(study, cfg.rank, given)

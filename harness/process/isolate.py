@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _PRELOAD = ["harness.jobs.preload"]
 _LEFT_BEHIND = "ignore:resource_tracker:UserWarning"
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _MIB = 2**20
 
 
@@ -99,7 +99,7 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
 def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int) -> Outcome[Any]:
     started = heard = time.monotonic()
     while True:
-        if receiver.poll(_LOOK_S):
+        if receiver.poll(_POLL_S):
             try:
                 message = receiver.recv()
             except EOFError:
@@ -263,7 +263,7 @@ def die_with_parent() -> None:
 
 def _end_after(pid: int) -> None:
     while is_alive(pid):
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     os._exit(1)
 
 

@@ -7,7 +7,7 @@ from harness.errors import HarnessError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
-from harness.jobs.timing import time_networks
+from harness.jobs.timing import time_models
 from harness.search import cross_fit
 from harness.search.runner import Sweep, limits_of
 from harness.status import BAD_JOBS, Status
@@ -70,7 +70,7 @@ def _time(sweep: Sweep, job: JobSpec, protocols: Set[str]) -> None:
     """Time the models of the sweep. A failure here costs latencies, never the report."""
     study, say = Study(job.config.study_dir), sweep.progress.say
     try:
-        if missing := time_networks(study, job.config.measure, limits_of(job.config), protocols=protocols, say=say):
+        if missing := time_models(study, job.config.measure, limits_of(job.config), protocols=protocols, say=say):
             say(f"{missing[0]}{f'; {len(missing) - 1} more' if missing[1:] else ''}")
     except HarnessError as error:
         say(f"latencies were not measured: {error} `{study.retime_command}` does so later.")

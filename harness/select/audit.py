@@ -84,9 +84,9 @@ class _Times:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """What a rule has to look at, and what is left to do for the backbones it takes."""
+    """What a rule has to measure first, and what is left to do for the backbones it takes."""
 
-    look_s: Callable[[_Times], float | None]
+    score_s: Callable[[_Times], float | None]
     then_s: Callable[[_Times], float | None]
 
 
@@ -126,7 +126,7 @@ def is_frozen(row: Row) -> bool:
 
 
 def backbone(row: Row) -> str:
-    """What has features of its own, and so scores of its own: a network with its weights at one image size."""
+    """What has features of its own, and so scores of its own: a backbone with its weights at one image size."""
     return " ".join(str(part) for part in (row.backbone, row.weights, row.weights_sha256, row.image_size))
 
 
@@ -143,9 +143,9 @@ def _line(name: str, scores: Scores, truth: Scores, times: Mapping[str, _Times])
 def _choice(name: str, scores: Scores, truth: Scores, times: Mapping[str, _Times], *, grid_s: float | None, num_taken: int) -> Choice:
     recall, regret, taken = choose(scores, truth, num_taken)
     way = _WAYS.get(name, _TRANSFERABILITY)
-    looks = [way.look_s(times[each]) for each in scores]
+    scored = [way.score_s(times[each]) for each in scores]
     thens = [_signed(way.then_s(times[each]), share) for each, share in taken.items()]
-    cost_s = _sum([*looks, *thens])
+    cost_s = _sum([*scored, *thens])
     return Choice(num_taken, recall, regret, cost_s, cost_s / grid_s if cost_s is not None and grid_s else None)
 
 
@@ -242,10 +242,10 @@ def _signed(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
 
 
-_FREE = _Way(look_s=lambda _: 0.0, then_s=lambda times: _sum((times.passes_s, times.tune_s)))
-_TRANSFERABILITY = _Way(look_s=lambda times: _sum((times.passes_s, times.transferability_s)), then_s=lambda times: times.tune_s)
+_FREE = _Way(score_s=lambda _: 0.0, then_s=lambda times: _sum((times.passes_s, times.tune_s)))
+_TRANSFERABILITY = _Way(score_s=lambda times: _sum((times.passes_s, times.transferability_s)), then_s=lambda times: times.tune_s)
 _ONE_EPOCH = _Way(
-    look_s=lambda times: _sum((times.passes_s, times.epoch_s)),
+    score_s=lambda times: _sum((times.passes_s, times.epoch_s)),
     then_s=lambda times: _sum((times.tune_s, _signed(times.epoch_s, -1.0))),
 )
 _WAYS = {"random": _FREE, "prior": _FREE, "log_params": _FREE, "own_rank": _FREE, "one_epoch": _ONE_EPOCH}

@@ -153,7 +153,7 @@ class Contest:
     def front(self) -> Front:
         """The front of those compared, in their `order`, in joint draws of score and latency."""
         draws_RK, compared = self.val.take(self.order).draws_RK, [self.pool.candidates[k] for k in self.order]
-        latency_ms_RK = draw_latency_ms([each.cost for each in compared], [each.network for each in compared], len(draws_RK))
+        latency_ms_RK = draw_latency_ms([each.cost for each in compared], [each.timed_model for each in compared], len(draws_RK))
         return likely_front(draws_RK, latency_ms_RK, self.cfg.confidence)
 
     def pairs(self, reference: int) -> tuple[Pair, ...]:

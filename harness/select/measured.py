@@ -27,7 +27,7 @@ def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> 
     if not is_out_of_fold(candidates):
         return _on_val(pool, candidates, metric)
     images, on_val = _Images(pool, metric), _on_val(pool, candidates, metric)
-    controls = {each.trunk: each.out_of_fold for each in candidates if each.out_of_fold is not None}
+    controls = {each.features_key: each.out_of_fold for each in candidates if each.out_of_fold is not None}
     measured = [_measure(images, candidate, controls) for candidate in candidates]
     seeds = [len(each.scores_S) for each in measured]
     seed_variance, freedom = seed_variance_of(
@@ -118,7 +118,7 @@ class _Places:
 def _measure(images: _Images, candidate: Candidate, controls: Mapping[tuple[object, ...], Said]) -> _Measured:
     if candidate.out_of_fold is not None:
         return images.on(candidate.out_of_fold, images.everyone)
-    control = controls.get(candidate.trunk)
+    control = controls.get(candidate.features_key)
     if candidate.cross_fitted is not None:
         return _in_folds(images, candidate.cross_fitted, control)
     return _controlled(images, candidate.val, images.val, control)

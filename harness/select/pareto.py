@@ -75,16 +75,16 @@ def likely_front(draws_RK: FloatArray, latency_ms_RK: FloatArray, confidence: fl
     return Front(prob_K, dominated_by_K, is_known_K)
 
 
-def draw_latency_ms(costs: Sequence[Cost], networks: Sequence[Hashable], num_draws: int) -> FloatArray:
-    """Latencies that the timings leave open, shape R x K: lognormal around the median, one draw for all that are the same network.
+def draw_latency_ms(costs: Sequence[Cost], models: Sequence[Hashable], num_draws: int) -> FloatArray:
+    """Latencies that the timings leave open, shape R x K: lognormal around the median, one draw for all that are the same model.
 
     The spread is that of the measured interval, or, where none was measured, as if it were one tie (5 %) wide to either side.
     """
-    place = {network: number for number, network in enumerate(dict.fromkeys(networks))}
+    place = {model: number for number, model in enumerate(dict.fromkeys(models))}
     normal_RW = np.random.default_rng(_SEED).standard_normal((num_draws, len(place)))
     spread_K = np.array([_log_spread(cost) for cost in costs])
     median_K = np.array([or_infinite(cost.latency_ms_p50) for cost in costs])
-    return np.asarray(median_K * np.exp(normal_RW[:, [place[network] for network in networks]] * spread_K))
+    return np.asarray(median_K * np.exp(normal_RW[:, [place[model] for model in models]] * spread_K))
 
 
 def _log_spread(cost: Cost) -> float:

@@ -41,7 +41,7 @@ DOUBLING_SPREADS = 0.3
 OWN_RANK_SPREADS = 1.5
 """The same for the way from the best to the worst place on other data sets."""
 TOP1_MEAN, DOUBLING_MEAN, OWN_RANK_MEAN = 0.35, 0.25, -0.75
-"""What these are worth on average, in units of t: better and larger networks transfer better on most data sets, and those that were good stay good."""
+"""What these are worth on average, in units of t: better and larger models transfer better on most data sets, and those that were good stay good."""
 DEPTH_SPREADS = 0.5
 """The same for what a freeze depth does to every backbone alike."""
 COMMON_SHARE = 0.8

@@ -64,7 +64,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, child: Child) -> list[list[str]]:
 
 def go(study: Study, protocols: set[str] | None, said: list[str] | None = None) -> list[str]:
     """Time the models; what is told goes to `said`."""
-    return timing.time_networks(study, CFG, LIMITS, protocols=protocols, say=(said if said is not None else []).append)
+    return timing.time_models(study, CFG, LIMITS, protocols=protocols, say=(said if said is not None else []).append)
 
 
 def test_each_network_of_the_protocol_is_timed_once_and_together(study: Study, asked: list[list[str]]) -> None:
@@ -165,7 +165,7 @@ def test_times_of_a_busy_machine_do_not_replace_better_ones(study: Study, monkey
     for low, is_steady, expected in ((1.0, True, 1.0), (3.0, False, 1.0), (0.9, False, 0.9), (3.0, True, 3.0)):
         found: dict[str, Any] = {"latency_ms_p50": low, "latency_ms_min": low, "latency_steady": is_steady}
         answering(monkeypatch, partial(_all_alike, found))
-        timing.time_networks(study, CFG, LIMITS, say=said.append)
+        timing.time_models(study, CFG, LIMITS, say=said.append)
         assert {each.latency_ms_min for each in study.timings()[0]} == {expected}
     assert [line for line in said if "kept" in line] == [
         "the machine is busy: these times are 3.0 times those from before, which are kept; run it again when it is quiet"

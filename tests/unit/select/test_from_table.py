@@ -188,7 +188,7 @@ def test_what_cannot_be_ranked_says_so(tmp_path: Path) -> None:
 
 
 def test_latencies_of_one_machine_are_compared(tmp_path: Path) -> None:
-    """In a table put together of several studies: those of the machine that timed last, for every depth of a network it knows; the other is named."""
+    """In a table put together of several studies: those of the machine that timed last, for every depth of a model it knows; the other is named."""
     new = {"timed_on": "new", "timed_at": "2026-02-02"}
     old = {"timed_on": "old", "timed_at": "2026-01-01"}
     rows = [

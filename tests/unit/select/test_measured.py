@@ -37,7 +37,7 @@ def pool(candidates: tuple[Candidate, ...], labels_N: IntArray, everyone_M: IntA
 
 @dataclass(frozen=True)
 class World:
-    """Where images come from: shares of the classes, how often a network is right on each, how much networks err on the same images."""
+    """Where images come from: shares of the classes, how often a model is right on each, how much models err on the same images."""
 
     share_C: tuple[float, ...] = (0.6, 0.3, 0.1)
     right_C: tuple[float, ...] = (0.95, 0.8, 0.6)

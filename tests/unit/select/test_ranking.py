@@ -30,7 +30,7 @@ def at(num_wrong: int, start: int = 0, num_images: int = LARGE) -> Predictions:
 
 
 def test_a_much_better_one_is_worth_its_latency(tmp_path: Path) -> None:
-    """Five points on 90 val images do not prove who is best, and yet a small network is not recommended for being fast: that was the old rule."""
+    """Five points on 90 val images do not prove who is best, and yet a small model is not recommended for being fast: that was the old rule."""
     study = Study(tmp_path / "s")
     add(study, "large", planted(range(10, 19), 90), latency_ms_p50=20.0)
     add(study, "small", planted(range(14), 90), latency_ms_p50=10.0)
