@@ -69,7 +69,7 @@ class Head(Enum):
 class HeadInit(Enum):
     """Where the head's weights start."""
 
-    solved = "solved"  # multinomial logistic regression on the frozen backbone's features
+    closed_form = "closed_form"  # multinomial logistic regression on the frozen backbone's features
     random = "random"
 
 
@@ -235,7 +235,7 @@ class TrainConfig:
     """The new classifier on top of the backbone."""
     head_hidden: int = 256
     """Hidden units of `head=mlp`."""
-    head_init: HeadInit = HeadInit.solved
+    head_init: HeadInit = HeadInit.closed_form
     """Where the head starts."""
     features: Features = Features.pooled
     """What the backbone hands to the head."""
@@ -274,7 +274,12 @@ class TrainConfig:
             self.epochs is None or self.epochs >= 0, "train.epochs", self.epochs, "0 or more, or null for as many as train.min_steps takes"
         )
         _require(self.min_steps >= 0, "train.min_steps", self.min_steps, "0 or more")
-        _require(self.epochs != 0 or self.head_init is HeadInit.solved, "train.epochs", self.epochs, "1 or more, or train.head_init=solved")
+        _require(
+            self.epochs != 0 or self.head_init is HeadInit.closed_form,
+            "train.epochs",
+            self.epochs,
+            "1 or more, or train.head_init=closed_form",
+        )
         _require(self.batch_size >= 2, "train.batch_size", self.batch_size, "2 or more")
         _require(self.lr > 0, "train.lr", self.lr, "a positive number")
         _require(

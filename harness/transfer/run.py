@@ -208,7 +208,7 @@ class Run:
         """Number of the next point of the curve: 0 is a solved head before any step."""
         if self.checkpoints.curve:
             return self.checkpoints.curve[-1].epoch + 1
-        return 0 if self.task.cfg.head_init is HeadInit.solved else 1
+        return 0 if self.task.cfg.head_init is HeadInit.closed_form else 1
 
     def finish(self, shared_s: float) -> Fitted | DivergedError:
         """Put the chosen epoch's weights back and look at train once more, without augmentation."""

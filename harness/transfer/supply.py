@@ -126,7 +126,7 @@ def supply(
     starts, on_the_way = ({trunk.nearest(k) for k in boundaries} for boundaries in (frozen, passing))
     if precision is Precision.auto and min(starts | on_the_way) < trunk.last:
         precision = Precision.float32  # hundreds of training steps magnify what another form of the network rounds differently
-    is_solved, is_head_only = cfg.head_init is HeadInit.solved, trunk.last in starts
+    is_solved, is_head_only = cfg.head_init is HeadInit.closed_form, trunk.last in starts
     digests = block_digests(backbone)
     images = [image for name in SPLITS for image in getattr(dataset, name).images]
 

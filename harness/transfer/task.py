@@ -110,7 +110,7 @@ def learning_rates(cfg: TrainConfig) -> list[float]:
 
 def is_probe(task: Task, phases: Sequence[Phase]) -> bool:
     """Whether nothing is left to train once the head is solved: no layer is free, and no augmentation shows anything new."""
-    solved = task.cfg.head_init is HeadInit.solved and task.cfg.augment is Augment.none
+    solved = task.cfg.head_init is HeadInit.closed_form and task.cfg.augment is Augment.none
     return solved and trains_head_only(phases)
 
 

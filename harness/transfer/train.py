@@ -38,7 +38,7 @@ def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
     first, started = tasks[0], time.perf_counter()
     phases = phases_of(first.backbone, first.depth, first.cfg)
     runs = [Run(task, supply, phases) for task in tasks]
-    if first.cfg.head_init is HeadInit.solved:
+    if first.cfg.head_init is HeadInit.closed_form:
         _start_solved(runs, supply)
     for phase in phases:
         before = frozen_digests(first.backbone.trunk, phase.plan)
