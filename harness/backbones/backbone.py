@@ -1,4 +1,4 @@
-"""What loading a backbone yields, and the seam through which tests pass a fake one."""
+"""The result of loading a backbone, and the seam through which tests pass a fake one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the builders for the two model libraries hand to `load`."""
+"""The common output of the timm and torchvision builders, which `load` takes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether a file can be the checkpoint that it should be, told by its hash and its outside before anything in it is read.
+"""Check by hash and file type whether a file can be the expected checkpoint, before anything in it is read.
 
 Used on whatever was fetched or found, so that a login page in place of weights is noticed while nothing has run. What passes is
 still untrusted; `checkpoint` reads it.

@@ -1,4 +1,4 @@
-"""Run a function in a process of its own, so that its death, its hanging or its memory is a value and not the end of the sweep.
+"""Run a function in a process of its own; its death, a hang or too much memory becomes a value and does not end the sweep.
 
 Meanwhile the caller watches the process: its run time, its last heartbeat and its memory.
 """

@@ -1,4 +1,4 @@
-"""What the comparison rests on, in words: how each candidate was judged, and whether fine-tuning helped. Shared by the page and the terminal."""
+"""The basis of the comparison, in words: how each candidate was judged, and whether fine-tuning helped. Shared by the page and the terminal."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the answer is about, and what it leaves out: other protocols, other versions, other machines. Shared by the page and the terminal.
+"""The scope of the answer, and what it leaves out: other protocols, other versions, other machines. Shared by the page and the terminal.
 
 Each function is one sentence or two, and empty where there is nothing to say.
 """

@@ -1,4 +1,4 @@
-"""How a sweep ends: fine-tunes that may be the best are cross-fitted, models timed, and every study gets its report."""
+"""The end of a sweep: fine-tunes that may be the best are cross-fitted, models timed, and every study gets its report."""
 
 from collections import Counter
 from collections.abc import Sequence, Set

@@ -1,4 +1,4 @@
-"""Seconds that a piece of a search will take: from the measured feature pass, refitted by every piece that was measured since.
+"""Predicted seconds of a part of a search: from the measured feature pass, refitted with every part that was measured since.
 
 Stands before the staged search, whose executor asks here before anything is trained. A *leg* is what runs in one go: a probe, or a
 candidate brought from one rung to the next. Everything is in seconds; every prediction has a low and a high end.

@@ -31,7 +31,7 @@ QUICK_S = 30.0
 
 
 class Trainer(Protocol):
-    """What the search needs of the world."""
+    """What the search needs from its caller."""
 
     def train(self, name: str, rung: Rung) -> bool:
         """Bring a trial to a rung. False: it failed."""

@@ -1,4 +1,4 @@
-"""Inference times of a model on a machine: files of their own beside the rows, which never change, and whose columns they fill.
+"""Inference times of a model on a machine, in files of their own beside the immutable rows, whose columns they fill.
 
 A file carries its checksum as a row does (`sealed`). One per model and machine: timing it again replaces it.
 """

@@ -257,7 +257,7 @@ def test_weights_on_this_machine_are_held_against_the_rows(tmp_path: Path) -> No
     assert found == {path: ["c"], own: ["i"], odd: []}
 
 
-def test_changed_weights_are_told(study: Study, check: Check) -> None:
+def test_changed_weights_are_reported(study: Study, check: Check) -> None:
     """In the line of the file, with the jobs that had other ones."""
     path = BUNDLES["tf_efficientnet_lite1"].path()
     row = next(row for row in study.rows() if row.status == Status.ok)

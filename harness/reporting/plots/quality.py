@@ -1,4 +1,4 @@
-"""Pictures of scores: against latency with the Pareto front, and over freeze depth."""
+"""Plots of scores: against latency with the Pareto front, and over freeze depth."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What several sections ask of a ranking's rows."""
+"""Helpers that several sections share: rows, tables and positions in a ranking."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Step 5: what was measured. First a sentence and a picture for everybody, then the statistics, the search, the transferability scores and the costs."""
+"""Step 5: the results. First one sentence and one plot, then the statistics, the search, the transferability scores and the costs."""
 
 from harness.reporting import formats
 from harness.reporting.answer import is_safe, separation

@@ -258,7 +258,7 @@ def test_out_of_fold_predictions_are_of_all_seeds_or_none(tmp_path: Path) -> Non
     assert (len(pool.labels_N), len(pool.everyone_M)) == (20, 60)
 
 
-def test_without_out_of_fold_predictions_everyone_is_nobody(tmp_path: Path) -> None:
+def test_a_study_of_fine_tunes_alone_has_no_out_of_fold_images(tmp_path: Path) -> None:
     """A study of fine-tunes alone rests on its val images."""
     study = Study(tmp_path / "s")
     add(study, "a", freeze="none")

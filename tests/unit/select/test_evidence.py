@@ -42,7 +42,7 @@ def test_predictions_that_are_nan_are_refused() -> None:
 
 
 @pytest.mark.parametrize("metric", [Metric.accuracy, Metric.balanced_accuracy, Metric.f1_macro, Metric.f1_weighted, Metric.log_loss])
-def test_one_image_separates_nobody(metric: Metric) -> None:
+def test_one_image_separates_no_candidates(metric: Metric) -> None:
     """Right and wrong on a single image: nothing is known."""
     labels_N = np.zeros(1, dtype=np.int64)
     runs = Runs(

@@ -114,7 +114,7 @@ def test_probabilities_follow_the_spread_over_seeds(tmp_path: Path) -> None:
     assert 0.80 <= expected[0] < expected[1] <= 0.82
 
 
-def test_everybody_with_seeds_enough_is_weighed(tmp_path: Path) -> None:
+def test_every_candidate_with_enough_seeds_is_compared(tmp_path: Path) -> None:
     """However many candidates a table has, as in a study: each has its expected score and its probability of being the best."""
     rows = [row for place in range(202) for row in seeds(f"net{place:03d}", 0.8, 0.81 - place / 1000, 0.82)]
     (found,) = rankings(tmp_path, rows)

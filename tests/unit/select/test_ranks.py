@@ -73,7 +73,7 @@ def test_far_apart_is_a_rank_each() -> None:
     assert intervals(scores_K, scores_K + noise_R) == [(4, 4), (1, 1), (2, 2), (3, 3)]
 
 
-def test_nobody_has_no_ranks() -> None:
+def test_no_candidates_have_no_ranks() -> None:
     """No candidate within the limits is no error."""
     assert intervals(np.empty(0), np.empty((200, 0))) == []
 

@@ -18,7 +18,7 @@ def answers(shares: tuple[float, ...], labels_N: IntArray, seed: int) -> Answers
     return predicted_SN, np.log(np.where(right_SN, 0.9, 0.1))
 
 
-def test_images_and_seeds_are_told_apart() -> None:
+def test_variance_of_images_and_of_seeds_are_separate() -> None:
     """Seeds that disagree widen the draws of both, not those of the images alone, a single run's too; without a repeat the two are one."""
     labels_N = np.arange(300) % 2
     found = Resamples.of([answers((0.9, 0.7, 0.5), labels_N, 0), answers((0.8,), labels_N, 1)], labels_N, 2, Metric.accuracy, 800)
