@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.config import Metric, RankConfig
 from harness.select.candidates import Pool
-from harness.select.comparison import BoolArray, Chance, FloatArray, Interval, tied_set
+from harness.select.comparison import BoolArray, Chance, FloatArray, Interval
 from harness.select.decision import Option, Picks, Terms, decide
 from harness.select.evidence import Evidence
 from harness.select.known import known_of, options_of
@@ -79,8 +79,9 @@ class Contest:
         within = tuple(k for k in by_score if not missed[k])
         order = tuple(k for k in within if evidence.is_known_K[k])
         compared = val.take(order)
+        chance = Chance.of(compared.draws_RK, cfg.confidence)
         tied_K = np.zeros(len(missed), dtype=np.bool_)
-        tied_K[list(order)] = tied_set(compared.scores_K, compared.draws_RK, cfg.confidence)
+        tied_K[list(order)] = chance.tied_set(compared.scores_K)
         return cls(
             pool=pool,
             cfg=cfg,
@@ -92,7 +93,7 @@ class Contest:
             order=order,
             excluded=tuple(k for k in by_score if missed[k]),
             tied_K=tied_K,
-            leads=Leads.of(Chance.of(compared.draws_RK, cfg.confidence)),
+            leads=Leads.of(chance),
             belief=believe(pool, own, evidence.scores_K, evidence.covariance()),
             options_K=tuple(options_of(pool.candidates)),
         )
@@ -175,7 +176,7 @@ class Contest:
             return ()
         behind = max(self.order.index(first), self.order.index(other))
         two_sided = NormalDist().inv_cdf((1 + self.cfg.confidence) / 2)  # below it the interval of their difference would hold zero
-        critical = max(float(self.leads.of_one_K[behind]), two_sided)
+        critical = max(self.leads.of_one(behind), two_sided)
         labels = (self.label(first), self.label(other))
         difference = self.val.difference(first, other, self.cfg.confidence)
         errors = self.val.standard_errors(first, other)
