@@ -94,7 +94,7 @@ class Contest:
             excluded=tuple(k for k in by_score if missed[k]),
             tied_K=tied_K,
             leads=Leads.of(chance),
-            belief=believe(pool, own, evidence.scores_K, evidence.covariance()),
+            belief=believe(pool, own, evidence.scores_K, evidence.covariance_KK),
             options_K=tuple(options_of(pool.candidates)),
         )
 
@@ -119,7 +119,7 @@ class Contest:
         """The same, if the errors of one candidate's score had that many times the variance that they seem to have."""
         is_one_K = self.evidence.same_K == self.evidence.same_K[first]
         scale_K = np.where(is_one_K, growth**0.5, 1.0)
-        covariance_KK = self.evidence.covariance() * np.outer(scale_K, scale_K)
+        covariance_KK = self.evidence.covariance_KK * np.outer(scale_K, scale_K)
         return believe(self.pool, self.own, self.evidence.scores_K, covariance_KK).take(self.order)
 
     def on_val_alone(self, k: int) -> Evidence:
