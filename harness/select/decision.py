@@ -200,7 +200,7 @@ class _Choice:
         if safe is None:
             return first, Ground.utility
         safe_K = among_K & (self.utility_K >= self.utility_K[safe] - SAME)
-        safe_K[safe_K] = [self.is_safe(k) for k in np.flatnonzero(safe_K)]
+        safe_K[safe_K] = [self.is_safe(k) for k in np.flatnonzero(safe_K).tolist()]
         return self._first(safe_K, self.utility_K), Ground.guard
 
     def is_safe(self, k: int) -> bool:
