@@ -196,10 +196,11 @@ class _Choice:
         first = self._first(among_K, self.utility_K)
         if self.is_safe(first):
             return first, Ground.utility
-        safe = next((k for k in np.argsort(-self.utility_K) if among_K[k] and self.is_safe(k)), None)
+        may_be_safe_K = among_K & (self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.cost_K) <= MAX_PROB_BEHIND)
+        safe = next((k for k in np.argsort(-self.utility_K) if may_be_safe_K[k] and self.is_safe(k)), None)
         if safe is None:
             return first, Ground.utility
-        safe_K = among_K & (self.utility_K >= self.utility_K[safe] - SAME)
+        safe_K = may_be_safe_K & (self.utility_K >= self.utility_K[safe] - SAME)
         safe_K[safe_K] = [self.is_safe(k) for k in np.flatnonzero(safe_K).tolist()]
         return self._first(safe_K, self.utility_K), Ground.guard
 
