@@ -169,7 +169,7 @@ def observe(truth: Truth, num_images: int, rng: np.random.Generator) -> Seen:
     runs = Runs(np.where(is_right_KN, labels_N, 1 - labels_N), np.where(is_right_KN, -0.1, -2.0) - hard_KN**2 * 1e-6, labels_N, 2)
     evidence = Evidence.of(runs, Metric.accuracy, [1] * len(truth.scores_K))
     options = tuple(Option(label=f"{k:02d}", latency_ms=latency_ms) for k, latency_ms in enumerate(truth.latency_ms_K.tolist()))
-    return Seen.of(evidence.scores_K, evidence.covariance(), options, truth.known)
+    return Seen.of(evidence.scores_K, evidence.covariance_KK, options, truth.known)
 
 
 def _bent(normal_K: FloatArray) -> FloatArray:

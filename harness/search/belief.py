@@ -85,7 +85,7 @@ class Beliefs:
         )
         scores_K, covariance_KK = np.full(len(names), np.nan), np.zeros((len(names), len(names)))
         scores_K[seen] = evidence.scores_K[order] + np.where(is_short, gain.mean * POINT, 0.0)
-        covariance_KK[np.ix_(seen, seen)] = evidence.covariance()[np.ix_(order, order)] + np.diag(
+        covariance_KK[np.ix_(seen, seen)] = evidence.covariance_KK[np.ix_(order, order)] + np.diag(
             np.where(is_short, (gain.sd * POINT) ** 2, 0.0)
         )
         return posterior(scores_K, covariance_KK, [self._known(name) for name in names])

@@ -313,23 +313,24 @@ def _representative(group: Sequence[Candidate]) -> Candidate:
 
 def _candidate(known: "_Known", name: tuple[str, str], rows: Sequence[Row]) -> Candidate:
     label, line = name
-    val = known.of(rows, "val")
-    assert val is not None
-    return Candidate(label, line, tuple(rows), val, known.of(rows, "oof"))
+    return Candidate(label, line, tuple(rows), *known.of(rows))
 
 
 class _Known:
     """Predictions of a study, and that all of a kind are about the same images."""
 
     def __init__(self, study: Study) -> None:
-        self._read = {"val": study.val_predictions, "oof": study.out_of_fold}
+        self._study = study
         self._first: dict[str, tuple[Row, Predictions]] = {}
 
-    def of(self, rows: Sequence[Row], kind: str) -> Said | None:
-        """What the seeds of one candidate say; None where one of them says nothing of this kind."""
-        found = [each for row in rows if (each := self._read[kind](row.job_id)) is not None]
-        if len(found) < len(rows):
-            return None
+    def of(self, rows: Sequence[Row]) -> tuple[Said, Said | None]:
+        """What the seeds of one candidate say of val, and out of fold; None where one of them was not judged so."""
+        found = [self._study.predictions(row.job_id) for row in rows]
+        out_of_fold = [each for _, each in found if each is not None]
+        val = self._said("val", rows, [each for each, _ in found])
+        return val, self._said("oof", rows, out_of_fold) if len(out_of_fold) == len(rows) else None
+
+    def _said(self, kind: str, rows: Sequence[Row], found: Sequence[Predictions]) -> Said:
         for row, each in zip(rows, found, strict=True):
             _require_same_images(row, each, *self._first.setdefault(kind, (row, each)))
         return Said.of(rows, found)

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.config import Metric, RankConfig
 from harness.select.candidates import Pool
-from harness.select.comparison import BoolArray, Chance, FloatArray, Interval, tied_set
+from harness.select.comparison import BoolArray, Chance, FloatArray, Interval
 from harness.select.decision import Option, Picks, Terms, decide
 from harness.select.evidence import Evidence
 from harness.select.known import known_of, options_of
@@ -79,8 +79,9 @@ class Contest:
         within = tuple(k for k in by_score if not missed[k])
         order = tuple(k for k in within if evidence.is_known_K[k])
         compared = val.take(order)
+        chance = Chance.of(compared.draws_RK, cfg.confidence)
         tied_K = np.zeros(len(missed), dtype=np.bool_)
-        tied_K[list(order)] = tied_set(compared.scores_K, compared.draws_RK, cfg.confidence)
+        tied_K[list(order)] = chance.tied_set(compared.scores_K)
         return cls(
             pool=pool,
             cfg=cfg,
@@ -92,8 +93,8 @@ class Contest:
             order=order,
             excluded=tuple(k for k in by_score if missed[k]),
             tied_K=tied_K,
-            leads=Leads.of(Chance.of(compared.draws_RK, cfg.confidence)),
-            belief=believe(pool, own, evidence.scores_K, evidence.covariance()),
+            leads=Leads.of(chance),
+            belief=believe(pool, own, evidence.scores_K, evidence.covariance_KK),
             options_K=tuple(options_of(pool.candidates)),
         )
 
@@ -118,7 +119,7 @@ class Contest:
         """The same, if the errors of one candidate's score had that many times the variance that they seem to have."""
         is_one_K = self.evidence.same_K == self.evidence.same_K[first]
         scale_K = np.where(is_one_K, growth**0.5, 1.0)
-        covariance_KK = self.evidence.covariance() * np.outer(scale_K, scale_K)
+        covariance_KK = self.evidence.covariance_KK * np.outer(scale_K, scale_K)
         return believe(self.pool, self.own, self.evidence.scores_K, covariance_KK).take(self.order)
 
     def on_val_alone(self, k: int) -> Evidence:
@@ -175,7 +176,7 @@ class Contest:
             return ()
         behind = max(self.order.index(first), self.order.index(other))
         two_sided = NormalDist().inv_cdf((1 + self.cfg.confidence) / 2)  # below it the interval of their difference would hold zero
-        critical = max(float(self.leads.of_one_K[behind]), two_sided)
+        critical = max(self.leads.of_one(behind), two_sided)
         labels = (self.label(first), self.label(other))
         difference = self.val.difference(first, other, self.cfg.confidence)
         errors = self.val.standard_errors(first, other)

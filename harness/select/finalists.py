@@ -160,13 +160,13 @@ def _veto(contest: Contest, picks: Picks, first: int, test: Evidence) -> Veto:
     val = contest.on_val_alone(first)
     sizes, variances = (np.array([get(each) for each in (val, test)]) for get in (lambda found: len(found.labels_N), _image_variance))
     growth_of_val, growth_of_test = sizes @ variances / sizes.sum() / variances
-    variance = float(test.covariance()[0, 0] * growth_of_test + contest.evidence.seed_variance_K[first])
+    variance = float(test.covariance_KK[0, 0] * growth_of_test + contest.evidence.seed_variance_K[first])
     return veto(picks, contest.belief_if(first, growth_of_val), contest.options, float(test.scores_K[0]), variance)
 
 
 def _image_variance(found: Evidence) -> float:
     """Of a single candidate's score, as if it were known from one image."""
-    return float(found.without_seeds().covariance()[0, 0]) * len(found.labels_N)
+    return float(found.without_seeds().covariance_KK[0, 0]) * len(found.labels_N)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,14 +183,18 @@ class Study:
         Raises:
             TableError: the file is missing, or is not the one that the job's row was made from.
         """
-        found = self._load(job_id, "val")
-        if found is None:
-            raise TableError(f"{self.predictions_path(job_id)}: holds no val predictions; {_AGAIN}.")
-        return found
+        return self.predictions(job_id)[0]
 
     def out_of_fold(self, job_id: str) -> Predictions | None:
         """What heads that never saw an image say about train and val; None for a job that trained more. Raises like `val_predictions`."""
-        return self._load(job_id, "oof")
+        return self.predictions(job_id)[1]
+
+    def predictions(self, job_id: str) -> tuple[Predictions, Predictions | None]:
+        """Both, from one look at the file. Raises like `val_predictions`."""
+        val, out_of_fold = self._load(job_id, "val", "oof")
+        if val is None:
+            raise TableError(f"{self.predictions_path(job_id)}: holds no val predictions; {_AGAIN}.")
+        return val, out_of_fold
 
     def open_test(self, job_id: str, reason: str, by: str = "report") -> Predictions | None:
         """Break the seal of one job's test predictions and log it; None when the data set has no test split.
@@ -203,7 +207,7 @@ class Study:
         Raises:
             TableError: like `val_predictions`.
         """
-        found = self._load(job_id, "test")
+        (found,) = self._load(job_id, "test")
         if found is not None and job_id not in self.opened():
             when = datetime.now(UTC).isoformat(timespec="seconds")
             record = {"job_id": job_id, "reason": reason, "by": by, "opened_at": when}
@@ -241,7 +245,8 @@ class Study:
             reason = _unread(error)
         return Damage(path, reason, _AGAIN, job_id) if reason else None
 
-    def _load(self, job_id: str, split: str) -> Predictions | None:
+    def _load(self, job_id: str, *splits: str) -> list[Predictions | None]:
+        """Of each split; None where the file has nothing of it."""
         if damage := self.damage(job_id):
             raise TableError(str(damage))
         path, found = self.predictions_path(job_id), self._row_file(job_id)
@@ -251,9 +256,7 @@ class Study:
             if isinstance(found, RowFile) and found.predictions_blake2b not in (None, digest(content)):  # changed since it was looked at
                 raise TableError(str(Damage(path, _OTHER, _AGAIN, job_id)))
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                if f"{split}_log_probs" not in arrays:
-                    return None
-                return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], [str(i) for i in arrays[f"{split}_ids"]])
+                return [_predictions(arrays, split) if f"{split}_log_probs" in arrays else None for split in splits]
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise TableError(f"{path}: cannot be read ({why(error)}); {_AGAIN}.") from error
 
@@ -317,6 +320,10 @@ def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:
         "labels": predictions.labels_N.astype(np.int64),
         "ids": np.asarray(predictions.ids_N, dtype=np.str_),
     }
+
+
+def _predictions(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions:
+    return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], arrays[f"{split}_ids"].astype(np.str_).tolist())
 
 
 def _has_scores(row: Row) -> bool:

@@ -380,7 +380,7 @@ def test_other_metrics_are_named_rightly(study: Study, facts: Facts) -> None:
 def test_the_posterior_is_found_again_in_another_way(facts: Facts) -> None:
     """Expected scores, probabilities of being best and expected losses agree with another integration of the model, as far as draws can."""
     found, prior = evidence(facts.jobs), known(facts.jobs, own_ranks(facts.elsewhere))
-    draws_RK = oracle.believe(found.scores_K, shrunk(found.covariance(), prior), prior)
+    draws_RK = oracle.believe(found.scores_K, shrunk(found.covariance_KK, prior), prior)
     assert draws_RK.mean(axis=0) == pytest.approx([job.expected for job in facts.jobs], abs=0.001)
     inside = [k for k, job in enumerate(facts.jobs) if job.fits]
     best_R = draws_RK[:, inside].max(axis=1)

@@ -105,9 +105,9 @@ def test_without_a_head_it_is_the_val_score(metric: Metric) -> None:
     evidence = evidence_of(drawn, drawn.candidates, metric).take([2])
     assert evidence.scores_K[0] == pytest.approx(scores(runs, metric)[0])
     assert (evidence.one_more_K, evidence.num_equal_K) == (alone.one_more_K, alone.num_equal_K)
-    np.testing.assert_allclose(evidence.covariance(), alone.covariance())
+    np.testing.assert_allclose(evidence.covariance_KK, alone.covariance_KK)
     without = evidence_of(drawn, (other,), metric)
-    np.testing.assert_allclose(without.covariance(), alone.covariance())
+    np.testing.assert_allclose(without.covariance_KK, alone.covariance_KK)
     assert len(without.labels_N) == len(drawn.labels_N)
 
 

@@ -34,7 +34,7 @@ def literally(scores_K: FloatArray, draws_RK: FloatArray, enough: int) -> list[t
     ]
 
 
-@pytest.mark.parametrize("num_candidates", [2, 7, 70])
+@pytest.mark.parametrize("num_candidates", [2, 7, 70, 150])
 def test_equals_the_definition(num_candidates: int) -> None:
     """Blocks and single precision give what comparing all pairs one by one gives."""
     rng = np.random.default_rng(num_candidates)
