@@ -82,7 +82,7 @@ def measure_floor(setting: Setting, dataset: Dataset) -> Floor:
     found = subject(BACKBONE, "pretrained", dataset, setting.num_at_hand)
     images = (found.images_NCHW,)
     chains = [found.chain(mode) for mode in modes(found.runtime, Precision.auto, lower=True)]
-    passes = {str(chain.mode): partial(run_in_pieces, chain, images, found.team) for chain in chains}
+    passes = {str(chain.mode): partial(run_in_pieces, chain, images, found.pool) for chain in chains}
     how, taken_s = _best(best_s(passes, setting.repeats))
     suffixes = {text: _measure_suffix(found, parse_freeze(text), setting.repeats) for text in DEPTHS}
     return Floor(taken_s / len(found.images_NCHW), how, suffixes)
@@ -93,7 +93,7 @@ def _measure_suffix(found: Subject, depth: FreezeDepth, repeats: int) -> Suffix:
     crossing = found.crossing(boundary)
     precisions = {Precision.float32, found.runtime.precision}
     chains = {f"{precision.value} in pieces": found.chain(Mode(precision, is_channels_last=True), boundary) for precision in precisions}
-    evals = {how: partial(run_in_pieces, chain, crossing, found.team) for how, chain in chains.items()}
+    evals = {how: partial(run_in_pieces, chain, crossing, found.pool) for how, chain in chains.items()}
     steps = {precision.value: training_step(found, depth, crossing, precision) for precision in precisions}
     (eval_how, eval_s), (train_how, train_s) = _best(best_s(evals, repeats)), _best(best_s(steps, repeats))
     num_images = len(crossing[0])

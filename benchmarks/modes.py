@@ -63,10 +63,10 @@ def pass_rates(found: Subject, repeats: int) -> tuple[dict[str, float], str]:
     images, num_images = (found.images_NCHW,), len(found.images_NCHW)
     chains = [found.chain(mode) for mode in modes(found.runtime, Precision.auto, lower=True)]
     # By what a chain says that it does: not every network has something to fuse.
-    calls = {"plain": plain_pass(found)} | {str(chain.mode): partial(run_in_pieces, chain, images, found.team) for chain in chains}
+    calls = {"plain": plain_pass(found)} | {str(chain.mode): partial(run_in_pieces, chain, images, found.pool) for chain in chains}
     # As in a job: the mode is chosen by a trial on a few images of the first piece.
-    few = tuple(part[: found.team.piece] for part in images)
-    chain, _ = choose(found.trunk, [0, found.trunk.last], few, found.team, Precision.auto, lower=True)
+    few = tuple(part[: found.pool.piece] for part in images)
+    chain, _ = choose(found.trunk, [0, found.trunk.last], few, found.pool, Precision.auto, lower=True)
     return {name: num_images / seconds for name, seconds in best_s(calls, repeats).items()}, str(chain.mode)
 
 

@@ -20,7 +20,7 @@ from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.compute.allocator import keep_freed_memory
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, ElpvConfig, Features, Precision, TrainConfig
 from harness.data.dataset import Dataset, ImageRef
 from harness.data.splits import SPLITS
@@ -53,12 +53,12 @@ class Subject:
 
     backbone: Backbone
     trunk: CutTrunk
-    team: Team
+    pool: ThreadPool
     images_NCHW: torch.Tensor
 
     @property
     def runtime(self) -> Runtime:
-        return self.team.runtime
+        return self.pool.runtime
 
     def chain(self, mode: Mode, start: int = 0) -> Chain:
         """The trunk from a boundary to what the head sees."""
@@ -69,7 +69,7 @@ class Subject:
         if boundary == 0:
             return (self.images_NCHW,)
         chain = Chain(self.trunk, [0, boundary], Mode(self.runtime.precision, is_channels_last=True), self.runtime)
-        found = [crossings[-1] for crossings in self.team.map(chain.run, _split((self.images_NCHW,), self.team.piece))]
+        found = [crossings[-1] for crossings in self.pool.map(chain.run, _split((self.images_NCHW,), self.pool.piece))]
         # What inference mode made cannot be trained on; a copy can.
         return tuple(torch.cat(parts).to(torch.float32, copy=True) for parts in zip(*found, strict=True))
 
@@ -106,7 +106,7 @@ def bundled_features(image_size: int) -> tuple[FloatArray, IntArray]:
             backbone,
             dataset,
             TrainConfig(),
-            team=Team(runtime),
+            pool=ThreadPool(runtime),
             precision=Precision.auto,
             store=FeatureStore(Path(folder), max_gib=1),
             frozen={len(backbone.blocks)},
@@ -119,17 +119,17 @@ def bundled_features(image_size: int) -> tuple[FloatArray, IntArray]:
 def subject(name: str, weights: str, dataset: Dataset, num_images: int) -> Subject:
     """Load a backbone and decode the first images of a data set as it sees them."""
     runtime = resolve_runtime(Device.cpu, Precision.auto)
-    backbone, team = load(name, weights, runtime), Team(runtime)
+    backbone, pool = load(name, weights, runtime), ThreadPool(runtime)
     trunk = cut(backbone)
     view = View(images_of(dataset)[:num_images], backbone.preprocess)
-    pixels_NHWC = np.stack(list(team.map(view.pixels().__getitem__, range(len(view.images)))))
-    (images_NCHW,) = Bank(view, trunk, team).enter(0, (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2),))
-    return Subject(backbone, trunk, team, images_NCHW)
+    pixels_NHWC = np.stack(list(pool.map(view.pixels().__getitem__, range(len(view.images)))))
+    (images_NCHW,) = Bank(view, trunk, pool).enter(0, (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2),))
+    return Subject(backbone, trunk, pool, images_NCHW)
 
 
-def run_in_pieces(chain: Chain, crossing: Crossing, team: Team) -> None:
+def run_in_pieces(chain: Chain, crossing: Crossing, pool: ThreadPool) -> None:
     """One pass as the harness makes it: each core takes whole pieces."""
-    for _ in team.map(chain.run, _split(crossing, team.piece)):
+    for _ in pool.map(chain.run, _split(crossing, pool.piece)):
         pass
 
 

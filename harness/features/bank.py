@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.data.transforms import normalise
 from harness.features.cut import CutTrunk
 from harness.features.rows import Crossing, Layout
@@ -50,10 +50,10 @@ class Effort:
 class Bank:
     """Rows of the images of one view."""
 
-    def __init__(self, view: View, trunk: CutTrunk, team: Team) -> None:
+    def __init__(self, view: View, trunk: CutTrunk, pool: ThreadPool) -> None:
         self.view = view
         self.trunk = trunk
-        self.team = team
+        self.pool = pool
         self.effort = Effort()
         self._rows: dict[int, tuple[Layout, Entry | InMemory]] = {}
 
@@ -83,7 +83,7 @@ class Bank:
 
     def enter(self, boundary: int, crossing: Crossing) -> Crossing:
         """Kept or decoded values as the trunk takes them, on the device."""
-        sent = tuple(self.team.runtime.send(part) for part in crossing)
+        sent = tuple(self.pool.runtime.send(part) for part in crossing)
         return sent if boundary else (self._normalised(sent[0]),)
 
     def _normalised(self, pixels_BCHW: Tensor) -> Tensor:

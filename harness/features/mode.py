@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.compute.runtime import Runtime, computes_bfloat16
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Precision
 from harness.features.cut import CutTrunk
 from harness.features.fold import folded
@@ -159,30 +159,30 @@ def modes(runtime: Runtime, wish: Precision, *, lower: bool = False) -> list[Mod
 
 
 def choose(
-    trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team: Team, wish: Precision, *, lower: bool = False
+    trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, pool: ThreadPool, wish: Precision, *, lower: bool = False
 ) -> tuple[Chain, str | None]:
     """The fastest mode whose features agree with the trunk's own on a few images.
 
     Args:
-        trunk: on the team's device.
+        trunk: on the pool's device.
         boundaries: where the chain begins, where it gives something, and where it ends.
         crossing: of a few images, at the first boundary.
-        team: who computes.
+        pool: who computes.
         wish: what the user asked for.
         lower: as in `modes`.
 
     Returns:
         The chain in that mode, and what was wrong with a faster one, if anything.
     """
-    runtime = team.runtime
+    runtime = pool.runtime
     plain = Chain(trunk, boundaries, replace(PLAIN, precision=wish) if wish in AS_BUILT else PLAIN, runtime)
     if wish in AS_BUILT:
         return plain, None
-    pieces = list(zip(*(part.chunk(team.num_threads) for part in crossing), strict=True))
+    pieces = list(zip(*(part.chunk(pool.num_threads) for part in crossing), strict=True))
 
     def run(chain: Chain) -> tuple[Crossing, float]:
         started = time.perf_counter()
-        ends = [found[-1] for found in team.map(chain.run, pieces)]
+        ends = [found[-1] for found in pool.map(chain.run, pieces)]
         return tuple(torch.cat(parts) for parts in zip(*ends, strict=True)), time.perf_counter() - started
 
     wanted, plain_s = run(plain)

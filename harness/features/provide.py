@@ -160,13 +160,13 @@ class _Source:
         yield from self._pieces
 
     def _kept(self) -> Iterator[_Piece]:
-        size = self.bank.team.piece
+        size = self.bank.pool.piece
         for start in range(0, self.num_images, size):
             rows = self.bank.raw(self.start, slice(start, start + size))
             yield partial(lambda found: found, rows)
 
     def _images(self) -> Iterator[_Piece]:
-        size, pixels, runtime = self.bank.team.piece, self.bank.view.pixels(), self.bank.team.runtime
+        size, pixels, runtime = self.bank.pool.piece, self.bank.view.pixels(), self.bank.pool.runtime
         if runtime.device is Device.cpu and self.bank.view.number is None:
             for start in range(0, self.num_images, size):
                 yield partial(_decode, pixels, range(start, min(start + size, self.num_images)))
@@ -214,7 +214,7 @@ def _try(bank: Bank, source: _Source, targets: Sequence[int], precision: Precisi
     crossing = tuple(part[:num_images] for part in first)
 
     def trial(*, lower: bool) -> _Trial:
-        chain, note = choose(bank.trunk, [source.start, *targets], crossing, bank.team, precision, lower=lower)
+        chain, note = choose(bank.trunk, [source.start, *targets], crossing, bank.pool, precision, lower=lower)
         timed = chain.timed(crossing)
         seconds = [taken / len(crossing[0]) for _, taken in timed]
         slow = None if precision in AS_BUILT else chain.compile_if_it_pays(first, source.num_images, sum(seconds))
@@ -231,7 +231,7 @@ def _wrong(bank: Bank, source: _Source, chain: Chain, end: int, judge: Judge) ->
     """What a judge says of a chain in a lower precision: the rest of the trunk, and all of it for comparison, is in float32."""
     if chain.mode.precision is Precision.float32:
         return None
-    trunk, runtime, step = bank.trunk, bank.team.runtime, bank.team.piece
+    trunk, runtime, step = bank.trunk, bank.pool.runtime, bank.pool.piece
     plain = Chain(trunk, [source.start, trunk.last], PLAIN, runtime)
     rest = Chain(trunk, [end, trunk.last], PLAIN, runtime) if end < trunk.last else None
 
@@ -242,7 +242,7 @@ def _wrong(bank: Bank, source: _Source, chain: Chain, end: int, judge: Judge) ->
         return fast_BD.float().cpu().numpy(), exact_BD.float().cpu().numpy()
 
     pieces = [judge.rows_N[start : start + step] for start in range(0, len(judge.rows_N), step)]
-    fast_ND, exact_ND = (np.concatenate(parts) for parts in zip(*bank.team.map(both, pieces), strict=True))
+    fast_ND, exact_ND = (np.concatenate(parts) for parts in zip(*bank.pool.map(both, pieces), strict=True))
     reason = judge(fast_ND, exact_ND)
     return None if reason is None else f"{chain.mode} {reason}"
 
@@ -336,8 +336,8 @@ class _Spent:
 
 
 def _compute(trial: _Trial, source: _Source, keep: Mapping[int, Layout], writers: Mapping[int, EntryWriter | _Collected]) -> _Spent:
-    team = source.bank.team
-    spent, started, starved_s = _Spent(segments=dict.fromkeys(trial.targets, 0.0)), time.perf_counter(), team.starved_s
+    pool = source.bank.pool
+    spent, started, starved_s = _Spent(segments=dict.fromkeys(trial.targets, 0.0)), time.perf_counter(), pool.starved_s
 
     def compute(piece: _Piece) -> tuple[npt.NDArray[np.uint8] | None, list[tuple[npt.NDArray[Any] | None, float]]]:
         entering, pixels_BE = source.enter(piece)
@@ -348,14 +348,14 @@ def _compute(trial: _Trial, source: _Source, keep: Mapping[int, Layout], writers
         ]
         return pixels_BE, packed
 
-    total = -(-source.num_images // team.piece)
-    for pixels_BE, packed in track(team.map(compute, source), "features", total):
+    total = -(-source.num_images // pool.piece)
+    for pixels_BE, packed in track(pool.map(compute, source), "features", total):
         if pixels_BE is not None and 0 in writers:
             writers[0].append(pixels_BE)
         for boundary, (rows_BE, taken_s) in zip(trial.targets, packed, strict=True):
-            spent.segments[boundary] += taken_s / team.num_threads
+            spent.segments[boundary] += taken_s / pool.num_threads
             if rows_BE is not None:
                 writers[boundary].append(rows_BE)
     spent.total = time.perf_counter() - started
-    spent.waited = team.starved_s - starved_s
+    spent.waited = pool.starved_s - starved_s
     return spent

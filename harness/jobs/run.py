@@ -20,7 +20,7 @@ from harness.backbones.load import load_backbone
 from harness.backbones.tensors import tensor_digest, tensors_of
 from harness.compute.runtime import Runtime
 from harness.compute.seeding import seed_everything
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Metric, Precision
 from harness.data.dataset import Dataset, Split
 from harness.data.transforms import describe, eval_transform, train_transform
@@ -147,7 +147,7 @@ def _supply(jobs: Sequence[JobSpec], backbone: Backbone, runtime: Runtime) -> Su
         backbone,
         jobs[0].dataset,
         cfg.train,
-        team=Team(runtime, jobs[0].micro_batch),
+        pool=ThreadPool(runtime, jobs[0].micro_batch),
         precision=cfg.precision,
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
         frozen={phase.plan.num_frozen_blocks for phase in phases_of(backbone, jobs[0].depth, cfg.train)},
@@ -232,7 +232,7 @@ def _provided(supplied: Supply, fitted: Fitted) -> Columns:
     waits = [effort.wait_frac for effort in efforts if effort.wait_frac is not None]
     blocks = fitted.blocks
     return {
-        "precision": _lowest([supplied.team.runtime.precision.value, *(about["mode"].split()[0] for about in used)]),
+        "precision": _lowest([supplied.pool.runtime.precision.value, *(about["mode"].split()[0] for about in used)]),
         "trained_from": "images" if train.boundary == 0 else blocks[train.boundary - 1].name,
         "prefix_mode": next((about["mode"] for about in used if about["mode"] != DECODED), None),
         "prefix_note": next((effort.note for effort in efforts if effort.note), None) or _uncut(supplied, fitted),

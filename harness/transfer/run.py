@@ -174,7 +174,7 @@ class Run:
             order_N = rng.permutation(len(train.labels_N))[: self._epoch_images]
             batches = train.batches(order_N, task.cfg.batch_size, seed=int(rng.integers(2**31)))
             what = f"phase {phase.number}, epoch {run.num_epochs + 1} of {phase.epochs}, lr {run.lr:g}"
-            seen = run_epoch(tail, track(batches, what, self._epoch_steps), run.learner, self.supply.team.micro_batch)
+            seen = run_epoch(tail, track(batches, what, self._epoch_steps), run.learner, self.supply.pool.micro_batch)
             self.evaluate(val, phase=phase.number, lr=run.lr, train_loss=seen[0], train_accuracy=seen[1])
             run.num_epochs += 1
 
@@ -191,10 +191,10 @@ class Run:
         order_N = np.arange(min(self._epoch_images, task.cfg.batch_size * _TIMED_BATCHES))
         batches = train.batches(order_N, task.cfg.batch_size, seed=0)
         first = next(batches)
-        run_epoch(tail, [first], learner, self.supply.team.micro_batch)
+        run_epoch(tail, [first], learner, self.supply.pool.micro_batch)
         rest = list(batches) or [first]
         started = time.perf_counter()
-        run_epoch(tail, rest, learner, self.supply.team.micro_batch)
+        run_epoch(tail, rest, learner, self.supply.pool.micro_batch)
         return (time.perf_counter() - started) / sum(len(labels_B) for _, labels_B in rest)
 
     def evaluate(self, val: Samples, **seen: Any) -> None:
@@ -253,4 +253,4 @@ def _diverged(tried: Iterable[float]) -> str:
 
 def look(network: Network, supply: Supply, samples: Samples, what: str) -> FloatArray:
     """Log-probabilities of samples at whatever boundary they are, shape N x C."""
-    return log_probabilities(Tail(network, supply.behind(samples)), samples, supply.team, what)
+    return log_probabilities(Tail(network, supply.behind(samples)), samples, supply.pool, what)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.data.transforms import normalise
 from harness.features.bank import Bank
 from harness.features.rows import Crossing
@@ -48,7 +48,7 @@ class KeptSamples:
     labels_N: IntArray
 
     def batches(self, order_N: IntArray, batch_size: int, seed: int) -> Iterator[Batch]:
-        runtime = self.banks[0].team.runtime
+        runtime = self.banks[0].pool.runtime
         view_N = np.random.default_rng(seed).integers(len(self.banks), size=len(order_N))
         for start in range(0, len(order_N), batch_size):
             chosen_B = order_N[start : start + batch_size]
@@ -67,14 +67,14 @@ class KeptSamples:
 class DecodedSamples:
     """Images that other processes decode meanwhile. With several views of the same images, one is drawn per sample."""
 
-    team: Team
+    pool: ThreadPool
     views: Sequence[View]
     rows_N: IntArray
     labels_N: IntArray
     boundary: int = 0
 
     def batches(self, order_N: IntArray, batch_size: int, seed: int) -> Iterator[Batch]:
-        runtime, num_images = self.team.runtime, len(self.views[0].images)
+        runtime, num_images = self.pool.runtime, len(self.views[0].images)
         view_N = np.random.default_rng(seed).integers(len(self.views), size=len(order_N))
         looks: ConcatDataset[Any] = ConcatDataset([view.pixels() for view in self.views])
         decoded = runtime.load(looks, batch_size, (view_N * num_images + self.rows_N[order_N]).tolist(), seed)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from torch import nn
 
 from harness.backbones.backbone import Backbone
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Augment, HeadInit, Precision, TrainConfig
 from harness.data.dataset import Dataset, Split
 from harness.data.splits import SPLITS
@@ -45,8 +45,8 @@ class Supply:
     """Where a fold is held out: row in the banks of each image of train and then val (`held_out`). None: the splits as they lie there."""
 
     @property
-    def team(self) -> Team:
-        return self.plain.team
+    def pool(self) -> ThreadPool:
+        return self.plain.pool
 
     @property
     def banks(self) -> tuple[Bank, ...]:
@@ -59,7 +59,7 @@ class Supply:
         if self.views:
             return _samples(self.views, boundary, self.dataset.train, self._rows("train"))
         anew = View(self.dataset.train.images, self.plain.view.preprocess, self.augment)
-        return DecodedSamples(self.team, [anew], np.arange(len(self.dataset.train)), self.dataset.train.labels)
+        return DecodedSamples(self.pool, [anew], np.arange(len(self.dataset.train)), self.dataset.train.labels)
 
     def split(self, name: str, boundary: int) -> Samples:
         """A split as it is: rows from the nearest kept boundary not behind `boundary`, or images."""
@@ -94,7 +94,7 @@ def _samples(banks: Sequence[Bank], boundary: int, split: Split, rows: IntArray 
     rows_N = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
     if all(nearest in bank for bank in banks):
         return KeptSamples(banks, nearest, rows_N, split.labels)
-    return DecodedSamples(banks[0].team, [bank.view for bank in banks], rows_N, split.labels)
+    return DecodedSamples(banks[0].pool, [bank.view for bank in banks], rows_N, split.labels)
 
 
 def supply(
@@ -102,7 +102,7 @@ def supply(
     dataset: Dataset,
     cfg: TrainConfig,
     *,
-    team: Team,
+    pool: ThreadPool,
     precision: Precision,
     store: FeatureStore,
     frozen: AbstractSet[int],
@@ -112,10 +112,10 @@ def supply(
     """Find or compute what a job reads.
 
     Args:
-        backbone: with a trunk as it was loaded, on the team's device.
+        backbone: with a trunk as it was loaded, on the pool's device.
         dataset: whose splits are read.
         cfg: the recipe.
-        team: who computes.
+        pool: who computes.
         precision: what the user asked for. `auto` is float32 where this job or another of the sweep trains layers on what is computed here.
         store: where rows are looked for and kept.
         frozen: how many blocks are fixed, in each phase.
@@ -131,9 +131,9 @@ def supply(
     images = [image for name in SPLITS for image in getattr(dataset, name).images]
 
     def filled(view: View, *, final: bool, judge: Judge | None) -> Bank:
-        bank = Bank(view, trunk, team)
+        bank = Bank(view, trunk, pool)
         boundaries = {0, *starts, *on_the_way, trunk.last} - {0}
-        addresses = {k: feature_address(view, digests, k, team.runtime.device, precision) for k in boundaries} | {0: pixel_address(view)}
+        addresses = {k: feature_address(view, digests, k, pool.runtime.device, precision) for k in boundaries} | {0: pixel_address(view)}
         fill(bank, Wish(starts - {trunk.last}, final, on_the_way, judge), Shelf(store, addresses), precision)
         return bank
 

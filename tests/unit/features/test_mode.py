@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.backbones.backbone import Backbone
 from harness.compute.runtime import Runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, Precision
 from harness.features import mode as modes_module
 from harness.features.cut import CutTrunk, cut, difference
@@ -97,18 +97,18 @@ def test_a_chain_leaves_the_network_alone(trunk: CutTrunk, images: Tensor, mode:
     assert all(parameter.requires_grad and parameter.grad is None for parameter in trunk.trunk.parameters())
 
 
-def test_plain_is_what_float32_asks_for(trunk: CutTrunk, images: Tensor, team: Team) -> None:
+def test_plain_is_what_float32_asks_for(trunk: CutTrunk, images: Tensor, pool: ThreadPool) -> None:
     """Bit by bit what the trunk gives; nothing is tried."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modes_module, "folded", lambda _: pytest.fail("tried"))
-        chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.float32)
+        chain, note = choose(trunk, [0, trunk.last], (images,), pool, Precision.float32)
     assert (chain.mode, note) == (PLAIN, None)
     assert torch.equal(chain.run((images,))[-1][0], _wanted(trunk, images))
 
 
-def test_a_chosen_mode_agrees_at_every_boundary(trunk: CutTrunk, images: Tensor, team: Team) -> None:
+def test_a_chosen_mode_agrees_at_every_boundary(trunk: CutTrunk, images: Tensor, pool: ThreadPool) -> None:
     """Whichever is the fastest here, its features are the trunk's."""
-    chain, note = choose(trunk, [0, 2, trunk.last], (images,), team, Precision.auto)
+    chain, note = choose(trunk, [0, 2, trunk.last], (images,), pool, Precision.auto)
     assert chain.mode in {FUSED, PLAIN}
     assert note is None
     assert difference(chain.run((images,))[-1][0], _wanted(trunk, images)) <= 1e-4
@@ -117,7 +117,9 @@ def test_a_chosen_mode_agrees_at_every_boundary(trunk: CutTrunk, images: Tensor,
 @pytest.mark.parametrize(
     ("slow", "expected"), [({PLAIN}, FUSED), ({FUSED}, PLAIN), ({PLAIN, FUSED}, FUSED)], ids=["plain", "fused", "both"]
 )
-def test_a_chosen_mode_is_faster(resnet: Backbone, team: Team, slow: set[Mode], expected: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chosen_mode_is_faster(
+    resnet: Backbone, pool: ThreadPool, slow: set[Mode], expected: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The folded network is taken unless plain is clearly faster: between equals the order decides, so that noise does not."""
     honest = Chain.run
 
@@ -128,11 +130,11 @@ def test_a_chosen_mode_is_faster(resnet: Backbone, team: Team, slow: set[Mode], 
 
     trunk, images = cut(resnet), images_of(resnet, 8)
     monkeypatch.setattr(Chain, "run", run)
-    chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.auto)
+    chain, note = choose(trunk, [0, trunk.last], (images,), pool, Precision.auto)
     assert (chain.mode, note) == (expected, None)
 
 
-def test_one_disturbance_does_not_change_the_mode(resnet: Backbone, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_disturbance_does_not_change_the_mode(resnet: Backbone, pool: ThreadPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is about to lose to a slower one, because it was disturbed while it was timed, is timed again."""
     honest, disturbed = Chain.run, [False, True]
 
@@ -141,9 +143,9 @@ def test_one_disturbance_does_not_change_the_mode(resnet: Backbone, team: Team, 
         return honest(self, crossing)
 
     trunk, images = cut(resnet), images_of(resnet, 8)
-    team.num_threads = 1
+    pool.num_threads = 1
     monkeypatch.setattr(Chain, "run", run)
-    assert choose(trunk, [0, trunk.last], (images,), team, Precision.auto)[0].mode == FUSED
+    assert choose(trunk, [0, trunk.last], (images,), pool, Precision.auto)[0].mode == FUSED
     assert not disturbed
 
 
@@ -161,7 +163,7 @@ def _scaled(factor: float) -> Callable[..., nn.Module]:
 
 @pytest.mark.parametrize("factor", [1.5, 1.01, float("nan")])
 def test_a_mode_that_is_off_is_never_taken(
-    trunk: CutTrunk, images: Tensor, team: Team, factor: float, monkeypatch: pytest.MonkeyPatch
+    trunk: CutTrunk, images: Tensor, pool: ThreadPool, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However fast it is: another mode is taken, and the note names the one that was off."""
     honest = Chain.run
@@ -173,7 +175,7 @@ def test_a_mode_that_is_off_is_never_taken(
 
     monkeypatch.setattr(Chain, "run", slow_plain)
     monkeypatch.setattr(modes_module, "folded", _scaled(factor))
-    chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.auto)
+    chain, note = choose(trunk, [0, trunk.last], (images,), pool, Precision.auto)
     assert chain.mode == PLAIN
     assert note is not None
     assert note.startswith("float32 channels-last folded fused was ")
@@ -181,13 +183,13 @@ def test_a_mode_that_is_off_is_never_taken(
     assert torch.equal(honest(chain, (images,))[-1][0], _wanted(trunk, images))
 
 
-def test_bfloat16_that_loses_values_gives_way(trunk: CutTrunk, images: Tensor, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_that_loses_values_gives_way(trunk: CutTrunk, images: Tensor, pool: ThreadPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for by the user, it is still not taken when it gives other features; the trunk runs as it is, and the note says so."""
     monkeypatch.setattr(modes_module, "folded", _scaled(1.5))
-    chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.bfloat16)
+    chain, note = choose(trunk, [0, trunk.last], (images,), pool, Precision.bfloat16)
     assert chain.mode == PLAIN
     assert note is not None
-    (tried,) = modes(team.runtime, Precision.bfloat16)  # fused, where the processor has such kernels
+    (tried,) = modes(pool.runtime, Precision.bfloat16)  # fused, where the processor has such kernels
     assert note.startswith(f"{tried} was ")
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from harness.backbones.backbone import Backbone
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Augment, Precision
 from harness.data.dataset import ImageRef
 from harness.data.transforms import eval_transform
@@ -41,7 +41,7 @@ class Provider:
     """Fills banks for one backbone and one list of images, each bank with a store object of its own on the same folder."""
 
     backbone: Backbone
-    team: Team
+    pool: ThreadPool
     root: Path
     images: Sequence[ImageRef] = field(default_factory=lambda: split(0, NUM_IMAGES).images)
     augment: Augment = Augment.none
@@ -51,9 +51,9 @@ class Provider:
 
     def __call__(self, *starts: int, final: bool = False, passing: Sequence[int] = (), judge: Judge | None = None) -> Bank:
         trunk, view = cut(self.backbone), View(self.images, self.backbone.preprocess, self.augment, self.number)
-        digests, device = block_digests(self.backbone), self.team.runtime.device
+        digests, device = block_digests(self.backbone), self.pool.runtime.device
         addresses = {k: feature_address(view, digests, k, device, self.precision) for k in range(1, LAST + 1)} | {0: pixel_address(view)}
-        bank = Bank(view, trunk, self.team)
+        bank = Bank(view, trunk, self.pool)
         shelf = Shelf(FeatureStore(self.root, self.max_gib), addresses)
         fill(bank, Wish(set(starts), final, frozenset(passing), judge), shelf, self.precision)
         return bank
@@ -64,10 +64,10 @@ class Provider:
 
 
 @pytest.fixture
-def provider(resnet: Backbone, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Provider:
+def provider(resnet: Backbone, pool: ThreadPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Provider:
     """In plain float32. All rows are worth keeping, however fast this machine computes them."""
     monkeypatch.setattr(provide, "READ_MIB_S", 1e12)
-    return Provider(resnet, team, tmp_path / "features")
+    return Provider(resnet, pool, tmp_path / "features")
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_second_fill_passes_no_image(provider: Provider, decoded: list[str], s
     """Nothing is decoded and nothing computed, and the rows are the same bits."""
     first = provider(0, 2, final=True)
     assert (first.effort.num_passed, sorted(set(decoded))) == (NUM_IMAGES, sorted(image.id for image in provider.images))
-    assert len(decoded) <= NUM_IMAGES + provider.team.piece  # the first piece is decoded for the trial too
+    assert len(decoded) <= NUM_IMAGES + provider.pool.piece  # the first piece is decoded for the trial too
     decoded.clear()
     segments.clear()
     again = provider(0, 2, final=True)
@@ -265,7 +265,7 @@ def test_with_the_store_off_and_nothing_wanted_at_the_head_nothing_is_passed(pro
     provider.max_gib = 0
     bank = provider(2)
     assert (bank.effort.num_passed, bank.nearest(2)) == (0, 0)
-    assert len(decoded) <= provider.team.piece
+    assert len(decoded) <= provider.pool.piece
 
 
 def test_features_that_fit_nowhere_are_an_error(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,9 +481,9 @@ def test_a_lower_precision_is_taken_when_a_judge_agrees(
 
 
 def _only_low(
-    trunk: CutTrunk, boundaries: Sequence[int], _: Crossing, team: Team, wish: Precision, *, lower: bool = False
+    trunk: CutTrunk, boundaries: Sequence[int], _: Crossing, pool: ThreadPool, wish: Precision, *, lower: bool = False
 ) -> tuple[Chain, str | None]:
     """The mode that would be quickest somewhere."""
     assert wish is Precision.auto
     low = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)
-    return Chain(trunk, boundaries, low if lower else PLAIN, team.runtime), None
+    return Chain(trunk, boundaries, low if lower else PLAIN, pool.runtime), None

@@ -10,7 +10,7 @@ import torch
 from harness.backbones.backbone import Backbone
 from harness.backbones.tensors import tensors_of
 from harness.compute.runtime import Runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Augment, Metric, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset, Split
 from harness.errors import DivergedError
@@ -59,7 +59,7 @@ class Folds:
             self.backbone,
             whole,
             cfg,
-            team=Team(self.runtime),
+            pool=ThreadPool(self.runtime),
             precision=Precision.float32,
             store=self.store,
             frozen={phase.plan.num_frozen_blocks for phase in phases_of(self.backbone, parse_freeze(depth), cfg)},

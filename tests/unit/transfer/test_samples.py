@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.backbones.backbone import Backbone
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Augment
 from harness.data.dataset import Dataset
 from harness.data.transforms import eval_transform
@@ -32,12 +32,12 @@ def backbone() -> Backbone:
 @pytest.fixture
 def bank(backbone: Backbone, dataset: Dataset) -> Bank:
     """Of train, with nothing kept yet."""
-    return Bank(View(dataset.train.images, backbone.preprocess), cut(backbone), Team(PLAIN_CPU))
+    return Bank(View(dataset.train.images, backbone.preprocess), cut(backbone), ThreadPool(PLAIN_CPU))
 
 
 def _numbered(bank: Bank, view: int) -> Bank:
     """Two parts per row that say which view and which image they are of."""
-    of = Bank(bank.view, bank.trunk, bank.team)
+    of = Bank(bank.view, bank.trunk, bank.pool)
     rows_N = torch.arange(len(bank.view.images)).float()
     crossing = (100.0 * view + rows_N).reshape(-1, 1, 1, 1).expand(-1, 2, 3, 3), rows_N.reshape(-1, 1)
     layout = Layout.of(crossing)
@@ -90,7 +90,7 @@ def test_a_view_that_no_sample_of_a_batch_draws_is_no_trouble(bank: Bank, datase
 
 def _decoded(bank: Bank, dataset: Dataset, *views: View, rows_N: npt.NDArray[np.int64] | None = None) -> DecodedSamples:
     rows_N = np.arange(len(dataset.train)) if rows_N is None else rows_N
-    return DecodedSamples(bank.team, views or [bank.view], rows_N, dataset.train.labels[rows_N])
+    return DecodedSamples(bank.pool, views or [bank.view], rows_N, dataset.train.labels[rows_N])
 
 
 def test_decoded_images_are_those_of_the_transform(bank: Bank, dataset: Dataset) -> None:

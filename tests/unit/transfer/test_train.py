@@ -11,7 +11,7 @@ import torch
 from harness.backbones.backbone import Backbone
 from harness.backbones.tensors import tensor_digest, tensors_of
 from harness.compute.runtime import Runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Augment, HeadInit, Metric, Optimizer, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset
 from harness.data.transforms import eval_transform
@@ -53,7 +53,7 @@ class Fit:
             task.backbone,
             task.dataset,
             task.cfg,
-            team=Team(task.runtime),
+            pool=ThreadPool(task.runtime),
             precision=Precision.float32,
             store=store,
             frozen={phase.plan.num_frozen_blocks for phase in phases_of(task.backbone, task.depth, task.cfg)},
