@@ -4,7 +4,7 @@ import pytest
 
 from harness.backbones.backbone import Backbone
 from harness.compute.thread_pool import ThreadPool
-from tests.unit.tiny import images_of, random_backbone, settle, pool_of
+from tests.unit.tiny import images_of, pool_of, random_backbone, settle
 
 
 @pytest.fixture
