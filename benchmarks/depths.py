@@ -90,13 +90,13 @@ def measure_floor(setting: Setting, dataset: Dataset) -> Floor:
 
 def _measure_suffix(found: Subject, depth: FreezeDepth, repeats: int) -> Suffix:
     boundary = found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).num_frozen_blocks)
-    crossing = found.crossing(boundary)
+    activations = found.activations(boundary)
     precisions = {Precision.float32, found.runtime.precision}
     chains = {f"{precision.value} in pieces": found.chain(Mode(precision, is_channels_last=True), boundary) for precision in precisions}
-    evals = {how: partial(run_in_pieces, chain, crossing, found.pool) for how, chain in chains.items()}
-    steps = {precision.value: training_step(found, depth, crossing, precision) for precision in precisions}
+    evals = {how: partial(run_in_pieces, chain, activations, found.pool) for how, chain in chains.items()}
+    steps = {precision.value: training_step(found, depth, activations, precision) for precision in precisions}
     (eval_how, eval_s), (train_how, train_s) = _best(best_s(evals, repeats)), _best(best_s(steps, repeats))
-    num_images = len(crossing[0])
+    num_images = len(activations[0])
     return Suffix(train_s / min(BATCH_SIZE, num_images), train_how, eval_s / num_images, eval_how)
 
 

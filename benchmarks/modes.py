@@ -73,9 +73,9 @@ def pass_rates(found: Subject, repeats: int) -> tuple[dict[str, float], str]:
 def step_rates(found: Subject, text: str, repeats: int) -> dict[str, float]:
     """Images per second of training steps behind the boundary of a depth."""
     depth = parse_freeze(text)
-    crossing = found.crossing(found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).num_frozen_blocks))
+    activations = found.activations(found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).num_frozen_blocks))
     calls = {
-        precision.value: training_step(found, depth, crossing, precision)
+        precision.value: training_step(found, depth, activations, precision)
         for precision in dict.fromkeys([Precision.float32, found.runtime.precision])
     }
     num_images = min(BATCH_SIZE, len(found.images_NCHW))

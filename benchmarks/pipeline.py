@@ -24,10 +24,10 @@ from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, Precision
 from harness.data.dataset import ImageRef
 from harness.features.address import block_digests, feature_address, pixel_address
-from harness.features.bank import Bank
+from harness.features.cached_activations import CachedActivations, ViewCache
 from harness.features.cut import CutTrunk, cut
 from harness.features.mode import Chain, choose
-from harness.features.provide import Shelf, Wish, fill
+from harness.features.provide import Request, fill
 from harness.features.store import FeatureStore
 from harness.features.view import View
 
@@ -62,18 +62,18 @@ class Line:
         self._num_passes += 1
         last = self.trunk.last
         features = feature_address(self.view, self._digests, last, self.pool.runtime.device, Precision.auto)
-        shelf = Shelf(self._store, {0: pixel_address(self.view), last: features | {"number of the pass": self._num_passes}})
-        bank, started = Bank(self.view, self.trunk, self.pool), time.perf_counter()
-        fill(bank, Wish(frozenset(), final=True), shelf, Precision.auto)
-        return Pass(time.perf_counter() - started, bank.effort.wait_frac)
+        cache = ViewCache(self._store, {0: pixel_address(self.view), last: features | {"number of the pass": self._num_passes}})
+        cached, started = CachedActivations(self.view, self.trunk.last, self.pool), time.perf_counter()
+        fill(cached, self.trunk, Request(frozenset(), final=True), cache, Precision.auto)
+        return Pass(time.perf_counter() - started, cached.effort.wait_frac)
 
     def run_beside_workers(self) -> Pass:
         """The same computing with images that come from the loader's processes; nothing is kept."""
-        bank, chain = Bank(self.view, self.trunk, self.pool), self._chain()
+        cached, chain = CachedActivations(self.view, self.trunk.last, self.pool), self._chain()
         waited_s, started = self.pool.starved_s, time.perf_counter()
 
         def compute(pixels_BHWC: torch.Tensor) -> None:
-            chain.run(bank.enter(0, (pixels_BHWC.permute(0, 3, 1, 2),)))
+            chain.run(cached.enter(0, (pixels_BHWC.permute(0, 3, 1, 2),)))
 
         _exhaust(self.pool, compute, self.pool.runtime.load(self.view.pixels(), self.pool.piece))
         total_s = time.perf_counter() - started
@@ -96,8 +96,8 @@ class Line:
         pixels_BHWC = torch.stack(
             [torch.from_numpy(self.view.pixels()[index]) for index in range(min(self.pool.piece, len(self.view.images)))]
         )
-        crossing = Bank(self.view, self.trunk, self.pool).enter(0, (pixels_BHWC.permute(0, 3, 1, 2),))
-        chain, _ = choose(self.trunk, [0, self.trunk.last], crossing, self.pool, Precision.auto)
+        activations = CachedActivations(self.view, self.trunk.last, self.pool).enter(0, (pixels_BHWC.permute(0, 3, 1, 2),))
+        chain, _ = choose(self.trunk, [0, self.trunk.last], activations, self.pool, Precision.auto)
         return chain
 
 

@@ -1,6 +1,6 @@
-"""What features of a fixed backbone say about a task before any fine-tuning: a probe, neighbours, and closed-form scores.
+"""What features of a frozen backbone say about a task before any fine-tuning: a probe, neighbours, and closed-form scores.
 
-Between kept features and the row's diagnostic columns. Each score follows its definition, in float64; higher is better, except for a
+Between cached features and the row's diagnostic columns. Each score follows its definition, in float64; higher is better, except for a
 log loss. None modifies its inputs, or depends on the order of the images or the numbers of the classes.
 
 Shapes: N train images, M test images, D features, C classes, S source classes, R principal axes, K leading ones.

@@ -16,7 +16,7 @@ from harness.errors import DivergedError
 from harness.measure.choice import Choice, Evaluation, Selector, calibrated
 from harness.measure.epoch import Epoch
 from harness.transfer.heads import HeadFit
-from harness.transfer.task import Settled
+from harness.transfer.spec import Settled
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -39,11 +39,11 @@ class Checkpoints:
     """
 
     def __init__(
-        self, network: nn.Module, fixed: AbstractSet[str], selector: Selector, *, keeps_any: bool, settled: Settled | None = None
+        self, network: nn.Module, frozen: AbstractSet[str], selector: Selector, *, keeps_any: bool, settled: Settled | None = None
     ) -> None:
         self.curve: list[Epoch] = []
         self._network = network
-        self._fixed = fixed  # tensors that no phase changes need no copy
+        self._frozen = frozen  # tensors that no phase changes need no copy
         self._selector = selector
         self._keeps_any = keeps_any
         self._settled = settled
@@ -130,4 +130,4 @@ class Checkpoints:
         return {name: tensor.detach().clone() for name, tensor in self._changing().items()}
 
     def _changing(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in tensors_of(self._network).items() if name not in self._fixed}
+        return {name: tensor for name, tensor in tensors_of(self._network).items() if name not in self._frozen}

@@ -18,7 +18,7 @@ from harness.config import Optimizer, Schedule, TrainConfig
 from harness.errors import DivergedError
 from harness.transfer.network import Tail
 from harness.transfer.rungs import held_epochs
-from harness.transfer.samples import Batch
+from harness.transfer.split_inputs import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
         DivergedError: the loss or a gradient is not finite.
     """
     total_loss, hits, seen = 0.0, 0, 0
-    for crossing, labels_B in batches:
+    for activations, labels_B in batches:
         num_pieces = -(-len(labels_B) // (micro_batch or len(labels_B)))  # of nearly equal sizes: one image alone has no batch statistics
-        pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*crossing, labels_B)), strict=True))
+        pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*activations, labels_B)), strict=True))
         loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, learner.label_smoothing)
         _require_finite(loss, learner.optimizer)
         learner.optimizer.step()
@@ -103,7 +103,7 @@ def set_gradients(
 
     Args:
         tail: what is trained.
-        pieces: of one batch; crossing and labels.
+        pieces: of one batch; activations and labels.
         class_weights_C: of the loss.
         label_smoothing: share of every target that goes to all classes alike.
 

@@ -16,8 +16,8 @@ from harness.config import Device, Precision
 from harness.features import mode as modes_module
 from harness.features.cut import CutTrunk, cut, difference
 from harness.features.fold import folded
+from harness.features.layout import Activations
 from harness.features.mode import PLAIN, Chain, Mode, choose, modes
-from harness.features.rows import Crossing
 from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone
 
 LOW = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)
@@ -45,7 +45,7 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("device", "is_native", "wish", "expected"),
+    ("device", "is_native", "asked", "expected"),
     [
         (Device.cpu, True, (Precision.float32, True), [PLAIN]),
         (Device.cuda, True, (Precision.float32, True), [PLAIN]),
@@ -61,12 +61,12 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
     ],
 )
 def test_the_wish_decides_what_is_tried(
-    device: Device, is_native: bool, wish: tuple[Precision, bool], expected: list[Mode], monkeypatch: pytest.MonkeyPatch
+    device: Device, is_native: bool, asked: tuple[Precision, bool], expected: list[Mode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """float32 and tf32 are the network as it is, bfloat16 nothing else, and auto tries low precision only where it is native and somebody judges it."""
     monkeypatch.setattr(modes_module, "can_fuse", lambda device, _: device is Device.cpu)
     monkeypatch.setattr(modes_module, "computes_bfloat16", lambda _: is_native)
-    assert modes(Runtime(device, Precision.float32), wish[0], lower=wish[1]) == expected
+    assert modes(Runtime(device, Precision.float32), asked[0], lower=asked[1]) == expected
 
 
 def test_a_mode_says_what_it_is() -> None:
@@ -80,7 +80,7 @@ def test_a_chain_gives_what_the_segments_give(trunk: CutTrunk, images: Tensor, m
     with torch.no_grad():
         second = trunk.segment(0, 2)(images)
     found = Chain(trunk, [0, 2, trunk.last], mode, PLAIN_CPU).run((images,))
-    assert [len(crossing) for crossing in found] == [1, 1]
+    assert [len(activations) for activations in found] == [1, 1]
     assert difference(found[0][0], second[0]) <= 1e-4
     assert difference(found[1][0], _wanted(trunk, images)) <= 1e-4
     (later,) = Chain(trunk, [2, trunk.last], mode, PLAIN_CPU).run(second)
@@ -123,10 +123,10 @@ def test_a_chosen_mode_is_faster(
     """The folded network is taken unless plain is clearly faster: between equals the order decides, so that noise does not."""
     honest = Chain.run
 
-    def run(self: Chain, crossing: Crossing) -> list[Crossing]:
+    def run(self: Chain, activations: Activations) -> list[Activations]:
         if self.mode in slow:
             time.sleep(0.3)
-        return honest(self, crossing)
+        return honest(self, activations)
 
     trunk, images = cut(resnet), images_of(resnet, 8)
     monkeypatch.setattr(Chain, "run", run)
@@ -138,9 +138,9 @@ def test_one_disturbance_does_not_change_the_mode(resnet: Backbone, pool: Thread
     """What is about to lose to a slower one, because it was disturbed while it was timed, is timed again."""
     honest, disturbed = Chain.run, [False, True]
 
-    def run(self: Chain, crossing: Crossing) -> list[Crossing]:
+    def run(self: Chain, activations: Activations) -> list[Activations]:
         time.sleep(0.02 if self.mode == PLAIN else 0.5 if disturbed and disturbed.pop(0) else 0)
-        return honest(self, crossing)
+        return honest(self, activations)
 
     trunk, images = cut(resnet), images_of(resnet, 8)
     pool.num_threads = 1
@@ -168,10 +168,10 @@ def test_a_mode_that_is_off_is_never_taken(
     """However fast it is: another mode is taken, and the note names the one that was off."""
     honest = Chain.run
 
-    def slow_plain(self: Chain, crossing: Crossing) -> list[Crossing]:
+    def slow_plain(self: Chain, activations: Activations) -> list[Activations]:
         if self.mode == PLAIN:
             time.sleep(0.05)
-        return honest(self, crossing)
+        return honest(self, activations)
 
     monkeypatch.setattr(Chain, "run", slow_plain)
     monkeypatch.setattr(modes_module, "folded", _scaled(factor))
@@ -221,14 +221,14 @@ class _Fake:
         self.factor, self.delay_s, self.error = factor, delay_s, error
         self.sizes: list[int] = []
 
-    def __call__(self, segment: nn.Module, **_: Any) -> Callable[..., Crossing]:
+    def __call__(self, segment: nn.Module, **_: Any) -> Callable[..., Activations]:
         if self.error is not None:
             raise self.error
 
-        def compiled(*crossing: Tensor) -> Crossing:
-            self.sizes.append(len(crossing[0]))
+        def compiled(*activations: Tensor) -> Activations:
+            self.sizes.append(len(activations[0]))
             time.sleep(self.delay_s)
-            return tuple(part * self.factor for part in segment(*crossing))
+            return tuple(part * self.factor for part in segment(*activations))
 
         return compiled
 

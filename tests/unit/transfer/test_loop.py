@@ -20,7 +20,7 @@ from harness.transfer.depth import parse_freeze
 from harness.transfer.freeze import apply_freeze, plan_freeze
 from harness.transfer.loop import lr_factor, new_learner, run_epoch
 from harness.transfer.network import Network, Tail
-from harness.transfer.samples import Batch
+from harness.transfer.split_inputs import Batch
 from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle
 
 PLAIN_SGD = TrainConfig(optimizer=Optimizer.sgd, schedule=Schedule.constant, warmup_frac=0.0, weight_decay=0.0)
@@ -39,8 +39,7 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 def _tail(backbone: Backbone, boundary: int = 0, runtime: Runtime = PLAIN_CPU) -> Tail:
     torch.manual_seed(0)
     network = Network(backbone.trunk, nn.Linear(backbone.num_features, 3), runtime)
-    trunk = cut(backbone)
-    return Tail(network, trunk.segment(boundary, trunk.last))
+    return Tail(network, cut(backbone), boundary)
 
 
 def _batch(backbone: Backbone, num_images: int, seed: int = 3) -> Batch:
@@ -55,8 +54,8 @@ def _gradients(tail: Tail) -> dict[str, Tensor | None]:
 def _whole(tail: Tail, batch: Batch, weights_C: Tensor | None, smoothing: float = 0.0) -> tuple[float, dict[str, Tensor | None]]:
     """Loss and gradients as torch's documentation has them, on a copy."""
     tail = copy.deepcopy(tail)
-    crossing, labels_B = batch
-    loss = functional.cross_entropy(tail(*crossing), labels_B, weight=weights_C, label_smoothing=smoothing)
+    activations, labels_B = batch
+    loss = functional.cross_entropy(tail(*activations), labels_B, weight=weights_C, label_smoothing=smoothing)
     torch.autograd.backward(loss)
     return loss.item(), _gradients(tail)
 
@@ -87,7 +86,7 @@ def test_gradients_in_pieces_are_those_of_the_batch(
 def _counted(tail: Tail) -> list[int]:
     """How many images each call of the tail gets from now on."""
     sizes: list[int] = []
-    tail.register_forward_pre_hook(lambda _, crossing: sizes.append(len(crossing[0])))
+    tail.register_forward_pre_hook(lambda _, activations: sizes.append(len(activations[0])))
     return sizes
 
 
@@ -105,15 +104,15 @@ def _agree(found: dict[str, Tensor | None], wanted: dict[str, Tensor | None]) ->
 
 
 def test_gradients_behind_a_boundary_are_those_of_the_batch(backbone: Backbone) -> None:
-    """A tail that starts from kept rows, with the part before it fixed: what is free gets its gradients, what is fixed gets none."""
+    """A tail that starts from cached activations, with the part before it frozen: what is free gets its gradients, what is frozen gets none."""
     boundary = len(backbone.blocks) - 2
     apply_freeze(backbone.trunk, plan_freeze(backbone.blocks, parse_freeze("-2")))
     (images_BCHW,), labels_B = _batch(backbone, 21)
     with torch.no_grad():
-        crossing = cut(backbone).segment(0, boundary)(images_BCHW)
+        activations = cut(backbone).segment(0, boundary)(images_BCHW)
     tail = _tail(backbone, boundary).eval()
-    _, wanted = _whole(tail, (crossing, labels_B), None)
-    run_epoch(tail, [(crossing, labels_B)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=None))
+    _, wanted = _whole(tail, (activations, labels_B), None)
+    run_epoch(tail, [(activations, labels_B)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, class_weights_C=None))
     _agree(_gradients(tail), wanted)
     free = {name for block in backbone.blocks[boundary:] for name in block.tensors} & dict(backbone.trunk.named_parameters()).keys()
     assert {name.removeprefix("network.trunk.") for name in wanted} - {"network.head.weight", "network.head.bias"} == free
