@@ -171,7 +171,7 @@ def rows_table(swept: Swept, name: str) -> str:
     rows = sorted(swept.rows, key=lambda row: row.started_at)
     return "\n".join(
         f"{row.features_s or 0:9.1f} {row.train_s:9.1f} {row.total_s:9.1f}  {name}, freeze={row.freeze}, trained from {row.trained_from} "
-        f"in {row.train_precision}, {row.num_prefix_images} images passed, val balanced accuracy {row.val_balanced_accuracy:.3f}"
+        f"in {row.train_precision}, {row.num_activations_computed} images passed, val balanced accuracy {row.val_balanced_accuracy:.3f}"
         for row in rows
     )
 

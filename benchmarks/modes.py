@@ -114,7 +114,7 @@ def agreement_figures(setting: Setting) -> tuple[list[Figure], list[dict[str, An
     for one, other in pairs:
         metric = f"val_{other.primary_metric}"
         apart, allowed = abs(getattr(one, metric) - getattr(other, metric)), half_widths[other.backbone, other.freeze]
-        text = f"{one.backbone} freeze={one.freeze}: {metric}, {one.prefix_mode} against float32; limit: half the report's interval"
+        text = f"{one.backbone} freeze={one.freeze}: {metric}, {one.activations_mode} against float32; limit: half the report's interval"
         figures.append(Figure(apart, "", text, at_most=allowed))
         for name in SCORES:
             fast_score, exact_score = getattr(one, name), getattr(other, name)

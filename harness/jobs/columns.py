@@ -95,11 +95,11 @@ def _provided(inputs: Inputs, fitted: Fitted) -> Columns:
     return {
         "precision": _lowest([inputs.pool.runtime.precision.value, *(about["mode"].split()[0] for about in used)]),
         "trained_from": "images" if train.boundary == 0 else blocks[train.boundary - 1].name,
-        "prefix_mode": next((about["mode"] for about in used if about["mode"] != DECODED), None),
-        "prefix_note": next((effort.note for effort in efforts if effort.note), None) or _uncut(fitted),
-        "num_prefix_images": sum(effort.num_passed for effort in efforts),
+        "activations_mode": next((about["mode"] for about in used if about["mode"] != DECODED), None),
+        "activations_note": next((effort.note for effort in efforts if effort.note), None) or _uncut(fitted),
+        "num_activations_computed": sum(effort.num_passed for effort in efforts),
         "input_wait_frac": max(waits, default=None),
-        "kept_mib": sum(effort.predicted_mib for effort in efforts),
+        "cached_mib": sum(effort.predicted_mib for effort in efforts),
         "features_s": max((about["seconds"] for about in used), default=0.0),
     }
 

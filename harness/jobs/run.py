@@ -109,7 +109,7 @@ def _measure(ready: _Ready, fitted: Sequence[Fitted | DivergedError], rung: Rung
 
 def _rows(ready: _Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, total_s: float) -> list[Row]:
     shared = measured.shared | {"total_s": total_s}
-    later = shared | {"num_prefix_images": 0, "kept_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
+    later = shared | {"num_activations_computed": 0, "cached_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
     rows = []
     for job, found in zip(ready.jobs, fitted, strict=True):
         if isinstance(found, DivergedError):
