@@ -21,14 +21,13 @@ from harness.features.run_pass import DECODED
 from harness.jobs import cost, provenance
 from harness.jobs.sharing import latency_key
 from harness.jobs.spec import JobSpec
-from harness.measure.quality import decide, quality
 from harness.status import Status
 from harness.study.row import Details
 from harness.study.store import FloatArray, IntArray
 from harness.transfer.held_out import folds_of
 from harness.transfer.inputs import Inputs
 from harness.transfer.rungs import Rung
-from harness.transfer.spec import Fitted, TrainingSpec, fixes_batch_norm, is_probe, learnt_prior, phases_of
+from harness.transfer.spec import Fitted, TrainingSpec, fixes_batch_norm, is_probe, phases_of
 
 Columns = dict[str, Any]
 
@@ -116,10 +115,10 @@ def _uncut(fitted: Fitted) -> str | None:
 
 
 def _quality(spec: TrainingSpec, fitted: Fitted) -> tuple[Columns, dict[str, str]]:
-    dataset, prior_C, last = spec.dataset, learnt_prior(spec), fitted.curve[-1]
+    dataset, last = spec.dataset, fitted.curve[-1]
 
     def measured(log_probs_NC: FloatArray, labels_N: IntArray) -> tuple[dict[str, float | None], dict[str, str]]:
-        return quality(log_probs_NC, labels_N, decide(log_probs_NC, spec.metric, prior_C))
+        return fitted.objective.quality(log_probs_NC, labels_N, spec.metric)
 
     values, undefined = measured(fitted.val_log_probs_NC, dataset.val.labels)
     raw, _ = measured(fitted.raw_val_log_probs_NC, dataset.val.labels)
@@ -197,5 +196,5 @@ def _details(job: JobSpec, spec: TrainingSpec, fitted: Fitted, undefined: dict[s
         undefined=undefined,
         command=job.alone,
         lr_losses={f"{lr:g}": loss for lr, loss in fitted.lr_losses.items()},
-        class_prior=learnt_prior(spec).tolist(),
+        class_prior=fitted.objective.prior_C.tolist(),
     )

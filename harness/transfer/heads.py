@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from harness.config import TrainConfig
 from harness.measure.choice import Evaluation, Selector
 from harness.measure.epoch import Epoch
 from harness.process.progress import track
 from harness.transfer.loop import learner_of
+from harness.transfer.objective import Loss
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -57,7 +57,7 @@ class HeadData:
     """V augmented views of each image; 1: none."""
     train_labels_N: IntArray
     val_MD: FloatArray
-    class_weights_C: Tensor | None
+    loss: Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class _Group:
 
     def __init__(self, specs: Sequence[HeadSpec], data: HeadData, cfg: TrainConfig, selector: Selector, *, epochs: int, phase: int) -> None:
         self._specs, self._data, self._selector, self._phase, self._batch_size = specs, data, selector, phase, cfg.batch_size
-        self._heads = _Heads(specs, data.class_weights_C, cfg, epochs=epochs, epoch_steps=-(-len(data.train_labels_N) // cfg.batch_size))
+        self._heads = _Heads(specs, data.loss, cfg, epochs=epochs, epoch_steps=-(-len(data.train_labels_N) // cfg.batch_size))
         self._orders = [torch.Generator().manual_seed(spec.seed * 1000 + phase) for spec in specs]
         self.fits = [HeadFit(self._heads.state(j)) for j in range(len(specs))]
 
@@ -167,7 +167,7 @@ class _Group:
     def _next(self, j: int, number: int, seen: "_Seen", val_log_probs_MC: FloatArray) -> HeadFit:
         """What is known of a head after one more epoch."""
         fit = self.fits[j]
-        val_loss, val_accuracy = _scores(val_log_probs_MC, self._selector.labels_N)
+        val_loss, val_accuracy = self._selector.log_loss_and_accuracy(val_log_probs_MC)
         error = fit.error or _divergence(seen.losses_JS[j], val_loss, number)
         if error is not None:
             return replace(fit, error=error)
@@ -199,9 +199,7 @@ class _Seen:
 class _Heads:
     """The weights of all heads, stacked, and what moves them. Heads of one pace lie side by side."""
 
-    def __init__(
-        self, specs: Sequence[HeadSpec], class_weights_C: Tensor | None, cfg: TrainConfig, *, epochs: int, epoch_steps: int
-    ) -> None:
+    def __init__(self, specs: Sequence[HeadSpec], loss: Loss, cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> None:
         states = [spec.start.state_dict() for spec in specs]
         self._stacks = {
             name: torch.stack([state[name] for state in states]).to("cpu", torch.float64).requires_grad_() for name in states[0]
@@ -215,32 +213,25 @@ class _Heads:
             for parts in self._parts
             for part, ((lr, weight_decay), _) in zip(parts, paces, strict=True)
         ]
-        weights_C = None if class_weights_C is None else class_weights_C.to("cpu", torch.float64)
-        self._learner = learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, class_weights_C=weights_C)
+        self._learner = learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, loss=loss.double())
 
     def step(self, inputs_JBI: Tensor, labels_JB: Tensor) -> tuple[Tensor, Tensor]:
         """One step of every head. Returns the loss of each before the step, and how many images it had right."""
         logits_JBC = self._logits(inputs_JBI)
-        loss_J = self._losses(logits_JBC, labels_JB)
+        loss_J = self._learner.loss.means(logits_JBC, labels_JB)
         gradients = torch.autograd.grad(loss_J.sum(), list(self._stacks.values()))
         for parts, gradient in zip(self._parts, gradients, strict=True):
             for part, own in zip(parts, torch.split(gradient, self._sizes), strict=True):
                 part.grad = own
         self._learner.optimizer.step()
         self._learner.schedule.step()
-        return loss_J.detach(), (logits_JBC.argmax(dim=2) == labels_JB).sum(dim=1)
-
-    def _losses(self, logits_JBC: Tensor, labels_JB: Tensor) -> Tensor:
-        """Mean cross-entropy of each head, weighted by class (nats)."""
-        weights_C = self._learner.class_weights_C
-        loss_JB = functional.cross_entropy(logits_JBC.flatten(0, 1), labels_JB.flatten(), weights_C, reduction="none").view_as(labels_JB)
-        return loss_JB.mean(dim=1) if weights_C is None else loss_JB.sum(dim=1) / weights_C[labels_JB].sum(dim=1)
+        return loss_J.detach(), self._learner.loss.num_correct(logits_JBC, labels_JB)
 
     @torch.no_grad()
     def log_probs(self, inputs_BI: Tensor) -> FloatArray:
         """Of the same images under every head, float32, shape J x B x C."""
         logits_JBC = self._logits(inputs_BI.expand(sum(self._sizes), -1, -1))
-        return torch.log_softmax(logits_JBC, dim=2).float().numpy()
+        return self._learner.loss.log_probs(logits_JBC).float().numpy()
 
     def _logits(self, inputs_JBI: Tensor) -> Tensor:
         """What comes out of the last layer, shape J x B x C; there is a ReLU before every layer but the first."""
@@ -275,12 +266,6 @@ def _draw(generator: torch.Generator, num_views: int, num_images: int) -> tuple[
 
 def _double(array: FloatArray) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=np.float64))
-
-
-def _scores(log_probs_MC: FloatArray, labels_M: IntArray) -> tuple[float, float]:
-    """Log loss (nats) and accuracy, as `quality` has them, without the metrics that a curve does not show."""
-    true_M = log_probs_MC.astype(np.float64)[np.arange(len(labels_M)), labels_M]
-    return float(-true_M.mean()), float((log_probs_MC.argmax(axis=1) == labels_M).mean())
 
 
 def _divergence(losses_S: FloatArray, val_loss: float, epoch: int) -> str | None:

@@ -17,9 +17,11 @@ from harness.config import Augment, BatchNorm, HeadInit, Metric, TrainConfig
 from harness.data.dataset import Dataset
 from harness.features.cut import CutTrunk
 from harness.measure.epoch import Epoch
+from harness.measure.objective import Objective
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.freeze import FreezePlan, plan_freeze
 from harness.transfer.network import Network
+from harness.transfer.objective import Loss
 from harness.transfer.probe import Probe
 
 FloatArray = npt.NDArray[np.float32]
@@ -86,6 +88,8 @@ class Fitted:
     """Whether the recipe was followed to its end; false for a short training."""
     unchanged: int
     """Blocks that are still as they were loaded, counted from the input: cached activations up to this boundary are those of this network."""
+    objective: Objective
+    loss: Loss
     temperature: float
     """That the logits of the chosen epoch are divided by."""
     raw_val_log_probs_NC: FloatArray
@@ -124,13 +128,18 @@ def trains_head_only(phases: Sequence[Phase]) -> bool:
     return all(phase.plan.is_whole_trunk for phase in phases)
 
 
-def learnt_prior(spec: TrainingSpec) -> npt.NDArray[np.float64]:
-    """Class shares that the loss teaches, shape C: those of train, or equal ones where it is weighted by class."""
+def objective_of(spec: TrainingSpec) -> Objective:
+    """Return what the labels ask for; class shares are those of train, or equal ones where the loss is weighted by class."""
     num_classes = spec.dataset.num_classes
     if spec.cfg.class_weights:
-        return np.full(num_classes, 1.0 / num_classes)
+        return Objective(np.full(num_classes, 1.0 / num_classes))
     counts_C = np.maximum(np.bincount(spec.dataset.train.labels, minlength=num_classes), 1)
-    return np.asarray(counts_C / counts_C.sum())
+    return Objective(np.asarray(counts_C / counts_C.sum()))
+
+
+def loss_of(spec: TrainingSpec) -> Loss:
+    """Return the loss on the device."""
+    return Loss(_class_weights(spec), spec.cfg.label_smoothing)
 
 
 def num_unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:
@@ -145,8 +154,8 @@ def fixes_batch_norm(spec: TrainingSpec) -> bool:
     return spec.cfg.batch_norm is BatchNorm.fixed
 
 
-def class_weights(spec: TrainingSpec) -> Tensor | None:
-    """Inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none."""
+def _class_weights(spec: TrainingSpec) -> Tensor | None:
+    """Return inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none."""
     if not spec.cfg.class_weights:
         return None
     counts_C = torch.bincount(torch.from_numpy(spec.dataset.train.labels), minlength=spec.dataset.num_classes)

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.config import Augment, HeadInit
 from harness.errors import DivergedError
-from harness.measure.choice import Selector, calibrated
+from harness.measure.choice import Selector
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, check_frozen, frozen_digests
 from harness.transfer.heads import HeadData, HeadFit, HeadSpec, train_heads
@@ -21,7 +21,7 @@ from harness.transfer.inputs import Inputs
 from harness.transfer.predict import log_probabilities
 from harness.transfer.probe import linear_probe
 from harness.transfer.rate_search import RateSearch
-from harness.transfer.spec import Fitted, Phase, TrainingSpec, class_weights, is_probe, learnt_prior, phases_of, trains_head_only
+from harness.transfer.spec import Fitted, Phase, TrainingSpec, is_probe, phases_of, trains_head_only
 from harness.transfer.training_run import FloatArray, TrainingRun
 
 
@@ -68,8 +68,10 @@ def seconds_per_image(spec: TrainingSpec, depths: Iterable[FreezeDepth], inputs:
 def predict(fitted: Fitted, inputs: Inputs, split: str) -> FloatArray:
     """Return the calibrated log-probabilities of a split under a fitted network, from the nearest cached activations that are still its own."""
     split_inputs = inputs.split(split, fitted.unchanged)
-    log_probs_NC = log_probabilities(fitted.network, fitted.trunk, split_inputs, inputs.pool, f"predictions on {split}")
-    return calibrated(log_probs_NC, fitted.temperature)
+    log_probs_NC = log_probabilities(
+        fitted.network, fitted.trunk, split_inputs, fitted.loss, pool=inputs.pool, what=f"predictions on {split}"
+    )
+    return fitted.objective.log_probs(log_probs_NC, fitted.temperature)
 
 
 def _start_solved(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
@@ -77,7 +79,7 @@ def _start_solved(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
 
     It knows train and val, but for a fold that is held out.
     """
-    spec, weights_C = runs[0].spec, class_weights(runs[0].spec)
+    spec, weights_C = runs[0].spec, runs[0].loss.class_weights_C
     splits = ("train", "val") if spec.settled is None else ("train",)
     probes = {
         seed: linear_probe(
@@ -85,7 +87,7 @@ def _start_solved(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
             [getattr(spec.dataset, name).labels for name in splits],
             metric=spec.metric,
             class_weights_C=np.ones(spec.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
-            prior_C=learnt_prior(spec),
+            objective=runs[0].objective,
             seed=seed,
         )
         for seed in {run.spec.seed for run in runs}
@@ -111,7 +113,7 @@ def _run_heads(runs: Sequence[TrainingRun], inputs: Inputs, phase: Phase) -> Non
         train_VND=inputs.augmented_features() if inputs.views else inputs.features("train")[None],
         train_labels_N=spec.dataset.train.labels,
         val_MD=inputs.features("val"),
-        class_weights_C=class_weights(spec),
+        loss=runs[0].loss,
     )
     searches = [RateSearch(run.rates(phase)) for run in runs]
     fits: list[dict[float, HeadFit]] = [{} for _ in runs]
@@ -119,7 +121,7 @@ def _run_heads(runs: Sequence[TrainingRun], inputs: Inputs, phase: Phase) -> Non
         heads = [
             HeadSpec(runs[number].spec.seed, lr, runs[number].spec.cfg.weight_decay, runs[number].network.head) for number, lr in wanted
         ]
-        selector = Selector.of(spec.dataset.val.labels, spec.metric, learnt_prior(spec))
+        selector = Selector.of(spec.dataset.val.labels, spec.metric, runs[0].objective)
         found = train_heads(heads, data, spec.cfg, selector, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
         for (number, lr), fit in zip(wanted, found, strict=True):
             fits[number][lr] = fit

@@ -14,7 +14,7 @@ import torch
 
 from harness.config import HeadInit, Schedule
 from harness.errors import DivergedError
-from harness.measure.choice import Selector, calibrated
+from harness.measure.choice import Selector
 from harness.process.progress import track
 from harness.transfer.checkpoints import Checkpoints
 from harness.transfer.freeze import apply_freeze, set_train_mode
@@ -30,12 +30,12 @@ from harness.transfer.spec import (
     Fitted,
     Phase,
     TrainingSpec,
-    class_weights,
     fixes_batch_norm,
     is_probe,
     learning_rates,
-    learnt_prior,
+    loss_of,
     num_unchanged,
+    objective_of,
 )
 from harness.transfer.split_inputs import SplitInputs
 
@@ -56,7 +56,8 @@ class TrainingRun:
         self.network = Network(spec.backbone.trunk, head, spec.runtime)
         spec.runtime.place(self.network)
         frozen = frozenset.intersection(*(phase.plan.frozen for phase in phases))
-        selector = Selector.of(spec.dataset.val.labels, spec.metric, learnt_prior(spec))
+        self.objective, self.loss = objective_of(spec), loss_of(spec)
+        selector = Selector.of(spec.dataset.val.labels, spec.metric, self.objective)
         keeps_any = spec.cfg.schedule is Schedule.constant
         tensors = {f"trunk.{name}" for name in frozen}
         self.checkpoints = Checkpoints(self.network, tensors, selector, keeps_any=keeps_any, settled=spec.settled)
@@ -145,7 +146,7 @@ class TrainingRun:
             lr=lr,
             epochs=phase.epochs,
             epoch_steps=self._epoch_steps,
-            class_weights_C=class_weights(spec),
+            loss=self.loss,
             blocks=spec.backbone.blocks,
         )
 
@@ -206,7 +207,7 @@ class TrainingRun:
         return 0 if self.spec.cfg.head_init is HeadInit.solved else 1
 
     def _log_probabilities(self, inputs: SplitInputs, what: str) -> FloatArray:
-        return log_probabilities(self.network, self.spec.trunk, inputs, self.inputs.pool, what)
+        return log_probabilities(self.network, self.spec.trunk, inputs, self.loss, pool=self.inputs.pool, what=what)
 
     def finish(self, shared_s: float) -> Fitted | DivergedError:
         """Put the chosen epoch's weights back and predict train once more, without augmentation."""
@@ -221,7 +222,7 @@ class TrainingRun:
         heat, val_log_probs_NC = choice.temperature, choice.log_probs_NC
         if self.probe is not None and is_probe(self.spec, self.phases):  # far more images say how sure it may be
             heat = self.probe.temperature
-            val_log_probs_NC = calibrated(choice.raw_log_probs_NC, heat)
+            val_log_probs_NC = self.objective.log_probs(choice.raw_log_probs_NC, heat)
         return Fitted(
             network=self.network,
             trunk=self.spec.trunk,
@@ -233,10 +234,12 @@ class TrainingRun:
             lr_losses=self.lr_losses,
             is_complete=self.is_complete,
             unchanged=unchanged,
+            objective=self.objective,
+            loss=self.loss,
             temperature=heat,
             raw_val_log_probs_NC=choice.raw_log_probs_NC,
             val_log_probs_NC=val_log_probs_NC,
-            train_log_probs_NC=calibrated(train_log_probs_NC, heat),
+            train_log_probs_NC=self.objective.log_probs(train_log_probs_NC, heat),
             probe=self.probe,
             train_s=shared_s + time.perf_counter() - started,
         )

@@ -15,11 +15,13 @@ from torch.nn import functional
 
 from harness.config import Head, HeadInit, Metric, Optimizer, Schedule, TrainConfig
 from harness.measure.choice import Selector
+from harness.measure.objective import Objective
 from harness.measure.quality import quality
 from harness.transfer import heads
 from harness.transfer.heads import HeadData, HeadFit, HeadSpec, IntArray, train_heads
 from harness.transfer.loop import new_learner
 from harness.transfer.network import new_head
+from harness.transfer.objective import Loss
 
 EPOCHS = 3
 
@@ -42,7 +44,7 @@ def _data(seed: int = 0, num_images: int = 21, num_features: int = 13, num_class
         val_MD=(centres_CD[val_labels_M] + rng.standard_normal((11, num_features))).astype(np.float32),
         val_labels_M=val_labels_M,
         num_classes=num_classes,
-        class_weights_C=None,
+        loss=Loss(),
     )
 
 
@@ -55,29 +57,27 @@ def _fit(specs: Sequence[HeadSpec], data: Given, cfg: TrainConfig, epochs: int =
 
 
 def _selector(data: Given, metric: Metric = Metric.accuracy) -> Selector:
-    return Selector.of(data.val_labels_M, metric, np.full(data.num_classes, 1 / data.num_classes))
+    return Selector.of(data.val_labels_M, metric, Objective(np.full(data.num_classes, 1 / data.num_classes)))
 
 
 def _plain(spec: HeadSpec, data: Given, cfg: TrainConfig) -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
     """The loop as torch's documentation has it, for one head: (loss, accuracy) of each epoch, the last weights."""
     head = deepcopy(spec.start).double()
     features_ND, labels_N = torch.from_numpy(data.train_VND[0]).double(), torch.from_numpy(data.train_labels_N)
-    weights_C = None if data.class_weights_C is None else data.class_weights_C.double()
+    loss = data.loss.double()
     order, num_steps = torch.Generator().manual_seed(spec.seed * 1000 + 1), -(-len(labels_N) // cfg.batch_size)
-    learner = new_learner(
-        head, replace(cfg, weight_decay=spec.weight_decay), lr=spec.lr, epochs=EPOCHS, epoch_steps=num_steps, class_weights_C=weights_C
-    )
+    learner = new_learner(head, replace(cfg, weight_decay=spec.weight_decay), lr=spec.lr, epochs=EPOCHS, epoch_steps=num_steps, loss=loss)
     seen = []
     for _ in range(EPOCHS):
         total, hits = 0.0, 0
         for batch_B in torch.split(torch.randperm(len(labels_N), generator=order), cfg.batch_size):
             logits_BC = head(features_ND[batch_B])
-            loss = functional.cross_entropy(logits_BC, labels_N[batch_B], weight=weights_C)
+            mean = functional.cross_entropy(logits_BC, labels_N[batch_B], weight=loss.class_weights_C)
             learner.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            mean.backward()  # type: ignore[no-untyped-call]
             learner.optimizer.step()
             learner.schedule.step()
-            total += loss.item() * len(batch_B)
+            total += mean.item() * len(batch_B)
             hits += int((logits_BC.argmax(dim=1) == labels_N[batch_B]).sum())
         seen.append((total / len(labels_N), hits / len(labels_N)))
     return seen, head.state_dict()
@@ -90,7 +90,7 @@ def _plain(spec: HeadSpec, data: Given, cfg: TrainConfig) -> tuple[list[tuple[fl
 def test_every_head_is_what_a_plain_torch_loop_gives(optimizer: Optimizer, schedule: Schedule, head: Head, is_weighted: bool) -> None:
     """Two heads with unlike rates and decays, 21 images in batches of 4: losses agree to 1e-10, weights to float32 rounding."""
     cfg = TrainConfig(optimizer=optimizer, schedule=schedule, head=head, head_hidden=5, head_init=HeadInit.random, batch_size=4)
-    data = replace(_data(), class_weights_C=torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None)
+    data = replace(_data(), loss=Loss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None))
     specs = [_spec(data, cfg, seed=1, lr=0.02, weight_decay=0.5), _spec(data, cfg, seed=2, lr=0.003, weight_decay=0.0)]
     for spec, fit in zip(specs, _fit(specs, data, cfg), strict=True):
         seen, state = _plain(spec, data, cfg)

@@ -16,7 +16,7 @@ from harness.data.dataset import Dataset, Split
 from harness.errors import DivergedError
 from harness.features.cut import cut
 from harness.features.store import FeatureStore
-from harness.measure.choice import calibrated
+from harness.measure.objective import Objective
 from harness.transfer.depth import parse_freeze
 from harness.transfer.held_out import HeldOut, folds_of, hold_out
 from harness.transfer.inputs import Inputs, provide_inputs
@@ -108,7 +108,12 @@ def test_folds_are_those_of_the_heads(dataset: Dataset) -> None:
     features = np.random.default_rng(0).normal(size=(37, 4))
     labels = [dataset.train.labels, dataset.val.labels]
     probe = linear_probe(
-        [features[:25], features[25:]], labels, metric=Metric.accuracy, class_weights_C=np.ones(3), prior_C=np.full(3, 1 / 3), seed=5
+        [features[:25], features[25:]],
+        labels,
+        metric=Metric.accuracy,
+        class_weights_C=np.ones(3),
+        objective=Objective(np.full(3, 1 / 3)),
+        seed=5,
     )
     names = np.array([image.id for split in (dataset.train, dataset.val) for image in split.images])
     assert folds_of(dataset) == len(np.unique(probe.folds_N))
@@ -168,7 +173,7 @@ def test_what_the_own_job_chose_is_kept(train: Folds, dataset: Dataset, schedule
     """That epoch, whatever the fold says of the others, and that temperature; the network is that of the epoch."""
     fitted = train(dataset, hold_out(dataset, 0, seed=0), cfg=replace(RECIPE, schedule=schedule), epoch=epoch)
     assert (fitted.chosen_epoch, fitted.temperature, fitted.lr) == (epoch, 1.7, 1e-3)
-    np.testing.assert_array_equal(fitted.val_log_probs_NC, calibrated(fitted.raw_val_log_probs_NC, 1.7))
+    np.testing.assert_array_equal(fitted.val_log_probs_NC, fitted.objective.log_probs(fitted.raw_val_log_probs_NC, 1.7))
     own = fitted.curve[epoch]
     labels = hold_out(dataset, 0, seed=0).dataset.val.labels
     assert own.val_accuracy == pytest.approx((fitted.raw_val_log_probs_NC.argmax(axis=1) == labels).mean())
