@@ -89,7 +89,7 @@ def measure_floor(setting: Setting, dataset: Dataset) -> Floor:
 
 
 def _measure_suffix(found: Subject, depth: FreezeDepth, repeats: int) -> Suffix:
-    boundary = found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).num_frozen_blocks)
+    boundary = found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).first_changed_block)
     activations = found.activations(boundary)
     precisions = {Precision.float32, found.runtime.precision}
     chains = {f"{precision.value} in pieces": found.chain(Mode(precision, is_channels_last=True), boundary) for precision in precisions}

@@ -73,7 +73,7 @@ def pass_rates(found: Subject, repeats: int) -> tuple[dict[str, float], str]:
 def step_rates(found: Subject, text: str, repeats: int) -> dict[str, float]:
     """Images per second of training steps behind the boundary of a depth."""
     depth = parse_freeze(text)
-    activations = found.activations(found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).num_frozen_blocks))
+    activations = found.activations(found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).first_changed_block))
     calls = {
         precision.value: training_step(found, depth, activations, precision)
         for precision in dict.fromkeys([Precision.float32, found.runtime.precision])

@@ -111,7 +111,7 @@ def bundled_features(image_size: int) -> tuple[FloatArray, IntArray]:
             pool=ThreadPool(runtime),
             precision=Precision.auto,
             store=FeatureStore(Path(folder), max_gib=1),
-            frozen={len(backbone.blocks)},
+            starts={len(backbone.blocks)},
             passing=set(),
         )
         features = [np.array(found.features(name)) for name in SPLITS]
@@ -162,7 +162,7 @@ def training_step(found: Subject, depth: FreezeDepth, activations: Activations, 
     network = Network(trunk, new_head(found.backbone.num_features, NUM_CLASSES, cfg, seed=0), replace(found.runtime, precision=precision))
     apply_freeze(trunk, plan)
     set_train_mode(trunk, plan, fix_batch_norm=True)
-    tail = Tail(network, found.trunk, found.trunk.nearest(plan.num_frozen_blocks))
+    tail = Tail(network, found.trunk, found.trunk.nearest(plan.first_changed_block))
     batch = tuple(part[:BATCH_SIZE] for part in activations)
     labels_B = torch.arange(len(batch[0])) % NUM_CLASSES
     learner = new_learner(network, cfg, lr=0.0, epochs=1, epoch_steps=1, loss=Loss())

@@ -87,7 +87,7 @@ def _ending(spec: TrainingSpec, fitted: Fitted, rung: Rung | None) -> Columns:
 def _provided(inputs: Inputs, fitted: Fitted) -> Columns:
     """Return which activations were cached, and what a pass had to compute."""
     efforts = [cached.effort for cached in inputs.all_views]
-    train = inputs.train(fitted.plan.num_frozen_blocks)
+    train = inputs.train(fitted.plan.first_changed_block)
     used = [cached.about(boundary) for cached in inputs.all_views for boundary in {train.boundary, fitted.trunk.last} if boundary in cached]
     waits = [effort.wait_frac for effort in efforts if effort.wait_frac is not None]
     blocks = fitted.blocks
@@ -109,7 +109,8 @@ def _lowest(precisions: Sequence[str]) -> str:
 
 
 def _uncut(fitted: Fitted) -> str | None:
-    if fitted.plan.num_frozen_blocks in {0, fitted.trunk.last, fitted.trunk.nearest(fitted.plan.num_frozen_blocks)}:
+    first = fitted.plan.first_changed_block
+    if first in {0, fitted.trunk.last, fitted.trunk.nearest(first)}:
         return None
     return "no clean cut at this depth: the frozen part ran again for every epoch"
 

@@ -29,6 +29,7 @@ from harness.status import Status
 from harness.study.row import EVIDENCE_COLUMNS, Row
 from harness.study.store import FloatArray, Predictions, Study
 from harness.transfer.depth import FreezeDepth
+from harness.transfer.freeze import plan_freeze
 from harness.transfer.held_out import HeldOut, hold_out
 from harness.transfer.inputs import Inputs, provide_inputs
 from harness.transfer.rungs import Rung
@@ -147,8 +148,8 @@ def _inputs(jobs: Sequence[JobSpec], backbone: Backbone, trunk: CutTrunk, runtim
         pool=ThreadPool(runtime, jobs[0].micro_batch),
         precision=cfg.precision,
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
-        frozen={phase.plan.num_frozen_blocks for phase in phases_of(backbone, jobs[0].depth, cfg.train)},
-        passing={depth.num_frozen(len(backbone.blocks)) for depth in _other_depths(jobs[0], backbone)},
+        starts={phase.plan.first_changed_block for phase in phases_of(backbone, jobs[0].depth, cfg.train)},
+        passing={plan_freeze(backbone.blocks, depth).first_changed_block for depth in _other_depths(jobs[0], backbone)},
         fold=_held_out(jobs[0]),
     )
 

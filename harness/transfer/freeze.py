@@ -18,14 +18,18 @@ class FreezePlan:
     depth: FreezeDepth
     num_blocks: int
     num_frozen_blocks: int
+    first_changed_block: int
+    """The first block, from 0, whose function training may change; `num_blocks`: none. Activations at this boundary stay those of the backbone as
+    it was loaded. Without an adapter it is the first block that is not frozen; an adapter in a frozen block would come before it."""
     boundary: str | None
     """Module name of the last frozen block; None when nothing is frozen."""
     frozen: frozenset[str]
     """Names of the trunk's frozen parameters and buffers."""
 
     @property
-    def is_whole_trunk(self) -> bool:
-        return self.num_frozen_blocks == self.num_blocks
+    def trains_head_only(self) -> bool:
+        """Whether no block computes anything else after training."""
+        return self.first_changed_block == self.num_blocks
 
 
 def plan_freeze(blocks: Sequence[Block], depth: FreezeDepth) -> FreezePlan:
@@ -36,6 +40,7 @@ def plan_freeze(blocks: Sequence[Block], depth: FreezeDepth) -> FreezePlan:
         depth=depth,
         num_blocks=len(blocks),
         num_frozen_blocks=num_frozen,
+        first_changed_block=num_frozen,
         boundary=frozen[-1].name if frozen else None,
         frozen=frozenset(name for block in frozen for name in block.tensors),
     )

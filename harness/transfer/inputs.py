@@ -101,7 +101,7 @@ def provide_inputs(
     pool: ThreadPool,
     precision: Precision,
     store: FeatureStore,
-    frozen: AbstractSet[int],
+    starts: AbstractSet[int],
     passing: AbstractSet[int],
     fold: HeldOut | None = None,
 ) -> Inputs:
@@ -115,11 +115,11 @@ def provide_inputs(
         pool: who computes.
         precision: what the user asked for. `auto` is float32 where this job or another of the sweep trains layers on what is computed here.
         store: where activations are looked for and cached.
-        frozen: how many blocks are frozen, in each phase.
+        starts: `first_changed_block` of each phase: where its training starts from cached activations.
         passing: the same of other jobs in the sweep; a pass caches activations for them on its way.
         fold: of the data set, to train on the others and judge on this one; what is read is that of the whole data set.
     """
-    starts, on_the_way = ({trunk.nearest(k) for k in boundaries} for boundaries in (frozen, passing))
+    starts, on_the_way = ({trunk.nearest(k) for k in boundaries} for boundaries in (starts, passing))
     if precision is Precision.auto and min(starts | on_the_way) < trunk.last:
         precision = Precision.float32  # hundreds of training steps magnify what another form of the network rounds differently
     is_solved, is_head_only = cfg.head_init is HeadInit.solved, trunk.last in starts

@@ -125,7 +125,7 @@ def is_probe(spec: TrainingSpec, phases: Sequence[Phase]) -> bool:
 
 def trains_head_only(phases: Sequence[Phase]) -> bool:
     """Whether nothing of this backbone is free in any of the phases."""
-    return all(phase.plan.is_whole_trunk for phase in phases)
+    return all(phase.plan.trains_head_only for phase in phases)
 
 
 def objective_of(spec: TrainingSpec) -> Objective:
@@ -144,7 +144,7 @@ def loss_of(spec: TrainingSpec) -> Loss:
 
 def num_unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:
     """Blocks that these phases leave as they were loaded, counted from the input: cached activations up to this boundary stay true."""
-    return min((phase.plan.num_frozen_blocks for phase in phases), default=len(backbone.blocks))
+    return min((phase.plan.first_changed_block for phase in phases), default=len(backbone.blocks))
 
 
 def fixes_batch_norm(spec: TrainingSpec) -> bool:

@@ -182,7 +182,7 @@ class TrainingRun:
         spec, phase = self.spec, self.phases[0]
         apply_freeze(self.network.trunk, phase.plan)
         set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(spec))
-        train = self.inputs.train(phase.plan.num_frozen_blocks)
+        train = self.inputs.train(phase.plan.first_changed_block)
         tail, learner = Tail(self.network, spec.trunk, train.boundary), self._new_learner(phase, self.rates(phase)[0])
         order_N = np.arange(min(self._epoch_images, spec.cfg.batch_size * _TIMED_BATCHES))
         batches = train.batches(order_N, spec.cfg.batch_size, seed=0)

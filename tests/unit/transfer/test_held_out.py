@@ -74,7 +74,7 @@ class Folds:
             pool=ThreadPool(self.runtime),
             precision=Precision.float32,
             store=self.store,
-            frozen={phase.plan.num_frozen_blocks for phase in phases_of(self.backbone, parse_freeze(depth), cfg)},
+            starts={phase.plan.first_changed_block for phase in phases_of(self.backbone, parse_freeze(depth), cfg)},
             passing=set(),
             fold=fold,
         )

@@ -21,11 +21,13 @@ from harness.features.store import FeatureStore
 from harness.measure.quality import quality
 from harness.transfer import loop
 from harness.transfer.depth import parse_freeze
+from harness.transfer.freeze import plan_freeze
 from harness.transfer.inputs import Inputs, provide_inputs
 from harness.transfer.loop import new_learner
 from harness.transfer.objective import Loss
 from harness.transfer.predict import log_probabilities
 from harness.transfer.spec import Fitted, TrainingSpec, phases_of
+from harness.transfer.split_inputs import SplitInputs
 from harness.transfer.train import fit, predict, seconds_per_image
 
 QUICK = TrainConfig(epochs=2, batch_size=8)
@@ -67,7 +69,7 @@ class Fit:
             pool=ThreadPool(spec.runtime),
             precision=Precision.float32,
             store=store,
-            frozen={phase.plan.num_frozen_blocks for phase in phases_of(spec.backbone, spec.depth, spec.cfg)},
+            starts={phase.plan.first_changed_block for phase in phases_of(spec.backbone, spec.depth, spec.cfg)},
             passing=set(),
         )
 
@@ -178,6 +180,22 @@ def test_the_frozen_part_runs_again_for_every_epoch_where_nothing_is_cached(trai
     cached = train("all", cfg)
     # Both learn from the same images; the order in which they come differs.
     assert streamed.curve[-1].val_loss == pytest.approx(cached.curve[-1].val_loss, rel=0.05)
+
+
+def test_training_starts_before_the_first_block_that_may_change(train: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen is not unchanged: where something in a frozen block may change what it computes, the activations behind it are not read."""
+    monkeypatch.setattr("harness.transfer.spec.plan_freeze", lambda *given: replace(plan_freeze(*given), first_changed_block=1))
+    honest, boundaries = Inputs.split, list[int]()
+
+    def split(self: Inputs, name: str, boundary: int) -> SplitInputs:
+        boundaries.append(boundary)
+        return honest(self, name, boundary)
+
+    monkeypatch.setattr(Inputs, "split", split)
+    fitted = train("all", replace(QUICK, head_init=HeadInit.random))
+    assert (fitted.plan.num_frozen_blocks, fitted.unchanged) == (fitted.plan.num_blocks, 1)
+    assert set(boundaries) == {1}
+    assert len(fitted.curve) == QUICK.num_epochs
 
 
 def test_augmented_views_are_cached_and_drawn_from(train: Fit, tmp_path: Path) -> None:
