@@ -66,7 +66,7 @@ class Subject:
         return Chain(self.trunk, [start, self.trunk.last], mode, self.runtime)
 
     def activations(self, boundary: int) -> Activations:
-        """What crosses a boundary for all images, computed in the runtime's precision; float32, and fit for training on."""
+        """Activations of all images at a boundary, computed in the runtime's precision; float32, and fit for training on."""
         if boundary == 0:
             return (self.images_NCHW,)
         chain = Chain(self.trunk, [0, boundary], Mode(self.runtime.precision, is_channels_last=True), self.runtime)

@@ -69,7 +69,7 @@ class Head(Enum):
 class HeadInit(Enum):
     """Where the head's weights start."""
 
-    solved = "solved"  # multinomial logistic regression on the fixed backbone's features
+    solved = "solved"  # multinomial logistic regression on the frozen backbone's features
     random = "random"
 
 
@@ -242,13 +242,13 @@ class TrainConfig:
     augment: Augment = Augment.none
     """Random changes to training images."""
     views: int = 1
-    """Augmented looks at each training image that are kept and drawn from; 1: every epoch looks anew and nothing is kept."""
+    """Augmented views of each training image that are cached and drawn from; 1: every epoch makes new ones and nothing is cached."""
     batch_norm: BatchNorm = BatchNorm.auto
     """What batch-norm layers that are not frozen normalise with while training."""
     class_weights: bool = False
     """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
     label_smoothing: float = 0.0
-    """Share of every target that goes to all classes alike where images are trained on; heads on kept features do without."""
+    """Share of every target that goes to all classes alike where images are trained on; heads on cached features do without."""
     release: str | None = None
     """Freeze depth of a second phase, as `freeze`; None: one phase."""
     release_epochs: int = 0
@@ -411,7 +411,7 @@ class MeasureConfig:
 
 @dataclass
 class StoreConfig:
-    """What fixed layers computed, kept in `<cache_dir>/features` for other jobs and later sweeps."""
+    """Cached activations of frozen layers, in `<cache_dir>/features`, for other jobs and later sweeps."""
 
     max_gib: float = 20.0
     """Rows that were not used for longest make room for new ones; 0: nothing is kept or read."""

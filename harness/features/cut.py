@@ -74,8 +74,8 @@ class _Whole(nn.Module):
 def cut(backbone: Backbone) -> CutTrunk:
     """Find the clean boundaries of a trunk, which is left in eval mode.
 
-    A boundary is clean where no block before it is used behind it and every value that crosses has one row per image, or
-    is the same for all images. Of the places between two blocks the one where least crosses is taken, the last of equals.
+    A boundary is clean where no block before it is used behind it and every activation there has one row per image, or
+    is the same for all images. Of the places between two blocks the one with the fewest values is taken, the last of equals.
 
     Returns:
         A trunk whose only boundaries are the image and the head, where its calls cannot be recorded or its segments in
@@ -165,7 +165,7 @@ class _Observer(fx.Interpreter):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A position in the order of nodes, and what crosses it."""
+    """A position in the order of nodes, and the activations there."""
 
     position: int
     """Number of nodes before it."""
@@ -174,7 +174,7 @@ class _Place:
     """Values that are the number of images."""
     constants: Mapping[fx.Node, Any]
     num_values: int
-    """Values per image that cross."""
+    """Of the activations of one image."""
 
 
 def _places(graph: fx.Graph, block_of: Mapping[str, int], seen: Mapping[fx.Node, _Value], num_blocks: int) -> dict[int, _Place]:
@@ -200,7 +200,7 @@ def _blocks_used(node: fx.Node, block_of: Mapping[str, int]) -> set[int]:
 
 
 def _place(nodes: Sequence[fx.Node], position: int, seen: Mapping[fx.Node, _Value]) -> _Place | None:
-    """What crosses between two nodes; None when some of it neither belongs to one image nor is the same for all."""
+    """Return the activations between two nodes; None when some neither belong to one image nor are the same for all."""
     behind = set(nodes[position:])
     activations = [node for node in nodes[:position] if not behind.isdisjoint(node.users)]
     rows, counts, constants, num_values = [], [], {}, 0

@@ -1,4 +1,4 @@
-"""A few images go through a chain before all of them do: in which mode, how long each segment takes, what its activations look like.
+"""A few images go through a chain before all of them do: in which mode, how long each segment takes, which activations it gives.
 
 Between `mode`, which compares modes, and `provide`, which decides what is worth caching. Shapes: N images that a judge knows, D features.
 """

@@ -1,6 +1,6 @@
 """Whether features that were computed in a lower precision lead to the answers of float32: decisions and probabilities of a linear probe.
 
-Asked by the pass that keeps features, before it computes all of them. Shapes: N images that are checked, D features.
+Asked by the pass that caches features, before it computes all of them. Shapes: N images that are checked, D features.
 """
 
 from dataclasses import dataclass

@@ -46,7 +46,7 @@ def _numbered(backbone: Backbone, depth: str) -> int:
 
 
 def _through(trunk: CutTrunk, images_BCHW: Tensor, *stops: int) -> list[Activations]:
-    """What crosses each stop, each segment fed by the one before."""
+    """Activations at each stop, each segment fed by the one before."""
     found: list[Activations] = [(images_BCHW,)]
     with torch.no_grad():
         for start, end in zip((0, *stops), stops, strict=False):
@@ -83,7 +83,7 @@ def test_all_segments_in_a_row_are_the_trunk() -> None:
 
 
 def test_images_do_not_influence_each_other() -> None:
-    """A row of what crosses is the same whoever is in the batch."""
+    """The activations of an image are the same whoever is in the batch."""
     backbone = random_backbone("test_vit")
     trunk, images_BCHW = cut(backbone), images_of(backbone, 4)
     (together,) = _through(trunk, images_BCHW, 3)
@@ -272,7 +272,7 @@ def test_a_block_that_is_used_again_is_not_cut_off() -> None:
 
 
 def test_gradients_behind_a_cut_are_the_trunk_s() -> None:
-    """The part behind a boundary, fed with kept values, has the gradients that the whole network has."""
+    """The part behind a boundary, fed with cached activations, has the gradients that the whole network has."""
     backbone = random_backbone("test_resnet")
     settle(backbone.trunk, images_of(backbone, 4, seed=2))
     trunk, images_BCHW = cut(backbone), images_of(backbone, 3)

@@ -1,4 +1,4 @@
-"""Rows: what crosses a boundary survives being laid flat, whatever its parts are."""
+"""Layout: activations survive being laid flat as rows, whatever their parts are."""
 
 import json
 import math
@@ -74,7 +74,7 @@ def test_what_no_number_equals_survives_too(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.float64, torch.float16])
-def test_other_types_are_not_kept(dtype: torch.dtype) -> None:
+def test_other_types_are_not_cached(dtype: torch.dtype) -> None:
     """Whole numbers, and numbers that no kept type holds, have no layout, also beside parts that have one."""
     part = torch.ones(2, 3).to(dtype)
     assert Layout.of((part,)) is None
