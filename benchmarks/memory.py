@@ -123,7 +123,7 @@ def measure(num_images: int) -> list[Figure]:
         watched = watch([sys.executable, "-m", "harness.sweep", *jobs, *data, *places(folder, "bench")])
         rows = good_rows(Study(folder / "results" / "bench"))
         disk_mib = size_mib(folder / "cache" / "features")
-    predicted_mib = total(rows, "kept_mib")
+    predicted_mib = total(rows, "cached_mib")
     own = [row.peak_mem_mib for row in rows if row.peak_mem_mib is not None]
     return [
         Figure(watched.wall_s, "s", f"{BACKBONE}, freeze=all,0.5, 1 epoch, {num_images:,} files of {SIDE} pixels: the whole command"),

@@ -59,7 +59,7 @@ def total(rows: Sequence[Row], column: str) -> float:
 
 def features_s(rows: Sequence[Row]) -> float:
     """Seconds of the passes that these rows' own jobs made, each in a process of its own; jobs that found everything kept made none."""
-    return total([row for row in rows if row.num_prefix_images], "features_s")
+    return total([row for row in rows if row.num_activations_computed], "features_s")
 
 
 def add_up(rows: Sequence[Row]) -> dict[str, float]:
@@ -68,5 +68,5 @@ def add_up(rows: Sequence[Row]) -> dict[str, float]:
         "features_s": features_s(rows),
         "train_s": total(rows, "train_s"),
         "jobs_s": total(rows, "total_s"),
-        "num_prefix_images": total(rows, "num_prefix_images"),
+        "num_activations_computed": total(rows, "num_activations_computed"),
     }

@@ -41,7 +41,7 @@ def measure(way: str, *options: str) -> Seen:
     with tempfile.TemporaryDirectory() as folder:
         swept = sweep(Path(folder), f"backbone={BACKBONE}", "freeze=all", "data=elpv", *_HEAD, *options, *WAYS[way])
     scores = [row.val_balanced_accuracy or 0.0 for row in sorted(swept.rows, key=lambda row: row.seed)]
-    return Seen(way, swept.wall_s, total(swept.rows, "num_prefix_images"), scores)
+    return Seen(way, swept.wall_s, total(swept.rows, "num_activations_computed"), scores)
 
 
 def figures_of(seen: Seen) -> list[Figure]:

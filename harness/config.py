@@ -242,7 +242,7 @@ class TrainConfig:
     augment: Augment = Augment.none
     """Random changes to training images."""
     views: int = 1
-    """Augmented views of each training image that are cached and drawn from; 1: every epoch draws new ones and nothing is cached."""
+    """Augmented views of each training image that are cached and drawn from; 1: every epoch makes new ones and nothing is cached."""
     batch_norm: BatchNorm = BatchNorm.auto
     """What batch-norm layers that are not frozen normalise with while training."""
     class_weights: bool = False
@@ -416,7 +416,7 @@ class MeasureConfig:
 
 @dataclass
 class StoreConfig:
-    """Activations of frozen layers, cached in `<cache_dir>/features` for other jobs and later sweeps."""
+    """Cached activations of frozen layers, in `<cache_dir>/features`, for other jobs and later sweeps."""
 
     max_gib: float = 20.0
     """Least recently used entries make room for new ones; 0: no cache."""

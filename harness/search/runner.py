@@ -16,7 +16,7 @@ from typing import Any
 from harness.config import Retry, SweepConfig
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
-from harness.jobs.sharing import head_group_key, trunk_key
+from harness.jobs.sharing import activations_key, head_group_key
 from harness.jobs.spec import JobSpec
 from harness.process.isolate import Limits, Outcome, machine_memory_mib, require_watchable, run_isolated
 from harness.search.display import Progress
@@ -71,7 +71,7 @@ class Sweep:
         """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
         first = jobs[0]
         limits = limits_of(first.config, timeout_s, len(jobs))
-        outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self.transferability.get(trunk_key(first)), rung, limits=limits)
+        outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self.transferability.get(activations_key(first)), rung, limits=limits)
         if outcome.status is not Status.ok and len(jobs) > 1:
             for job in jobs:
                 self._run([job], rung, timeout_s)
@@ -87,7 +87,9 @@ class Sweep:
     def _remember(self, job: JobSpec, row: Row) -> None:
         if row.transferability_s is not None:
             reasons = {name: reason for name, reason in row.details.undefined.items() if name in TRANSFERABILITY_COLUMNS}
-            self.transferability[trunk_key(job)] = {name: getattr(row, name) for name in TRANSFERABILITY_COLUMNS} | {"undefined": reasons}
+            self.transferability[activations_key(job)] = {name: getattr(row, name) for name in TRANSFERABILITY_COLUMNS} | {
+                "undefined": reasons
+            }
 
 
 def is_wanted(job: JobSpec) -> bool:

@@ -12,7 +12,7 @@ from harness.status import Status
 
 T = TypeVar("T")
 
-ROW_SCHEMA = 5
+ROW_SCHEMA = 6
 """Part of every job id: rows written under another schema are other jobs."""
 
 
@@ -107,20 +107,22 @@ class Row:
     batch_size: int | None = _column("images per step")
     micro_batch: int | None = _column("images computed at once in such a step; less than `batch_size` where memory ran out with more")
     augment: str | None = _column("random changes to training images")
-    views: int | None = _column("augmented views of each training image that were kept and drawn from; 1: a new one in every epoch")
+    views: int | None = _column("augmented views of each training image that were cached and drawn from; 1: a new one in every epoch")
     batch_norm: str | None = _column("whether batch-norm layers that are not frozen train on pretrained or on batch statistics")
     precision: str | None = _column("arithmetic of passes without gradients: float32, tf32 or bfloat16 (autocast)")
     train_precision: str | None = _column(
         "arithmetic of training steps, in the last phase: float32, tf32 or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
     )
     trained_from: str | None = _column("name of the block behind which training started from cached activations; `images`: from the images")
-    prefix_mode: str | None = _column(
-        "how the activations behind frozen blocks were computed: arithmetic, memory format, folded batch-norm, fused activations, compiled"
+    activations_mode: str | None = _column(
+        "how cached activations were computed: arithmetic, memory format, folded batch-norm, fused activation functions, compiled"
     )
-    prefix_note: str | None = _column("why they were not computed in a faster mode, where one was tried, or not kept")
-    num_prefix_images: int | None = _column("images sent through frozen layers in this job; 0: all activations were cached")
+    activations_note: str | None = _column("why they were not computed in a faster mode, where one was tried, or not cached")
+    num_activations_computed: int | None = _column(
+        "images whose activations this job computed, through frozen layers; 0: all were cached before"
+    )
     input_wait_frac: float | None = _column("share of that pass spent waiting for decoded images (fraction)")
-    kept_mib: float | None = _column("what this job added to the feature store, as predicted before its pass (MiB)")
+    cached_mib: float | None = _column("what this job added to the activation cache, as predicted before its pass (MiB)")
     device: str | None = _column("cpu, cuda or mps")
     num_threads: int | None = _column("processor threads used")
     params_m: float | None = _column("parameters, head included (millions)")
@@ -183,7 +185,7 @@ class Row:
     peak_mem_mib: float | None = _column("peak memory of the job: accelerator memory on CUDA, else of its process (MiB)")
     weights_mib: float | None = _column("size of the model on disk as float32 safetensors (MiB)")
     features_s: float | None = _column(
-        "time it took to compute, from the image files, the activations that this job read, whenever that was (seconds)"
+        "time it took to compute, from the image files, the cached activations that this job read, whenever that was (seconds)"
     )
     train_s: float | None = _column("time of training, evaluation after each epoch included (seconds)")
     total_s: float | None = _column("time of the whole job in its process (seconds)")

@@ -337,7 +337,12 @@ def _read_row(path: Path) -> RowFile | Damage:
         with open_plain(path) as file:
             found = decode(file.read())
     except OtherSchemaError as error:
-        return Damage(path, str(error), "report it with the version that wrote it, or sweep again and delete it", job_id)
+        return Damage(
+            path,
+            str(error),
+            f"{_AGAIN} under a new id, or report it with the version that wrote it; delete it when it is of no more use",
+            job_id,
+        )
     except ValueError as error:
         return Damage(path, str(error), _AGAIN, job_id)
     except OSError as error:

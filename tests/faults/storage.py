@@ -309,8 +309,8 @@ def a_full_cache(box: Box) -> Seen:
         assert ended.status == 0, ended.err
         rows = box.rows()
         assert quality(rows) == quality(_undisturbed().rows())
-        assert all(row.kept_mib == 0 for row in rows)
-    return Seen(Outcome.recovered, "nothing; what the head sees stays in memory, images are decoded again (kept_mib=0)")
+        assert all(row.cached_mib == 0 for row in rows)
+    return Seen(Outcome.recovered, "nothing; what the head sees stays in memory, images are decoded again (cached_mib=0)")
 
 
 @fault("disk", "results_dir is a real read-only mount")

@@ -14,7 +14,8 @@ import pytest
 from harness.backbones.weights import BUNDLES
 from harness.config import VerifyConfig
 from harness.errors import TableError
-from harness.features.store import FeatureStore, RowType
+from harness.features.entry import RowType
+from harness.features.store import FeatureStore
 from harness.status import BAD_JOBS, Status
 from harness.study.store import Predictions, Study
 from harness.study.table import write_table
