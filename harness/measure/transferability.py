@@ -112,7 +112,7 @@ def logme(features_ND: FloatArray, labels_N: IntArray) -> float:
 
     Raises:
         DataError: wrong shapes.
-        UndefinedMetricError: values that are not finite, a single class, or an evidence without bound: some class is an exact linear
+        UndefinedMetricError: values that are not finite, a single class, or an unbounded evidence: some class is an exact linear
             function of fewer independent features than there are images.
 
     Source: You et al., ICML 2021.

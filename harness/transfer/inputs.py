@@ -122,7 +122,7 @@ def provide_inputs(
     starts, on_the_way = ({trunk.nearest(k) for k in boundaries} for boundaries in (starts, passing))
     if precision is Precision.auto and min(starts | on_the_way) < trunk.last:
         precision = Precision.float32  # hundreds of training steps magnify what another form of the network rounds differently
-    is_solved, is_head_only = cfg.head_init is HeadInit.closed_form, trunk.last in starts
+    is_closed_form, is_head_only = cfg.head_init is HeadInit.closed_form, trunk.last in starts
     digests = block_digests(backbone)
     images = [image for name in SPLITS for image in getattr(dataset, name).images]
 
@@ -134,7 +134,7 @@ def provide_inputs(
         return cached
 
     judge = judge_of(dataset)
-    plain = filled(View(images, backbone.preprocess), final=is_solved or is_head_only, judge=judge)
+    plain = filled(View(images, backbone.preprocess), final=is_closed_form or is_head_only, judge=judge)
     viewed = dataset.train.images if fold is None else [*dataset.train.images, *dataset.val.images]
     augmented = [View(viewed, backbone.preprocess, cfg.augment, number) for number in range(cfg.views if cfg.views > 1 else 0)]
     views = tuple(filled(view, final=is_head_only, judge=None) for view in augmented)

@@ -118,9 +118,9 @@ def learning_rates(cfg: TrainConfig) -> list[float]:
 
 
 def is_probe(spec: TrainingSpec, phases: Sequence[Phase]) -> bool:
-    """Whether nothing is left to train once the head is solved: no layer is free, and no augmentation shows anything new."""
-    solved = spec.cfg.head_init is HeadInit.closed_form and spec.cfg.augment is Augment.none
-    return solved and trains_head_only(phases)
+    """Whether nothing is left to train once the closed-form head is there: no layer is free, and no augmentation shows anything new."""
+    is_closed_form = spec.cfg.head_init is HeadInit.closed_form and spec.cfg.augment is Augment.none
+    return is_closed_form and trains_head_only(phases)
 
 
 def trains_head_only(phases: Sequence[Phase]) -> bool:

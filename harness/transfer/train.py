@@ -40,7 +40,7 @@ def fit(specs: Sequence[TrainingSpec], inputs: Inputs) -> list[Fitted | Diverged
     phases = phases_of(first.backbone, first.depth, first.cfg)
     runs = [TrainingRun(spec, inputs, phases) for spec in specs]
     if first.cfg.head_init is HeadInit.closed_form:
-        _start_solved(runs, inputs)
+        _start_in_closed_form(runs, inputs)
     for phase in phases:
         before = frozen_digests(first.backbone.trunk, phase.plan)
         apply_freeze(first.backbone.trunk, phase.plan)
@@ -74,7 +74,7 @@ def predict(fitted: Fitted, inputs: Inputs, split: str) -> FloatArray:
     return fitted.objective.log_probs(log_probs_NC, fitted.temperature)
 
 
-def _start_solved(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
+def _start_in_closed_form(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
     """The probe depends on the seed, which deals the folds, and on nothing else in which runs differ: one for each seed.
 
     It knows train and val, but for a fold that is held out.

@@ -201,7 +201,7 @@ class TrainingRun:
 
     @property
     def next_epoch(self) -> int:
-        """Number of the next point of the curve: 0 is a solved head before any step."""
+        """Number of the next point of the curve: 0 is the closed-form head before any step."""
         if self.checkpoints.curve:
             return self.checkpoints.curve[-1].epoch + 1
         return 0 if self.spec.cfg.head_init is HeadInit.closed_form else 1
