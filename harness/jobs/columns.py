@@ -14,7 +14,7 @@ from torch import nn
 
 from harness.backbones.backbone import Backbone
 from harness.backbones.tensors import tensor_digest, tensors_of
-from harness.config import Precision
+from harness.config import Metric, Precision
 from harness.data.dataset import Dataset
 from harness.data.transforms import describe, eval_transform, train_transform
 from harness.features.run_pass import DECODED
@@ -31,7 +31,7 @@ from harness.transfer.spec import Fitted, TrainingSpec, fixes_batch_norm, is_pro
 
 Columns = dict[str, Any]
 
-OUT_OF_FOLD = ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "log_loss")
+OUT_OF_FOLD = tuple(metric.value for metric in Metric if metric is not Metric.auto)
 """Metrics that candidates may be ranked by."""
 
 
