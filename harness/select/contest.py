@@ -78,10 +78,9 @@ class Contest:
         by_score = sorted(range(len(missed)), key=lambda k: (-val.scores_K[k], pool.candidates[k].label))
         within = tuple(k for k in by_score if not missed[k])
         order = tuple(k for k in within if evidence.is_known_K[k])
-        compared = val.take(order)
-        chance = Chance.of(compared.draws_RK, cfg.confidence)
+        chance = Chance.of(val.draws_RK[:, list(order)], cfg.confidence)
         tied_K = np.zeros(len(missed), dtype=np.bool_)
-        tied_K[list(order)] = chance.tied_set(compared.scores_K)
+        tied_K[list(order)] = chance.tied_set(val.scores_K[list(order)])
         return cls(
             pool=pool,
             cfg=cfg,
@@ -144,16 +143,16 @@ class Contest:
 
     def rank_intervals(self) -> dict[int, RankInterval]:
         """Of those within."""
-        return dict(zip(self.order, rank_intervals(self.val.take(self.order).scores_K, self.leads), strict=True))
+        return dict(zip(self.order, rank_intervals(self.val.scores_K[list(self.order)], self.leads), strict=True))
 
     def point_front(self) -> dict[int, bool]:
         """Who of those within is on the front of scores and median latencies."""
         latency_ms = np.array([or_infinite(self.pool.candidates[k].cost.latency_ms_p50) for k in self.within])
-        return dict(zip(self.within, pareto_front(self.val.take(self.within).scores_K, latency_ms).tolist(), strict=True))
+        return dict(zip(self.within, pareto_front(self.val.scores_K[list(self.within)], latency_ms).tolist(), strict=True))
 
     def front(self) -> Front:
         """The front of those compared, in their `order`, in joint draws of score and latency."""
-        draws_RK, compared = self.val.take(self.order).draws_RK, [self.pool.candidates[k] for k in self.order]
+        draws_RK, compared = self.val.draws_RK[:, list(self.order)], [self.pool.candidates[k] for k in self.order]
         latency_ms_RK = draw_latency_ms([each.cost for each in compared], [each.timed_model for each in compared], len(draws_RK))
         return likely_front(draws_RK, latency_ms_RK, self.cfg.confidence)
 

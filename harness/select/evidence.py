@@ -121,10 +121,11 @@ class Evidence:
         What one more image could change is no part of it, as on 50 images it would hide half of how much candidates truly differ; it only
         bounds each variance from below, so that a score of 100 % is not taken for the truth.
         """
-        image_KK = image_covariance(self.influence_KN, self.labels_N)
-        is_same_KK = self.same_K[:, None] == self.same_K
-        lacking_K = np.maximum(self.one_more_K**2 / 2 - np.diag(image_KK), 0.0) + self.seed_variance_K
-        return image_KK + np.where(is_same_KK, np.sqrt(np.outer(lacking_K, lacking_K)), 0.0)
+        covariance_KK = image_covariance(self.influence_KN, self.labels_N)
+        lacking_K = np.maximum(self.one_more_K**2 / 2 - np.diag(covariance_KK), 0.0) + self.seed_variance_K
+        firsts, seconds = np.nonzero(self.same_K[:, None] == self.same_K)
+        covariance_KK[firsts, seconds] += np.sqrt(lacking_K[firsts] * lacking_K[seconds])
+        return covariance_KK
 
     def draws(self, num_resamples: int) -> FloatArray:
         """Scores in resamples of the images, and with other seeds, shape R x K; always the same draws for the same labels.
@@ -139,9 +140,13 @@ class Evidence:
         rng = np.random.default_rng((_SEED, 1))
         tail_R, seed_tail_R = (_tail(freedom, num_resamples, rng) for freedom in (self._freedom(), self.seed_freedom))
         _, first_K, group_K = np.unique(self.same_K, return_index=True, return_inverse=True)
-        one_more_RK, seed_RK = (rng.standard_normal((num_resamples, len(first_K)))[:, group_K] for _ in range(2))
+        one_more_RK = rng.standard_normal((num_resamples, len(first_K)))[:, group_K]
         image_RK = image_error_RK + one_more_RK * (self.one_more_K / 2**0.5)
-        return self.scores_K + image_RK * tail_R[:, None] + seed_RK * np.sqrt(self.seed_variance_K) * seed_tail_R[:, None]
+        draws_RK = self.scores_K + image_RK * tail_R[:, None]
+        if not self.seed_variance_K.any():
+            return np.asarray(draws_RK)
+        seed_RK = rng.standard_normal((num_resamples, len(first_K)))[:, group_K]
+        return np.asarray(draws_RK + seed_RK * np.sqrt(self.seed_variance_K) * seed_tail_R[:, None])
 
     def _freedom(self) -> float:
         """Degrees of freedom of the images: those of the spread of a difference to the best by score, the median over candidates.

@@ -43,9 +43,6 @@ def test_scores_are_means_over_seeds() -> None:
     found = Resamples.of(given, labels_N, 2, Metric.accuracy, 200)
     assert found.scores_K.tolist() == pytest.approx([float((predicted_SN == labels_N).mean()) for predicted_SN, _ in given])
     assert found.image_draws_RK.mean(axis=0).tolist() == pytest.approx(found.scores_K.tolist(), abs=0.01)
-    kept = found.take([2, 0])
-    assert kept.scores_K.tolist() == [found.scores_K[2], found.scores_K[0]]
-    np.testing.assert_array_equal(kept.draws_RK, found.draws_RK[:, [2, 0]])
 
 
 def test_log_loss_turns_back() -> None:
