@@ -54,7 +54,7 @@ def summary(ranking: Ranking) -> str:
         (
             "rows",
             of_schema(ROW_SCHEMA - 1),
-            f"holds a row of schema {ROW_SCHEMA - 1}, older than schema {ROW_SCHEMA} of this version; report it with",
+            f"holds a row of schema {ROW_SCHEMA - 1}, older than schema {ROW_SCHEMA} of this version; run the same sweep again, which does this job anew under a new id",
         ),
         ("predictions", flip, "is not the file that its row was made from; run the same sweep again"),
         ("predictions", Path.unlink, "is missing; run the same sweep again"),
