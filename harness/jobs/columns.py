@@ -61,7 +61,7 @@ def shared_columns(job: JobSpec, backbone: Backbone, inputs: Inputs, fitted: Fit
 
 
 def trains_nothing_but_probe(spec: TrainingSpec) -> bool:
-    """Return whether the model is the head that the linear probe solved, on the backbone as it was loaded."""
+    """Return whether the model is the closed-form head, on the backbone as it was loaded."""
     return is_probe(spec, phases_of(spec.backbone, spec.depth, spec.cfg))
 
 

@@ -23,7 +23,7 @@ from harness.features.store import FeatureStore
 from harness.jobs.columns import Columns, own_columns, shared_columns, trains_nothing_but_probe
 from harness.jobs.identity import failed_row, identity, now
 from harness.jobs.spec import JobSpec
-from harness.measure.transferability import Evidence, evidence
+from harness.measure.transferability import Scores, transferability_scores
 from harness.process.isolate import one_line
 from harness.status import Status
 from harness.study.row import TRANSFERABILITY_COLUMNS, Row
@@ -98,7 +98,7 @@ def _prepare(jobs: Sequence[JobSpec], rung: Rung | None, load: BackboneLoader) -
 def _measure(ready: _Ready, fitted: Sequence[Fitted | DivergedError], rung: Rung | None, known: Columns) -> _Measured:
     """Everything that the rows say of networks as they were kept, which stay as they are; predictions are written."""
     first, inputs = ready.jobs[0], ready.inputs
-    scores = Evidence({}, {}) if first.fold else _evidence(ready.backbone, inputs, known)
+    scores = Scores({}, {}) if first.fold else _transferability(ready.backbone, inputs, known)
     done = [(job, spec, found) for job, spec, found in zip(ready.jobs, ready.specs, fitted, strict=True) if isinstance(found, Fitted)]
     own = {job.job_id: _columns(job, spec, found, inputs, rung=rung, unscored=scores.undefined) for job, spec, found in done}
     shared: Columns = {}
@@ -169,16 +169,16 @@ def _tried(job: JobSpec) -> dict[float, float | None]:
     return {float(lr): loss for lr, loss in row.details.lr_losses.items()} if row and row.status == Status.pruned else {}
 
 
-def _evidence(backbone: Backbone, inputs: Inputs, known: Columns) -> Evidence:
+def _transferability(backbone: Backbone, inputs: Inputs, known: Columns) -> Scores:
     """Return what the features of the backbone say without any fine-tuning; empty where the job has no such features."""
     if known.get("transferability_s") is not None:
-        return Evidence({name: known[name] for name in TRANSFERABILITY_COLUMNS}, known["undefined"])
+        return Scores({name: known[name] for name in TRANSFERABILITY_COLUMNS}, known["undefined"])
     if not inputs.has_features:
-        return Evidence({}, {})
+        return Scores({}, {})
     train_ND, dataset = inputs.features("train"), inputs.dataset
     with threadpool_limits(1, user_api="blas"):  # products too small to share; on a busy machine threads wait for each other for seconds
         source_probs_NS = backbone.source_head.probabilities(train_ND) if backbone.source_head else None
-        return evidence(train_ND, dataset.train.labels, source_probs_NS)
+        return transferability_scores(train_ND, dataset.train.labels, source_probs_NS)
 
 
 def _columns(job: JobSpec, spec: TrainingSpec, fitted: Fitted, inputs: Inputs, *, rung: Rung | None, unscored: dict[str, str]) -> Columns:

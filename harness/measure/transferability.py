@@ -28,7 +28,7 @@ _SUM_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Scores:
     """The scores of one backbone on one data set."""
 
     columns: dict[str, float | None]
@@ -37,11 +37,11 @@ class Evidence:
     """Column -> why it is None."""
 
 
-def evidence(
+def transferability_scores(
     train_ND: FloatArray,
     train_labels_N: IntArray,
     source_probs_NS: FloatArray | None = None,
-) -> Evidence:
+) -> Scores:
     """Every score that has a column; what they share is computed once.
 
     Args:
@@ -67,7 +67,7 @@ def evidence(
         columns.update(zip(names, values or (None,) * len(names), strict=True))
         undefined.update(dict.fromkeys(names, reason) if reason else {})
     columns["transferability_s"] = time.perf_counter() - started
-    return Evidence(columns, undefined)
+    return Scores(columns, undefined)
 
 
 def _value_or_reason(score: Callable[[], Sequence[float]]) -> tuple[Sequence[float] | None, str | None]:

@@ -57,7 +57,7 @@ def set_train_mode(trunk: nn.Module, plan: FreezePlan, *, fix_batch_norm: bool) 
 
     Batch-norm in train mode would move its running statistics although its parameters are frozen, and dropout in a
     frozen part would make its output random: both belong in eval mode. With `fix_batch_norm` free batch-norm layers
-    normalise with their running statistics too, so that the head meets the features it was solved on.
+    normalise with their running statistics too, so that the head meets the features that it was fitted on.
     """
     trunk.train()
     if fix_batch_norm:

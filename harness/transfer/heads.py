@@ -91,7 +91,7 @@ def train_heads(
     Args:
         specs: heads of one form; the answer to each is the same whatever the others are, but for rounding.
         data: features of train and val, labels of train.
-        cfg: batch size, optimiser and course of the learning rate. Its `lr` and `weight_decay` give way to the heads'.
+        cfg: batch size, optimiser and learning-rate schedule. Its `lr` and `weight_decay` give way to the heads'.
         selector: evaluates every epoch on val.
         epochs: passes over train.
         phase: number of the phase, part of what seeds the order of images.

@@ -1,4 +1,4 @@
-"""The inner loop of training: one epoch, the optimiser, the course of the learning rate, the loss.
+"""The inner loop of training: one epoch, the optimiser, the learning-rate schedule, the loss.
 
 Shapes: B images of a batch, C classes.
 """

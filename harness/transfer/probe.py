@@ -1,6 +1,6 @@
 """The linear probe of a backbone as it was loaded: the best classifier on features that do not move, and what it is worth.
 
-Its head is solved on train. What it is worth is said by heads that never saw the image in question: train and val together are dealt into
+Its head is fitted on train. What it is worth is said by heads that never saw the image in question: train and val together are dealt into
 folds, so that every label takes part in comparing backbones. There are as many folds as make a head see about as many images as train
 has. Shapes: N images of train and then val, C classes.
 """

@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from harness.errors import ConfigError, DataError, UndefinedMetricError
 from harness.measure import neighbours
-from harness.measure.transferability import evidence, gbc, h_score, knn_accuracy, leep, logme, nce
+from harness.measure.transferability import gbc, h_score, knn_accuracy, leep, logme, nce, transferability_scores
 from harness.study.row import COLUMNS
 
 FloatArray = npt.NDArray[np.floating]
@@ -416,7 +416,7 @@ def test_evidence_is_what_the_functions_say() -> None:
     """Under columns of the table, in their order, with nothing left out."""
     features, labels = _features(60, 9, 3, apart=0.5)
     probs, _ = _probs(60, 5, 3)
-    found = evidence(features, labels, probs)
+    found = transferability_scores(features, labels, probs)
     assert found.undefined == {}
     assert found.columns.pop("transferability_s") is not None
     assert found.columns == {
@@ -433,12 +433,12 @@ def test_evidence_says_why_a_score_is_missing() -> None:
     """Each undefined score is None with a reason and leaves the others alone; a broken backbone has none, and no job fails for it."""
     features, labels = _features(60, 9, 3)
     features[0] = 0
-    found = evidence(features, labels)
+    found = transferability_scores(features, labels)
     assert found.undefined.keys() == {"knn_accuracy", "leep"}
     assert "without a classifier" in found.undefined["leep"]
     assert all((found.columns[name] is None) == (name in found.undefined) for name in found.columns)
     features[3] = np.nan
-    broken = evidence(features, labels)
+    broken = transferability_scores(features, labels)
     assert [name for name, value in broken.columns.items() if value is not None] == ["transferability_s"]
     assert "not finite" in broken.undefined["logme"]
 
@@ -447,4 +447,4 @@ def test_evidence_of_wrong_shapes_is_an_error() -> None:
     """A mistake of the caller is no property of the data."""
     features, labels = _features(60, 9, 3)
     with pytest.raises(DataError, match="60 integer class ids"):
-        evidence(features, labels[:5])
+        transferability_scores(features, labels[:5])
