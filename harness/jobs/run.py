@@ -6,35 +6,35 @@ Jobs that share everything but the head's seed, learning rate or weight decay go
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
 
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
-from harness.backbones.tensors import tensor_digest, tensors_of
+from harness.backbones.tensors import network_digest
 from harness.compute.runtime import Runtime
 from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import Team
-from harness.config import Metric, Precision
+from harness.config import Keep, Metric, Precision
 from harness.data.dataset import Dataset, Split
 from harness.data.transforms import describe, eval_transform, train_transform
-from harness.errors import DivergedError
+from harness.errors import DivergedError, StoreError
 from harness.features.provide import DECODED
 from harness.features.store import FeatureStore
 from harness.jobs import cost, provenance
 from harness.jobs.identity import failed_row, identity, now
+from harness.jobs.keep import model_file
 from harness.jobs.sharing import latency_key
 from harness.jobs.spec import JobSpec
 from harness.measure.quality import decide, quality
 from harness.measure.transferability import Evidence, evidence
 from harness.process.isolate import one_line
 from harness.status import Status
+from harness.study.models import Models
 from harness.study.row import EVIDENCE_COLUMNS, Details, Row
 from harness.study.store import FloatArray, IntArray, Predictions, Study
 from harness.transfer.depth import FreezeDepth
@@ -191,14 +191,27 @@ def _columns(job: JobSpec, task: Task, fitted: Fitted, supplied: Supply, *, rung
     is_sealed = fitted.is_complete and len(dataset.test) > 0
     sealed = _predictions(predict(fitted, supplied, "test"), dataset.test) if is_sealed else None
     Study(job.config.study_dir).write_predictions(job.job_id, val, sealed, _out_of_fold(task, fitted))
+    training = _training(job, task, fitted)
+    note = _keep(job, task, fitted, training["model_blake2b"])
     quality_columns, undefined = _quality(task, fitted)
     return (
         _ending(task, fitted, rung)
-        | _training(job, task, fitted)
+        | training
         | quality_columns
         | (_in_fold(job, dataset) if job.fold else {})
-        | {"details": _details(job, task, fitted, undefined | unscored)}
+        | {"details": replace(_details(job, task, fitted, undefined | unscored), model_note=note)}
     )
+
+
+def _keep(job: JobSpec, task: Task, fitted: Fitted, model_blake2b: str) -> str:
+    """Keep the model, if it is wanted; a disk that does not take it costs the model and not the row. Return why there is none."""
+    if job.config.model.keep is Keep.none or job.fold or not fitted.is_complete:
+        return ""
+    try:
+        Models(Study(job.config.study_dir)).write(model_file(job, task, fitted, model_blake2b))
+    except StoreError as error:
+        return one_line(error)
+    return ""
 
 
 def _in_fold(job: JobSpec, dataset: Dataset) -> Columns:
@@ -303,19 +316,13 @@ def _training(job: JobSpec, task: Task, fitted: Fitted) -> Columns:
         "frozen_ok": True,  # `fit` raises when a frozen tensor has moved
         "chosen_epoch": fitted.chosen_epoch,
         "is_trained": fitted.unchanged < fitted.plan.num_blocks,
-        "model_blake2b": _digest(fitted.network),
+        "model_blake2b": network_digest(fitted.network),
         "temperature": fitted.temperature,
         "lr": fitted.lr,
         "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_losses) or None,
         "lr_on_edge": fitted.lr in {min(fitted.lr_losses), max(fitted.lr_losses)} if len(fitted.lr_losses) > 1 else None,
         "train_s": fitted.train_s,
     }
-
-
-def _digest(network: nn.Module) -> str:
-    """Of the kept weights: equal for two jobs that ended in the same model."""
-    text = " ".join(f"{name} {tensor_digest(tensor)}" for name, tensor in sorted(tensors_of(network).items()))
-    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _cost(first: JobSpec, fitted: Fitted, backbone: Backbone) -> Columns:
