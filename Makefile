@@ -50,7 +50,7 @@ sweep: $(SETUP) ## run a sweep: make sweep ARGS="backbone=resnet50 data=folder d
 report: $(SETUP) ## rank a study again, by default the one swept last: make report ARGS="study=demo rank.max_latency_ms=30"
 	$(BIN)/python -m harness.report $(ARGS)
 
-retime: $(SETUP) ## time the networks of a study again: make retime ARGS="study=demo"
+retime: $(SETUP) ## time the models of a study again: make retime ARGS="study=demo"
 	$(BIN)/python -m harness.retime $(ARGS)
 
 verify: $(SETUP) ## check a study bit by bit: make verify ARGS="study=demo"

@@ -19,7 +19,7 @@ def corrected_score(scores_K: FloatArray, draws_RK: FloatArray, chosen: int) -> 
 
     What is corrected for is the chosen's place by score: each resample is a small world in which centres are known, and
     the mean error of whichever candidate lands in that place is the optimism of the place. For the best by score this is
-    the classical correction. The cheapest of the tied set was picked by its cost, which knows nothing of its luck, so
+    the classical correction. The cheapest candidate in the tied set was picked by its cost, which knows nothing of its luck, so
     that only its place tells of it: correcting it as if it were the maximum would take away more than a standard error too
     much when 20 candidates are equal, and not correcting it would leave the whole curse whenever the cheapest is the best.
 

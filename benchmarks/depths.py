@@ -82,21 +82,21 @@ def measure_floor(setting: Setting, dataset: Dataset) -> Floor:
     found = subject(BACKBONE, "pretrained", dataset, setting.num_at_hand)
     images = (found.images_NCHW,)
     chains = [found.chain(mode) for mode in modes(found.runtime, Precision.auto, lower=True)]
-    passes = {str(chain.mode): partial(run_in_pieces, chain, images, found.team) for chain in chains}
+    passes = {str(chain.mode): partial(run_in_pieces, chain, images, found.pool) for chain in chains}
     how, taken_s = _best(best_s(passes, setting.repeats))
     suffixes = {text: _measure_suffix(found, parse_freeze(text), setting.repeats) for text in DEPTHS}
     return Floor(taken_s / len(found.images_NCHW), how, suffixes)
 
 
 def _measure_suffix(found: Subject, depth: FreezeDepth, repeats: int) -> Suffix:
-    boundary = found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).num_frozen_blocks)
-    crossing = found.crossing(boundary)
+    boundary = found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).first_changed_block)
+    activations = found.activations(boundary)
     precisions = {Precision.float32, found.runtime.precision}
     chains = {f"{precision.value} in pieces": found.chain(Mode(precision, is_channels_last=True), boundary) for precision in precisions}
-    evals = {how: partial(run_in_pieces, chain, crossing, found.team) for how, chain in chains.items()}
-    steps = {precision.value: training_step(found, depth, crossing, precision) for precision in precisions}
+    evals = {how: partial(run_in_pieces, chain, activations, found.pool) for how, chain in chains.items()}
+    steps = {precision.value: training_step(found, depth, activations, precision) for precision in precisions}
     (eval_how, eval_s), (train_how, train_s) = _best(best_s(evals, repeats)), _best(best_s(steps, repeats))
-    num_images = len(crossing[0])
+    num_images = len(activations[0])
     return Suffix(train_s / min(BATCH_SIZE, num_images), train_how, eval_s / num_images, eval_how)
 
 
@@ -171,7 +171,7 @@ def rows_table(swept: Swept, name: str) -> str:
     rows = sorted(swept.rows, key=lambda row: row.started_at)
     return "\n".join(
         f"{row.features_s or 0:9.1f} {row.train_s:9.1f} {row.total_s:9.1f}  {name}, freeze={row.freeze}, trained from {row.trained_from} "
-        f"in {row.train_precision}, {row.num_prefix_images} images passed, val balanced accuracy {row.val_balanced_accuracy:.3f}"
+        f"in {row.train_precision}, {row.num_activations_computed} images passed, val balanced accuracy {row.val_balanced_accuracy:.3f}"
         for row in rows
     )
 

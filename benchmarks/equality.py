@@ -1,4 +1,4 @@
-"""`python -m benchmarks.equality`: training from kept rows against training from images, for every family of the tutorials.
+"""`python -m benchmarks.equality`: training from cached activations against training from images, for every family of the tutorials.
 
 Networks with random weights on digits, the bundled ones on photographs of solar cells, each at a depth of its own beside the whole trunk.
 Both ways in float32 without augmentation; the plain one keeps nothing and runs the frozen part again for every epoch.
@@ -68,7 +68,9 @@ def _compared(kept: Swept, plain: Swept, job_id: str) -> Compared:
 
 def main() -> None:
     """Compare all, print the table, write `benchmarks/equality.json`; exit status 1 when some pair differs by more than is allowed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.equality", description="Kept rows against images: are predictions equal?")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.equality", description="Cached activations against images: are predictions equal?"
+    )
     parser.add_argument("--images", type=int, default=80)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--short", action="store_true", help="2 families, 1 epoch, whatever else is given; no file beside the module")

@@ -156,7 +156,7 @@ def table(name: str, rounds: Sequence[Round], record: Mapping[str, Any]) -> str:
         f"{name}: {first.n_train} train, {first.n_val} val, {first.n_test} test images, {first.num_classes} classes, splits: {len(rounds)}",
         f"test {record['metric'].replace('_', ' ')}, time of a split, how many points the best depth is better [95 % interval]",
         *(f"{line['score']:8.3f} {line['seconds']:8.0f} s {_points(line):>22}  {_named(line)}" for line in record["methods"]),
-        *(f"{_points(found):>22} points better than the fixed network: {_harness(depth)}" for depth, found in record["over_frozen"].items()),
+        *(f"{_points(found):>22} points better than the frozen model: {_harness(depth)}" for depth, found in record["over_frozen"].items()),
         f"fine-tunes that kept the weights from before the first step: {record['num_untrained']} of {num_tuned}",
     ])  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The work that `tutorial_loop` and `fastai` time: train a new head on fixed backbones, with photographs of solar cells.
+"""The work that `tutorial_loop` and `fastai` time: train a new head on frozen backbones, with photographs of solar cells.
 
 Both sides get the same files, the same split, the same weights and torch's own number of threads. The harness runs a sweep over each
 backbone, and one over all where there are several, with empty cache and results folders; a baseline runs one process a backbone. Preparing what a baseline takes for
@@ -123,7 +123,7 @@ def compare(module_file: str, baseline: str, name: str, packages: Sequence[str])
 
 
 def _read_arguments(name: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=f"Time the harness against {name}: a new head on fixed backbones, elpv photographs.")
+    parser = argparse.ArgumentParser(description=f"Time the harness against {name}: a new head on frozen backbones, elpv photographs.")
     parser.add_argument("--backbones", default="tf_efficientnet_lite0", help="timm names, separated by commas")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--images", type=int, default=600)
@@ -212,7 +212,7 @@ def save_weights(backbone: str, folder: Path) -> Path:
 
 
 def run_harness(setting: Setting, backbones: Sequence[str], fingerprint: str) -> Result:
-    """One sweep with nothing kept from before; the time is that of the whole command, report included.
+    """One sweep with an empty cache; the time is that of the whole command, report included.
 
     Raises:
         BenchmarkError: the sweep failed, or used other images or another split than those of this fingerprint.

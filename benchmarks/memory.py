@@ -1,7 +1,7 @@
 """`python -m benchmarks.memory`: 20,000 generated image files through a small network: peak memory, and disk against what was predicted.
 
 Memory is the proportional set size (PSS) of the whole process tree: pages that processes share count once, split among them, and pages
-of kept rows that are mapped count too. Generating the files is not measured.
+of cached activations that are mapped count too. Generating the files is not measured.
 """
 
 import argparse
@@ -123,14 +123,14 @@ def measure(num_images: int) -> list[Figure]:
         watched = watch([sys.executable, "-m", "harness.sweep", *jobs, *data, *places(folder, "bench")])
         rows = good_rows(Study(folder / "results" / "bench"))
         disk_mib = size_mib(folder / "cache" / "features")
-    predicted_mib = total(rows, "kept_mib")
+    predicted_mib = total(rows, "cached_mib")
     own = [row.peak_mem_mib for row in rows if row.peak_mem_mib is not None]
     return [
         Figure(watched.wall_s, "s", f"{BACKBONE}, freeze=all,0.5, 1 epoch, {num_images:,} files of {SIDE} pixels: the whole command"),
         Figure(max(own), "MiB", "peak memory of a job's process, shared pages included (high-water mark)", at_most=MAX_MIB),
         Figure(watched.peak_mib, "MiB", f"peak memory of all processes (PSS, {watched.num_samples:,} samples)", at_most=MAX_MIB),
-        Figure(predicted_mib, "MiB", "kept rows, predicted before the pass"),
-        Figure(disk_mib, "MiB", "kept rows on disk"),
+        Figure(predicted_mib, "MiB", "cached activations, predicted before the pass"),
+        Figure(disk_mib, "MiB", "cached activations on disk"),
         Figure(abs(disk_mib / predicted_mib - 1), "", "off the prediction (fraction)", at_most=MAX_OFF_FRAC),
     ]
 

@@ -63,19 +63,19 @@ def pass_rates(found: Subject, repeats: int) -> tuple[dict[str, float], str]:
     images, num_images = (found.images_NCHW,), len(found.images_NCHW)
     chains = [found.chain(mode) for mode in modes(found.runtime, Precision.auto, lower=True)]
     # By what a chain says that it does: not every network has something to fuse.
-    calls = {"plain": plain_pass(found)} | {str(chain.mode): partial(run_in_pieces, chain, images, found.team) for chain in chains}
+    calls = {"plain": plain_pass(found)} | {str(chain.mode): partial(run_in_pieces, chain, images, found.pool) for chain in chains}
     # As in a job: the mode is chosen by a trial on a few images of the first piece.
-    few = tuple(part[: found.team.piece] for part in images)
-    chain, _ = choose(found.trunk, [0, found.trunk.last], few, found.team, Precision.auto, lower=True)
+    few = tuple(part[: found.pool.piece] for part in images)
+    chain, _ = choose(found.trunk, [0, found.trunk.last], few, found.pool, Precision.auto, lower=True)
     return {name: num_images / seconds for name, seconds in best_s(calls, repeats).items()}, str(chain.mode)
 
 
 def step_rates(found: Subject, text: str, repeats: int) -> dict[str, float]:
     """Images per second of training steps behind the boundary of a depth."""
     depth = parse_freeze(text)
-    crossing = found.crossing(found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).num_frozen_blocks))
+    activations = found.activations(found.trunk.nearest(plan_freeze(found.backbone.blocks, depth).first_changed_block))
     calls = {
-        precision.value: training_step(found, depth, crossing, precision)
+        precision.value: training_step(found, depth, activations, precision)
         for precision in dict.fromkeys([Precision.float32, found.runtime.precision])
     }
     num_images = min(BATCH_SIZE, len(found.images_NCHW))
@@ -114,7 +114,7 @@ def agreement_figures(setting: Setting) -> tuple[list[Figure], list[dict[str, An
     for one, other in pairs:
         metric = f"val_{other.primary_metric}"
         apart, allowed = abs(getattr(one, metric) - getattr(other, metric)), half_widths[other.backbone, other.freeze]
-        text = f"{one.backbone} freeze={one.freeze}: {metric}, {one.prefix_mode} against float32; limit: half the report's interval"
+        text = f"{one.backbone} freeze={one.freeze}: {metric}, {one.activations_mode} against float32; limit: half the report's interval"
         figures.append(Figure(apart, "", text, at_most=allowed))
         for name in SCORES:
             fast_score, exact_score = getattr(one, name), getattr(other, name)

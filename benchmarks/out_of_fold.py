@@ -14,8 +14,8 @@ from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.kept import add_json, keep
 from benchmarks.parts import bundled_features
 from harness.config import Metric
-from harness.measure.choice import calibrated
-from harness.measure.quality import FloatArray, decide, quality
+from harness.measure.objective import Objective
+from harness.measure.quality import FloatArray
 from harness.select.evidence import Evidence
 from harness.select.measured import WIDENED, WIDENED_LOG_LOSS
 from harness.select.resamples import Resamples
@@ -44,12 +44,12 @@ def one_draw(features_ND: FloatArray, labels_N: IntArray, rng: np.random.Generat
     drawn = np.concatenate([_some(np.flatnonzero(labels_N == label), NUM_IMAGES / len(labels_N), rng) for label in np.unique(labels_N)])
     val = np.concatenate([_some(drawn[labels_N[drawn] == label], VAL_FRAC, rng) for label in np.unique(labels_N)])
     train, rest = np.setdiff1d(drawn, val), np.setdiff1d(np.arange(len(labels_N)), drawn)
-    prior_C = np.bincount(labels_N[train]) / len(train)
-    return {metric: _judge(features_ND, labels_N, (train, val, rest), metric, prior_C) for metric in METRICS}
+    objective = Objective(np.bincount(labels_N[train]) / len(train))
+    return {metric: _judge(features_ND, labels_N, (train, val, rest), metric, objective) for metric in METRICS}
 
 
 def _judge(
-    features_ND: FloatArray, labels_N: IntArray, parts: tuple[IntArray, IntArray, IntArray], metric: Metric, prior_C: FloatArray
+    features_ND: FloatArray, labels_N: IntArray, parts: tuple[IntArray, IntArray, IntArray], metric: Metric, objective: Objective
 ) -> Found:
     train, val, rest = parts
     chosen_by = metric if metric is Metric.balanced_accuracy else Metric.accuracy
@@ -57,23 +57,23 @@ def _judge(
         [features_ND[train], features_ND[val]],
         [labels_N[train], labels_N[val]],
         metric=chosen_by,
-        class_weights_C=np.ones(len(prior_C)),
-        prior_C=prior_C,
+        class_weights_C=np.ones(len(objective.prior_C)),
+        objective=objective,
         seed=0,
     )
-    true_score, val_said = (calibrated(probe.solution.log_probs(features_ND[part]), probe.temperature) for part in (rest, val))
-    truth = quality(true_score, labels_N[rest], decide(true_score, metric, prior_C))[0][metric.value]
+    true_score, val_said = (objective.log_probs(probe.solution.log_probs(features_ND[part]), probe.temperature) for part in (rest, val))
+    truth = objective.quality(true_score, labels_N[rest], metric)[0][metric.value]
     assert truth is not None
     widened = WIDENED_LOG_LOSS if metric is Metric.log_loss else WIDENED
-    out_of_fold = _interval(probe.log_probs_NC, probe.labels_N, metric, prior_C, widened)
-    on_val = _interval(val_said, labels_N[val], metric, prior_C, 1.0)
+    out_of_fold = _interval(probe.log_probs_NC, probe.labels_N, metric, objective, widened)
+    on_val = _interval(val_said, labels_N[val], metric, objective, 1.0)
     return Found(out_of_fold[0] <= truth <= out_of_fold[1], (out_of_fold[1] - out_of_fold[0]) / (on_val[1] - on_val[0]))
 
 
-def _interval(log_probs_NC: FloatArray, labels_N: IntArray, metric: Metric, prior_C: FloatArray, widened: float) -> tuple[float, float]:
+def _interval(log_probs_NC: FloatArray, labels_N: IntArray, metric: Metric, objective: Objective, widened: float) -> tuple[float, float]:
     """Of the score of these predictions, as the report has it."""
-    true_N = log_probs_NC[np.arange(len(labels_N)), labels_N]
-    runs = Runs(decide(log_probs_NC, metric, prior_C)[None], true_N[None], labels_N, len(prior_C))
+    true_N = objective.true_log_probs(log_probs_NC, labels_N)
+    runs = Runs(objective.decide(log_probs_NC, metric)[None], true_N[None], labels_N, log_probs_NC.shape[1])
     evidence = Evidence.of(runs, metric, [1])
     found = Resamples.from_evidence(replace(evidence, influence_KN=evidence.influence_KN * widened), metric, NUM_RESAMPLES)
     ends = found.interval(0, CONFIDENCE)

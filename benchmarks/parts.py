@@ -20,21 +20,22 @@ from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.compute.allocator import keep_freed_memory
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, ElpvConfig, Features, Precision, TrainConfig
 from harness.data.dataset import Dataset, ImageRef
 from harness.data.splits import SPLITS
-from harness.features.bank import Bank
+from harness.features.cached_activations import CachedActivations
 from harness.features.cut import CutTrunk, cut
+from harness.features.layout import Activations
 from harness.features.mode import PLAIN, Chain, Mode
-from harness.features.rows import Crossing
 from harness.features.store import FeatureStore
 from harness.features.view import View
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
+from harness.transfer.inputs import provide_inputs
 from harness.transfer.loop import new_learner, set_gradients
 from harness.transfer.network import Network, Tail, new_head
-from harness.transfer.supply import supply
+from harness.transfer.objective import Loss
 
 keep_freed_memory()  # as jobs do; threads that wait make no difference on a quiet machine
 
@@ -53,23 +54,23 @@ class Subject:
 
     backbone: Backbone
     trunk: CutTrunk
-    team: Team
+    pool: ThreadPool
     images_NCHW: torch.Tensor
 
     @property
     def runtime(self) -> Runtime:
-        return self.team.runtime
+        return self.pool.runtime
 
     def chain(self, mode: Mode, start: int = 0) -> Chain:
         """The trunk from a boundary to what the head sees."""
         return Chain(self.trunk, [start, self.trunk.last], mode, self.runtime)
 
-    def crossing(self, boundary: int) -> Crossing:
-        """What crosses a boundary for all images, computed in the runtime's precision; float32, and fit for training on."""
+    def activations(self, boundary: int) -> Activations:
+        """Activations of all images at a boundary, computed in the runtime's precision; float32, and fit for training on."""
         if boundary == 0:
             return (self.images_NCHW,)
         chain = Chain(self.trunk, [0, boundary], Mode(self.runtime.precision, is_channels_last=True), self.runtime)
-        found = [crossings[-1] for crossings in self.team.map(chain.run, _split((self.images_NCHW,), self.team.piece))]
+        found = [ends[-1] for ends in self.pool.map(chain.run, _split((self.images_NCHW,), self.pool.piece))]
         # What inference mode made cannot be trained on; a copy can.
         return tuple(torch.cat(parts).to(torch.float32, copy=True) for parts in zip(*found, strict=True))
 
@@ -102,14 +103,15 @@ def bundled_features(image_size: int) -> tuple[FloatArray, IntArray]:
     backbone = load_backbone(spec, find_weights(spec, "pretrained"), image_size=image_size, features=Features.pooled, seed=0)
     runtime.place(backbone.trunk)
     with tempfile.TemporaryDirectory() as folder:
-        found = supply(
+        found = provide_inputs(
             backbone,
+            cut(backbone),
             dataset,
             TrainConfig(),
-            team=Team(runtime),
+            pool=ThreadPool(runtime),
             precision=Precision.auto,
             store=FeatureStore(Path(folder), max_gib=1),
-            frozen={len(backbone.blocks)},
+            starts={len(backbone.blocks)},
             passing=set(),
         )
         features = [np.array(found.features(name)) for name in SPLITS]
@@ -119,17 +121,17 @@ def bundled_features(image_size: int) -> tuple[FloatArray, IntArray]:
 def subject(name: str, weights: str, dataset: Dataset, num_images: int) -> Subject:
     """Load a backbone and decode the first images of a data set as it sees them."""
     runtime = resolve_runtime(Device.cpu, Precision.auto)
-    backbone, team = load(name, weights, runtime), Team(runtime)
+    backbone, pool = load(name, weights, runtime), ThreadPool(runtime)
     trunk = cut(backbone)
     view = View(images_of(dataset)[:num_images], backbone.preprocess)
-    pixels_NHWC = np.stack(list(team.map(view.pixels().__getitem__, range(len(view.images)))))
-    (images_NCHW,) = Bank(view, trunk, team).enter(0, (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2),))
-    return Subject(backbone, trunk, team, images_NCHW)
+    pixels_NHWC = np.stack(list(pool.map(view.pixels().__getitem__, range(len(view.images)))))
+    (images_NCHW,) = CachedActivations(view, trunk.last, pool).enter(0, (torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2),))
+    return Subject(backbone, trunk, pool, images_NCHW)
 
 
-def run_in_pieces(chain: Chain, crossing: Crossing, team: Team) -> None:
+def run_in_pieces(chain: Chain, activations: Activations, pool: ThreadPool) -> None:
     """One pass as the harness makes it: each core takes whole pieces."""
-    for _ in team.map(chain.run, _split(crossing, team.piece)):
+    for _ in pool.map(chain.run, _split(activations, pool.piece)):
         pass
 
 
@@ -144,7 +146,7 @@ def plain_pass(found: Subject) -> Callable[[], None]:
     return partial(run_plainly, found.chain(PLAIN), found.images_NCHW)
 
 
-def training_step(found: Subject, depth: FreezeDepth, crossing: Crossing, precision: Precision) -> Callable[[], None]:
+def training_step(found: Subject, depth: FreezeDepth, activations: Activations, precision: Precision) -> Callable[[], None]:
     """One training step on the first batch behind the boundary of a depth, ready to run.
 
     Batch-norm keeps its running statistics, as with pretrained weights. The learning rate is zero: the same work, and the
@@ -153,20 +155,20 @@ def training_step(found: Subject, depth: FreezeDepth, crossing: Crossing, precis
     Args:
         found: the backbone; its parameters are frozen as the depth says until the next call.
         depth: of freezing.
-        crossing: of the images at that boundary.
+        activations: of the images at that boundary.
         precision: arithmetic of the trunk.
     """
     trunk, plan, cfg = found.backbone.trunk, plan_freeze(found.backbone.blocks, depth), TrainConfig()
     network = Network(trunk, new_head(found.backbone.num_features, NUM_CLASSES, cfg, seed=0), replace(found.runtime, precision=precision))
     apply_freeze(trunk, plan)
     set_train_mode(trunk, plan, fix_batch_norm=True)
-    tail = Tail(network, found.trunk.segment(found.trunk.nearest(plan.num_frozen_blocks), found.trunk.last))
-    batch = tuple(part[:BATCH_SIZE] for part in crossing)
+    tail = Tail(network, found.trunk, found.trunk.nearest(plan.first_changed_block))
+    batch = tuple(part[:BATCH_SIZE] for part in activations)
     labels_B = torch.arange(len(batch[0])) % NUM_CLASSES
-    learner = new_learner(network, cfg, lr=0.0, epochs=1, epoch_steps=1, class_weights_C=None)
+    learner = new_learner(network, cfg, lr=0.0, epochs=1, epoch_steps=1, loss=Loss())
 
     def step() -> None:
-        set_gradients(tail, [(*batch, labels_B)], None)
+        set_gradients(tail, [(*batch, labels_B)], Loss())
         learner.optimizer.step()
 
     return step
@@ -185,5 +187,5 @@ def best_s(calls: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, f
     return {name: min(taken) for name, taken in times.items()}
 
 
-def _split(crossing: Crossing, size: int) -> list[Crossing]:
-    return list(zip(*(torch.split(part, size) for part in crossing), strict=True))
+def _split(activations: Activations, size: int) -> list[Activations]:
+    return list(zip(*(torch.split(part, size) for part in activations), strict=True))

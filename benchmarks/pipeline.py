@@ -20,14 +20,14 @@ from benchmarks.side_by_side import BenchmarkError, describe_machine, machine_li
 from harness.backbones.backbone import Backbone
 from harness.cli.command import quit_on_error
 from harness.compute.runtime import resolve_runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, Precision
 from harness.data.dataset import ImageRef
 from harness.features.address import block_digests, feature_address, pixel_address
-from harness.features.bank import Bank
+from harness.features.cached_activations import CachedActivations, ViewCache
 from harness.features.cut import CutTrunk, cut
 from harness.features.mode import Chain, choose
-from harness.features.provide import Shelf, Wish, fill
+from harness.features.provide import Request, fill
 from harness.features.store import FeatureStore
 from harness.features.view import View
 
@@ -49,10 +49,10 @@ class Pass:
 class Line:
     """A backbone, its images, and a store that its passes share."""
 
-    def __init__(self, backbone: Backbone, images: list[ImageRef], store: FeatureStore, team: Team) -> None:
+    def __init__(self, backbone: Backbone, images: list[ImageRef], store: FeatureStore, pool: ThreadPool) -> None:
         self.view = View(images, backbone.preprocess)
         self.trunk: CutTrunk = cut(backbone)
-        self.team = team
+        self.pool = pool
         self._store = store
         self._digests = block_digests(backbone)
         self._num_passes = 0
@@ -61,62 +61,62 @@ class Line:
         """A pass as a job makes it: trial, decoding or reading, computing, keeping. What the head sees is always computed anew."""
         self._num_passes += 1
         last = self.trunk.last
-        features = feature_address(self.view, self._digests, last, self.team.runtime.device, Precision.auto)
-        shelf = Shelf(self._store, {0: pixel_address(self.view), last: features | {"number of the pass": self._num_passes}})
-        bank, started = Bank(self.view, self.trunk, self.team), time.perf_counter()
-        fill(bank, Wish(frozenset(), final=True), shelf, Precision.auto)
-        return Pass(time.perf_counter() - started, bank.effort.wait_frac)
+        features = feature_address(self.view, self._digests, last, self.pool.runtime.device, Precision.auto)
+        cache = ViewCache(self._store, {0: pixel_address(self.view), last: features | {"number of the pass": self._num_passes}})
+        cached, started = CachedActivations(self.view, self.trunk.last, self.pool), time.perf_counter()
+        fill(cached, self.trunk, Request(frozenset(), final=True), cache, Precision.auto)
+        return Pass(time.perf_counter() - started, cached.effort.wait_frac)
 
     def run_beside_workers(self) -> Pass:
         """The same computing with images that come from the loader's processes; nothing is kept."""
-        bank, chain = Bank(self.view, self.trunk, self.team), self._chain()
-        waited_s, started = self.team.starved_s, time.perf_counter()
+        cached, chain = CachedActivations(self.view, self.trunk.last, self.pool), self._chain()
+        waited_s, started = self.pool.starved_s, time.perf_counter()
 
         def compute(pixels_BHWC: torch.Tensor) -> None:
-            chain.run(bank.enter(0, (pixels_BHWC.permute(0, 3, 1, 2),)))
+            chain.run(cached.enter(0, (pixels_BHWC.permute(0, 3, 1, 2),)))
 
-        _exhaust(self.team, compute, self.team.runtime.load(self.view.pixels(), self.team.piece))
+        _exhaust(self.pool, compute, self.pool.runtime.load(self.view.pixels(), self.pool.piece))
         total_s = time.perf_counter() - started
-        return Pass(total_s, (self.team.starved_s - waited_s) / total_s)
+        return Pass(total_s, (self.pool.starved_s - waited_s) / total_s)
 
     def decode(self) -> float:
         """Seconds of decoding alone, on all cores."""
         pixels, started = self.view.pixels(), time.perf_counter()
-        _exhaust(self.team, pixels.__getitem__, range(len(pixels)))
+        _exhaust(self.pool, pixels.__getitem__, range(len(pixels)))
         return time.perf_counter() - started
 
     def decode_in_workers(self) -> float:
         """Seconds of decoding alone, by the loader's processes."""
         started = time.perf_counter()
-        for _ in self.team.runtime.load(self.view.pixels(), self.team.piece):
+        for _ in self.pool.runtime.load(self.view.pixels(), self.pool.piece):
             pass
         return time.perf_counter() - started
 
     def _chain(self) -> Chain:
         pixels_BHWC = torch.stack(
-            [torch.from_numpy(self.view.pixels()[index]) for index in range(min(self.team.piece, len(self.view.images)))]
+            [torch.from_numpy(self.view.pixels()[index]) for index in range(min(self.pool.piece, len(self.view.images)))]
         )
-        crossing = Bank(self.view, self.trunk, self.team).enter(0, (pixels_BHWC.permute(0, 3, 1, 2),))
-        chain, _ = choose(self.trunk, [0, self.trunk.last], crossing, self.team, Precision.auto)
+        activations = CachedActivations(self.view, self.trunk.last, self.pool).enter(0, (pixels_BHWC.permute(0, 3, 1, 2),))
+        chain, _ = choose(self.trunk, [0, self.trunk.last], activations, self.pool, Precision.auto)
         return chain
 
 
-def _exhaust(team: Team, function: Callable[..., object], pieces: object) -> None:
-    for _ in team.map(function, pieces):  # type: ignore[arg-type]
+def _exhaust(pool: ThreadPool, function: Callable[..., object], pieces: object) -> None:
+    for _ in pool.map(function, pieces):  # type: ignore[arg-type]
         pass
 
 
 def measure(num_images: int) -> list[Figure]:
     """Every pass once, in an order in which each finds what it needs."""
     runtime = resolve_runtime(Device.cpu, Precision.auto)
-    images, team = images_of(load_elpv(num_images)), Team(runtime)
+    images, pool = images_of(load_elpv(num_images)), ThreadPool(runtime)
     first, second = load(BACKBONE, "pretrained", runtime), load(SAME_INPUT, "random", runtime)
     with tempfile.TemporaryDirectory() as folder:
         store = FeatureStore(Path(folder), max_gib=20)
-        line = Line(first, images, store, team)
+        line = Line(first, images, store, pool)
         workers_s, beside = line.decode_in_workers(), line.run_beside_workers()
         decode_s, decoding, kept = line.decode(), line.run(), line.run()
-        other = Line(second, images, store, team).run()
+        other = Line(second, images, store, pool).run()
     if decoding.wait_frac is None or beside.wait_frac is None or kept.wait_frac is not None:
         raise BenchmarkError(f"{BACKBONE}: the first pass must decode and the second must not; run the benchmark again with free disk.")
     return [

@@ -59,7 +59,7 @@ def compare(folder: Path, data: str, backbone: str, options: tuple[str, ...]) ->
     found = []
     for row, other, (changed, off) in pairs_of(auto, exact):
         scores = (_accuracy(row), _accuracy(other))
-        found.append(Compared(data, backbone, row.freeze, row.prefix_mode or "", changed, row.n_val or 0, off, *scores))
+        found.append(Compared(data, backbone, row.freeze, row.activations_mode or "", changed, row.n_val or 0, off, *scores))
     return found
 
 

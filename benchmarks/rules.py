@@ -40,7 +40,7 @@ _FIRST_SEED = 1000
 _NUM_RESAMPLES = 1000
 
 SHIPPED_0, SHIPPED = "shipped, price 0", "shipped, price 0.5"
-BEST, ONE_SE, PRIOR, OLD = "best on val", "one standard error", "prior only", "cheapest of the tied"
+BEST, ONE_SE, PRIOR, OLD = "best on val", "one standard error", "prior only", "cheapest in the tied set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What a rule may look at."""
+    """What a rule may use."""
 
     scores_K: FloatArray
     covariance_KK: FloatArray
@@ -157,7 +157,7 @@ def draw_truth(cell: Cell, rng: np.random.Generator) -> Truth:
     )
 
 
-def look(truth: Truth, num_images: int, rng: np.random.Generator) -> Seen:
+def observe(truth: Truth, num_images: int, rng: np.random.Generator) -> Seen:
     """Measure the candidates on so many images, whose hardness they share in part."""
     shared, own = rng.uniform(0.4, 0.6), 0.15
     rest = 1 - shared - own
@@ -169,7 +169,7 @@ def look(truth: Truth, num_images: int, rng: np.random.Generator) -> Seen:
     runs = Runs(np.where(is_right_KN, labels_N, 1 - labels_N), np.where(is_right_KN, -0.1, -2.0) - hard_KN**2 * 1e-6, labels_N, 2)
     evidence = Evidence.of(runs, Metric.accuracy, [1] * len(truth.scores_K))
     options = tuple(Option(label=f"{k:02d}", latency_ms=latency_ms) for k, latency_ms in enumerate(truth.latency_ms_K.tolist()))
-    return Seen.of(evidence.scores_K, evidence.covariance(), options, truth.known)
+    return Seen.of(evidence.scores_K, evidence.covariance_KK, options, truth.known)
 
 
 def _bent(normal_K: FloatArray) -> FloatArray:
@@ -240,7 +240,7 @@ def play(cell: Cell, seed: int) -> Played:
     found: dict[str, list[Outcome]] = {name: [] for name in RULES}
     for _ in range(cell.num_studies):
         truth = draw_truth(cell, rng)
-        seen = look(truth, cell.num_images, rng)
+        seen = observe(truth, cell.num_images, rng)
         for name, rule in RULES.items():
             found[name].append(judge(truth.scores_K, seen, rule(seen)))
     return Played.of(found)
@@ -334,7 +334,7 @@ def planted_figures(num_studies: int) -> list[Figure]:
         families_K=np.arange(4),
         backbones_K=np.arange(4),
     )
-    studies = [look(small, 90, rng) for _ in range(num_studies)]
+    studies = [observe(small, 90, rng) for _ in range(num_studies)]
     behind = [seen for seen in studies if seen.scores_K.max() - seen.scores_K[3] >= 5 * POINT]
     wrong = np.mean([_shipped(seen, PRICE) == 3 for seen in behind])
     belief = posterior(np.array([0.8, 0.8]), np.array([[1.6e-3, 1.2e-3], [1.2e-3, 1.6e-3]]), [Known(backbone="a"), Known(backbone="b")])

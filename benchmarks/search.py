@@ -1,7 +1,7 @@
 """`python -m benchmarks.search`: a staged search against the grid it spares, on photographs of solar cells, seed by seed.
 
 Pretrained networks from packages and random ones of other families, at three depths. For every seed the whole grid is trained, and then, in
-folders of its own, a search with its default budget. Both are whole commands with nothing kept from before.
+folders of its own, a search with its default budget. Both are whole commands with an empty cache.
 """
 
 import argparse

@@ -33,9 +33,13 @@ def run_seeds(num_images: int, repeats: int) -> tuple[list[Side], list[Figure]]:
     return sides, [
         Figure(sides[1].median_s / sides[0].median_s, "x", f"{NUM_SEEDS} seeds over 1, whole commands", at_most=MAX_MANY_OVER_ONE),
         Figure(later.wall_s, "s", "a second sweep, another seed"),
-        Figure(total(later.rows, "num_prefix_images"), "images", "through fixed layers in it (num_prefix_images)", at_most=0),
+        Figure(
+            total(later.rows, "num_activations_computed"), "images", "through frozen layers in it (num_activations_computed)", at_most=0
+        ),
         Figure(faster.wall_s, "s", "a third sweep, another learning rate"),
-        Figure(total(faster.rows, "num_prefix_images"), "images", "through fixed layers in it (num_prefix_images)", at_most=0),
+        Figure(
+            total(faster.rows, "num_activations_computed"), "images", "through frozen layers in it (num_activations_computed)", at_most=0
+        ),
     ]
 
 

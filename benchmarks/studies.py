@@ -95,7 +95,7 @@ class Outcome:
     corrected: float
     """Of the best by score, its corrected score."""
     cheapest: float
-    """Of the cheapest of the tied set, its corrected score; costs are random."""
+    """Of the cheapest candidate in the tied set, its corrected score; costs are random."""
     dearer_better: float
     """The same where costs are in the order of true quality, so that the cheapest is the worst of the tied set."""
 
@@ -219,7 +219,7 @@ def run_grid(settings: Sequence[Setting], num_workers: int) -> Iterator[Outcome]
 
 HEADER = """\
                                                               contains a true best  candidates in   error of the reported score, points
-                                                              by ties     overlap   the set by      best by score  cheapest of the tied
+                                                              by ties     overlap   the set by      best by score  cheapest in the set
 metric             errors   case      cand.  images studies    one every      one   ties overlap   naive   ours  random cost  dearer is better"""
 
 
@@ -252,7 +252,7 @@ def summarise(settings: Sequence[Setting], outcomes: Sequence[Outcome]) -> list[
         Figure(found.num_tied / found.num_overlapping, "x", "the same over all settings", at_most=1),
         Figure(found.naive, "points", "mean winner's curse of the naive rule"),
         Figure(found.corrected, "points", "of the best by score, corrected"),
-        Figure(found.cheapest, "points", "of the cheapest of the tied, corrected"),
+        Figure(found.cheapest, "points", "of the cheapest in the tied set, corrected"),
         Figure(max(abs(each.naive) for each in outcomes), "points", "largest curse of the naive rule"),
         Figure(max(abs(each.corrected) for each in outcomes), "points", "largest error of the best by score, corrected"),
     ]

@@ -25,7 +25,7 @@ def sweep(folder: Path, *overrides: str, study: str = "bench") -> Swept:
     """Run a sweep whose results and cache lie in `folder`; what an earlier one left there is found and used. Only its jobs run: no folds beside them.
 
     Args:
-        folder: an empty one for a sweep with nothing kept from before.
+        folder: an empty one for a sweep with an empty cache.
         overrides: as on the command line.
         study: name of the study; with the name of an earlier one, jobs that are done are not run again.
 
@@ -59,14 +59,14 @@ def total(rows: Sequence[Row], column: str) -> float:
 
 def features_s(rows: Sequence[Row]) -> float:
     """Seconds of the passes that these rows' own jobs made, each in a process of its own; jobs that found everything kept made none."""
-    return total([row for row in rows if row.num_prefix_images], "features_s")
+    return total([row for row in rows if row.num_activations_computed], "features_s")
 
 
 def add_up(rows: Sequence[Row]) -> dict[str, float]:
-    """What the jobs of a sweep spent (seconds) and how many images they sent through fixed layers."""
+    """What the jobs of a sweep spent (seconds) and how many images they sent through frozen layers."""
     return {
         "features_s": features_s(rows),
         "train_s": total(rows, "train_s"),
         "jobs_s": total(rows, "total_s"),
-        "num_prefix_images": total(rows, "num_prefix_images"),
+        "num_activations_computed": total(rows, "num_activations_computed"),
     }

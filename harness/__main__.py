@@ -19,9 +19,9 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
   python -m harness.predict study=folder images=~/new
       have the recommended model say what new images show
   python -m harness.retime study=folder
-      time the networks of a study again, on this machine, when it is quiet or another one
+      time the models of a study again, on this machine, when it is quiet or another one
   python -m harness.verify study=folder
-      check a study bit by bit: rows, predictions, table, weights and kept features against what was written
+      check a study bit by bit: rows, predictions, table, weights and cached features against what was written
   python -m harness.backbones 'mobilenet*'
       names, sizes, licences and published accuracies of backbones, and which weights are locally cached
 

@@ -27,7 +27,7 @@ class Precision(Enum):
     """Arithmetic of forward and backward passes; parameters are float32 in every case."""
 
     auto = "auto"  # float32; features that only heads read: in the fastest form that agrees with it
-    float32 = "float32"  # the networks as they were built, nothing rewritten for speed, no TF32 on an accelerator
+    float32 = "float32"  # the models as they were built, nothing rewritten for speed, no TF32 on an accelerator
     tf32 = "tf32"  # products of 10 bits, sums in float32, as recent NVIDIA accelerators have them; float32 in all else
     bfloat16 = "bfloat16"
 
@@ -69,7 +69,7 @@ class Head(Enum):
 class HeadInit(Enum):
     """Where the head's weights start."""
 
-    solved = "solved"  # multinomial logistic regression on the fixed backbone's features
+    closed_form = "closed_form"  # multinomial logistic regression on the frozen backbone's features
     random = "random"
 
 
@@ -212,7 +212,7 @@ class TrainConfig:
     name: str = "short"
     """Name of the recipe in rows; a file in `conf/train/`."""
     epochs: int | None = None
-    """None: as many as `min_steps` takes, from 3 to 20. A head on a wholly frozen backbone that starts solved needs none."""
+    """None: as many as `min_steps` takes, from 3 to 20. A closed-form head on a wholly frozen backbone needs none."""
     min_steps: int = 200
     """Steps of the first phase that `epochs=null` sees to: on few images an epoch is a few steps only."""
     batch_size: int = 32
@@ -235,20 +235,20 @@ class TrainConfig:
     """The new classifier on top of the backbone."""
     head_hidden: int = 256
     """Hidden units of `head=mlp`."""
-    head_init: HeadInit = HeadInit.solved
+    head_init: HeadInit = HeadInit.closed_form
     """Where the head starts."""
     features: Features = Features.pooled
     """What the backbone hands to the head."""
     augment: Augment = Augment.none
     """Random changes to training images."""
     views: int = 1
-    """Augmented looks at each training image that are kept and drawn from; 1: every epoch looks anew and nothing is kept."""
+    """Augmented views of each training image that are cached and drawn from; 1: every epoch makes new ones and nothing is cached."""
     batch_norm: BatchNorm = BatchNorm.auto
     """What batch-norm layers that are not frozen normalise with while training."""
     class_weights: bool = False
-    """Weigh each class by the inverse of its frequency in train, in the loss and in the solved head."""
+    """Weigh each class by the inverse of its frequency in train, in the loss and in the closed-form head."""
     label_smoothing: float = 0.0
-    """Share of every target that goes to all classes alike where images are trained on; heads on kept features do without."""
+    """Share of every target that goes to all classes alike where images are trained on; heads on cached features do without."""
     release: str | None = None
     """Freeze depth of a second phase, as `freeze`; None: one phase."""
     release_epochs: int = 0
@@ -274,7 +274,12 @@ class TrainConfig:
             self.epochs is None or self.epochs >= 0, "train.epochs", self.epochs, "0 or more, or null for as many as train.min_steps takes"
         )
         _require(self.min_steps >= 0, "train.min_steps", self.min_steps, "0 or more")
-        _require(self.epochs != 0 or self.head_init is HeadInit.solved, "train.epochs", self.epochs, "1 or more, or train.head_init=solved")
+        _require(
+            self.epochs != 0 or self.head_init is HeadInit.closed_form,
+            "train.epochs",
+            self.epochs,
+            "1 or more, or train.head_init=closed_form",
+        )
         _require(self.batch_size >= 2, "train.batch_size", self.batch_size, "2 or more")
         _require(self.lr > 0, "train.lr", self.lr, "a positive number")
         _require(
@@ -306,7 +311,7 @@ class TrainConfig:
             self.head is Head.linear or self.head_init is HeadInit.random,
             "train.head_init",
             self.head_init.value,
-            "train.head_init=random with train.head=mlp (only a linear head can be solved)",
+            "train.head_init=random with train.head=mlp (only a linear head has a closed form)",
         )
 
 
@@ -395,12 +400,12 @@ class Variant(Enum):
 
 @dataclass
 class MeasureConfig:
-    """How long the networks of a study are timed, in turn, when its jobs are done."""
+    """How long the models of a study are timed, in turn, when its jobs are done."""
 
     warm_up_s: float = 0.5
-    """Each network is called at most so long until its times agree, before timing begins."""
+    """Each model is called at most so long until its times agree, before timing begins."""
     timing_s: float = 1.0
-    """Of each network: time of single images, and half as long of batches."""
+    """Of each model: time of single images, and half as long of batches."""
     variants: list[Variant] = field(default_factory=list)
     """Ways of computing whose latency is measured as well: bfloat16, compile."""
 
@@ -411,10 +416,10 @@ class MeasureConfig:
 
 @dataclass
 class StoreConfig:
-    """What fixed layers computed, kept in `<cache_dir>/features` for other jobs and later sweeps."""
+    """Cached activations of frozen layers, in `<cache_dir>/features`, for other jobs and later sweeps."""
 
     max_gib: float = 20.0
-    """Rows that were not used for longest make room for new ones; 0: nothing is kept or read."""
+    """Least recently used entries make room for new ones; 0: no cache."""
 
     def __post_init__(self) -> None:
         _require(self.max_gib >= 0, "store.max_gib", self.max_gib, "0 or more GiB")
@@ -517,11 +522,11 @@ class SweepConfig:
     results_dir: str = "results"
     """Folder of all studies."""
     cache_dir: str = "~/.cache/model-selection-harness"
-    """Folder of downloaded data and of what frozen layers computed."""
+    """Folder of downloaded data and cached activations."""
     device: Device = Device.auto
     """Where a job computes."""
     precision: Precision = Precision.auto
-    """Arithmetic of passes through the network."""
+    """Arithmetic of passes through the model."""
     job: JobConfig = field(default_factory=JobConfig)
     retry: Retry = Retry.none
     """Which jobs of an earlier sweep run again although they have a row."""
@@ -571,7 +576,7 @@ class VerifyConfig:
     results_dir: str = "results"
     """Folder of all studies."""
     cache_dir: str = "~/.cache/model-selection-harness"
-    """Folder of downloaded data and of what frozen layers computed."""
+    """Folder of downloaded data and cached activations."""
 
 
 @dataclass

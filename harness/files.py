@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whoever is killed meanwhile; and what a disk refuses, in one line.
+"""Atomic writes: a file is there whole or not at all, whoever is killed meanwhile; and what a disk refuses, in one line.
 
 Lowest step of the study folder: knows paths and bytes, not what they mean.
 """

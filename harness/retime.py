@@ -1,6 +1,6 @@
-"""Entry: `python -m harness.retime study=lesions` times all networks of a study again, on this machine, and writes its report anew.
+"""Entry: `python -m harness.retime study=lesions` times all models of a study again, on this machine, and writes its report anew.
 
-Networks are built with random weights, so neither checkpoints nor a model hub are needed. Rows stay as they are.
+Models are built with random weights, so neither checkpoints nor a model hub are needed. Rows stay as they are.
 """
 
 import sys
@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from harness.cli import command
 from harness.config import JobConfig, RetimeConfig
 from harness.errors import TableError
-from harness.jobs.timing import time_networks
+from harness.jobs.timing import time_models
 from harness.process.isolate import Limits, machine_memory_mib
 from harness.report import typed_settings
 from harness.status import BAD_JOBS
@@ -35,17 +35,17 @@ def _task(cfg: DictConfig) -> None:
 
 
 def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
-    """Time the networks of one study and rank it by the new times, by the settings that its sweep had.
+    """Time the models of one study and rank it by the new times, by the settings that its sweep had.
 
     Args:
         cfg: which study, how long, and what is asked.
         given: fields of `cfg.rank` that were typed, which replace the sweep's; None: those that differ from their defaults.
 
     Returns:
-        0 when every network was timed, else `BAD_JOBS`.
+        0 when every model was timed, else `BAD_JOBS`.
 
     Raises:
-        TableError: there is no such study, or it holds no network that could be timed.
+        TableError: there is no such study, or it holds no model that could be timed.
         ConfigError: its jobs ran on a device that is not on this machine.
         StoreError: the folder cannot be written.
     """
@@ -55,11 +55,9 @@ def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
 
     study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
     if not any(row.latency_key for row in study.rows()):
-        raise TableError(
-            f"{study.root}: holds no row of a job that ended well, so no network to time; run `python -m harness.sweep` first."
-        )
+        raise TableError(f"{study.root}: holds no row of a job that ended well, so no model to time; run `python -m harness.sweep` first.")
     stall_s = 60 * (JobConfig().stall_minutes or 0.0)
-    missing = time_networks(study, cfg.measure, Limits(stall_s=stall_s, memory_mib=0.95 * machine_memory_mib()), say=_say)
+    missing = time_models(study, cfg.measure, Limits(stall_s=stall_s, memory_mib=0.95 * machine_memory_mib()), say=_say)
     for reason in missing:
         _say(reason)
     question = ask(study, cfg.rank, given)

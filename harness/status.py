@@ -1,4 +1,4 @@
-"""How a job ends, and with which status a command does."""
+"""States that a job ends in, and exit statuses of commands."""
 
 from enum import StrEnum
 

@@ -1,7 +1,7 @@
-"""Entry of the check: `python -m harness.verify study=lesions` says what in a study is not what it was, one line each.
+"""Entry of the check: `python -m harness.verify study=lesions` verifies the integrity of a study, one line for each mismatch.
 
 Everything that a row rests on is held against something else: its file against its hash, its metrics against its predictions, the table
-against the rows, weights and kept features against the hashes that were taken when they were used. The last line counts what was looked
+against the rows, weights and cached features against the hashes that were taken when they were used. The last line counts what was looked
 at, and what could not be. Changes nothing and opens no seal.
 """
 

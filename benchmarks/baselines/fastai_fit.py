@@ -3,7 +3,7 @@
 `python -m benchmarks.baselines.fastai_fit --backbone tf_efficientnet_lite0 --weights weights.pt --split split.json --epochs 10`
 
 Everything not given below is fastai's default: batch size 64, Adam with a peak learning rate of 1e-3, its two-layer head, and
-batch-norm layers of the fixed body that go on training.
+batch-norm layers of the frozen body that keep training.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The training loop of a transfer-learning tutorial, as people write it: float32, and the fixed network runs again every epoch.
+"""The training loop of a transfer-learning tutorial, as people write it: float32, and the frozen model runs again every epoch.
 
 `python -m benchmarks.baselines.tutorial --backbone tf_efficientnet_lite0 --weights weights.pt --split split.json --epochs 10`
 """

@@ -1,1 +1,1 @@
-"""Names, metadata, weights and building of pretrained networks: the only package that builds timm or torchvision models."""
+"""Names, metadata, weights and building of pretrained models: the only package that builds timm or torchvision models."""

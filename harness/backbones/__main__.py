@@ -1,4 +1,4 @@
-"""`python -m harness.backbones 'mobilenet*'`: what can be typed as `backbone=`, what it costs and whether its weights are here."""
+"""`python -m harness.backbones 'mobilenet*'`: what can be typed as `backbone=`, its cost and whether its weights are locally cached."""
 
 import argparse
 import sys
@@ -9,8 +9,8 @@ from harness.errors import BackboneError
 from harness.text.streams import make_usable
 from harness.text.untrusted import one_line
 
-_COLUMNS = ("name", "family", "params_m", "gmacs", "image_size", "imagenet_top1_frac", "licence", "weights_here", "tags")
-_ALIAS_COLUMNS = ("alias", "means", "family", "tag", "weights_here")
+_COLUMNS = ("name", "family", "params_m", "gmacs", "image_size", "imagenet_top1_frac", "licence", "local_weights", "tags")
+_ALIAS_COLUMNS = ("alias", "means", "family", "tag", "local_weights")
 _UNBOUNDED = 10_000
 """Columns that no terminal has."""
 _EXIT_CONFIG = 2
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness.backbones",
         description="List backbones: parameters (millions), multiply-adds (10^9), input size, published ImageNet-1k accuracy, licence and pretrained "
-        "tags. Accuracy, licence and weights_here are those of the tag in the name, or else of the first tag, the default.",
+        "tags. Accuracy, licence and local_weights are those of the tag in the name, or else of the first tag, the default.",
         epilog="example: python -m harness.backbones 'mobilenet*' resnet18.tv_in1k",
     )
     parser.add_argument("pattern", nargs="*", help="name, arch.tag, alias or quoted glob; without any, the aliases are listed")
@@ -48,10 +48,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _alias_listing() -> tuple[Cells, list[Cells]]:
     from harness.backbones.catalog import ALIASES, resolve
-    from harness.backbones.weights import weights_here
+    from harness.backbones.weights import local_weights
 
     specs = {alias: resolve(alias) for alias in ALIASES}
-    return _ALIAS_COLUMNS, [(alias, spec.model, spec.family, spec.tag or "", weights_here(spec) or "") for alias, spec in specs.items()]
+    return _ALIAS_COLUMNS, [(alias, spec.model, spec.family, spec.tag or "", local_weights(spec) or "") for alias, spec in specs.items()]
 
 
 def _listing(patterns: Sequence[str]) -> tuple[Cells, list[Cells]]:
@@ -65,7 +65,7 @@ def _listing(patterns: Sequence[str]) -> tuple[Cells, list[Cells]]:
 def _cells(spec: BackboneSpec) -> Cells:
     from harness.backbones.catalog import pretrained_tags
     from harness.backbones.complexity import complexity
-    from harness.backbones.weights import imagenet_top1_frac, licence, weights_here
+    from harness.backbones.weights import imagenet_top1_frac, licence, local_weights
 
     size = complexity(spec)
     top1_frac = imagenet_top1_frac(spec)
@@ -78,7 +78,7 @@ def _cells(spec: BackboneSpec) -> Cells:
         size.image_size,
         "" if top1_frac is None else f"{top1_frac:.4f}",
         licence(spec) or "",
-        weights_here(spec) or "",
+        local_weights(spec) or "",
         " ".join(pretrained_tags(spec.model)),
     )
 

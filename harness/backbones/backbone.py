@@ -1,4 +1,4 @@
-"""What loading a backbone yields, and the seam through which tests pass a fake one."""
+"""The result of loading a backbone, and the seam through which tests pass a fake one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class SourceHead:
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A network without classifier: `trunk(images_BCHW) -> features_BD`."""
+    """A model without classifier: `trunk(images_BCHW) -> features_BD`."""
 
     spec: BackboneSpec
     weights: Weights

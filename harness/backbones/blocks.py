@@ -26,7 +26,7 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
     "googlenet": re.compile(r"conv\d|inception\d[a-e]"),
     "shufflenet": re.compile(r"conv\d|stage\d\.\d+"),
     "squeezenet": re.compile(r"features\.\d+"),
-    # timm lumps the head convolution, a tenth of the network, with the last block here but not in mobilenetv3.
+    # timm lumps the head convolution, a tenth of the model, with the last block here but not in mobilenetv3.
     "efficientnet": re.compile(r"blocks\.\d+\.\d+|\w+"),
 }
 """Family -> pattern; steps come in the order in which their modules were registered."""
@@ -78,7 +78,7 @@ def _by_appearance(names: list[str], pattern: re.Pattern[str]) -> Callable[[str]
     def key(name: str) -> str:
         match = pattern.match(name if "." in name else first)
         if match is None:
-            raise BackboneError(f"{name} belongs to no freeze step of this network; give another backbone.")
+            raise BackboneError(f"{name} belongs to no freeze step of this model; give another backbone.")
         return match.group()
 
     ordinals = {step: i for i, step in enumerate(dict.fromkeys(map(key, names)))}

@@ -1,6 +1,6 @@
 """Checkpoint files, which are untrusted input: a file becomes tensors by name, or an error. No code in it ever runs.
 
-Between `weights` (which file) and the trunk that it fills; `fit` decides whether the tensors are those of the network. The bytes are read
+Between `weights` (which file) and the trunk that it fills; `fit` decides whether the tensors are those of the model. The bytes are read
 once: what was hashed is what becomes tensors.
 """
 
@@ -67,7 +67,7 @@ def rename_by_position(state: Mapping[str, Tensor], like: Mapping[str, Tensor], 
         BackboneError: they do not.
     """
     if len(state) != len(like):
-        raise BackboneError(f"weights={path}: {len(state)} tensors where the network has {len(like)}; the file does not fit.")
+        raise BackboneError(f"weights={path}: {len(state)} tensors where the model has {len(like)}; the file does not fit.")
     for (given, tensor), (name, wanted) in zip(state.items(), like.items(), strict=True):
         if tensor.shape != wanted.shape:
             raise BackboneError(

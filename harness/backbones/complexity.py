@@ -8,13 +8,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.backbones.backbone import BackboneSpec
 from harness.backbones.catalog import timm_config, torchvision_weights
-from harness.backbones.from_torchvision import whole_network
+from harness.backbones.from_torchvision import whole_model
 from harness.backbones.quiet import quiet
 
 
 @dataclass(frozen=True, slots=True)
 class Complexity:
-    """Of the whole network, its ImageNet classifier included."""
+    """Of the whole model, its ImageNet classifier included."""
 
     params_m: float
     gmacs: float | None
@@ -29,7 +29,7 @@ def complexity(spec: BackboneSpec) -> Complexity:
         if spec.library == "timm":
             model, size = timm.create_model(spec.model, pretrained=False), tuple(timm_config(spec).input_size)
         else:
-            model, size = whole_network(spec), (3, *torchvision_weights(spec).transforms().crop_size * 2)
+            model, size = whole_model(spec), (3, *torchvision_weights(spec).transforms().crop_size * 2)
         params_m = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         counter = FlopCounterMode(display=False)
         try:

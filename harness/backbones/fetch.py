@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.backbones.download import Order
 from harness.online.pace import MIN_KIB_PER_S, stall_s, too_slow
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 _LEAVE_S = 5.0
 """How long a download that was told to end may take to remove its partial file."""
 
@@ -85,7 +85,7 @@ def _keeps_growing(process: subprocess.Popen[str], order: Order, limit_s: float)
     started, at_start, largest = time.monotonic(), 0, 0
     while True:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_LOOK_S)
+            process.wait(_POLL_S)
             return True
         largest = max(largest, _num_bytes(order))
         if time.monotonic() - started >= limit_s:

@@ -1,6 +1,6 @@
-"""Whether the tensors of a checkpoint are those of a network: names freed of what training scripts put in front, heads passed over.
+"""Whether the tensors of a checkpoint are those of a model: names freed of what training scripts put in front, heads passed over.
 
-Between `checkpoint`, which reads a file, and the builders, which fill a network. No tensor of the network may stay at its random start.
+Between `checkpoint`, which reads a file, and the builders, which fill a model. No tensor of the model may stay at its random start.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,7 +27,7 @@ def bare(state: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tenso
 
     Args:
         state: as the file has it.
-        known: names of the network, by which a prefix is told from a first module; some checkpoints have names of their own.
+        known: names of the model, by which a prefix is told from a first module; some checkpoints have names of their own.
     """
     own = [name for name in state if not is_beside(name)] or list(state)
     levels = zip(*(name.split(".")[:-1] for name in own), strict=False)
@@ -48,12 +48,12 @@ def _wrapped(prefix: str) -> str:
 
 
 def is_beside(name: str) -> bool:
-    """Whether a tensor that the network does not have is a head's, or something else that may lie beside a backbone."""
+    """Whether a tensor that the model does not have is a head's, or something else that may lie beside a backbone."""
     return name.partition(".")[0] in _BESIDE
 
 
 def fits(tensor: Tensor, place: Tensor) -> bool:
-    """Whether a tensor of a file can fill a place in the network as it is; torch would turn whole or complex numbers into real ones."""
+    """Whether a tensor of a file can fill a place in the model as it is; torch would turn whole or complex numbers into real ones."""
     is_real = tensor.is_floating_point() or not place.is_floating_point()
     return tensor.shape == place.shape and is_real and tensor.layout == place.layout
 
@@ -68,12 +68,12 @@ def misfit(tensor: Tensor, place: Tensor) -> str:
 def require_fit(
     path: Path, found: Collection[str], *, missing: Collection[str], unexpected: Collection[str], mismatched: Mapping[str, str]
 ) -> None:
-    """Refuse a file that does not fill the network: no tensor may silently stay at its random start.
+    """Refuse a file that does not fill the model: no tensor may silently stay at its random start.
 
     Args:
         path: the file.
         found: names of all that it holds.
-        missing: names that only the network has.
+        missing: names that only the model has.
         unexpected: names that only the file has.
         mismatched: name -> in what the tensor of the file differs.
 

@@ -18,8 +18,8 @@ from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
 from harness.backbones.blocks import Matcher, matcher_of
 from harness.backbones.catalog import timm_config
 from harness.backbones.checkpoint import read_state_dict, rename_by_position
+from harness.backbones.filled import FilledTrunk, find_source_head
 from harness.backbones.fit import bare, fits, is_beside, misfit, require_fit
-from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
 from harness.data.preprocess import Preprocess
 from harness.errors import BackboneError
@@ -29,7 +29,7 @@ _TRAINING_HEADS = ("AuxLogits.",)
 
 
 class FeatureMap(nn.Module):
-    """The last feature map of a timm network, flattened: `trunk(images_BCHW) -> features_BD`. Tokens are flattened too."""
+    """The last feature map of a timm model, flattened: `trunk(images_BCHW) -> features_BD`. Tokens are flattened too."""
 
     prefix = "body."
 
@@ -43,7 +43,7 @@ class FeatureMap(nn.Module):
         return features.flatten(1)
 
 
-def build_timm(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features) -> Trunk:
+def build_timm(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features) -> FilledTrunk:
     """Build and fill; see `load_backbone`."""
     config = timm_config(spec)
     options: dict[str, Any] = {"num_classes": 0}
@@ -54,8 +54,8 @@ def build_timm(spec: BackboneSpec, weights: Weights, *, image_size: int | None, 
     matcher: Matcher = matcher_of(model, spec.family)
     preprocess = _preprocess(spec, config, image_size)
     if features is Features.map:
-        return Trunk(_feature_map(model, preprocess.image_size), preprocess, matcher, FeatureMap.prefix)
-    return Trunk(model, preprocess, matcher, source_head=find_source_head(state, config.classifier))
+        return FilledTrunk(_feature_map(model, preprocess.image_size), preprocess, matcher, FeatureMap.prefix)
+    return FilledTrunk(model, preprocess, matcher, source_head=find_source_head(state, config.classifier))
 
 
 def _create(spec: BackboneSpec, weights: Weights, options: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
@@ -73,11 +73,11 @@ def _create(spec: BackboneSpec, weights: Weights, options: dict[str, Any], state
 
 
 def _read(spec: BackboneSpec, weights: Weights, path: Path) -> dict[str, Tensor]:
-    state, whole = read_state_dict(path, weights.sha256), _whole_network(spec)
+    state, whole = read_state_dict(path, weights.sha256), _whole_model(spec)
     return rename_by_position(state, whole, path) if weights.source is WeightsSource.bundled else bare(state, whole)
 
 
-def _whole_network(spec: BackboneSpec) -> dict[str, Tensor]:
+def _whole_model(spec: BackboneSpec) -> dict[str, Tensor]:
     """Names and shapes with the ImageNet classifier; costs no memory."""
     with torch.device("meta"):
         state: dict[str, Tensor] = timm.create_model(spec.model, pretrained=False).state_dict()
@@ -85,10 +85,10 @@ def _whole_network(spec: BackboneSpec) -> dict[str, Tensor]:
 
 
 def _unknown(spec: BackboneSpec, weights: Weights, unexpected: list[str]) -> list[str]:
-    """Tensors of a user's file that belong to another network. Published files are this network's, whatever else they carry."""
+    """Tensors of a user's file that belong to another model. Published files are this model's, whatever else they carry."""
     if weights.source is not WeightsSource.file or not unexpected:
         return []
-    whole = _whole_network(spec)
+    whole = _whole_model(spec)
     heads = (*_TRAINING_HEADS, *(f"{name}." for name in _classifiers(spec)))
     return [name for name in unexpected if name not in whole and not is_beside(name) and not name.startswith(heads)]
 

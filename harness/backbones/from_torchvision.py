@@ -16,8 +16,8 @@ from harness.backbones.backbone import BackboneSpec, Weights
 from harness.backbones.blocks import matcher_of
 from harness.backbones.catalog import torchvision_weights
 from harness.backbones.checkpoint import read_state_dict
+from harness.backbones.filled import FilledTrunk, find_source_head
 from harness.backbones.fit import bare, fits, is_beside, misfit, require_fit
-from harness.backbones.trunk import Trunk, find_source_head
 from harness.config import Features
 from harness.data.preprocess import Preprocess
 
@@ -43,27 +43,27 @@ _CLASSIFIERS = {"alexnet": "classifier.6", "googlenet": "fc", "shufflenet": "fc"
 """Family -> the linear layer behind the neck."""
 
 
-def build_torchvision(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features) -> Trunk:
+def build_torchvision(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features) -> FilledTrunk:
     """Build and fill; see `load_backbone`."""
-    model = whole_network(spec)
+    model = whole_model(spec)
     neck = _NECKS[spec.family](model) if features is Features.pooled else {"flatten": nn.Flatten()}
     body = takewhile(lambda child: child[0] not in _BEHIND_THE_MAP, model.named_children())
-    network = nn.Sequential(OrderedDict([*body, *neck.items()]))
-    state = {} if weights.path is None else _fill(network, model, weights, weights.path)
+    trunk = nn.Sequential(OrderedDict([*body, *neck.items()]))
+    state = {} if weights.path is None else _fill(trunk, model, weights, weights.path)
     head = find_source_head(state, _CLASSIFIERS.get(spec.family)) if features is Features.pooled else None
-    return Trunk(network, _preprocess(spec, image_size), matcher_of(network, spec.family), source_head=head)
+    return FilledTrunk(trunk, _preprocess(spec, image_size), matcher_of(trunk, spec.family), source_head=head)
 
 
-def whole_network(spec: BackboneSpec) -> nn.Module:
+def whole_model(spec: BackboneSpec) -> nn.Module:
     """The architecture with its ImageNet classifier and without training heads, at random start."""
     options = {"init_weights": True, "aux_logits": False} if spec.family == "googlenet" else {}
     model: nn.Module = get_model(spec.model, weights=None, **options)
     return model
 
 
-def _fill(network: nn.Module, whole: nn.Module, weights: Weights, path: Path) -> dict[str, Tensor]:
-    """Fill the network from the file; returns all that the file holds."""
-    own, classifier = network.state_dict(), whole.state_dict()
+def _fill(trunk: nn.Module, whole: nn.Module, weights: Weights, path: Path) -> dict[str, Tensor]:
+    """Fill the trunk from the file; returns all that the file holds."""
+    own, classifier = trunk.state_dict(), whole.state_dict()
     state = bare(read_state_dict(path, weights.sha256), classifier)
     require_fit(
         path,
@@ -72,14 +72,14 @@ def _fill(network: nn.Module, whole: nn.Module, weights: Weights, path: Path) ->
         mismatched={name: misfit(state[name], place) for name, place in own.items() if name in state and not fits(state[name], place)},
         unexpected=[name for name in state if name not in classifier and not is_beside(name) and not name.startswith(_TRAINING_HEADS)],
     )
-    network.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
+    trunk.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
     return state
 
 
 def _preprocess(spec: BackboneSpec, image_size: int | None) -> Preprocess:
     preset = torchvision_weights(spec).transforms()
     crop, resize = preset.crop_size[0], preset.resize_size[0]
-    # GoogLeNet's weights come from TensorFlow: torchvision undoes its usual normalisation inside the network, we never apply it.
+    # GoogLeNet's weights come from TensorFlow: torchvision undoes its usual normalisation inside the model, we never apply it.
     is_googlenet = spec.family == "googlenet"
     return Preprocess(
         image_size=image_size or crop,

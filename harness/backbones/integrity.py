@@ -1,4 +1,4 @@
-"""Whether a file can be the checkpoint that it should be, told by its hash and its outside before anything in it is read.
+"""Check by hash and file type whether a file can be the expected checkpoint, before anything in it is read.
 
 Used on whatever was fetched or found, so that a login page in place of weights is noticed while nothing has run. What passes is
 still untrusted; `checkpoint` reads it.
@@ -49,7 +49,7 @@ def why_not_as_published(path: Path, sha256: str, expected: str) -> str | None:
 
 
 def why_no_checkpoint(path: Path) -> str | None:
-    """A few words on why a file can fill no network; None: it may be a checkpoint.
+    """A few words on why a file can fill no model; None: it may be a checkpoint.
 
     Raises:
         OSError: it cannot be read.

@@ -19,7 +19,7 @@ from harness.errors import BackboneError, is_out_of_memory
 _BUILDERS = {"timm": build_timm, "torchvision": build_torchvision}
 
 _MISFITS = (RuntimeError, AssertionError, ValueError, LookupError, TypeError, AttributeError, ZeroDivisionError)
-"""What architectures raise on an input size they cannot take, and timm's checkpoint filters on another network's file."""
+"""What architectures raise on an input size they cannot take, and timm's checkpoint filters on another model's file."""
 
 
 def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features, seed: int) -> Backbone:
@@ -29,7 +29,7 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         spec: what to build.
         weights: what to fill it with; every parameter and buffer comes from that file.
         image_size: side of the square input in pixels; None: the one the weights were trained with.
-        features: the vector that the network's own classifier saw, or the last feature map, flattened.
+        features: the vector that the model's own classifier saw, or the last feature map, flattened.
         seed: decides random weights. The global random state is left as it was.
 
     Returns:
@@ -43,7 +43,7 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         torch.default_generator.manual_seed(seed)
         try:
             built = _BUILDERS[spec.library](spec, weights, image_size=image_size, features=features)
-            num_features = _num_features(built.network, built.preprocess.image_size)
+            num_features = _num_features(built.trunk, built.preprocess.image_size)
         except _MISFITS as error:
             if is_out_of_memory(error):
                 raise
@@ -53,13 +53,13 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
                 f"give another data.image_size, or null, or other weights."
             ) from error
     if weights.path is not None:
-        require_finite(weights.path, {**built.network.state_dict(), **_classifier(built.source_head)})
+        require_finite(weights.path, {**built.trunk.state_dict(), **_classifier(built.source_head)})
     return Backbone(
         spec=spec,
         weights=weights,
-        trunk=built.network,
+        trunk=built.trunk,
         num_features=num_features,
-        blocks=find_blocks(built.network, built.matcher, prefix=built.prefix),
+        blocks=find_blocks(built.trunk, built.matcher, prefix=built.prefix),
         preprocess=built.preprocess,
         source_head=built.source_head if built.source_head and built.source_head.weight_SD.shape[1] == num_features else None,
     )

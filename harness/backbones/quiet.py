@@ -1,4 +1,4 @@
-"""Model libraries warn and log about what the harness checks itself; while this context is open they do not."""
+"""Silence warnings and logs of model libraries about what the harness checks itself."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""Names and digests of everything a network holds, for whoever must know that it is still what it was."""
+"""Names and digests of everything a model holds, to check that nothing in it has changed."""
 
 import hashlib
 

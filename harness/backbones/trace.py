@@ -1,4 +1,4 @@
-"""A trunk written down as a graph of calls, which can then be cut or rewritten. torch.fx records; timm says what it must not enter.
+"""A trunk recorded as a graph of calls, which can then be cut or rewritten. torch.fx records; timm names the leaf modules.
 
 Used by `features/cut` and `features/fold`.
 """

@@ -1,6 +1,6 @@
 """Which file fills a backbone. Order of looking: a path the user gave, the hub's local cache, an installed package, the hub.
 
-Between `catalog` (an exact name) and `load` (a filled network). Random weights exist only by request; nothing found is
+Between `catalog` (an exact name) and `load` (a filled model). Random weights exist only by request; nothing found is
 an error that lists the places looked in. Whatever is found is read once, so that a file that can fill nothing is known by now.
 """
 
@@ -21,7 +21,7 @@ from harness.errors import BackboneError
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A package on the package index that carries an ImageNet-pretrained network as a plain state dict."""
+    """A package on the package index that carries an ImageNet-pretrained model as a plain state dict."""
 
     module: str
     file_class: str
@@ -66,7 +66,7 @@ def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True) -
     return found
 
 
-def weights_here(spec: BackboneSpec) -> WeightsSource | None:
+def local_weights(spec: BackboneSpec) -> WeightsSource | None:
     """Where `weights=pretrained` would be found without the network; None: only a download can help. Reads no file."""
     source = published(spec)
     if source and cached_file(source):

@@ -1,4 +1,4 @@
-"""How a command ends when its user interrupts it. Imports next to nothing: the interrupt may come while everything else is imported."""
+"""Message and exit status of an interrupted command. Imports next to nothing: the interrupt may come while everything else is imported."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""What `data.root` says about `data`: whoever names a folder of images and no data set means that folder, never the tutorial's."""
+"""`data.root` alone implies `data=folder`: a folder of images without a data set is never read as the tutorial's."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Names typed are names used: for a key whose type is text, what stands behind `=` is the value, letter by letter.
+"""Values of text keys are taken literally: what stands behind `=` is the value, letter by letter.
 
 Before Hydra reads the command line. Its grammar takes `1_1` for eleven, `2024_11_28` for a number, `true` for a boolean, and refuses letters beyond
 ASCII; here such a value is put into quotes, in which Hydra leaves it alone. Commas still sweep, and what is in quotes already stays as it is.

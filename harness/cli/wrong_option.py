@@ -1,4 +1,4 @@
-"""What to say about an option that Hydra or OmegaConf refuses: what was typed, and what its key takes. Behind `cli.explain`.
+"""Messages for options that Hydra or OmegaConf refuses: what was typed, and what its key takes. Behind `cli.explain`.
 
 Their own errors lose one or the other: the key is in one error of a chain, the typed text in another, and what is allowed only in the
 types of the configuration.

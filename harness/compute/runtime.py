@@ -1,4 +1,4 @@
-"""Where and in which arithmetic a job computes: the user's wish made exact on this machine."""
+"""Where and in which arithmetic a job computes: what the user asked for made exact on this machine."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -22,7 +22,7 @@ PIECE = {Device.cpu: 8, Device.cuda: 128, Device.mps: 32}
 """Images that are computed together."""
 
 
-class Team:
+class ThreadPool:
     """Threads that compute pieces; one per core on a processor."""
 
     def __init__(self, runtime: Runtime, micro_batch: int | None = None) -> None:
@@ -34,7 +34,7 @@ class Team:
         self.starved_s = 0.0
         """Seconds in which a thread had nothing to do because the next piece was not there."""
         # The setting holds for the thread that makes it.
-        self._pool = ThreadPoolExecutor(self.num_threads, initializer=torch.set_num_threads, initargs=(1,))
+        self._executor = ThreadPoolExecutor(self.num_threads, initializer=torch.set_num_threads, initargs=(1,))
         self._is_alone = runtime.device is not Device.cpu
 
     def map(self, function: Callable[[P], R], pieces: Iterable[P]) -> Iterator[R]:
@@ -47,7 +47,7 @@ class Team:
             return
         try:
             while (piece := self._next(source, pending)) is not None:
-                pending.append(self._pool.submit(function, piece))
+                pending.append(self._executor.submit(function, piece))
                 if len(pending) > 2 * self.num_threads:
                     yield pending.popleft().result()
             while pending:

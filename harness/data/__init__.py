@@ -1,1 +1,1 @@
-"""Images, labels and splits; nothing here knows about networks, and only `transforms` and `torchvision_sets` import torch."""
+"""Images, labels and splits; nothing here knows about models, and only `transforms` and `torchvision_sets` import torch."""

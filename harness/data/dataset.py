@@ -1,4 +1,4 @@
-"""What every data source ends in: three splits of labelled images that are opened one at a time."""
+"""The result of every data source: three splits of labelled images that are opened one at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which files are pictures, which of them can be read here, and what to say of the others. Content decides where a name does not."""
+"""Image formats: which can be read here, and what to say of the others. Content decides where a name does not."""
 
 import importlib
 import io

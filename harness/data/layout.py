@@ -67,7 +67,7 @@ def read_layout(tree: Tree, root: Path, layout: Layout) -> Reading:
     Raises:
         DataError: it could be read in two ways, or in none.
     """
-    tops = [_look(tree, folder) for folder in tree.folders(root)]
+    tops = [_inspect(tree, folder) for folder in tree.folders(root)]
     named = [top for top in tops if top.split]
     others = [top for top in tops if not top.split and not top.is_empty]
     if layout is Layout.classes:
@@ -79,7 +79,7 @@ def read_layout(tree: Tree, root: Path, layout: Layout) -> Reading:
     return _classes(tree, root)
 
 
-def _look(tree: Tree, folder: Path) -> _Top:
+def _inspect(tree: Tree, folder: Path) -> _Top:
     folders, files = tree.listed(folder)
     inside = tuple(each.name for each in folders if any(map(is_image, tree.walk(each))))
     return _Top(folder, inside, any(map(is_image, files)))

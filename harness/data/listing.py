@@ -1,4 +1,4 @@
-"""What a source hands on: names of images and their labels, listed without decoding any. The draw, the audit and the splits follow."""
+"""The output of a source: names of images and their labels, listed without decoding any. The draw, the audit and the splits follow."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How a network wants its images; its weights say so."""
+"""Preprocessing that a model expects, taken from the configuration of its weights."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What step 1 of the report says about the data: counts, imbalance, sizes, what was left out and why."""
+"""The data profile of step 1 of the report: counts, imbalance, sizes, what was left out and why."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What step 1 of the report is told about the data: counts, sizes, and in sentences what was left out and why."""
+"""Compute the data profile of step 1 of the report: counts, sizes, and in sentences what was left out and why."""
 
 import unicodedata
 from collections import Counter, defaultdict

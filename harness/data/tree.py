@@ -1,4 +1,4 @@
-"""Walking a folder of images as its owner means it: without what is hidden, what systems leave behind and what the harness wrote there."""
+"""Walk a folder of images, without hidden files, system files and what the harness wrote there."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What a library downloads comes in bounded time and whole, or not at all.
+"""Downloads of a library arrive in bounded time and complete, or not at all.
 
 Below `torchvision_sets`, whose library waits for as long as a server sends a byte now and then, writes under the final name and takes a
 half-extracted folder for a whole one.

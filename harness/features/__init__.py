@@ -1,1 +1,1 @@
-"""What fixed parts of networks compute: kept once, shared by jobs, seeds, processes and later sweeps."""
+"""Cached activations: what frozen layers compute, computed once and shared by jobs, seeds, processes and later sweeps."""

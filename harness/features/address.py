@@ -1,4 +1,4 @@
-"""What decides kept rows, as plain values whose hash names their entry: equal addresses hold equal rows."""
+"""What decides cached activations, as plain values whose hash names their entry: equal addresses hold equal values."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from harness.data.dataset import ImageRef
 from harness.features.view import View
 
 ARITHMETIC = 3
-"""Of what a wish for a precision means; raised whenever it changes, so that rows of an earlier version are not taken for those of this one.
+"""Of what a precision that is asked for means; raised whenever it changes, so that rows of an earlier version are not taken for those of this one.
 
 2: `auto` goes below float32 only where a judge agrees, and float32 on an accelerator is without TF32. 3: only heads read what `auto` computes in another form."""
 
@@ -33,7 +33,7 @@ def pixel_address(view: View) -> dict[str, Any]:
 
 
 def feature_address(view: View, digests: Sequence[str], boundary: int, device: Device, precision: Precision) -> dict[str, Any]:
-    """Of what crosses a boundary; `precision` is what the user asked for. `digests` are those of `block_digests`."""
+    """Of the activations at a boundary; `precision` is what the user asked for. `digests` are those of `block_digests`."""
     return {
         "kind": "features",
         "pixels": pixel_address(view),

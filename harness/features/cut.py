@@ -1,6 +1,6 @@
-"""A trunk cut at the boundaries of its blocks: each segment turns what crosses one boundary into what crosses a later one.
+"""A trunk cut at the boundaries of its blocks: each segment turns the activations at one boundary into those at a later one.
 
-Between the backbone and the passes that keep features. Boundary k lies behind the first k blocks: 0 is the image, the last
+Between the backbone and the passes that cache activations. Boundary k lies behind the first k blocks: 0 is the image, the last
 one is what the head sees. Running all segments in a row is running the trunk; `cut` checks that before it is relied on.
 
 Shapes: B images of a batch.
@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from harness.backbones.backbone import Backbone
 from harness.backbones.tensors import tensors_of
 from harness.backbones.trace import trace
-from harness.features.rows import Crossing
+from harness.features.layout import Activations
 
 EXACT = 1e-5
 """Largest difference, relative to the largest value, between a trunk and its segments in float32."""
@@ -47,7 +47,7 @@ class CutTrunk:
         return max(k for k in self.boundaries if k <= boundary)
 
     def segment(self, start: int, end: int, root: nn.Module | None = None) -> nn.Module:
-        """The part between two clean boundaries: takes the crossing at `start` as arguments, returns the crossing at `end`.
+        """The part between two clean boundaries: takes the activations at `start` as arguments, returns the activations at `end`.
 
         Args:
             start: a clean boundary.
@@ -67,15 +67,15 @@ class _Whole(nn.Module):
         super().__init__()
         self.trunk = trunk
 
-    def forward(self, images_or_features: Tensor) -> Crossing:
+    def forward(self, images_or_features: Tensor) -> Activations:
         return (self.trunk(images_or_features) if self.trunk else images_or_features,)
 
 
 def cut(backbone: Backbone) -> CutTrunk:
     """Find the clean boundaries of a trunk, which is left in eval mode.
 
-    A boundary is clean where no block before it is used behind it and every value that crosses has one row per image, or
-    is the same for all images. Of the places between two blocks the one where least crosses is taken, the last of equals.
+    A boundary is clean where no block before it is used behind it and every activation there has one row per image, or
+    is the same for all images. Of the places between two blocks the one with the fewest values is taken, the last of equals.
 
     Returns:
         A trunk whose only boundaries are the image and the head, where its calls cannot be recorded or its segments in
@@ -165,7 +165,7 @@ class _Observer(fx.Interpreter):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A position in the order of nodes, and what crosses it."""
+    """A position in the order of nodes, and the activations there."""
 
     position: int
     """Number of nodes before it."""
@@ -174,7 +174,7 @@ class _Place:
     """Values that are the number of images."""
     constants: Mapping[fx.Node, Any]
     num_values: int
-    """Values per image that cross."""
+    """Of the activations of one image."""
 
 
 def _places(graph: fx.Graph, block_of: Mapping[str, int], seen: Mapping[fx.Node, _Value], num_blocks: int) -> dict[int, _Place]:
@@ -200,11 +200,11 @@ def _blocks_used(node: fx.Node, block_of: Mapping[str, int]) -> set[int]:
 
 
 def _place(nodes: Sequence[fx.Node], position: int, seen: Mapping[fx.Node, _Value]) -> _Place | None:
-    """What crosses between two nodes; None when some of it neither belongs to one image nor is the same for all."""
+    """Return the activations between two nodes; None when some neither belong to one image nor are the same for all."""
     behind = set(nodes[position:])
-    crossing = [node for node in nodes[:position] if not behind.isdisjoint(node.users)]
+    activations = [node for node in nodes[:position] if not behind.isdisjoint(node.users)]
     rows, counts, constants, num_values = [], [], {}, 0
-    for node in crossing:
+    for node in activations:
         value = seen[node]
         if value.num_values is not None:
             rows.append(node)
@@ -242,10 +242,10 @@ def _build(root: nn.Module, nodes: Sequence[fx.Node], start: _Place, end: _Place
 
 def _adds_up(cut_trunk: CutTrunk, images_BCHW: Tensor) -> bool:
     """Whether all segments in a row give what the trunk gives."""
-    wanted, crossing = cut_trunk.trunk(images_BCHW), (images_BCHW,)
+    wanted, activations = cut_trunk.trunk(images_BCHW), (images_BCHW,)
     for start, end in pairwise(cut_trunk.boundaries):
-        crossing = cut_trunk.segment(start, end)(*crossing)
-    return len(crossing) == 1 and difference(crossing[0], wanted) <= EXACT
+        activations = cut_trunk.segment(start, end)(*activations)
+    return len(activations) == 1 and difference(activations[0], wanted) <= EXACT
 
 
 def difference(found: Tensor, wanted: Tensor) -> float:

@@ -1,6 +1,6 @@
 """Batch-norm folded into the convolution before it, for trunks that only compute: the same function with far less to move through memory.
 
-Used by the passes that keep features; a network that trains is never folded.
+Used by the passes that cache activations; a network that trains is never folded.
 """
 
 import copy

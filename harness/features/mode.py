@@ -1,6 +1,6 @@
-"""How fixed parts of a network are computed: the fastest mode that gives the trunk's answers, found by a short trial.
+"""How frozen parts of a network are computed: the fastest mode that gives the trunk's answers, found by a short trial.
 
-Used by the passes that keep features; training and the timing of inference have rules of their own.
+Used by the passes that cache activations; training and the timing of inference have rules of their own.
 Shapes: B images of a batch.
 """
 
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.compute.runtime import Runtime, computes_bfloat16
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Precision
 from harness.features.cut import CutTrunk
 from harness.features.fold import folded
 from harness.features.fuse import FusedConv, can_fuse
-from harness.features.rows import Crossing
+from harness.features.layout import Activations
 
 CLOSE = {Precision.float32: 1e-4, Precision.bfloat16: 0.1}
 """Largest root-mean-square difference of features from the trunk's own in float32, relative to their root-mean-square.
@@ -65,7 +65,7 @@ PLAIN = Mode(Precision.float32)
 """The network as it was built, in eval mode: what every other mode must agree with."""
 
 AS_BUILT = (Precision.float32, Precision.tf32)
-"""Wishes that leave the network as it is."""
+"""Precisions asked for that leave the network as it is."""
 
 _FOLDED = Mode(Precision.float32, is_channels_last=True, is_folded=True)
 
@@ -81,25 +81,25 @@ class Chain:
         self._runtime = runtime
         root = _in_form(trunk.trunk, mode, {} if forms is None else forms)
         self.mode = replace(mode, is_fused=any(isinstance(module, FusedConv) for module in root.modules()))
-        self._segments: list[Callable[..., Crossing]] = [trunk.segment(start, end, root) for start, end in pairwise(boundaries)]
+        self._segments: list[Callable[..., Activations]] = [trunk.segment(start, end, root) for start, end in pairwise(boundaries)]
         self._num_layers = sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in root.modules())
         self._batch_size: int | None = None
 
-    def run(self, crossing: Crossing) -> list[Crossing]:
-        """What crosses each boundary after the first, for what crosses the first."""
-        return [found for found, _ in self.timed(crossing)]
+    def run(self, activations: Activations) -> list[Activations]:
+        """Return the activations at each boundary after the first, from those at the first."""
+        return [found for found, _ in self.timed(activations)]
 
     @torch.inference_mode()
-    def timed(self, crossing: Crossing) -> list[tuple[Crossing, float]]:
+    def timed(self, activations: Activations) -> list[tuple[Activations, float]]:
         """As `run`, each with the seconds that its segment took."""
-        num_images, found = len(crossing[0]), []
-        crossing = tuple(self._laid_out(part) for part in crossing)
+        num_images, found = len(activations[0]), []
+        activations = tuple(self._laid_out(part) for part in activations)
         for segment in self._segments:
             started = time.perf_counter()
             with self._runtime.autocast(self.mode.precision):
-                crossing = segment(*crossing)
+                activations = segment(*activations)
             self._runtime.synchronise()
-            found.append((tuple(part[:num_images] for part in crossing), time.perf_counter() - started))
+            found.append((tuple(part[:num_images] for part in activations), time.perf_counter() - started))
         return found
 
     def _laid_out(self, part: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class Chain:
             return part
         return part.contiguous(memory_format=torch.channels_last if self.mode.is_channels_last else torch.contiguous_format)
 
-    def compile_if_it_pays(self, crossing: Crossing, num_images: int, seconds_per_image: float) -> str | None:
+    def compile_if_it_pays(self, activations: Activations, num_images: int, seconds_per_image: float) -> str | None:
         """Compile when the images still to come would repay it twice, and keep that when it is faster and agrees.
 
         Returns:
@@ -120,15 +120,15 @@ class Chain:
         saved_s = num_images * seconds_per_image * (1 - 1 / COMPILE_SPEEDUP)
         if saved_s < 2 * COMPILE_S_PER_LAYER * self._num_layers:
             return None
-        eager, wanted = self._segments, self.run(crossing)[-1]
+        eager, wanted = self._segments, self.run(activations)[-1]
         try:
             self._segments = [torch.compile(segment, dynamic=False) for segment in eager]
-            self._batch_size = len(crossing[0])
-            found = self.run(crossing)[-1]
+            self._batch_size = len(activations[0])
+            found = self.run(activations)[-1]
             started = time.perf_counter()
-            self.run(crossing)
+            self.run(activations)
             compiled_s = time.perf_counter() - started
-            reason = None if compiled_s < seconds_per_image * len(crossing[0]) else "compiled code was slower"
+            reason = None if compiled_s < seconds_per_image * len(activations[0]) else "compiled code was slower"
             if not _apart(found, wanted) <= CLOSE[self.mode.precision]:  # also when it is no number
                 reason = "compiled code gave other features"
         except Exception as error:  # noqa: BLE001  compilers fail in any way; the trunk runs without
@@ -140,56 +140,56 @@ class Chain:
         return reason
 
 
-def modes(runtime: Runtime, wish: Precision, *, lower: bool = False) -> list[Mode]:
+def modes(runtime: Runtime, asked: Precision, *, lower: bool = False) -> list[Mode]:
     """Modes worth trying, the most likely first. `float32` and `tf32` ask for the network as it is; `bfloat16` for nothing else.
 
     Args:
         runtime: the device.
-        wish: what the user asked for.
+        asked: what the user asked for.
         lower: whether `auto` may go below float32, which the caller then judges; done only where that is native.
     """
     high, low = (
         replace(_FOLDED, precision=each, is_fused=can_fuse(runtime.device, each)) for each in (Precision.float32, Precision.bfloat16)
     )
-    if wish in AS_BUILT:
-        return [replace(PLAIN, precision=wish)]
-    if wish is Precision.bfloat16:
+    if asked in AS_BUILT:
+        return [replace(PLAIN, precision=asked)]
+    if asked is Precision.bfloat16:
         return [low]
     return [low, high, PLAIN] if lower and computes_bfloat16(runtime.device) else [high, PLAIN]
 
 
 def choose(
-    trunk: CutTrunk, boundaries: Sequence[int], crossing: Crossing, team: Team, wish: Precision, *, lower: bool = False
+    trunk: CutTrunk, boundaries: Sequence[int], activations: Activations, pool: ThreadPool, asked: Precision, *, lower: bool = False
 ) -> tuple[Chain, str | None]:
     """The fastest mode whose features agree with the trunk's own on a few images.
 
     Args:
-        trunk: on the team's device.
+        trunk: on the pool's device.
         boundaries: where the chain begins, where it gives something, and where it ends.
-        crossing: of a few images, at the first boundary.
-        team: who computes.
-        wish: what the user asked for.
+        activations: of a few images, at the first boundary.
+        pool: who computes.
+        asked: what the user asked for.
         lower: as in `modes`.
 
     Returns:
         The chain in that mode, and what was wrong with a faster one, if anything.
     """
-    runtime = team.runtime
-    plain = Chain(trunk, boundaries, replace(PLAIN, precision=wish) if wish in AS_BUILT else PLAIN, runtime)
-    if wish in AS_BUILT:
+    runtime = pool.runtime
+    plain = Chain(trunk, boundaries, replace(PLAIN, precision=asked) if asked in AS_BUILT else PLAIN, runtime)
+    if asked in AS_BUILT:
         return plain, None
-    pieces = list(zip(*(part.chunk(team.num_threads) for part in crossing), strict=True))
+    pieces = list(zip(*(part.chunk(pool.num_threads) for part in activations), strict=True))
 
-    def run(chain: Chain) -> tuple[Crossing, float]:
+    def run(chain: Chain) -> tuple[Activations, float]:
         started = time.perf_counter()
-        ends = [found[-1] for found in team.map(chain.run, pieces)]
+        ends = [found[-1] for found in pool.map(chain.run, pieces)]
         return tuple(torch.cat(parts) for parts in zip(*ends, strict=True)), time.perf_counter() - started
 
     wanted, plain_s = run(plain)
     best: Chain | None = None
     best_s, note = float("inf"), None
     forms: Forms = {}
-    for mode in modes(runtime, wish, lower=lower):
+    for mode in modes(runtime, asked, lower=lower):
         chain, first_s = plain, plain_s
         if mode != PLAIN:
             chain = Chain(trunk, boundaries, mode, runtime, forms)
@@ -214,7 +214,7 @@ def _in_form(trunk: nn.Module, mode: Mode, forms: Forms) -> nn.Module:
     return forms[form]
 
 
-def _apart(found: Crossing, wanted: Crossing) -> float:
+def _apart(found: Activations, wanted: Activations) -> float:
     gap = sum(((a.float() - b.float()) ** 2).sum().item() for a, b in zip(found, wanted, strict=True))
     size = sum((b.float() ** 2).sum().item() for b in wanted)
     return float((gap / size) ** 0.5) if size else float(gap > 0)

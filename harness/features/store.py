@@ -1,189 +1,48 @@
-"""Rows of numbers that a fixed network computed, one per image, kept on disk and addressed by what decides them.
+"""Cached activations on disk: one row of numbers per image, addressed by what decides them.
 
-An entry is a folder with an array that numpy reads (`rows.npy`) and what is known of it (`entry.json`). It appears under its final name in one rename and
-never changes afterwards, so any number of processes and nodes share a store without a lock. Whatever cannot be proved to be what was written is removed, and
-then computed again.
-
-Legend: N images of an entry, B images of a batch, E values in a row.
+An entry appears under its final name in one rename and never changes afterwards, so any number of processes and nodes share a store without a lock.
+Whatever cannot be proved to be what was written is removed, and then computed again. Knows no tensors.
 """
 
 import errno
 import hashlib
-import io
-import json
 import logging
-import mmap
 import os
 import platform
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from harness.errors import StoreError
+from harness.features.entry import (
+    ENTRY,
+    HEADER_BYTES,
+    ROWS,
+    Entry,
+    EntryWriter,
+    OtherVersionError,
+    RowType,
+    canonical,
+    disk_trouble,
+    key_of,
+    read_fields,
+)
 from harness.process.alive import is_alive
 
-IntArray = npt.NDArray[np.int64]
-
-SCHEMA = 3
-
-_ROWS, _ENTRY = "rows.npy", "entry.json"
-_HEADER_BYTES = 128
-"""Before the rows; they are not counted where there is room for rows."""
 _KEY = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{32}")
 _HOST = re.sub(r"[^\w.-]", "_", platform.node()) or "unnamed"
 _ABANDONED_S = 24 * 3600
 _USABLE_DISK_FRAC = 0.8  # the rest is for whoever else writes to this disk
-_RESIDENT_BYTES = 64 * 2**20
-_REGION_BYTES = 2 * 2**20  # one touched byte makes up to one page table's worth of the file resident
 
 _log = logging.getLogger("harness")  # reaches stderr with and without Hydra
-
-
-@dataclass(frozen=True, slots=True)
-class RowType:
-    """What one image's row holds."""
-
-    dtype: str
-    """A numpy name: "uint8", "uint16" (the bits of bfloat16), "float32"."""
-    num_values: int
-
-    @property
-    def num_bytes(self) -> int:
-        return np.dtype(self.dtype).itemsize * self.num_values
-
-
-class Entry:
-    """A finished, verified entry. It stays readable while it is held, also after its folder was evicted."""
-
-    def __init__(self, rows_file: BufferedReader, row: RowType, num_rows: int, about: dict[str, Any]) -> None:
-        self.num_rows = num_rows
-        self.row = row
-        self.about = about
-        """The writer's notes."""
-        self._map = mmap.mmap(rows_file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._values_NE = np.frombuffer(self._map, dtype=row.dtype, offset=_HEADER_BYTES).reshape(num_rows, row.num_values)
-        self._touched: set[int] = set()  # regions of the file that may be resident
-
-    def read(self, rows: IntArray | slice) -> npt.NDArray[Any]:
-        """A copy of the asked rows, in the asked order, shape (len(rows), num_values).
-
-        Whatever the size of the entry, at most about 64 MiB of it stay resident besides the copy.
-
-        Raises:
-            IndexError: a row outside [-num_rows, num_rows).
-        """
-        rows_B = np.arange(*rows.indices(self.num_rows)) if isinstance(rows, slice) else rows
-        values_BE = np.empty((len(rows_B), self.row.num_values), self.row.dtype)
-        step = max(1, _RESIDENT_BYTES // (self.row.num_bytes + 2 * _REGION_BYTES))  # wherever they lie, so many rows keep the bound
-        for start in range(0, len(rows_B), step):
-            part = slice(start, start + step)
-            self._bound_resident(rows_B[part])
-            values_BE[part] = self._values_NE[rows_B[part]]
-        return values_BE
-
-    def _bound_resident(self, rows_B: IntArray) -> None:
-        """Drop the resident pages if these rows could bring them over the bound."""
-        size = self.row.num_bytes
-        starts = (_HEADER_BYTES + row % max(1, self.num_rows) * size for row in rows_B.tolist())
-        wanted = {region for start in starts for region in range(start // _REGION_BYTES, (start + size - 1) // _REGION_BYTES + 1)}
-        if len(self._touched | wanted) * _REGION_BYTES > _RESIDENT_BYTES:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched.clear()
-        self._touched |= wanted
-
-
-class EntryWriter:
-    """Takes the rows of one entry in order; leaving the `with` block with all of them publishes it, any other way discards it."""
-
-    def __init__(
-        self,
-        *,
-        folder: Path,
-        address: Mapping[str, Any],
-        row: RowType,
-        num_rows: int,
-        reserved: dict[Path, int],
-        publish: Callable[[Path, str], None],
-    ) -> None:
-        self.about: dict[str, Any] = {}
-        """Plain JSON; what it holds when the block ends is kept with the entry."""
-        self._folder = folder
-        self._address = address
-        self._row = row
-        self._num_rows = num_rows
-        self._reserved = reserved
-        self._publish = publish
-        self._num_appended = 0
-        self._sha256 = hashlib.sha256()
-
-    def __enter__(self) -> Self:
-        self._reserved[self._folder] = self._num_rows * self._row.num_bytes
-        with _disk_trouble(self._folder.parent):
-            self._folder.mkdir(parents=True)
-            self._file = (self._folder / _ROWS).open("xb", buffering=0)  # nothing is left to flush when a block ends by an exception
-            self._write(_header(self._row, self._num_rows))
-        return self
-
-    def append(self, values_BE: npt.NDArray[Any]) -> None:
-        """Add the next rows.
-
-        Raises:
-            ValueError: another dtype or row length than the entry's, or more rows than it was made for.
-            StoreError: the disk is full or gone.
-        """
-        self._check(values_BE)
-        with _disk_trouble(self._folder.parent):
-            self._write(np.ascontiguousarray(values_BE).reshape(-1).view(np.uint8).data)
-        self._num_appended += len(values_BE)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                self._finish()
-        finally:
-            self._reserved.pop(self._folder, None)
-            shutil.rmtree(self._folder, ignore_errors=True)  # a published folder has another name by now
-
-    def _write(self, left: memoryview | bytes) -> None:
-        self._sha256.update(left)
-        while left:
-            left = left[self._file.write(left) :]
-
-    def _check(self, values_BE: npt.NDArray[Any]) -> None:
-        if values_BE.ndim != 2 or values_BE.shape[1] != self._row.num_values or values_BE.dtype != np.dtype(self._row.dtype):
-            raise ValueError(f"rows of {self._row} are wanted, got shape {values_BE.shape} of {values_BE.dtype}.")
-        if self._num_appended + len(values_BE) > self._num_rows:
-            raise ValueError(f"{self._num_appended} + {len(values_BE)} rows appended to an entry of {self._num_rows}.")
-
-    def _finish(self) -> None:
-        if self._num_appended != self._num_rows:
-            raise ValueError(f"{self._num_appended} rows appended to an entry of {self._num_rows}; it is not kept.")
-        sha256 = self._sha256.hexdigest()
-        fields = {
-            "schema": SCHEMA,
-            "address": dict(self._address),
-            "row": asdict(self._row),
-            "num_rows": self._num_rows,
-            "sha256": sha256,
-            "about": self.about,
-        }
-        text = json.dumps(fields | {"seal": _hash(fields)}, indent=1, allow_nan=False)
-        with _disk_trouble(self._folder.parent):
-            (self._folder / _ENTRY).write_text(text, encoding="utf-8")
-            self._publish(self._folder, sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +75,9 @@ class FeatureStore:
         Raises:
             StoreError: the folder cannot be read, or a damaged entry not removed.
         """
-        key = _key(address)
+        key = key_of(address)
         folder = self._root / key
-        with _disk_trouble(self._root):
+        with disk_trouble(self._root):
             if not self._max_bytes or not folder.is_dir():
                 return None
             try:
@@ -240,7 +99,7 @@ class FeatureStore:
             StoreError: there is no room for it (see `has_room_for`), or the folder cannot be written.
         """
         num_bytes = num_rows * row.num_bytes
-        with _disk_trouble(self._root):
+        with disk_trouble(self._root):
             self._remove_abandoned()
             evicted = self._to_evict(num_bytes, num_bytes)
             if evicted is None:
@@ -251,7 +110,7 @@ class FeatureStore:
             for kept in evicted:
                 self._remove(kept.folder)
         return EntryWriter(
-            folder=self._temporary(_key(address)),
+            folder=self._temporary(key_of(address)),
             address=address,
             row=row,
             num_rows=num_rows,
@@ -266,14 +125,14 @@ class FeatureStore:
             StoreError: the folder cannot be read.
         """
         self._verified.clear()
-        with _disk_trouble(self._root):
+        with disk_trouble(self._root):
             folders = sorted(path for path in _listed(self._root) if _KEY.fullmatch(path.name))
         for folder in folders:
             try:
-                address = _read_fields(folder / _ENTRY)["address"]
-                self._open(folder, address if _key(address) == folder.name else {})
-            except _OtherVersionError:
-                continue  # whose it is knows what it should hold; it goes when it was not used for longest
+                address = read_fields(folder / ENTRY)["address"]
+                self._open(folder, address if key_of(address) == folder.name else {})
+            except OtherVersionError:
+                continue  # whose it is knows what it should hold; it goes when it is the least recently used
             except (OSError, ValueError) as reason:
                 if folder.exists():  # else it was evicted meanwhile
                     yield folder, " ".join(str(reason).split())
@@ -282,34 +141,34 @@ class FeatureStore:
 
     def has_room_for(self, num_bytes: int) -> bool:
         """Whether so many bytes of rows fit, counting what may be evicted: in `max_gib`, and in 80 % of the disk's free space."""
-        with _disk_trouble(self._root):
+        with disk_trouble(self._root):
             return self._to_evict(num_bytes, num_bytes) is not None
 
     def _open(self, folder: Path, address: Mapping[str, Any]) -> Entry:
-        with (folder / _ROWS).open("rb") as rows_file:
-            fields = _read_fields(folder / _ENTRY)
-            if _canonical(fields["address"]) != _canonical(address):
+        with (folder / ROWS).open("rb") as rows_file:
+            fields = read_fields(folder / ENTRY)
+            if canonical(fields["address"]) != canonical(address):
                 raise ValueError("it belongs to another address")
             row = RowType(**fields["row"])
-            self._verify(folder.name, rows_file, _HEADER_BYTES + fields["num_rows"] * row.num_bytes, fields["sha256"])
+            self._verify(folder.name, rows_file, HEADER_BYTES + fields["num_rows"] * row.num_bytes, fields["sha256"])
             return Entry(rows_file, row, fields["num_rows"], fields["about"])
 
     def _verify(self, key: str, rows_file: BufferedReader, num_bytes: int, sha256: str) -> None:
         """Raises ValueError when the rows are not those that were written; hashes a file that has not changed only once."""
         stat = os.fstat(rows_file.fileno())
         if stat.st_size != num_bytes:
-            raise ValueError(f"{_ROWS} has {stat.st_size} bytes, not {num_bytes}")
+            raise ValueError(f"{ROWS} has {stat.st_size} bytes, not {num_bytes}")
         if self._verified.get(key) != _stamp(stat, sha256):
             if hashlib.file_digest(rows_file, "sha256").hexdigest() != sha256:
-                raise ValueError(f"{_ROWS} has another hash than when it was written")
+                raise ValueError(f"{ROWS} has another hash than when it was written")
             self._verified[key] = _stamp(stat, sha256)
 
     def _publish(self, written: Path, sha256: str) -> None:
         """Give a complete folder its final name, unless an entry has it already. Others may have published since `create` made room."""
-        stat = (written / _ROWS).stat()
+        stat = (written / ROWS).stat()
         key = written.name[1:].partition("-")[0]
         del self._reserved[written]
-        for kept in self._to_evict(stat.st_size - _HEADER_BYTES, new_bytes=0) or ():
+        for kept in self._to_evict(stat.st_size - HEADER_BYTES, new_bytes=0) or ():
             self._remove(kept.folder)
         _mark_used(written)
         try:
@@ -344,7 +203,7 @@ class FeatureStore:
     def _kept(self) -> list[_Kept]:
         """Every entry in the store; one that lacks a file counts as never used."""
         folders = [path for path in _listed(self._root) if _KEY.fullmatch(path.name)]
-        return [_Kept(folder, _stat(folder / _ENTRY)[0], max(0, _stat(folder / _ROWS)[1] - _HEADER_BYTES)) for folder in folders]
+        return [_Kept(folder, _stat(folder / ENTRY)[0], max(0, _stat(folder / ROWS)[1] - HEADER_BYTES)) for folder in folders]
 
     def _remove(self, folder: Path) -> bool:
         """Rename, then delete, so that no one meets half an entry. False when someone else was faster."""
@@ -367,48 +226,6 @@ class FeatureStore:
         return self._root / f".{key}-{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
-def _header(row: RowType, num_rows: int) -> bytes:
-    """What stands before the rows in a file that `numpy.load` reads."""
-    written = io.BytesIO()
-    about = {"descr": np.dtype(row.dtype).str, "fortran_order": False, "shape": (num_rows, row.num_values)}
-    np.lib.format.write_array_header_1_0(written, about)
-    assert written.tell() == _HEADER_BYTES  # numpy fills it up, so that the rows are aligned
-    return written.getvalue()
-
-
-class _OtherVersionError(ValueError):
-    """An entry that another version of the harness wrote."""
-
-
-def _canonical(value: Any) -> str:
-    """The same text for the same JSON, before and after a file."""
-    plain = json.loads(json.dumps(value, allow_nan=False))
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"))
-
-
-def _key(address: Mapping[str, Any]) -> str:
-    """Name of the folder of an entry; none that another version wrote has it."""
-    return _hash({"schema": SCHEMA, **address})
-
-
-def _hash(value: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(_canonical(dict(value)).encode(), digest_size=16).hexdigest()
-
-
-def _read_fields(path: Path) -> dict[str, Any]:
-    """The fields of an entry.json that this version wrote and nobody changed. Raises ValueError for any other file."""
-    try:
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        seal = fields.pop("seal")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{_ENTRY} cannot be read") from error
-    if seal != _hash(fields):
-        raise ValueError(f"{_ENTRY} is not as it was written")
-    if fields["schema"] != SCHEMA:
-        raise _OtherVersionError(f"{_ENTRY} has schema {fields['schema']}, not {SCHEMA}")
-    return fields
-
-
 def _stamp(stat: os.stat_result, sha256: str) -> tuple[object, ...]:
     return (stat.st_size, stat.st_mtime_ns, stat.st_ino, sha256)
 
@@ -417,7 +234,7 @@ def _mark_used(folder: Path) -> None:
     """Now, by a finer clock than file systems stamp with. A store that cannot be written can still be read."""
     now_ns = time.time_ns()
     with suppress(OSError):
-        os.utime(folder / _ENTRY, ns=(now_ns, now_ns))
+        os.utime(folder / ENTRY, ns=(now_ns, now_ns))
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -434,17 +251,5 @@ def _stat(path: Path) -> tuple[int, int]:
 
 
 def _idle_s(folder: Path) -> float:
-    newest_ns = max(_stat(path)[0] for path in (folder, folder / _ROWS, folder / _ENTRY))
+    newest_ns = max(_stat(path)[0] for path in (folder, folder / ROWS, folder / ENTRY))
     return time.time() - newest_ns / 1e9
-
-
-@contextmanager
-def _disk_trouble(root: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{root}: the feature store cannot be used ({error.strerror or error}); free disk space or check the folder's permissions, "
-            f"give cache_dir=..., or turn the store off with store.max_gib=0."
-        ) from error

@@ -17,7 +17,7 @@ class View:
     preprocess: Preprocess
     augment: Augment = Augment.none
     number: int | None = None
-    """Which of several kept looks at images that `augment` changes at random; it decides the changes. None: they are drawn anew."""
+    """Which of several cached augmented views, whose random changes it decides. None: they are drawn anew."""
 
     @property
     def transform(self) -> Transform:

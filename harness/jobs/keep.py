@@ -10,12 +10,12 @@ from harness.backbones.tensors import tensors_of
 from harness.jobs.spec import JobSpec
 from harness.study.model_file import ModelFile, ModelHeader, Tensors
 from harness.transfer.network import Network
-from harness.transfer.task import Fitted, Task, learnt_prior
+from harness.transfer.spec import Fitted, TrainingSpec
 
 
-def model_file(job: JobSpec, task: Task, fitted: Fitted, model_blake2b: str) -> ModelFile:
+def model_file(job: JobSpec, spec: TrainingSpec, fitted: Fitted, model_blake2b: str) -> ModelFile:
     """The kept model of a job that ended well."""
-    backbone, cfg = task.backbone, task.cfg
+    backbone, cfg = spec.backbone, spec.cfg
     weights = backbone.weights
     header = ModelHeader(
         job_id=job.job_id,
@@ -28,7 +28,7 @@ def model_file(job: JobSpec, task: Task, fitted: Fitted, model_blake2b: str) -> 
         weights_sha256=weights.sha256,
         weights_path=str(weights.path.absolute()) if weights.path and weights.source is WeightsSource.file else None,
         licence=weights.licence,
-        seed=task.seed,
+        seed=spec.seed,
         features=cfg.features.value,
         head=cfg.head.value,
         head_hidden=cfg.head_hidden,
@@ -38,8 +38,8 @@ def model_file(job: JobSpec, task: Task, fitted: Fitted, model_blake2b: str) -> 
         preprocess=asdict(backbone.preprocess),
         max_values=dict(job.dataset.profile.max_values),
         class_names=list(job.dataset.class_names),
-        metric=task.metric.value,
-        class_prior=learnt_prior(task).tolist(),
+        metric=spec.metric.value,
+        class_prior=fitted.objective.prior_C.tolist(),
         temperature=fitted.temperature,
         harness_version=__version__,
         timm_version=version("timm"),

@@ -19,7 +19,7 @@ from harness.data.early import Loaded, key_of
 from harness.data.load import load_dataset
 from harness.errors import HarnessError
 from harness.jobs.identity import now
-from harness.jobs.sharing import trunk_key
+from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
 from harness.measure.quality import primary_metric
 from harness.transfer.depth import FreezeDepth, parse_freeze
@@ -50,13 +50,13 @@ def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loa
 
 
 def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
-    """Tell every job at which depths the others need the trunk that it uses."""
-    trunks = [trunk_key(job) for job in jobs]
+    """Tell every job at which depths others need activations that it can cache for them."""
+    keys = [activations_key(job) for job in jobs]
     depths: dict[str, dict[FreezeDepth, None]] = defaultdict(dict)
-    for trunk, job in zip(trunks, jobs, strict=True):
-        depths[trunk][job.depth] = None
-    passing = {trunk: tuple(found) for trunk, found in depths.items()}
-    return [replace(job, passing=passing[trunk]) for trunk, job in zip(trunks, jobs, strict=True)]
+    for key, job in zip(keys, jobs, strict=True):
+        depths[key][job.depth] = None
+    passing = {key: tuple(found) for key, found in depths.items()}
+    return [replace(job, passing=passing[key]) for key, job in zip(keys, jobs, strict=True)]
 
 
 def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:

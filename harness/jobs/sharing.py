@@ -6,8 +6,8 @@ from harness.config import Augment
 from harness.jobs.spec import JobSpec, hash_of
 
 
-def trunk_key(job: JobSpec) -> str:
-    """Of the trunk as it was loaded and the images it sees: jobs that share it can share what it computes."""
+def activations_key(job: JobSpec) -> str:
+    """Return the hash of a backbone as it was loaded and the images it sees: jobs that share it can share cached activations."""
     is_random = job.weights.sha256 is None
     return hash_of(
         {
@@ -24,7 +24,7 @@ def trunk_key(job: JobSpec) -> str:
 
 
 def head_group_key(job: JobSpec) -> str:
-    """Of a group that runs together: its jobs train heads on the same kept features, and differ in seed, learning rate or weight decay only.
+    """Of a group that runs together: its jobs train heads on the same cached features, and differ in seed, learning rate or weight decay only.
 
     A job that trains anything else is a group of its own.
     """
@@ -33,7 +33,9 @@ def head_group_key(job: JobSpec) -> str:
     if job.fold is not None or not (job.trains_head_only and keeps_features):
         return job.job_id
     recipe = {key: value for key, value in job.recipe.items() if key not in {"name", "lr", "weight_decay"}}
-    return hash_of({"trunk": trunk_key(job), "recipe": recipe, "protocol": job.protocol_hash, "study": str(job.config.study_dir)})
+    return hash_of(
+        {"activations": activations_key(job), "recipe": recipe, "protocol": job.protocol_hash, "study": str(job.config.study_dir)}
+    )
 
 
 def latency_key(job: JobSpec, image_size: int) -> str:

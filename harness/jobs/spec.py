@@ -52,7 +52,7 @@ class JobSpec:
     asked_at: str
     """When the sweep began: UTC, ISO 8601."""
     passing: tuple[FreezeDepth, ...] = ()
-    """Freeze depths at which other jobs of the sweep use the same trunk; a pass keeps rows for them on its way."""
+    """Freeze depths at which other jobs of the sweep use the same backbone and images; a pass caches activations for them on its way."""
     micro_batch: int | None = None
     """Images that are computed at once at most, as memory did not allow for more; None: as many as is quickest."""
     fold: Fold | None = None

@@ -1,6 +1,6 @@
-"""The networks of a study timed after its jobs, in turn in one process, when nothing else of the study runs.
+"""The models of a study timed after its jobs, in turn in one process, when nothing else of the study runs.
 
-Torch-free; the networks are built and timed in a child (`measure.latency`). A row knows enough to build its network with random weights.
+Torch-free; the models are built and timed in a child (`measure.latency`). A row knows enough to build its model with random weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -20,21 +20,21 @@ from harness.study.timing import Timing
 from harness.text.counts import counted
 
 _BUILD_S = 1.0
-"""Of one network, about: building it and first calls."""
+"""Of one model, about: building it and first calls."""
 _TELL_S = 3.0
 """What takes longer is announced."""
 _LONGER = 1.2
 """Times that are so many times as long as before are not noise."""
 _MEMORY_FRAC = 0.4
-"""Of the machine's memory, what the weights of networks that take turns may fill together."""
+"""Of the machine's memory, what the weights of models that take turns may fill together."""
 
 
-def time_networks(
+def time_models(
     study: Study, cfg: MeasureConfig, limits: Limits, *, protocols: Set[str] | None = None, say: Callable[[str], None]
 ) -> list[str]:
-    """Time the networks of a study's good rows on this machine and keep the times beside the rows.
+    """Time the models of a study's good rows on this machine and keep the times beside the rows.
 
-    Only networks that took turns compare well, so if one is missing, all are timed. Times that a busy machine made longer than those it replaces are
+    Only models that took turns compare well, so if one is missing, all are timed. Times that a busy machine made longer than those it replaces are
     dropped, as disturbances only add; not if variants are asked for, of which there may be no times yet.
 
     Args:
@@ -45,19 +45,19 @@ def time_networks(
         say: prints a line.
 
     Returns:
-        Why networks could not be timed, a clause each; their rows say so too.
+        Why models could not be timed, a clause each; their rows say so too.
 
     Raises:
         ConfigError: the device of the jobs is not on this machine.
         StoreError: the folder cannot be written.
     """
     with claimed(study.root, f"timing-{blake2b(node().encode(), digest_size=8).hexdigest()}"):
-        rows = _networks(study, protocols)
+        rows = _models(study, protocols)
         if protocols is not None and _all_known(study, rows):
             return []
         seconds = expected_s(len(rows), cfg)
         if seconds >= _TELL_S:
-            say(f"timing {counted(len(rows), 'network')} in turn, about {seconds:.0f} s")
+            say(f"timing {counted(len(rows), 'model')} in turn, about {seconds:.0f} s")
         before = {timing.latency_key: timing for timing in study.timings()[0] if timing.timed_on == node()}
         found = [pair for together in _batches(rows) for pair in zip(together, _timed(together, cfg, limits), strict=True)]
         if not cfg.variants and (factor := _disturbed(before, [timing for _, timing in found])):
@@ -69,7 +69,7 @@ def time_networks(
 
 
 def _disturbed(before: Mapping[str, Timing], after: Sequence[Timing]) -> float | None:
-    """How many times as long networks took at their quietest, by the median, if a busy machine may be why; None: take the new times."""
+    """How many times as long models took at their quietest, by the median, if a busy machine may be why; None: take the new times."""
     pairs = [(before.get(timing.latency_key), timing) for timing in after]
     ratios = [
         timing.latency_ms_min / old.latency_ms_min
@@ -81,13 +81,13 @@ def _disturbed(before: Mapping[str, Timing], after: Sequence[Timing]) -> float |
     return factor if factor > _LONGER else None
 
 
-def expected_s(num_networks: int, cfg: MeasureConfig) -> float:
+def expected_s(num_models: int, cfg: MeasureConfig) -> float:
     """About how long timing takes, of single images and of batches."""
-    return num_networks * (_BUILD_S + cfg.warm_up_s / 2 + 2 * cfg.timing_s)
+    return num_models * (_BUILD_S + cfg.warm_up_s / 2 + 2 * cfg.timing_s)
 
 
-def _networks(study: Study, protocols: Set[str] | None) -> list[Row]:
-    """The newest good row of each network, in the order of the rows."""
+def _models(study: Study, protocols: Set[str] | None) -> list[Row]:
+    """The newest good row of each model, in the order of the rows."""
     good = (row for row in study.rows() if row.status == Status.ok and (protocols is None or row.protocol in protocols))
     return list({row.latency_key: row for row in good if row.latency_key is not None}.values())
 
@@ -97,7 +97,7 @@ def _all_known(study: Study, rows: Sequence[Row]) -> bool:
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Networks of one device whose weights fit into memory together."""
+    """Models of one device whose weights fit into memory together."""
     most_mib = _MEMORY_FRAC * machine_memory_mib()
     for device in dict.fromkeys(row.device for row in rows):
         batch: list[Row] = []
@@ -110,7 +110,7 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def _timed(rows: Sequence[Row], cfg: MeasureConfig, limits: Limits) -> list[Timing]:
-    """Times of networks that take turns; one that could not be timed with the others is timed alone."""
+    """Times of models that take turns; one that could not be timed with the others is timed alone."""
     outcome = run_isolated("harness.jobs.latency:time_together", rows, cfg, limits=limits)
     if outcome.status is Status.failed:
         raise ConfigError(outcome.error or "no reason given")
@@ -123,6 +123,6 @@ def _timed(rows: Sequence[Row], cfg: MeasureConfig, limits: Limits) -> list[Timi
 
 
 def _failed(row: Row, error: str) -> Timing:
-    """What is kept of a network that could not be timed."""
+    """What is kept of a model that could not be timed."""
     assert row.latency_key is not None
     return Timing(latency_key=row.latency_key, timed_on=node(), timed_at=now(), error=error)

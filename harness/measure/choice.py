@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from harness.config import Metric
-from harness.measure.quality import FloatArray, IntArray, decide, score
+from harness.measure.objective import Objective
+from harness.measure.quality import FloatArray, IntArray
 
 TEMPERATURES = tuple(2.0 ** (step / 10) for step in range(-20, 41))
 """From a quarter to 16, 7 % apart: the log loss of the best of them is within a thousandth of that of the best of all."""
@@ -60,18 +60,22 @@ class Selector:
 
     labels_N: IntArray
     metric: Metric
-    prior_C: FloatArray
-    """Class shares that the network has learnt; see `quality.decide`."""
+    objective: Objective
     folds_N: IntArray
 
     @classmethod
-    def of(cls, labels_N: IntArray, metric: Metric, prior_C: FloatArray) -> "Selector":
-        return cls(labels_N, metric, prior_C, deal(labels_N, NUM_FOLDS))
+    def of(cls, labels_N: IntArray, metric: Metric, objective: Objective) -> "Selector":
+        return cls(labels_N, metric, objective, deal(labels_N, NUM_FOLDS))
 
     def evaluate(self, log_probs_NC: FloatArray) -> Evaluation:
         """Of one checkpoint."""
-        loss_NT = losses(log_probs_NC, self.labels_N)
+        loss_NT = self.objective.losses(log_probs_NC, self.labels_N, TEMPERATURES)
         return Evaluation(log_probs_NC, loss_NT, self._value(log_probs_NC, loss_NT, self._everyone)[0])
+
+    def log_loss_and_accuracy(self, log_probs_NC: FloatArray) -> tuple[float, float]:
+        """Return what a learning curve shows of one checkpoint: log loss (nats) and the share of likeliest classes that are right."""
+        right = self.objective.score(log_probs_NC, self.labels_N, Metric.accuracy)
+        return self.objective.log_loss(log_probs_NC, self.labels_N), right
 
     def choose(self, evaluations: Sequence[Evaluation]) -> Choice:
         """The best of one or more; the first of equals."""
@@ -82,7 +86,7 @@ class Selector:
             if not is_in_N.all():
                 chosen, heat_N[is_in_N] = self._best(evaluations, ~is_in_N)
                 raw_NC[is_in_N] = evaluations[chosen].log_probs_NC[is_in_N]
-        return Choice(best, temperature, raw_NC, calibrated(raw_NC, heat_N))
+        return Choice(best, temperature, raw_NC, self.objective.log_probs(raw_NC, heat_N))
 
     @property
     def _everyone(self) -> npt.NDArray[np.bool_]:
@@ -96,15 +100,8 @@ class Selector:
 
     def _value(self, log_probs_NC: FloatArray, loss_NT: FloatArray, among_N: npt.NDArray[np.bool_]) -> tuple[Value, float]:
         temperature, loss = best_temperature(loss_NT[among_N])
-        predicted_N = decide(calibrated(log_probs_NC[among_N], temperature), self.metric, self.prior_C)
-        return (score(predicted_N, self.labels_N[among_N], self.metric), -loss), temperature
-
-
-def losses(log_probs_NC: FloatArray, labels_N: IntArray) -> FloatArray:
-    """Negative log-probability of each image's class at each of `TEMPERATURES`, shape N x T (nats)."""
-    exact_NC = log_probs_NC.astype(np.float64)
-    true_N = exact_NC[np.arange(len(labels_N)), labels_N]
-    return np.stack([logsumexp(exact_NC / heat, axis=1) - true_N / heat for heat in TEMPERATURES], axis=1)
+        calibrated_NC = self.objective.log_probs(log_probs_NC[among_N], temperature)
+        return (self.objective.score(calibrated_NC, self.labels_N[among_N], self.metric), -loss), temperature
 
 
 def best_temperature(loss_NT: FloatArray) -> tuple[float, float]:
@@ -115,12 +112,6 @@ def best_temperature(loss_NT: FloatArray) -> tuple[float, float]:
     mean_T = loss_NT.mean(axis=0)
     place = int(np.argmin(mean_T))
     return TEMPERATURES[place], float(mean_T[place])
-
-
-def calibrated(log_probs_NC: FloatArray, temperature: float | FloatArray) -> npt.NDArray[np.float32]:
-    """Log-probabilities at a temperature, one for all images or one for each; float32."""
-    cooled_NC = log_probs_NC.astype(np.float64) / np.asarray(temperature, dtype=np.float64).reshape(-1, 1)
-    return np.asarray(cooled_NC - logsumexp(cooled_NC, axis=1, keepdims=True), dtype=np.float32)
 
 
 def deal(labels_N: IntArray, num_folds: int, seed: int = 0) -> IntArray:

@@ -1,6 +1,6 @@
-"""What features of a fixed backbone say about a task before any fine-tuning: a probe, neighbours, and closed-form scores.
+"""What features of a frozen backbone say about a task before any fine-tuning: a probe, neighbours, and closed-form scores.
 
-Between kept features and the row's diagnostic columns. Each score follows its definition, in float64; higher is better, except for a
+Between cached features and the row's diagnostic columns. Each score follows its definition, in float64; higher is better, except for a
 log loss. None modifies its inputs, or depends on the order of the images or the numbers of the classes.
 
 Shapes: N train images, M test images, D features, C classes, S source classes, R principal axes, K leading ones.
@@ -32,7 +32,7 @@ class Evidence:
     """The scores of one backbone on one data set."""
 
     columns: dict[str, float | None]
-    """Under the names of the table's columns, `evidence_s` included."""
+    """Under the names of the table's columns, `transferability_s` included."""
     undefined: dict[str, str]
     """Column -> why it is None."""
 
@@ -66,7 +66,7 @@ def evidence(
         values, reason = _value_or_reason(score)
         columns.update(zip(names, values or (None,) * len(names), strict=True))
         undefined.update(dict.fromkeys(names, reason) if reason else {})
-    columns["evidence_s"] = time.perf_counter() - started
+    columns["transferability_s"] = time.perf_counter() - started
     return Evidence(columns, undefined)
 
 
@@ -112,7 +112,7 @@ def logme(features_ND: FloatArray, labels_N: IntArray) -> float:
 
     Raises:
         DataError: wrong shapes.
-        UndefinedMetricError: values that are not finite, a single class, or an evidence without bound: some class is an exact linear
+        UndefinedMetricError: values that are not finite, a single class, or an unbounded evidence: some class is an exact linear
             function of fewer independent features than there are images.
 
     Source: You et al., ICML 2021.

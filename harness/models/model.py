@@ -14,18 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Metric
 from harness.data.dataset import ImageRef
 from harness.data.images import UInt8Array
 from harness.data.preprocess import Preprocess
 from harness.data.transforms import PixelDataset, eval_transform, normalise
 from harness.errors import DataError
-from harness.measure.choice import calibrated
-from harness.measure.quality import decide
+from harness.measure.objective import Objective
 from harness.process.progress import track
 from harness.study.model_file import ModelHeader
 from harness.transfer.network import Network
+from harness.transfer.objective import Loss
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -63,9 +63,14 @@ class Model:
         found: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in self.header.preprocess.items()}
         return Preprocess(**found)
 
+    @property
+    def objective(self) -> Objective:
+        """What the labels ask for."""
+        return Objective(np.array(self.header.class_prior))
+
     def predict(self, images: Sequence[ImageRef]) -> Predicted:
         """Calibrated log-probabilities of images, in their order, on the device that the network is on. Those that cannot be read are left out."""
-        pool, pixels = Team(self.network.runtime), PixelDataset(images, eval_transform(self.preprocess))
+        pool, pixels = ThreadPool(self.network.runtime), PixelDataset(images, eval_transform(self.preprocess))
         pieces = [range(start, min(start + pool.piece, len(images))) for start in range(0, len(images), pool.piece)]
         self.network.eval()
         said = list(track(pool.map(self._log_probs, _decoded(pixels, pieces)), "predictions", len(pieces)))
@@ -79,7 +84,7 @@ class Model:
 
     def decide(self, log_probs_NC: FloatArray) -> IntArray:
         """The class that each image is called, as in the study."""
-        return decide(log_probs_NC, Metric(self.header.metric), np.array(self.header.class_prior))
+        return self.objective.decide(log_probs_NC, Metric(self.header.metric))
 
     @torch.inference_mode()  # holds for the thread that computes
     def _log_probs(self, piece: "_Piece") -> "_Said":
@@ -87,7 +92,7 @@ class Model:
             return _Said(piece.places, np.empty((0, len(self.class_names)), dtype=np.float32), piece.unreadable)
         pixels_BHWC = self.network.runtime.send(torch.from_numpy(np.stack(piece.pixels)))
         logits_BC = self.network(normalise(pixels_BHWC, self.preprocess)).float()
-        log_probs_BC = calibrated(torch.log_softmax(logits_BC, dim=1).cpu().numpy(), self.header.temperature)
+        log_probs_BC = self.objective.log_probs(Loss().log_probs(logits_BC).cpu().numpy(), self.header.temperature)
         return _Said(piece.places, log_probs_BC, piece.unreadable)
 
 

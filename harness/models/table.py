@@ -10,7 +10,6 @@ import pandas as pd
 from harness.config import Metric
 from harness.errors import ConfigError
 from harness.files import atomic_write
-from harness.measure.quality import quality
 from harness.models.model import Model, Predicted
 from harness.models.new_images import Listed
 from harness.select.comparison import Interval
@@ -80,10 +79,10 @@ def judge(model: Model, listed: Listed, predicted: Predicted) -> Judged | None:
         return None
     labels_N, log_probs_NC, metric = np.array(given)[known_N], predicted.log_probs_NC[known_N], Metric(model.header.metric)
     decided_N = model.decide(log_probs_NC)
-    values, undefined = quality(log_probs_NC, labels_N, decided_N)
+    values, undefined = model.objective.quality(log_probs_NC, labels_N, metric)
     if metric.value in undefined:
         return Judged(len(known_N), metric, None, None, undefined[metric.value])
-    true_N = log_probs_NC[np.arange(len(labels_N)), labels_N]
+    true_N = model.objective.true_log_probs(log_probs_NC, labels_N)
     evidence = Evidence.of(Runs(decided_N[None], true_N[None], labels_N, len(model.class_names)), metric, [1])
     seen = Resamples.from_evidence(evidence, metric, NUM_RESAMPLES)
     return Judged(len(known_N), metric, values[metric.value], seen.interval(0, CONFIDENCE), None)

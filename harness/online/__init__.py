@@ -1,1 +1,1 @@
-"""What weights and data sets share when they come from a server: how long it may take, whether it answers, and why it gave nothing."""
+"""Rules for every download of weights and data sets: how long it may take, whether the server answers, and why it failed."""

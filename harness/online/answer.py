@@ -1,4 +1,4 @@
-"""Whether a server answers at all, found out in bounded time."""
+"""Check in bounded time whether a server answers at all."""
 
 import queue
 import threading

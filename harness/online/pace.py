@@ -1,4 +1,4 @@
-"""The one rule that bounds every download: where in `stall_s` seconds fewer than 10 KiB/s have come, it is given up."""
+"""The one rule that bounds every download: it is given up when fewer than 10 KiB/s arrive over `stall_s` seconds."""
 
 import os
 from contextlib import suppress

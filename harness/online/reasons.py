@@ -1,4 +1,4 @@
-"""Why a server gave nothing, in a few words that fit on one line of a message.
+"""Why a download failed, in a few words that fit on one line of a message.
 
 What servers say is untrusted: it cannot break the line, nor colour or move what a terminal shows.
 """

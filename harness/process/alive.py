@@ -1,4 +1,4 @@
-"""Whether another process still lives. Imports nothing of the harness."""
+"""Whether another process is alive. Imports nothing of the harness."""
 
 import psutil
 

@@ -1,4 +1,4 @@
-"""Signs of life that a job gives while it works, so that whoever waits for it can tell slow from stuck.
+"""Heartbeats of a job while it works, by which the caller can tell slow from stuck.
 
 Every long loop beats; who listens is decided by the process that runs the job (`isolate`). Nobody listens: nothing happens.
 """

@@ -1,6 +1,6 @@
-"""Run a function in a process of its own, so that its death, its hanging or its memory is a value and not the end of the sweep.
+"""Run a function in a process of its own; its death, a hang or too much memory becomes a value and does not end the sweep.
 
-While it waits, the caller looks after the process: for how long it runs, when it last gave a sign of life, how much memory it holds.
+Meanwhile the caller watches the process: its run time, its last heartbeat and its memory.
 """
 
 import importlib
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _PRELOAD = ["harness.jobs.preload"]
 _LEFT_BEHIND = "ignore:resource_tracker:UserWarning"
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _MIB = 2**20
 
 
@@ -99,7 +99,7 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
 def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int) -> Outcome[Any]:
     started = heard = time.monotonic()
     while True:
-        if receiver.poll(_LOOK_S):
+        if receiver.poll(_POLL_S):
             try:
                 message = receiver.recv()
             except EOFError:
@@ -263,7 +263,7 @@ def die_with_parent() -> None:
 
 def _end_after(pid: int) -> None:
     while is_alive(pid):
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Long loops: a sign of life at every step, and a bar on standard error for a person who waits, none in a file or a pipe."""
+"""Long loops: a heartbeat at every step, and a progress bar on standard error for a person who waits, none in a file or a pipe."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sized

@@ -1,4 +1,4 @@
-"""Where processes of one command meet: a folder whose path leaves room for the name of a socket, whatever TMPDIR says."""
+"""A folder for the sockets of one command whose path is short enough, whatever TMPDIR says."""
 
 import atexit
 import os

@@ -1,4 +1,4 @@
-"""The answer in words, with its doubt: what to use, why, how sure, and what the test images say. Shared by the page and the terminal.
+"""The answer in words, with its uncertainty: what to use, why, how sure, and what the test images say. Shared by the page and the terminal.
 
 Several candidates that cannot be excluded as best are no alarm: what choosing one of them may cost is what matters, and is said with it.
 """

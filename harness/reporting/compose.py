@@ -18,7 +18,7 @@ from harness.reporting.plots.style import save, themed
 from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.scope import images, latencies, protocols, versions
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
-from harness.reporting.sections.facts import leading, marked, standing
+from harness.reporting.sections.facts import leading, marked, outcome_of
 from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
 from harness.select.audit import Audit
 from harness.select.classes import final_scores
@@ -44,7 +44,7 @@ _PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
     "class-f1": (class_f1, "F1 of each class on val, hardest first, for the recommended candidate and the runner-up."),
     "learning-curves": (
         learning_curves,
-        "Learning curves. Where train goes on improving and val does not, the network over-fits. The dotted line is the epoch that was kept.",
+        "Learning curves. Where train goes on improving and val does not, the model over-fits. The dotted line is the epoch that was kept.",
     ),
     "cost": (costs, "What each candidate costs; the recommended one is blue, limits are red lines."),
     "confusion": (confusion_matrix, "Confusion matrix: images of the recommended candidate by true and predicted class."),
@@ -63,10 +63,10 @@ def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
 
 
 def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit: Audit) -> Document:
-    """The whole report as plain data: the ranking, what other data sets say of its networks, and the audit of the cheap scores."""
+    """The whole report as plain data: the ranking, what other data sets say of its models, and the audit of the cheap scores."""
     chosen = ranking.recommended
     return Document(
-        title=f"Which network to use for {formats.one_line(ranking.pool.study)}",
+        title=f"Which model to use for {formats.one_line(ranking.pool.study)}",
         verdict=verdict(ranking),
         tone=decision.tone(ranking),
         headline=headline(ranking),
@@ -138,7 +138,7 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
     columns = [
         Column("rank interval", is_number=True),
         Column("candidate"),
-        Column("standing"),
+        Column("outcome"),
         Column(METRIC_NAMES[ranking.metric], is_number=True),
         Column("interval", is_number=True),
         Column("", is_bar=True),
@@ -166,7 +166,7 @@ def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> li
     return [
         formats.places(entry.rank_interval),
         entry.label,
-        standing(ranking, entry),
+        outcome_of(ranking, entry),
         formats.score(ranking.metric, entry.score),
         formats.score_range(ranking.metric, entry.interval),
         Bar(low, scale(entry.score), high),

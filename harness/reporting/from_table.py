@@ -109,7 +109,7 @@ def _table(ranking: Ranking, *, is_plain: bool) -> Table:
     table.add_column("candidate", min_width=longest_word(entry.candidate.label for entry in leading(ranking, _TOP)))
     for name in (f"val {METRIC_NAMES[ranking.metric]}", "over seeds", "best", "seeds", "latency"):
         table.add_column(name, justify="right")
-    table.add_column("standing")
+    table.add_column("outcome")
     for entry in leading(ranking, _TOP):
         cells = [shown(cell) for cell in _cells(ranking, entry)]
         table.add_row(*cells, style="bold green" if entry is ranking.recommended else "")

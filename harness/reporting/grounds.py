@@ -1,4 +1,4 @@
-"""What the comparison rests on, in words: how each candidate was judged, and whether fine-tuning helped. Shared by the page and the terminal."""
+"""The basis of the comparison, in words: how each candidate was judged, and whether fine-tuning helped. Shared by the page and the terminal."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -50,8 +50,8 @@ def _cross_fitted(number: int) -> str:
 
 def judged_on(ranking: Ranking, entries: Sequence[Entry]) -> list[str]:
     """What the score of each of some candidates was measured on."""
-    adjusted = {entry.candidate.trunk for entry in ranking.entries if entry.candidate.out_of_fold is not None}
-    return [_judged_on(entry.candidate, is_adjusted=entry.candidate.trunk in adjusted) for entry in entries]
+    adjusted = {entry.candidate.features_key for entry in ranking.entries if entry.candidate.out_of_fold is not None}
+    return [_judged_on(entry.candidate, is_adjusted=entry.candidate.features_key in adjusted) for entry in entries]
 
 
 def _judged_on(candidate: Candidate, *, is_adjusted: bool) -> str:
@@ -66,7 +66,7 @@ def fine_tuning(ranking: Ranking) -> str:
     """Where fine-tuning did not help; empty where it did for every backbone, or none was fine-tuned."""
     backbones: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
     for entry in ranking.entries:
-        backbones[entry.candidate.trunk].append(entry)
+        backbones[entry.candidate.features_key].append(entry)
     tried = [found for entries in backbones.values() if (found := _Tuned.of(ranking, entries)) is not None]
     idle = [found for found in tried if found.reason]
     if not idle:

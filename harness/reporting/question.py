@@ -1,4 +1,4 @@
-"""What a report is asked: the question that the sweep put, or what would be if its limits, prices or metric were others.
+"""The question that a report answers: the one that the sweep put, or a what-if question with other limits, prices or metric.
 
 First step of the report command. The sweep's closing report keeps its settings beside its pages. The same question again may open the sealed
 test predictions of what it recommends, and replaces `report/`; a what-if question opens nothing and is answered in a folder of its own.

@@ -1,4 +1,4 @@
-"""What the answer is about, and what it leaves out: other protocols, other versions, other machines. Shared by the page and the terminal.
+"""The scope of the answer, and what it leaves out: other protocols, other versions, other machines. Shared by the page and the terminal.
 
 Each function is one sentence or two, and empty where there is nothing to say.
 """
@@ -25,7 +25,7 @@ def measured(ranking: Ranking) -> str:
         *(["to the end"] if ranking.pool.pruned else []),
         *(["under the same terms"] if others(ranking) else []),
         *(["and can be used"] if ranking.pool.damaged else []),
-        *(["beside depths that ended in the same network"] if any(entry.candidate.twins for entry in ranking.entries) else []),
+        *(["beside depths that ended in the same model"] if any(entry.candidate.twins for entry in ranking.entries) else []),
     ]
     return " ".join(["measured", *ways])
 

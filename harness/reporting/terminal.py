@@ -15,7 +15,7 @@ from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.grounds import fine_tuning, rests_on
 from harness.reporting.picks import picks
 from harness.reporting.scope import latencies, protocols, versions
-from harness.reporting.sections.facts import leading, standing
+from harness.reporting.sections.facts import leading, outcome_of
 from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.ranking import Entry, Ranking
 from harness.text.commands import runnable
@@ -97,7 +97,7 @@ def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
     table.add_column(METRIC_NAMES[ranking.metric], justify="right", max_width=9)  # the header wraps, names need not
     for place, name in enumerate(more, start=3):
         table.add_column(name, justify="right", no_wrap=True, min_width=widest(place))
-    table.add_column("standing", min_width=longest_word(standing(ranking, entry) for entry in leading(ranking, _TOP)))
+    table.add_column("outcome", min_width=longest_word(outcome_of(ranking, entry) for entry in leading(ranking, _TOP)))
     for entry, each in zip(leading(ranking, _TOP), cells, strict=True):
         table.add_row(*map(shown, each), style=_style(ranking, entry))
     return table
@@ -114,7 +114,7 @@ def _cells(ranking: Ranking, entry: Entry, more: Iterable[str]) -> list[str]:
         "training": formats.duration(None if found.train_min is None else 60 * found.train_min),
     }
     first = [formats.places(entry.rank_interval), entry.label, formats.score(ranking.metric, entry.score)]
-    return [*first, *(known[name] for name in more), standing(ranking, entry)]
+    return [*first, *(known[name] for name in more), outcome_of(ranking, entry)]
 
 
 def _failures(ranking: Ranking) -> str:

@@ -59,7 +59,7 @@ def cost(entry: Entry) -> str:
         f"{formats.mib(found.weights_mib)} on disk; training took {formats.duration(None if found.train_min is None else 60 * found.train_min)}."
     )
     if found.latency_steady is False:
-        text += f" The machine was busy while this network was timed: take its latency as rough; {formats.ms(found.latency_ms_min)} at its quietest."
+        text += f" The machine was busy while this model was timed: take its latency as rough; {formats.ms(found.latency_ms_min)} at its quietest."
     return text
 
 
@@ -73,12 +73,12 @@ def rough_latencies(costs: Iterable[Cost], command: str = "python -m harness.ret
 
     Args:
         costs: of what is shown.
-        command: that times the networks again.
+        command: that times the models again.
     """
     if all(found.latency_steady is not False for found in costs):
         return ""
     return (
-        f"{formats.ROUGH} The machine was busy while this network was timed. `{command}` times all again, on this machine "
+        f"{formats.ROUGH} The machine was busy while this model was timed. `{command}` times all again, on this machine "
         "when it is quiet or on another one."
     )
 

@@ -1,1 +1,1 @@
-"""The staged search: every backbone is probed, the most promising are trained, within a budget. Needs no torch."""
+"""The staged search: linear probes of all backbones, then training of the most promising candidates within a budget. Needs no torch."""

@@ -1,7 +1,7 @@
-"""What a search believes of its trials: the posterior of the ranking, with early scores and without scores.
+"""The posterior of the true scores of a search's trials: that of the ranking, extended to short trainings and to trials without a score.
 
-Between rows, some of which are of short trainings, and the procedure. A trial that never ran is believed in by what its backbone's probe scored and
-by how others fared at its depth; one that was trained shortly by that score, with the error of what more training will do.
+Between rows, some of which are of short trainings, and the procedure. A trial that never ran is predicted from its backbone's probe and from
+other trials at its depth; one that had a short training from that score, plus the uncertain gain of the full training.
 """
 
 import math
@@ -23,7 +23,7 @@ from harness.study.store import Study
 from harness.transfer.depth import FreezeDepth, parse_freeze
 
 GAIN_POINTS, GAIN_SD_POINTS = 0.5, 1.5
-"""By how much a whole training beats a short one, before any trial has had both."""
+"""Prior of the gain of a full training over a short one, before any trial has had both."""
 OWN_SD_POINTS, OWN_FREEDOM = 0.7, 3.0
 """How much one trial differs from others in that, and how many of them that guess is worth."""
 KNOWN_LIMITS = ("max_params_m", "max_gmacs", "max_weights_mib")
@@ -85,7 +85,7 @@ class Beliefs:
         )
         scores_K, covariance_KK = np.full(len(names), np.nan), np.zeros((len(names), len(names)))
         scores_K[seen] = evidence.scores_K[order] + np.where(is_short, gain.mean * POINT, 0.0)
-        covariance_KK[np.ix_(seen, seen)] = evidence.covariance()[np.ix_(order, order)] + np.diag(
+        covariance_KK[np.ix_(seen, seen)] = evidence.covariance_KK[np.ix_(order, order)] + np.diag(
             np.where(is_short, (gain.sd * POINT) ** 2, 0.0)
         )
         return posterior(scores_K, covariance_KK, [self._known(name) for name in names])

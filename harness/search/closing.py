@@ -1,4 +1,4 @@
-"""How a sweep ends: fine-tunes that may be the best are cross-fitted, networks timed, and every study gets its report."""
+"""The end of a sweep: fine-tunes that may be the best are cross-fitted, models timed, and every study gets its report."""
 
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -8,7 +8,7 @@ from harness.errors import HarnessError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
-from harness.jobs.timing import time_networks
+from harness.jobs.timing import time_models
 from harness.search import cross_fit
 from harness.search.runner import Sweep, limits_of
 from harness.status import BAD_JOBS, Status
@@ -17,19 +17,19 @@ from harness.study.store import Study
 from harness.text.counts import counted
 
 
-def finish(sweep: Sweep, evidence_limit_s: float | None = None) -> int:
-    """Cross-fit fine-tunes that may be the best, time the networks and write the report of every study that has rows.
+def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
+    """Cross-fit fine-tunes that may be the best, time the models and write the report of every study that has rows.
 
     Args:
         sweep: whose jobs are done.
-        evidence_limit_s: what cross-fitting may take; None: what `evidence.minutes` says.
+        cross_fit_limit_s: what cross-fitting may take; None: what `evidence.minutes` says.
 
     Returns:
         The exit status: 0 when every job has a row and none has failed. Folds are no jobs that were asked for.
     """
     jobs, say = sweep.jobs, sweep.progress.say
     rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
-    cross_fit_within(sweep, evidence_limit_s)
+    cross_fit_within(sweep, cross_fit_limit_s)
     for job in one_per_study([job for job in jobs if job.job_id in rows]):
         _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
         _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]))
@@ -44,7 +44,7 @@ def finish(sweep: Sweep, evidence_limit_s: float | None = None) -> int:
 
 
 def cross_fit_within(sweep: Sweep, limit_s: float | None) -> None:
-    """Cross-fit the fine-tunes of each study that may be the best. What cannot be cross-fitted costs evidence, never the report.
+    """Cross-fit the fine-tunes of each study that may be the best. A failure here costs precision, never the report.
 
     Args:
         sweep: whose jobs without a row are passed over.
@@ -68,10 +68,10 @@ def cross_fit_within(sweep: Sweep, limit_s: float | None) -> None:
 
 
 def _time(sweep: Sweep, job: JobSpec, protocols: Set[str]) -> None:
-    """What cannot be timed, or not here, costs latencies, never the report."""
+    """Time the models of the sweep. A failure here costs latencies, never the report."""
     study, say = Study(job.config.study_dir), sweep.progress.say
     try:
-        if missing := time_networks(study, job.config.measure, limits_of(job.config), protocols=protocols, say=say):
+        if missing := time_models(study, job.config.measure, limits_of(job.config), protocols=protocols, say=say):
             say(f"{missing[0]}{f'; {len(missing) - 1} more' if missing[1:] else ''}")
     except HarnessError as error:
         say(f"latencies were not measured: {error} `{study.retime_command}` does so later.")

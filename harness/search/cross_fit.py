@@ -1,4 +1,4 @@
-"""Fine-tunes that may be the best are cross-fitted, fold by fold, while time is left: who trains next, until when.
+"""Fine-tunes that may be the best are cross-fitted, fold by fold, while time is left: which one trains next, until when.
 
 Between the jobs of a sweep and its report. Heads are judged out of fold on train and val from the start; a fine-tune on val, until folds are
 trained anew. Candidates are ranked by what is there, without the price of latency, which no image changes; those that may be the best get
@@ -36,11 +36,11 @@ MIN_PROB_BEST = 0.05
 MIN_RESAMPLES = 200
 """As few as may be: nothing here is read from them."""
 _START_S = 4.0
-"""Of a fold besides its training: process, network, activations, predictions."""
+"""Of a fold besides its training: process, model, activations, predictions."""
 
 
 class Runner(Protocol):
-    """What cross-fitting needs of the world."""
+    """What cross-fitting needs from its caller."""
 
     def __call__(self, job: JobSpec) -> Row:
         """Run a job unless it has a row; its row."""

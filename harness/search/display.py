@@ -1,4 +1,4 @@
-"""What a sweep says while it runs: what it is about to do, and how each job ended."""
+"""Progress of a sweep on the terminal: what is about to run, and how each job ended."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ class Progress:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """An interrupt of the block says what is there and how to go on."""
+        """Turn an interrupt of the block into a message: what is finished, and how to resume."""
         try:
             yield
         except KeyboardInterrupt:

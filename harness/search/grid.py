@@ -67,7 +67,7 @@ def _run(sweep: Sweep, groups: Mapping[str, Sequence[JobSpec]], launch: Launch, 
 
 
 def _next(groups: Mapping[str, Sequence[JobSpec]], num: int) -> list[str]:
-    """The next groups, first those that no other sweep is at."""
+    """Return the next groups, first those that no other sweep is running."""
     if num >= len(groups):
         return list(groups)
     free = (name for name, (job, *_) in groups.items() if not is_claimed(job.config.study_dir, head_group_key(job)))

@@ -1,4 +1,4 @@
-"""Seconds that a piece of a search will take: from the measured feature pass, refitted by every piece that was measured since.
+"""Predicted seconds of a part of a search: from the measured feature pass, refitted with every part that was measured since.
 
 Stands before the staged search, whose executor asks here before anything is trained. A *leg* is what runs in one go: a probe, or a
 candidate brought from one rung to the next. Everything is in seconds; every prediction has a low and a high end.
@@ -12,7 +12,7 @@ import numpy as np
 
 FACTOR = 3.7
 """What a training step costs when nothing is frozen, over the same images' pass without gradients: forward, backward (twice the
-multiply-adds), and what surrounds them. Measured over networks of many families, the formula is off by a tenth in the median."""
+multiply-adds), and what surrounds them. Measured over models of many families, the formula is off by a tenth in the median."""
 
 DEFAULT_SPREAD, OWN_SPREAD = 1.5, 1.15
 """High end over value, and value over low end, until enough was measured: of a trial that never ran, and of one that did."""

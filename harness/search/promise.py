@@ -1,4 +1,4 @@
-"""What training more could gain, by what is believed of the trials: who goes on first, and when no one needs to.
+"""Expected improvement of further training: which trial is trained next, and when the search may stop.
 
 Asked by `staged` before every step. Pure functions of joint draws of the true scores; R draws, K trials, D of them complete. Scores are fractions.
 
@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 ALLOWED_LOSS = 0.005
-"""Half a point: a search that nobody gave a time for ends when going on would gain less."""
+"""Half a point: a search without a budget stops when further training would gain less."""
 
 
 def best_of(draws_RK: FloatArray, complete: Sequence[int]) -> FloatArray:
@@ -33,16 +33,16 @@ def loss_of_stopping(draws_RK: FloatArray, complete: Sequence[int], ahead: Seque
 
 
 def in_order(draws_RK: FloatArray, complete: Sequence[int], ahead: Sequence[int]) -> list[int]:
-    """Those ahead, the highest expected improvement first; of equals the first in the list.
+    """Return the trials that are left, the highest expected improvement first; of equals the first in the list.
 
-    Not by improvement per second: that spends a short time on many small networks (on simulated tables of 20 candidates a regret of 0.40 instead of
+    Not by improvement per second: that spends a short time on many small models (on simulated tables of 20 candidates a regret of 0.40 instead of
     0.24 points at a fifth of the grid's time).
     """
     return [ahead[place] for place in np.argsort(-_gains(draws_RK, best_of(draws_RK, complete), ahead), kind="stable")]
 
 
 def expected_to_run(draws_RK: FloatArray, complete: Sequence[int], ahead: Sequence[int]) -> list[int]:
-    """Who goes on, in order, until stopping costs no more than `ALLOWED_LOSS`, if every score turned out as good as the draws have it."""
+    """Return the trials to train, in order, until stopping costs no more than `ALLOWED_LOSS`, if every score turned out as good as the draws have it."""
     best_R, taken, left = best_of(draws_RK, complete), list[int](), list(ahead)
     while left and float(np.maximum(best_of(draws_RK, left) - best_R, 0.0).mean()) > ALLOWED_LOSS:
         taken.append(left.pop(int(_gains(draws_RK, best_R, left).argmax())))

@@ -16,14 +16,14 @@ from typing import Any
 from harness.config import Keep, Retry, SweepConfig
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
-from harness.jobs.sharing import head_group_key, trunk_key
+from harness.jobs.sharing import activations_key, head_group_key
 from harness.jobs.spec import JobSpec
 from harness.process.isolate import Limits, Outcome, machine_memory_mib, require_watchable, run_isolated
 from harness.search.display import Progress
 from harness.status import Status
 from harness.study.claims import claimed
 from harness.study.models import Models
-from harness.study.row import EVIDENCE_COLUMNS, Row
+from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import Study, note_swept, require_writable
 from harness.transfer.rungs import Rung
 
@@ -43,7 +43,7 @@ class Sweep:
     """By the clock of `time.perf_counter`."""
     progress: Progress = field(init=False)
     transferability: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By trunk, the `EVIDENCE_COLUMNS` that jobs of this sweep have found, and why some have none."""
+    """By backbone, weights and images, the `TRANSFERABILITY_COLUMNS` that jobs of this sweep have found, and why some have none."""
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.jobs)
@@ -72,7 +72,7 @@ class Sweep:
         """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
         first = jobs[0]
         limits = limits_of(first.config, timeout_s, len(jobs))
-        outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self.transferability.get(trunk_key(first)), rung, limits=limits)
+        outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self.transferability.get(activations_key(first)), rung, limits=limits)
         if outcome.status is not Status.ok and len(jobs) > 1:
             for job in jobs:
                 self._run([job], rung, timeout_s)
@@ -86,9 +86,11 @@ class Sweep:
         self._remember(first, rows[0])
 
     def _remember(self, job: JobSpec, row: Row) -> None:
-        if row.evidence_s is not None:
-            reasons = {name: reason for name, reason in row.details.undefined.items() if name in EVIDENCE_COLUMNS}
-            self.transferability[trunk_key(job)] = {name: getattr(row, name) for name in EVIDENCE_COLUMNS} | {"undefined": reasons}
+        if row.transferability_s is not None:
+            reasons = {name: reason for name, reason in row.details.undefined.items() if name in TRANSFERABILITY_COLUMNS}
+            self.transferability[activations_key(job)] = {name: getattr(row, name) for name in TRANSFERABILITY_COLUMNS} | {
+                "undefined": reasons
+            }
 
 
 def is_wanted(job: JobSpec) -> bool:
@@ -98,7 +100,8 @@ def is_wanted(job: JobSpec) -> bool:
     if row is None or row.status == Status.pruned:
         return True
     if row.status == Status.ok:
-        return not study.is_done(job.job_id) or (job.config.model.keep is Keep.all and not job.fold and not Models(study).has(job.job_id))
+        is_missed = job.config.model.keep is Keep.all and not job.fold and not Models(study).has(job.job_id)
+        return is_missed or not study.is_done(job.job_id)
     # What failed since the sweep began has had its second try.
     return job.config.retry is Retry.failed and row.started_at < job.asked_at
 

@@ -3,10 +3,10 @@
 Between the sweep, whose executor is a `Trainer`, and the ranking of what was trained; the replay of recorded tables runs the very same code.
 
 1. The linear probe of every backbone runs first, the best known ones at the beginning. Probes are complete: each is a candidate of its own.
-2. Then one trial at a time goes on by one rung: first a short training, then the whole recipe. Before every step the posterior of the true
-   scores is asked anew, with everything that was measured by then; the trial of the highest expected improvement over the best that is
+2. Then one trial at a time is trained to its next rung: first a short training, then the whole recipe. Before every step the posterior of the true
+   scores is computed anew, with everything that was measured by then; the trial of the highest expected improvement over the best that is
    complete is next (`promise`).
-3. It is enough when going on would gain less than half a point. Without a time given it ends there. With one, other evidence is gathered first, and what
+3. The search stops when further training would gain less than half a point. Without a time given it ends there. With one, other evidence is gathered first, and what
    is left is used for trials again until nothing fits.
 
 Where there is time for everything the short rung is left out, as it would decide nothing.
@@ -31,7 +31,7 @@ QUICK_S = 30.0
 
 
 class Trainer(Protocol):
-    """What the search needs of the world."""
+    """What the search needs from its caller."""
 
     def train(self, name: str, rung: Rung) -> bool:
         """Bring a trial to a rung. False: it failed."""
@@ -177,7 +177,7 @@ class _Search:
         self._announce(self._expected(ahead), is_probing=False)
 
     def climb(self, *, until_little: bool) -> None:
-        """Bring one trial after the other to its next rung, until nothing fits, or going on is worth little where that is enough."""
+        """Bring one trial after the other to its next rung, until nothing fits the budget, or, without a budget, further training would gain little."""
         while ahead := self._ahead():
             if until_little and not self.is_whole and self._is_enough(ahead):
                 self.ending = Ending.unlikely

@@ -41,7 +41,7 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
         started: `time.perf_counter()` when the command began.
 
     Raises:
-        ConfigError: a recipe that cannot be stopped and taken up, or jobs that cannot be compared.
+        ConfigError: a recipe that cannot be stopped and resumed, or jobs that cannot be compared.
     """
     sweep = begin(asked, started)
     jobs, progress = sweep.jobs, sweep.progress
@@ -70,13 +70,13 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
         return finish(sweep, None if limit_s is None else limit_s - trainer.spent_s())
 
 
-def _limit_s(sweep: Sweep, num_networks: int) -> float | None:
+def _limit_s(sweep: Sweep, num_models: int) -> float | None:
     """Seconds from now that the user's minutes leave for trials."""
     cfg = sweep.jobs[0].config
     if cfg.budget.minutes is None:
         return None
     gone_s = time.perf_counter() - sweep.started + _START_S
-    kept_s = _REPORT_S + expected_s(num_networks, cfg.measure)
+    kept_s = _REPORT_S + expected_s(num_models, cfg.measure)
     return max(cfg.budget.minutes * 60 - gone_s - kept_s, 0.0)
 
 
@@ -140,7 +140,7 @@ def _reason(outcome: Outcome, left_s: float | None, limits: Sequence[str], *, wa
 def _plan_words(plan: Plan) -> str:
     ends_s = plan.spent_s + plan.rest_s.value_s
     low, high = (duration(plan.spent_s + part) for part in (plan.rest_s.low_s, plan.rest_s.high_s))
-    what = f"{counted(len(plan.names), 'linear probe' if plan.is_probing else 'candidate')} {'first' if plan.is_probing else 'to train, as it looks now'}"
+    what = f"{counted(len(plan.names), 'linear probe' if plan.is_probing else 'candidate')} {'first' if plan.is_probing else 'to train, as predicted now'}"
     if plan.is_probing:
         return f"search: {what}, about {duration(plan.rest_s.value_s)}"
     share = "" if plan.is_whole else f", {plan.share_frac:.0%} of the {duration(plan.grid_s.value_s)} of the whole grid"

@@ -1,4 +1,4 @@
-"""A `staged.Trainer` whose trials are jobs: run up to a rung, believed in by their rows, and predicted from what was measured."""
+"""A `staged.Trainer` whose trials are jobs: run up to a rung, judged by their rows, their cost predicted from what was measured."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from harness.transfer.depth import WHOLE
 from harness.transfer.rungs import Rung, short_epochs
 
 _JOB_S = 1.5
-"""Of a job, whatever its number of images: process, network, head, predictions."""
+"""Of a job, whatever its number of images: process, model, head, predictions."""
 _FIRST_GUESS_S = 0.02
 """One image through a backbone of which nothing is known yet."""
 

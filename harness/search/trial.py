@@ -1,4 +1,4 @@
-"""What a search chooses among, and how each ended."""
+"""The candidates of a search, and how each ended."""
 
 from dataclasses import dataclass
 from enum import StrEnum

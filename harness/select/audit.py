@@ -75,7 +75,7 @@ class _Times:
 
     passes_s: float
     """Computing its features, once."""
-    evidence_s: float | None
+    transferability_s: float | None
     heads_s: float
     tune_s: float | None
     epoch_s: float | None
@@ -84,9 +84,9 @@ class _Times:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """What a rule has to look at, and what is left to do for the backbones it takes."""
+    """What a rule has to measure first, and what is left to do for the backbones it takes."""
 
-    look_s: Callable[[_Times], float | None]
+    score_s: Callable[[_Times], float | None]
     then_s: Callable[[_Times], float | None]
 
 
@@ -126,7 +126,7 @@ def is_frozen(row: Row) -> bool:
 
 
 def backbone(row: Row) -> str:
-    """What has features of its own, and so scores of its own: a network with its weights at one image size."""
+    """What has features of its own, and so scores of its own: a backbone with its weights at one image size."""
     return " ".join(str(part) for part in (row.backbone, row.weights, row.weights_sha256, row.image_size))
 
 
@@ -142,10 +142,10 @@ def _line(name: str, scores: Scores, truth: Scores, times: Mapping[str, _Times])
 
 def _choice(name: str, scores: Scores, truth: Scores, times: Mapping[str, _Times], *, grid_s: float | None, num_taken: int) -> Choice:
     recall, regret, taken = choose(scores, truth, num_taken)
-    way = _WAYS.get(name, _EVIDENCE)
-    looks = [way.look_s(times[each]) for each in scores]
+    way = _WAYS.get(name, _TRANSFERABILITY)
+    scored = [way.score_s(times[each]) for each in scores]
     thens = [_signed(way.then_s(times[each]), share) for each, share in taken.items()]
-    cost_s = _sum([*looks, *thens])
+    cost_s = _sum([*scored, *thens])
     return Choice(num_taken, recall, regret, cost_s, cost_s / grid_s if cost_s is not None and grid_s else None)
 
 
@@ -213,10 +213,10 @@ def _too_few(number: int) -> str:
 def _times(rows: Sequence[Row]) -> _Times:
     tuned = [row for row in rows if is_fine_tuned(row)]
     others = [row for row in rows if not is_fine_tuned(row)]
-    evidence = [row.evidence_s for row in rows if row.evidence_s is not None]
+    spent = [row.transferability_s for row in rows if row.transferability_s is not None]
     return _Times(
         passes_s=max((row.features_s for row in rows if row.features_s is not None), default=0.0),
-        evidence_s=max(evidence, default=None),
+        transferability_s=max(spent, default=None),
         heads_s=sum(row.train_s or 0.0 for row in others),
         tune_s=_sum(row.train_s for row in tuned),
         epoch_s=_sum(_epoch_s(row) for row in tuned),
@@ -242,11 +242,11 @@ def _signed(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
 
 
-_FREE = _Way(look_s=lambda _: 0.0, then_s=lambda times: _sum((times.passes_s, times.tune_s)))
-_EVIDENCE = _Way(look_s=lambda times: _sum((times.passes_s, times.evidence_s)), then_s=lambda times: times.tune_s)
+_FREE = _Way(score_s=lambda _: 0.0, then_s=lambda times: _sum((times.passes_s, times.tune_s)))
+_TRANSFERABILITY = _Way(score_s=lambda times: _sum((times.passes_s, times.transferability_s)), then_s=lambda times: times.tune_s)
 _ONE_EPOCH = _Way(
-    look_s=lambda times: _sum((times.passes_s, times.epoch_s)),
+    score_s=lambda times: _sum((times.passes_s, times.epoch_s)),
     then_s=lambda times: _sum((times.tune_s, _signed(times.epoch_s, -1.0))),
 )
 _WAYS = {"random": _FREE, "prior": _FREE, "log_params": _FREE, "own_rank": _FREE, "one_epoch": _ONE_EPOCH}
-"""All other names are scores from kept features. `evidence_s` is the time of all of them together, so each is charged for all."""
+"""All other names are scores from cached features. `transferability_s` is the time of all of them together, so each is charged for all."""

@@ -24,13 +24,13 @@ from harness.text.counts import counted
 
 IntArray = npt.NDArray[np.int64]
 
-TRUNK = ("backbone", "weights", "weights_sha256", "image_size", "precision", "device")
+FEATURES_KEY = ("backbone", "weights", "weights_sha256", "image_size", "precision", "device")
 """Columns that make two rows start from the same backbone, as it was loaded, on the same features."""
 
 CANDIDATE = ("backbone", "weights", "weights_sha256", "freeze", "release", "recipe_hash", "image_size", "precision", "device")
 """Columns that make two rows the same candidate; weights of equal name but other content are not, nor is another processor."""
 
-NETWORK = ("latency_key", "model", "params_m", "image_size", "device")
+TIMED_MODEL = ("latency_key", "model", "params_m", "image_size", "device")
 """Columns that inference times depend on."""
 
 TIMINGS = ("latency_ms_p50", "latency_ms_min", "latency_ms_low", "latency_ms_high", "latency_ms_p95", "latency_steady", "throughput_ips")
@@ -43,7 +43,7 @@ _MEASURED = (Status.ok.value, Status.pruned.value)
 class Cost:
     """What a candidate costs: means over its seeds, except memory (largest) and the time spent (sum).
 
-    Inference times are those of its network, which all its rows share: `study.timing` fills them from the machine that timed the networks
+    Inference times are those of its model, which all its rows share: `study.timing` fills them from the machine that timed the models
     of this protocol last, so that all candidates' times are of one machine.
     """
 
@@ -55,7 +55,7 @@ class Cost:
     latency_ms_high: float | None
     latency_ms_p95: float | None
     latency_steady: bool | None
-    """False: the machine was busy, so the median says more of it than of the network. `select.latency` has times to decide with."""
+    """False: the machine was busy, so the median says more of it than of the model. `select.latency` has times to decide with."""
     throughput_ips: float | None
     params_m: float | None
     trainable_params_m: float | None
@@ -64,7 +64,7 @@ class Cost:
     weights_mib: float | None
     peak_mem_mib: float | None
     train_min: float | None
-    """Minutes of training one seed, the passes through the fixed backbone included."""
+    """Minutes of training one seed, the passes through the frozen backbone included."""
     total_s: float | None
     """Seconds of all jobs together."""
 
@@ -102,9 +102,9 @@ class Candidate:
         return self.rows[0]
 
     @property
-    def trunk(self) -> tuple[object, ...]:
+    def features_key(self) -> tuple[object, ...]:
         """What it started from; equal for all depths of one backbone."""
-        return tuple(getattr(self.row, name) for name in TRUNK)
+        return tuple(getattr(self.row, name) for name in FEATURES_KEY)
 
     @property
     def models(self) -> tuple[str | None, ...]:
@@ -112,9 +112,9 @@ class Candidate:
         return tuple(row.model_blake2b for row in self.rows)
 
     @property
-    def network(self) -> tuple[object, ...]:
-        """What inference times depend on; equal for candidates that are one network, however they were trained."""
-        return tuple(getattr(self.row, name) for name in NETWORK)
+    def timed_model(self) -> tuple[object, ...]:
+        """What inference times depend on; equal for candidates that are one model, however they were trained."""
+        return tuple(getattr(self.row, name) for name in TIMED_MODEL)
 
     @cached_property
     def cost(self) -> Cost:
@@ -299,11 +299,11 @@ def _merged(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Candidates that ended in the same model are one; the most frozen, which is the cheapest to train, stands for the others."""
     groups: dict[object, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
-        groups[candidate.label if None in candidate.models else (candidate.trunk, candidate.models)].append(candidate)
-    return tuple(_standing_for(sorted(group, key=lambda each: -(each.row.num_frozen_blocks or 0))) for group in groups.values())
+        groups[candidate.label if None in candidate.models else (candidate.features_key, candidate.models)].append(candidate)
+    return tuple(_representative(sorted(group, key=lambda each: -(each.row.num_frozen_blocks or 0))) for group in groups.values())
 
 
-def _standing_for(group: Sequence[Candidate]) -> Candidate:
+def _representative(group: Sequence[Candidate]) -> Candidate:
     first, *others = group
     if not others:
         return first
@@ -313,23 +313,24 @@ def _standing_for(group: Sequence[Candidate]) -> Candidate:
 
 def _candidate(known: "_Known", name: tuple[str, str], rows: Sequence[Row]) -> Candidate:
     label, line = name
-    val = known.of(rows, "val")
-    assert val is not None
-    return Candidate(label, line, tuple(rows), val, known.of(rows, "oof"))
+    return Candidate(label, line, tuple(rows), *known.of(rows))
 
 
 class _Known:
     """Predictions of a study, and that all of a kind are about the same images."""
 
     def __init__(self, study: Study) -> None:
-        self._read = {"val": study.val_predictions, "oof": study.out_of_fold}
+        self._study = study
         self._first: dict[str, tuple[Row, Predictions]] = {}
 
-    def of(self, rows: Sequence[Row], kind: str) -> Said | None:
-        """What the seeds of one candidate say; None where one of them says nothing of this kind."""
-        found = [each for row in rows if (each := self._read[kind](row.job_id)) is not None]
-        if len(found) < len(rows):
-            return None
+    def of(self, rows: Sequence[Row]) -> tuple[Said, Said | None]:
+        """What the seeds of one candidate say of val, and out of fold; None where one of them was not judged so."""
+        found = [self._study.predictions(row.job_id) for row in rows]
+        out_of_fold = [each for _, each in found if each is not None]
+        val = self._said("val", rows, [each for each, _ in found])
+        return val, self._said("oof", rows, out_of_fold) if len(out_of_fold) == len(rows) else None
+
+    def _said(self, kind: str, rows: Sequence[Row], found: Sequence[Predictions]) -> Said:
         for row, each in zip(rows, found, strict=True):
             _require_same_images(row, each, *self._first.setdefault(kind, (row, each)))
         return Said.of(rows, found)

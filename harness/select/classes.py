@@ -1,4 +1,4 @@
-"""Per-class results of what is recommended, for readers who want to see who is mistaken for whom. After the ranking."""
+"""Per-class results and confusion matrix of the recommended candidate. After the ranking."""
 
 from dataclasses import dataclass
 

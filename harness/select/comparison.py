@@ -20,6 +20,7 @@ __all__ = [
     "SAME",
     "BoolArray",
     "Chance",
+    "Float32Array",
     "FloatArray",
     "IntArray",
     "Interval",
@@ -32,12 +33,12 @@ __all__ = [
     "tied_set",
 ]
 
+Float32Array = npt.NDArray[np.float32]
+
 MIN_SEEDS_TO_RESAMPLE = 3
 """A table without predictions compares a candidate from this many seeds on."""
 FEW = 5.0
 """Images of one kind below which their share is too near the edge for its spread to tell how sure it is."""
-_ROUNDING = 1e-5
-"""Relative error of single precision, with room to spare."""
 _BLOCK = 64
 """Candidates compared at once, so that what is compared stays in the processor's cache."""
 
@@ -60,8 +61,7 @@ def tied_set(scores_K: FloatArray, draws_RK: FloatArray, confidence: float) -> B
 
     Source: Hsu, Multiple Comparisons: Theory and Methods, 1996; bootstrap max-t of Romano and Wolf, Econometrica 2005.
     """
-    chance = Chance.of(draws_RK, confidence)
-    return np.array([chance.explains(i, scores_K) for i in range(len(scores_K))], dtype=np.bool_)
+    return Chance.of(draws_RK, confidence).tied_set(scores_K)
 
 
 def pair_spread(draws_RK: FloatArray) -> FloatArray:
@@ -105,62 +105,70 @@ def _wilson(score: float, num_equal: float, confidence: float) -> Interval:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chance:
-    """What chance alone shows: one candidate against all others at a time, only as far as it takes to decide."""
+    """What chance alone shows, in resamples of no difference: candidates against blocks of others, only as far as it takes to decide."""
 
-    centred_KR: npt.NDArray[np.float32]
+    centred_KR: Float32Array
     """Draws less their mean: resamples of no difference."""
     mean_K: FloatArray
     """Of the draws."""
-    lowest_K: FloatArray
-    highest_K: FloatArray
-    """Least and largest of them for each candidate."""
     spread_KK: FloatArray
     """Standard deviation of every pair's difference."""
     enough: int
     """Resamples in which a lead must turn up before chance explains it."""
+    lowest_BR: Float32Array
+    """Of each block of candidates."""
+    highest_BR: Float32Array
 
     @classmethod
     def of(cls, draws_RK: FloatArray, confidence: float) -> "Chance":
         """Of K candidates drawn together in R resamples."""
-        centred_KR = np.ascontiguousarray((draws_RK - draws_RK.mean(axis=0)).T)
-        enough = math.ceil((1 - confidence) * len(draws_RK) - SAME)
         mean_K = draws_RK.mean(axis=0)
-        return cls(centred_KR.astype(np.float32), mean_K, centred_KR.min(axis=1), centred_KR.max(axis=1), pair_spread(draws_RK), enough)
+        centred_KR = np.ascontiguousarray((draws_RK - mean_K).T, dtype=np.float32)
+        enough = math.ceil((1 - confidence) * len(draws_RK) - SAME)
+        lowest_BR, highest_BR = (ends.reduceat(centred_KR, _starts(len(mean_K)), axis=0) for ends in (np.minimum, np.maximum))
+        return cls(centred_KR, mean_K, pair_spread(draws_RK), enough, lowest_BR, highest_BR)
 
-    def explains(self, i: int, scores_K: FloatArray, within_K: BoolArray | None = None) -> bool:
-        """Whether the largest lead over candidate i, in units of its spread, turns up in enough resamples of no difference.
+    @property
+    def blocks(self) -> list[slice]:
+        """Candidates that are compared at once. Those that lie side by side are best alike, so that the ends of a block tell much."""
+        return [slice(start, start + _BLOCK) for start in _starts(len(self.mean_K))]
 
-        Args:
-            i: the candidate.
-            scores_K: of all candidates; higher is better.
-            within_K: the rivals that count; None: all.
-        """
-        ahead_K = scores_K - scores_K[i]
-        spread_K = self.spread_KK[i] if within_K is None else np.where(within_K, self.spread_KK[i], np.inf)
+    def tied_set(self, scores_K: FloatArray) -> BoolArray:
+        """Candidates that these scores cannot separate from the best; higher is better."""
+        return np.array([self.explains(i, scores_K) for i in range(len(scores_K))], dtype=np.bool_)
+
+    def explains(self, i: int, scores_K: FloatArray) -> bool:
+        """Whether the largest lead over candidate i, in units of its spread, turns up in enough resamples of no difference."""
+        ahead_K, spread_K = scores_K - scores_K[i], self.spread_KK[i]
         is_fixed_K = spread_K <= SAME
         if bool((is_fixed_K & (ahead_K > SAME)).any()):
             return False
         inverse_K = np.where(is_fixed_K, 0.0, 1.0 / np.where(is_fixed_K, 1.0, spread_K))
-        lead = float((ahead_K * inverse_K).max())
-        if lead <= 0:
-            return True
-        if self._holds_zero(i, int((ahead_K * inverse_K).argmax())):
-            return True
-        reach_K = (self.highest_K - self.lowest_K[i]) * inverse_K  # in no resample does anyone lead by more
-        rivals = np.flatnonzero(reach_K >= lead * (1 - _ROUNDING))
-        return self._turns_up(i, lead, rivals[np.argsort(-reach_K[rivals])], inverse_K.astype(np.float32))
+        rival = int((ahead_K * inverse_K).argmax())
+        lead = float(ahead_K[rival] * inverse_K[rival])
+        return lead <= 0 or self._holds_zero(i, rival) or self._turns_up(i, lead, inverse_K.astype(np.float32))
 
     def _holds_zero(self, i: int, rival: int) -> bool:
         """Whether the two-sided interval of the difference to the rival reaches zero: of two candidates a one-sided test excludes one sooner."""
         ahead_R = self.centred_KR[rival] - self.centred_KR[i] + (self.mean_K[rival] - self.mean_K[i])
         return int(np.count_nonzero(ahead_R <= 0)) >= self.enough / 2
 
-    def _turns_up(self, i: int, lead: float, rivals: IntArray, inverse_K: npt.NDArray[np.float32]) -> bool:
+    def _turns_up(self, i: int, lead: float, inverse_K: Float32Array) -> bool:
+        """Nobody in a block leads by more than the highest of it would with the smallest spread: where that is too little nobody is looked at."""
+        largest_B1 = np.maximum.reduceat(inverse_K, _starts(len(inverse_K)))[:, None]
+        is_open_BR = (self.highest_BR - self.centred_KR[i]) * largest_B1 >= lead
+        if np.count_nonzero(is_open_BR.any(axis=0)) < self.enough:
+            return False
         turned_up_R = np.zeros(self.centred_KR.shape[1], dtype=np.bool_)
-        for start in range(0, len(rivals), _BLOCK):
-            block = rivals[start : start + _BLOCK]
-            leads_BR = (self.centred_KR[block] - self.centred_KR[i]) * inverse_K[block, None]
-            turned_up_R |= leads_BR.max(axis=0) >= lead
+        for block, is_open_R in zip(self.blocks, is_open_BR, strict=True):
+            open_R = np.flatnonzero(is_open_R & ~turned_up_R)
+            leads_BR = (self.centred_KR[block][:, open_R] - self.centred_KR[i, open_R]) * inverse_K[block, None]
+            turned_up_R[open_R] = leads_BR.max(axis=0) >= lead
             if np.count_nonzero(turned_up_R) >= self.enough:
                 return True
         return False
+
+
+def _starts(num_candidates: int) -> IntArray:
+    """Where the blocks begin."""
+    return np.arange(0, num_candidates, _BLOCK)

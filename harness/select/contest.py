@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.config import Metric, RankConfig
 from harness.select.candidates import Pool
-from harness.select.comparison import BoolArray, Chance, FloatArray, Interval, tied_set
+from harness.select.comparison import BoolArray, Chance, FloatArray, Interval
 from harness.select.decision import Option, Picks, Terms, decide
 from harness.select.evidence import Evidence
 from harness.select.known import known_of, options_of
@@ -78,9 +78,9 @@ class Contest:
         by_score = sorted(range(len(missed)), key=lambda k: (-val.scores_K[k], pool.candidates[k].label))
         within = tuple(k for k in by_score if not missed[k])
         order = tuple(k for k in within if evidence.is_known_K[k])
-        compared = val.take(order)
+        chance = Chance.of(val.draws_RK[:, list(order)], cfg.confidence)
         tied_K = np.zeros(len(missed), dtype=np.bool_)
-        tied_K[list(order)] = tied_set(compared.scores_K, compared.draws_RK, cfg.confidence)
+        tied_K[list(order)] = chance.tied_set(val.scores_K[list(order)])
         return cls(
             pool=pool,
             cfg=cfg,
@@ -92,8 +92,8 @@ class Contest:
             order=order,
             excluded=tuple(k for k in by_score if missed[k]),
             tied_K=tied_K,
-            leads=Leads.of(Chance.of(compared.draws_RK, cfg.confidence)),
-            belief=believe(pool, own, evidence.scores_K, evidence.covariance()),
+            leads=Leads.of(chance),
+            belief=believe(pool, own, evidence.scores_K, evidence.covariance_KK),
             options_K=tuple(options_of(pool.candidates)),
         )
 
@@ -118,7 +118,7 @@ class Contest:
         """The same, if the errors of one candidate's score had that many times the variance that they seem to have."""
         is_one_K = self.evidence.same_K == self.evidence.same_K[first]
         scale_K = np.where(is_one_K, growth**0.5, 1.0)
-        covariance_KK = self.evidence.covariance() * np.outer(scale_K, scale_K)
+        covariance_KK = self.evidence.covariance_KK * np.outer(scale_K, scale_K)
         return believe(self.pool, self.own, self.evidence.scores_K, covariance_KK).take(self.order)
 
     def on_val_alone(self, k: int) -> Evidence:
@@ -143,17 +143,17 @@ class Contest:
 
     def rank_intervals(self) -> dict[int, RankInterval]:
         """Of those within."""
-        return dict(zip(self.order, rank_intervals(self.val.take(self.order).scores_K, self.leads), strict=True))
+        return dict(zip(self.order, rank_intervals(self.val.scores_K[list(self.order)], self.leads), strict=True))
 
     def point_front(self) -> dict[int, bool]:
         """Who of those within is on the front of scores and median latencies."""
         latency_ms = np.array([or_infinite(self.pool.candidates[k].cost.latency_ms_p50) for k in self.within])
-        return dict(zip(self.within, pareto_front(self.val.take(self.within).scores_K, latency_ms).tolist(), strict=True))
+        return dict(zip(self.within, pareto_front(self.val.scores_K[list(self.within)], latency_ms).tolist(), strict=True))
 
     def front(self) -> Front:
         """The front of those compared, in their `order`, in joint draws of score and latency."""
-        draws_RK, compared = self.val.take(self.order).draws_RK, [self.pool.candidates[k] for k in self.order]
-        latency_ms_RK = draw_latency_ms([each.cost for each in compared], [each.network for each in compared], len(draws_RK))
+        draws_RK, compared = self.val.draws_RK[:, list(self.order)], [self.pool.candidates[k] for k in self.order]
+        latency_ms_RK = draw_latency_ms([each.cost for each in compared], [each.timed_model for each in compared], len(draws_RK))
         return likely_front(draws_RK, latency_ms_RK, self.cfg.confidence)
 
     def pairs(self, reference: int) -> tuple[Pair, ...]:
@@ -175,7 +175,7 @@ class Contest:
             return ()
         behind = max(self.order.index(first), self.order.index(other))
         two_sided = NormalDist().inv_cdf((1 + self.cfg.confidence) / 2)  # below it the interval of their difference would hold zero
-        critical = max(float(self.leads.of_one_K[behind]), two_sided)
+        critical = max(self.leads.of_one(behind), two_sided)
         labels = (self.label(first), self.label(other))
         difference = self.val.difference(first, other, self.cfg.confidence)
         errors = self.val.standard_errors(first, other)

@@ -154,16 +154,13 @@ def veto(picks: Picks, belief: Posterior, options: Sequence[Option], test_score:
 def doublings(latency_ms: Sequence[float | None]) -> FloatArray:
     """Doublings of latency above the lowest, shape K, close ones as equal; NaN where unknown."""
     latency_ms_K = np.array([np.nan if value is None else value for value in latency_ms], dtype=np.float64)
-    grouped_K = np.full(len(latency_ms_K), np.nan)
-    lowest = -np.inf
-    for k in np.argsort(latency_ms_K, kind="stable"):  # unknown ones come last
-        if not np.isfinite(latency_ms_K[k]):
-            break
-        if latency_ms_K[k] > lowest * (1 + LATENCY_TIE_FRAC) or lowest < 0:
-            lowest = latency_ms_K[k]
-        grouped_K[k] = lowest
-    is_known_K = np.isfinite(grouped_K)
-    return np.log2(grouped_K / grouped_K[is_known_K].min()) if is_known_K.any() else grouped_K
+    order_K = np.argsort(latency_ms_K, kind="stable")[: np.count_nonzero(np.isfinite(latency_ms_K))]  # unknown ones come last
+    sorted_K, grouped_K, start = latency_ms_K[order_K], np.full(len(latency_ms_K), np.nan), 0
+    while start < len(order_K):
+        end = int(np.searchsorted(sorted_K, sorted_K[start] * (1 + LATENCY_TIE_FRAC), side="right"))
+        grouped_K[order_K[start:end]] = sorted_K[start]
+        start = end
+    return np.log2(grouped_K / sorted_K[0]) if len(order_K) else grouped_K
 
 
 class _Choice:
@@ -175,21 +172,21 @@ class _Choice:
         is_known_K = np.isfinite(self.known_K)
         slowest = float(self.known_K[is_known_K].max()) + UNKNOWN_DOUBLINGS if is_known_K.any() else 0.0
         self.doublings_K = np.where(is_known_K, self.known_K, slowest)
-        self.price = terms.points_per_doubling * terms.point
-        self.utility_K = belief.mean_K - self.price * self.doublings_K
+        self.cost_K = terms.points_per_doubling * terms.point * self.doublings_K
+        self.utility_K = belief.mean_K - self.cost_K
 
     @cached_property
     def prob_behind_K(self) -> FloatArray:
         return self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point)
 
     @cached_property
-    def gamble_K(self) -> FloatArray:
-        """The same of every candidate."""
-        return self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
+    def best_worth_R(self) -> FloatArray:
+        """Score less the price of its latency of whoever has most left, in each draw."""
+        return self.belief.best_R(self.cost_K)
 
     def gamble(self, k: int) -> float:
         """That another has more than the margin in utility over it: what the price gives up for latency knowingly does not count."""
-        return self.belief.prob_behind(k, MARGIN_POINTS * self.terms.point, self.price * self.doublings_K)
+        return self.belief.prob_behind(k, MARGIN_POINTS * self.terms.point, float(self.cost_K[k]), self.best_worth_R)
 
     def picks(self, among_K: BoolArray) -> Picks:
         return self.with_recommended(*self.best(among_K))
@@ -197,10 +194,19 @@ class _Choice:
     def best(self, among_K: BoolArray) -> tuple[int, Ground]:
         """The highest utility of some, or the highest among those that are rarely far below another."""
         first = self._first(among_K, self.utility_K)
-        if self.gamble(first) <= MAX_PROB_BEHIND:
+        if self.is_safe(first):
             return first, Ground.utility
-        safe_K = among_K & (self.gamble_K <= MAX_PROB_BEHIND)
-        return (self._first(safe_K, self.utility_K), Ground.guard) if safe_K.any() else (first, Ground.utility)
+        may_be_safe_K = among_K & (self.belief.prob_behind_K(MARGIN_POINTS * self.terms.point, self.cost_K) <= MAX_PROB_BEHIND)
+        safe = next((k for k in np.argsort(-self.utility_K) if may_be_safe_K[k] and self.is_safe(k)), None)
+        if safe is None:
+            return first, Ground.utility
+        safe_K = may_be_safe_K & (self.utility_K >= self.utility_K[safe] - SAME)
+        safe_K[safe_K] = [self.is_safe(k) for k in np.flatnonzero(safe_K).tolist()]
+        return self._first(safe_K, self.utility_K), Ground.guard
+
+    def is_safe(self, k: int) -> bool:
+        """Whether it is rarely far below another."""
+        return self.gamble(k) <= MAX_PROB_BEHIND
 
     def with_recommended(self, first: int, ground: Ground) -> Picks:
         budget, price = self._budget(first)

@@ -10,6 +10,7 @@ Shapes: R resamples, N images, J runs (one candidate with one seed), K candidate
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -38,7 +39,7 @@ _CHUNK_VALUES = 8_000_000
 """Values of the largest array held at once (8 bytes each)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
     """Scores of K candidates, and everything that is known about their errors."""
 
@@ -70,11 +71,11 @@ class Evidence:
             scores_K=np.add.reduceat(scores_J, starts_K) / seeds_K,
             influence_KN=np.add.reduceat(influence_JN, starts_K, axis=0) / seeds_K[:, None],
             labels_N=runs.labels_N,
-            one_more_K=np.full(len(seeds_K), _one_more(runs, metric)),
+            one_more_K=np.full(len(seeds_K), one_more(runs, metric)),
             same_K=_same(runs, starts_K, seeds_K),
             seed_variance_K=seed_variance / seeds_K,
             seed_freedom=freedom,
-            num_equal_K=np.full(len(seeds_K), 1.0 / float((shares(runs.labels_N, metric) ** 2).sum())),
+            num_equal_K=np.full(len(seeds_K), num_equal(runs.labels_N, metric)),
         )
 
     @classmethod
@@ -111,18 +112,20 @@ class Evidence:
 
     def without_seeds(self) -> "Evidence":
         """The same runs again on other images."""
-        return replace(self, seed_variance_K=np.zeros(len(self.scores_K)))
+        return replace(self, seed_variance_K=np.zeros(len(self.scores_K))) if self.seed_variance_K.any() else self
 
-    def covariance(self) -> FloatArray:
+    @cached_property
+    def covariance_KK(self) -> FloatArray:
         """Of the errors of the scores, shape K x K, without bias, seeds included; for the posterior.
 
         What one more image could change is no part of it, as on 50 images it would hide half of how much candidates truly differ; it only
         bounds each variance from below, so that a score of 100 % is not taken for the truth.
         """
-        image_KK = image_covariance(self.influence_KN, self.labels_N)
-        is_same_KK = self.same_K[:, None] == self.same_K
-        lacking_K = np.maximum(self.one_more_K**2 / 2 - np.diag(image_KK), 0.0) + self.seed_variance_K
-        return image_KK + np.where(is_same_KK, np.sqrt(np.outer(lacking_K, lacking_K)), 0.0)
+        covariance_KK = image_covariance(self.influence_KN, self.labels_N)
+        lacking_K = np.maximum(self.one_more_K**2 / 2 - np.diag(covariance_KK), 0.0) + self.seed_variance_K
+        firsts, seconds = np.nonzero(self.same_K[:, None] == self.same_K)
+        covariance_KK[firsts, seconds] += np.sqrt(lacking_K[firsts] * lacking_K[seconds])
+        return covariance_KK
 
     def draws(self, num_resamples: int) -> FloatArray:
         """Scores in resamples of the images, and with other seeds, shape R x K; always the same draws for the same labels.
@@ -137,9 +140,13 @@ class Evidence:
         rng = np.random.default_rng((_SEED, 1))
         tail_R, seed_tail_R = (_tail(freedom, num_resamples, rng) for freedom in (self._freedom(), self.seed_freedom))
         _, first_K, group_K = np.unique(self.same_K, return_index=True, return_inverse=True)
-        one_more_RK, seed_RK = (rng.standard_normal((num_resamples, len(first_K)))[:, group_K] for _ in range(2))
+        one_more_RK = rng.standard_normal((num_resamples, len(first_K)))[:, group_K]
         image_RK = image_error_RK + one_more_RK * (self.one_more_K / 2**0.5)
-        return self.scores_K + image_RK * tail_R[:, None] + seed_RK * np.sqrt(self.seed_variance_K) * seed_tail_R[:, None]
+        draws_RK = self.scores_K + image_RK * tail_R[:, None]
+        if not self.seed_variance_K.any():
+            return np.asarray(draws_RK)
+        seed_RK = rng.standard_normal((num_resamples, len(first_K)))[:, group_K]
+        return np.asarray(draws_RK + seed_RK * np.sqrt(self.seed_variance_K) * seed_tail_R[:, None])
 
     def _freedom(self) -> float:
         """Degrees of freedom of the images: those of the spread of a difference to the best by score, the median over candidates.
@@ -205,10 +212,12 @@ def draws(
 
 def image_covariance(influence_KN: FloatArray, labels_N: IntArray) -> FloatArray:
     """Of scores on other images, class by class, shape K x K; unbiased, with n - 1 images of n."""
-    covariance_KK = np.zeros((len(influence_KN), len(influence_KN)))
+    covariance_KK, of_class_KK = np.zeros((2, len(influence_KN), len(influence_KN)))
     for members in strata(labels_N):
         centred_KM = influence_KN[:, members] - influence_KN[:, members].mean(axis=1, keepdims=True)
-        covariance_KK += centred_KM @ centred_KM.T * (len(members) / max(1, len(members) - 1))
+        np.matmul(centred_KM, centred_KM.T, out=of_class_KK)
+        of_class_KK *= len(members) / max(1, len(members) - 1)
+        covariance_KK += of_class_KK
     return covariance_KK
 
 
@@ -251,14 +260,20 @@ def strata(labels_N: IntArray) -> list[IntArray]:
     return [*([np.concatenate(pooled)] if pooled else []), *by_size]
 
 
-def _one_more(runs: Runs, metric: Metric) -> float:
-    """Root mean square of what an image is of the score, times by how much two candidates may differ on it.
+def one_more(runs: Runs, metric: Metric) -> float:
+    """What one more image could change, as a standard deviation: root mean square of what an image is of the score, times by how much two
+    candidates may differ on it.
 
     Source: Agresti and Min, Effects and non-effects of paired identical observations, Statistics in Medicine 2004 (half an image in each cell).
     """
     unit = float(np.sqrt((runs.true_log_prob_JN.astype(np.float64) ** 2).mean())) if metric is Metric.log_loss else 1.0
     half_an_image = float(np.sqrt(_ONE_MORE * (shares(runs.labels_N, metric) ** 2).mean()))
     return unit * max(half_an_image, _sign_test_sd(len(runs.labels_N)))
+
+
+def num_equal(labels_N: IntArray, metric: Metric) -> float:
+    """Images of equal weight that know as much about a score as these do."""
+    return 1.0 / float((shares(labels_N, metric) ** 2).sum())
 
 
 def _sign_test_sd(num_images: int) -> float:

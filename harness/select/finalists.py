@@ -11,7 +11,6 @@ from enum import StrEnum
 
 import numpy as np
 
-from harness.measure.quality import quality
 from harness.select.candidates import Candidate
 from harness.select.comparison import FloatArray, Interval, interval
 from harness.select.contest import Contest
@@ -19,6 +18,7 @@ from harness.select.decision import Picks, Veto, veto
 from harness.select.evidence import Evidence
 from harness.select.resamples import Resamples
 from harness.select.said import Said
+from harness.study.row_objective import objective_of
 from harness.study.store import Predictions, Study
 
 _SEED = 20_240_302
@@ -160,13 +160,13 @@ def _veto(contest: Contest, picks: Picks, first: int, test: Evidence) -> Veto:
     val = contest.on_val_alone(first)
     sizes, variances = (np.array([get(each) for each in (val, test)]) for get in (lambda found: len(found.labels_N), _image_variance))
     growth_of_val, growth_of_test = sizes @ variances / sizes.sum() / variances
-    variance = float(test.covariance()[0, 0] * growth_of_test + contest.evidence.seed_variance_K[first])
+    variance = float(test.covariance_KK[0, 0] * growth_of_test + contest.evidence.seed_variance_K[first])
     return veto(picks, contest.belief_if(first, growth_of_val), contest.options, float(test.scores_K[0]), variance)
 
 
 def _image_variance(found: Evidence) -> float:
     """Of a single candidate's score, as if it were known from one image."""
-    return float(found.without_seeds().covariance()[0, 0]) * len(found.labels_N)
+    return float(found.without_seeds().covariance_KK[0, 0]) * len(found.labels_N)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +187,7 @@ class _Seen:
         candidate, found, metric = contest.pool.candidates[k], list(tests.values()), contest.val.metric
         said = Said.of(candidate.rows, found)
         labels_N, num_classes = found[0].labels_N, found[0].log_probs_NC.shape[1]
-        each = [quality(one.log_probs_NC, labels_N, predicted_N) for one, predicted_N in zip(found, said.decided_SN(metric), strict=True)]
+        each = [objective_of(row).quality(one.log_probs_NC, labels_N, metric) for row, one in zip(candidate.rows, found, strict=True)]
         undefined = next((reasons[metric.value] for _, reasons in each if metric.value in reasons), None)
         runs = said.runs(labels_N, num_classes, metric)
         evidence = None if undefined else Evidence.of(runs, metric, [len(found)])

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
-from harness.select.candidates import CANDIDATE, NETWORK, TIMINGS, Candidate, Pool, labels
+from harness.select.candidates import CANDIDATE, TIMED_MODEL, TIMINGS, Candidate, Pool, labels
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE, IntArray
 from harness.select.contest import Contest
 from harness.select.entries import entries_of
@@ -37,7 +37,7 @@ _NAMES = ("protocol", "job_id", "status", "dataset", "recipe", "primary_metric",
 TABLE_COLUMNS: tuple[str, ...] = tuple(
     name
     for name in COLUMNS
-    if name in {*_NAMES, *CANDIDATE, *NETWORK, *METRICS, *TIMINGS, *_MEANS, *_KNOWN, "timed_at", "timed_on", "peak_mem_mib", "total_s"}
+    if name in {*_NAMES, *CANDIDATE, *TIMED_MODEL, *METRICS, *TIMINGS, *_MEANS, *_KNOWN, "timed_at", "timed_on", "peak_mem_mib", "total_s"}
 )
 """What `rank_table` needs of a table."""
 
@@ -58,7 +58,9 @@ def rank_table(frame: pd.DataFrame, cfg: RankConfig) -> list[Ranking]:
     good = frame[(frame["status"] == Status.ok.value) & frame["fold"].isna()]
     if good.empty:
         raise TableError("the table holds no row of a job that ended well; run `python -m harness.sweep` first.")
-    good = _of_one_machine(good.assign(candidate=_group(good, ("protocol", *CANDIDATE)), network=_group(good, ("protocol", *NETWORK))))
+    good = _of_one_machine(
+        good.assign(candidate=_group(good, ("protocol", *CANDIDATE)), timed_model=_group(good, ("protocol", *TIMED_MODEL)))
+    )
     good = good.drop_duplicates(["candidate", "seed"], keep="last")
     newest_first = good["protocol"].drop_duplicates(keep="last")[::-1]
     groups = good.groupby("protocol", observed=True, sort=False)
@@ -69,7 +71,7 @@ def rank_table(frame: pd.DataFrame, cfg: RankConfig) -> list[Ranking]:
 def _of_one_machine(rows: pd.DataFrame) -> pd.DataFrame:
     """Per protocol, times of one machine and device; those of others do not compare and are taken out.
 
-    Of each device the machine that timed any of its networks last; of the devices the one with the most networks. A study's own table has times of
+    Of each device the machine that timed any of its models last; of the devices the one with the most models. A study's own table has times of
     one machine; one that was put together of several studies may not.
     """
     is_other = pd.Series(data=False, index=rows.index)
@@ -79,17 +81,17 @@ def _of_one_machine(rows: pd.DataFrame) -> pd.DataFrame:
             is_other[group.index] = group["timed_on"].astype(object) != group["timed_on"][timed.sort_values().index[-1]]
     known = rows[~is_other & rows["latency_ms_p50"].notna()]
     for _, group in known.groupby("protocol", observed=True):
-        networks = group.groupby(group["device"].astype(object), dropna=False)["network"].nunique()
-        first = networks[networks == networks.max()].index.min()
+        models = group.groupby(group["device"].astype(object), dropna=False)["timed_model"].nunique()
+        first = models[models == models.max()].index.min()
         is_other |= (rows["protocol"] == group["protocol"].iloc[0]) & (rows["device"].astype(object) != first)
     return rows.assign(**{name: rows[name].mask(is_other) for name in TIMINGS})
 
 
 def _newest_times(rows: pd.DataFrame) -> pd.DataFrame:
-    """`TIMINGS` of each network that has any."""
+    """`TIMINGS` of each model that has any."""
     known = rows[rows["latency_ms_p50"].notna()]
     newest_last = known.assign(timed_at=known["timed_at"].astype(str)).sort_values("timed_at", kind="stable")
-    return newest_last.drop_duplicates("network", keep="last").set_index("network")[list(TIMINGS)]
+    return newest_last.drop_duplicates("timed_model", keep="last").set_index("timed_model")[list(TIMINGS)]
 
 
 def _group(frame: pd.DataFrame, columns: Sequence[str]) -> IntArray:
@@ -144,7 +146,7 @@ def _pool(rows: pd.DataFrame, protocol: str) -> Pool:
     first = rows.loc[by_candidate["seed"].idxmin()].set_index("candidate")
     means = by_candidate[[*METRICS, *_MEANS]].mean()
     whole = {"peak_mem_mib": by_candidate["peak_mem_mib"].max(), "total_s": by_candidate["total_s"].sum(min_count=1)}
-    timings = _newest_times(rows).reindex(first["network"]).set_axis(first.index)
+    timings = _newest_times(rows).reindex(first["timed_model"]).set_axis(first.index)
     found = [_row(record) for record in first.assign(**means, **whole, **timings).to_dict("records")]
     candidates = zip(labels(found), found, by_candidate["seed"].count(), strict=True)
     return Pool(

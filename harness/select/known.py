@@ -23,7 +23,7 @@ class Weighed(Protocol):
     @property
     def row(self) -> Row: ...
     @property
-    def trunk(self) -> tuple[object, ...]: ...
+    def features_key(self) -> tuple[object, ...]: ...
     @property
     def cost(self) -> Cost: ...
 
@@ -33,7 +33,7 @@ def known_of(candidate: Weighed, own: OwnRanks) -> Known:
     row, rank = candidate.row, own.of(candidate.row)
     frozen = None if row.num_frozen_blocks is None or not row.num_blocks else row.num_frozen_blocks / row.num_blocks
     return Known(
-        backbone=" ".join(map(str, candidate.trunk)),
+        backbone=" ".join(map(str, candidate.features_key)),
         family=row.family,
         top1_frac=prior(row),
         log2_cost=math.log2(row.gmacs) if row.gmacs else None,

@@ -1,4 +1,4 @@
-"""Latencies to decide with, where some of those measured say more of a busy machine than of a network."""
+"""Latencies to decide with, where some of those measured say more of a busy machine than of a model."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ class Basis(Enum):
     """Where a latency comes from."""
 
     measured = "measured"  # the median; the machine was quiet
-    multiply_adds = "multiply_adds"  # that of a steady network of the same family, times the ratio of their multiply-adds
+    multiply_adds = "multiply_adds"  # that of a steady model of the same family, times the ratio of their multiply-adds
     lowest = "lowest"  # the lowest block of an uneven timing
     unknown = "unknown"  # never timed
 
@@ -33,9 +33,9 @@ class Decisive:
 def decisive_latency_ms(costs: Sequence[Cost], families: Sequence[str | None]) -> list[Decisive]:
     """A latency for each candidate that does not depend on what else the machine did meanwhile, as far as that can be had.
 
-    Steady ones are the medians that were measured. Networks are timed in turn, so of an unsteady one the lowest block compares best: it is as
+    Steady ones are the medians that were measured. Models are timed in turn, so of an unsteady one the lowest block compares best: it is as
     good as free of disturbances if the machine was quiet at all. It may still be too high and never much too low, since disturbances only add;
-    so where steady networks of its family and their multiply-adds say less, that is taken.
+    so where steady models of its family and their multiply-adds say less, that is taken.
 
     Args:
         costs: of the candidates.
@@ -59,7 +59,7 @@ def _decisive(cost: Cost, ms_per_gmac: float | None) -> Decisive:
 
 
 def _ms_per_gmac(costs: Sequence[Cost], families: Sequence[str | None], family: str | None) -> float | None:
-    """What the steady networks of a family take; None where there is none. Each network counts once, however many depths it has."""
+    """What the steady models of a family take; None where there is none. Each model counts once, however many depths it has."""
     found = {
         (cost.latency_ms_p50, cost.gmacs)
         for cost, other in zip(costs, families, strict=True)

@@ -6,7 +6,7 @@ whose score is known on all of them, and is taken off (a control variate). Candi
 with what it adds to each score. Shapes: K candidates, S seeds of one, N val images, M images of train and then val, P of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from harness.config import Metric
 from harness.select.candidates import Candidate, Pool, is_out_of_fold
 from harness.select.cross_fitted import CrossFitted
-from harness.select.evidence import Evidence, seed_variance_of
+from harness.select.evidence import Evidence, num_equal, one_more, seed_variance_of
 from harness.select.said import Said
 from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, score_and_influence
 
@@ -27,8 +27,8 @@ def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> 
     if not is_out_of_fold(candidates):
         return _on_val(pool, candidates, metric)
     images, on_val = _Images(pool, metric), _on_val(pool, candidates, metric)
-    controls = {each.trunk: each.out_of_fold for each in candidates if each.out_of_fold is not None}
-    measured = [_measure(images, candidate, controls) for candidate in candidates]
+    heads = {each.features_key: _Head.of(images, each.out_of_fold) for each in candidates if each.out_of_fold is not None}
+    measured = [_measure(images, candidate, heads.get(candidate.features_key)) for candidate in candidates]
     seeds = [len(each.scores_S) for each in measured]
     seed_variance, freedom = seed_variance_of(
         np.concatenate([each.scores_S for each in measured]), np.concatenate([each.influence_SM for each in measured]), seeds
@@ -100,11 +100,11 @@ class _Images:
         places_P, widened = places.number_P, WIDENED_LOG_LOSS if self.metric is Metric.log_loss else WIDENED
         widened_P = np.where(places.is_fold_P, widened, 1.0)
         runs = said.runs(self.pool.everyone_M[places_P], len(self.pool.class_names), self.metric)
-        together = Evidence.of(runs, self.metric, [len(said.predicted_SN)])
         scores_S, influence_SP = score_and_influence(runs, self.metric)
         influence_SM = np.zeros((len(scores_S), len(self.pool.everyone_M)))
         influence_SM[:, places_P] = influence_SP * widened_P
-        return _Measured(scores_S, influence_SM, float(together.one_more_K[0]), float(together.num_equal_K[0] / (widened_P**2).mean()))
+        equal = num_equal(runs.labels_N, self.metric) / float((widened_P**2).mean())
+        return _Measured(scores_S, influence_SM, one_more(runs, self.metric), equal)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,16 +115,29 @@ class _Places:
     is_fold_P: BoolArray
 
 
-def _measure(images: _Images, candidate: Candidate, controls: Mapping[tuple[object, ...], Said]) -> _Measured:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Head:
+    """A head on a backbone, out of fold on all images: what the luck of fine-tunes of that backbone is known from."""
+
+    said: Said
+    everyone: _Measured
+
+    @classmethod
+    def of(cls, images: _Images, said: Said) -> "_Head":
+        return cls(said, images.on(said, images.everyone))
+
+
+def _measure(images: _Images, candidate: Candidate, control: _Head | None) -> _Measured:
+    if control is not None and control.said is candidate.out_of_fold:
+        return control.everyone
     if candidate.out_of_fold is not None:
         return images.on(candidate.out_of_fold, images.everyone)
-    control = controls.get(candidate.trunk)
     if candidate.cross_fitted is not None:
         return _in_folds(images, candidate.cross_fitted, control)
     return _controlled(images, candidate.val, images.val, control)
 
 
-def _in_folds(images: _Images, found: CrossFitted, control: Said | None) -> _Measured:
+def _in_folds(images: _Images, found: CrossFitted, control: _Head | None) -> _Measured:
     """A fine-tune with folds: each seed on the images that are known of it."""
     seeds = []
     for s, (is_known_M, is_fold_M) in enumerate(zip(found.is_known_SM, found.is_fold_SM, strict=True)):
@@ -138,7 +151,7 @@ def _in_folds(images: _Images, found: CrossFitted, control: Said | None) -> _Mea
     )
 
 
-def _controlled(images: _Images, said: Said, places: _Places, control: Said | None) -> _Measured:
+def _controlled(images: _Images, said: Said, places: _Places, control: _Head | None) -> _Measured:
     """Less what the head's luck with the images that one was measured on says about one's own. On all of them there is no luck to take off.
 
     Source: Lavenberg and Welch, A perspective on the use of control variables, Management Science 1981 (regression-adjusted estimates).
@@ -146,7 +159,7 @@ def _controlled(images: _Images, said: Said, places: _Places, control: Said | No
     own = images.on(said, places)
     if control is None:
         return own
-    everyone, here = images.on(control, images.everyone), images.on(control.take(places.number_P), places)
+    everyone, here = control.everyone, images.on(control.said.take(places.number_P), places)
     luck, luck_M = float(here.scores_S.mean() - everyone.scores_S.mean()), here.influence_SM.mean(axis=0)
     variance = float(luck_M @ luck_M)
     slope_S = own.influence_SM @ luck_M / variance if variance > SAME**2 else np.zeros(len(own.scores_S))

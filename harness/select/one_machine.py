@@ -1,6 +1,6 @@
-"""Latencies of one host and device only: 2 ms of an accelerator and 90 ms of a processor say nothing about two networks.
+"""Latencies of one host and device only: 2 ms of an accelerator and 90 ms of a processor say nothing about two models.
 
-Between rows and candidates. `study.timing` sees to it that networks of one device are timed on one host; jobs of several devices, and rows that
+Between rows and candidates. `study.timing` sees to it that models of one device are timed on one host; jobs of several devices, and rows that
 brought their times along, are left to here.
 """
 
@@ -19,15 +19,15 @@ Place = tuple[str, str]
 
 
 def with_times_of_one(rows: Sequence[Row]) -> list[Row]:
-    """Rows of which only those keep their times that were timed where most networks were; the others say why they have none."""
-    networks: dict[Place, set[str | None]] = defaultdict(set)
+    """Rows of which only those keep their times that were timed where most models were; the others say why they have none."""
+    models: dict[Place, set[str | None]] = defaultdict(set)
     for row in rows:
         if row.latency_ms_p50 is not None:
-            networks[_place(row)].add(row.latency_key or row.model)
-    if len(networks) < 2:
+            models[_place(row)].add(row.latency_key or row.model)
+    if len(models) < 2:
         return list(rows)
     in_turn = {_place(row) for row in rows if row.timed_on is not None}
-    chosen = min(networks, key=lambda place: (-len(networks[place]), place not in in_turn, place))
+    chosen = min(models, key=lambda place: (-len(models[place]), place not in in_turn, place))
     return [row if row.latency_ms_p50 is None or _place(row) == chosen else _without(row, chosen) for row in rows]
 
 

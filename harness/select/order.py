@@ -5,6 +5,7 @@ mean over all ways to break them. Choosing at random is then the score that is t
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
 Scores = Mapping[str, float]
@@ -51,9 +52,11 @@ def agreement(scores: Scores, truth: Scores) -> float | None:
 def rank_average(first: Scores, second: Scores) -> Scores:
     """Mean of two ranks, 0 for the lowest, of those that have both scores."""
     both = [name for name in first if name in second]
-    return {name: sum(_num_below([scores[each] for each in both], scores[name]) for scores in (first, second)) / 2 for name in both}
+    ranks = [_ranks([scores[name] for name in both]) for scores in (first, second)]
+    return {name: (one + other) / 2 for name, one, other in zip(both, *ranks, strict=True)}
 
 
-def _num_below(values: Sequence[float], value: float) -> float:
-    """A rank from 0 for the lowest; equal values share theirs."""
-    return sum(other < value for other in values) + (values.count(value) - 1) / 2
+def _ranks(values: Sequence[float]) -> list[float]:
+    """From 0 for the lowest; equal values share theirs."""
+    ordered = sorted(values)
+    return [(bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 for value in values]

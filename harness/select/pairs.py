@@ -32,11 +32,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """An exact test on images that just one of two labels right. It counts images alike, whatever metric the ranking goes by."""
+    """An exact test on images that just one of two classifies correctly. It counts images alike, whatever metric the ranking goes by."""
 
     first_only: int
     second_only: int
-    """Images that only the first, only the second labels right."""
+    """Images that only the first, only the second classifies correctly."""
     seeds: tuple[int, int]
     """Whose predictions were counted: the lowest seed that both have, else each one's lowest."""
     p: float
@@ -130,7 +130,7 @@ def _choose(order: Sequence[int], reference: int) -> list[tuple[int, int]]:
 
 
 def _discordant(first: Candidate, second: Candidate, labels_N: IntArray, metric: Metric) -> tuple[int, int, tuple[int, int]]:
-    """Images that only the first, only the second labels right, and the seeds that were looked at."""
+    """Images that only the first, only the second classifies correctly, and the seeds that were compared."""
     seeds = [[row.seed for row in candidate.rows] for candidate in (first, second)]
     common = sorted(set(seeds[0]) & set(seeds[1]))
     one, other = (common[0], common[0]) if common else (seeds[0][0], seeds[1][0])

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.select.candidates import Cost
-from harness.select.comparison import BoolArray, FloatArray, IntArray
+from harness.select.comparison import BoolArray, Float32Array, FloatArray, IntArray
 from harness.select.rule import LATENCY_TIE_FRAC, or_infinite
 
 _SEED = 20_240_301
+_BLOCK = 64
+"""Rivals of a candidate that are looked at together."""
 _INTERVAL = 0.95
 """Confidence of `latency_ms_low` and `latency_ms_high`."""
 
@@ -69,22 +70,24 @@ def likely_front(draws_RK: FloatArray, latency_ms_RK: FloatArray, confidence: fl
     prob_K, dominated_by_K = np.zeros(draws_RK.shape[1]), np.full(draws_RK.shape[1], -1, dtype=np.int64)
     if len(known):
         draws_RK, latency_ms_RK = draws_RK[:, known], latency_ms_RK[:, known]
-        prob_K[known] = np.mean([_on_front(*drawn) for drawn in zip(draws_RK, latency_ms_RK, strict=True)], axis=0)
-        found = _dominators(_by_candidate(draws_RK), _by_candidate(latency_ms_RK), confidence)
-        dominated_by_K[known] = np.where(found >= 0, known[found], -1)
+        found, share = _dominators(_by_candidate(draws_RK), _by_candidate(latency_ms_RK))
+        dominated_by_K[known] = np.where(share >= confidence, known[found], -1)
+        open_ = np.flatnonzero(share < 1)  # who is beaten in every draw is on no front, and keeps nobody off whom the other does not
+        drawn = zip(draws_RK[:, open_], latency_ms_RK[:, open_], strict=True)
+        prob_K[known[open_]] = np.mean([_on_front(*each) for each in drawn], axis=0)
     return Front(prob_K, dominated_by_K, is_known_K)
 
 
-def draw_latency_ms(costs: Sequence[Cost], networks: Sequence[Hashable], num_draws: int) -> FloatArray:
-    """Latencies that the timings leave open, shape R x K: lognormal around the median, one draw for all that are the same network.
+def draw_latency_ms(costs: Sequence[Cost], models: Sequence[Hashable], num_draws: int) -> FloatArray:
+    """Latencies that the timings leave open, shape R x K: lognormal around the median, one draw for all that are the same model.
 
     The spread is that of the measured interval, or, where none was measured, as if it were one tie (5 %) wide to either side.
     """
-    place = {network: number for number, network in enumerate(dict.fromkeys(networks))}
+    place = {model: number for number, model in enumerate(dict.fromkeys(models))}
     normal_RW = np.random.default_rng(_SEED).standard_normal((num_draws, len(place)))
     spread_K = np.array([_log_spread(cost) for cost in costs])
     median_K = np.array([or_infinite(cost.latency_ms_p50) for cost in costs])
-    return np.asarray(median_K * np.exp(normal_RW[:, [place[network] for network in networks]] * spread_K))
+    return np.asarray(median_K * np.exp(normal_RW[:, [place[model] for model in models]] * spread_K))
 
 
 def _log_spread(cost: Cost) -> float:
@@ -105,18 +108,23 @@ def _on_front(quality_K: FloatArray, latency_ms_K: FloatArray) -> BoolArray:
     return np.asarray((not_slower_K <= quality_K) & (faster_K < quality_K))
 
 
-def _dominators(quality_KR: npt.NDArray[np.float32], latency_ms_KR: npt.NDArray[np.float32], confidence: float) -> IntArray:
-    """For each candidate who beats it on both axes in most draws, -1 where that is less than the `confidence` share. One at a time."""
+def _dominators(quality_KR: Float32Array, latency_ms_KR: Float32Array) -> tuple[IntArray, FloatArray]:
+    """For each candidate who beats it on both axes in most draws, the first of equals, and in which share of them; -1 where nobody does."""
     quality_K, latency_ms_K = np.median(quality_KR, axis=1), np.median(latency_ms_KR, axis=1)
-    found_K = np.full(len(quality_K), -1, dtype=np.int64)
+    tied_ms_KR = latency_ms_KR * np.float32(1 + LATENCY_TIE_FRAC)
+    found_K, share_K = np.full(len(quality_K), -1, dtype=np.int64), np.zeros(len(quality_K))
     for k in range(len(quality_K)):
         rivals = np.flatnonzero((quality_K > quality_K[k]) & (latency_ms_K < latency_ms_K[k]))  # nobody else beats it in half the draws
-        if len(rivals):
-            is_faster_JR = latency_ms_KR[rivals] * np.float32(1 + LATENCY_TIE_FRAC) < latency_ms_KR[k]
-            share_J = ((quality_KR[rivals] > quality_KR[k]) & is_faster_JR).mean(axis=1)
-            found_K[k] = rivals[share_J.argmax()] if share_J.max() >= confidence else -1
-    return found_K
+        for start in range(0, len(rivals), _BLOCK):
+            block = rivals[start : start + _BLOCK]
+            is_beaten_JR = (quality_KR[block] > quality_KR[k]) & (tied_ms_KR[block] < latency_ms_KR[k])
+            share_J = np.count_nonzero(is_beaten_JR, axis=1) / is_beaten_JR.shape[1]
+            if share_J.max() > share_K[k]:
+                found_K[k], share_K[k] = block[share_J.argmax()], share_J.max()
+            if share_K[k] == 1:
+                break
+    return found_K, share_K
 
 
-def _by_candidate(values_RK: FloatArray) -> npt.NDArray[np.float32]:
+def _by_candidate(values_RK: FloatArray) -> Float32Array:
     return np.ascontiguousarray(values_RK.T, dtype=np.float32)

@@ -41,7 +41,7 @@ DOUBLING_SPREADS = 0.3
 OWN_RANK_SPREADS = 1.5
 """The same for the way from the best to the worst place on other data sets."""
 TOP1_MEAN, DOUBLING_MEAN, OWN_RANK_MEAN = 0.35, 0.25, -0.75
-"""What these are worth on average, in units of t: better and larger networks transfer better on most data sets, and those that were good stay good."""
+"""What these are worth on average, in units of t: better and larger models transfer better on most data sets, and those that were good stay good."""
 DEPTH_SPREADS = 0.5
 """The same for what a freeze depth does to every backbone alike."""
 COMMON_SHARE = 0.8
@@ -111,19 +111,27 @@ class Posterior:
         """Expected score of the best, whoever that is, less one's own."""
         return np.asarray(np.maximum(self._best_R.mean() - self.mean_K, 0.0))
 
-    def prob_behind(self, k: int, margin: float, cost_K: FloatArray) -> float:
-        """How probably another is better than candidate `k` by more than `margin`, each one's score less its cost."""
-        lowest_D = np.full(self._draws_RD.shape[1], np.inf)
-        np.minimum.at(lowest_D, self.distinct_K, cost_K)
-        best_R = (self._draws_RD - lowest_D).max(axis=1)
-        return float((best_R - (self._draws_RD[:, self.distinct_K[k]] - cost_K[k]) > margin).mean())
+    def best_R(self, cost_K: FloatArray) -> FloatArray:
+        """Score less cost of whoever has most left, in each draw."""
+        return np.asarray(self._worth_RD(cost_K).max(axis=1))
+
+    def prob_behind(self, k: int, margin: float, cost: float, best_R: FloatArray) -> float:
+        """How probably candidate `k`, whose score costs something, is behind `best_R` by more than `margin`."""
+        return float((best_R - (self._draws_RD[:, self.distinct_K[k]] - cost) > margin).mean())
 
     def prob_behind_K(self, margin: float, cost_K: FloatArray | None = None) -> FloatArray:
-        """The same of every candidate; None: of scores that cost nothing."""
-        if cost_K is None:
-            return np.asarray((self._best_R[:, None] - self._draws_RD > margin).mean(axis=0)[self.distinct_K])
-        worth_RK = self.draws_RK - cost_K
-        return np.asarray((worth_RK.max(axis=1, keepdims=True) - worth_RK > margin).mean(axis=0))
+        """How probably another is better than each candidate by more than `margin`, each one's score less its cost; None: scores cost nothing.
+
+        Of candidates that are one, as if each cost what the cheapest does: what it really costs can only set it further behind.
+        """
+        worth_RD = self._worth_RD(np.zeros(len(self.distinct_K)) if cost_K is None else cost_K)
+        return np.asarray((worth_RD.max(axis=1, keepdims=True) - worth_RD > margin).mean(axis=0)[self.distinct_K])
+
+    def _worth_RD(self, cost_K: FloatArray) -> FloatArray:
+        """Score less cost, of candidates that are one of the cheapest."""
+        lowest_D = np.full(self._draws_RD.shape[1], np.inf)
+        np.minimum.at(lowest_D, self.distinct_K, cost_K)
+        return np.asarray(self._draws_RD - lowest_D)
 
     def take(self, positions: Sequence[int]) -> "Posterior":
         """Of some of the candidates, in the order given; what is believed of them stays as it is."""

@@ -20,13 +20,13 @@ from harness.study.store import Study
 
 Unit = TypeVar("Unit", bound=Hashable)
 
-Network = tuple[str, str | None]
+ModelKey = tuple[str, str | None]
 """Architecture and tag of its weights: what carries over from one data set to another."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnRank:
-    """Where one network stood on other data sets."""
+    """Where one model stood on other data sets."""
 
     mean: float
     """Mean over data sets; 0 is the best backbone of each, 1 the worst."""
@@ -35,18 +35,18 @@ class OwnRank:
 
 @dataclass(frozen=True, slots=True)
 class OwnRanks:
-    """The harness's own experience: every network of the other studies in a results folder."""
+    """The harness's own experience: every model of the other studies in a results folder."""
 
-    by_network: Mapping[Network, OwnRank]
+    by_model: Mapping[ModelKey, OwnRank]
     unread: tuple[str, ...] = ()
     """Studies whose rows cannot be read."""
 
     def of(self, row: Row) -> OwnRank | None:
-        """None when no other data set has this network."""
-        return self.by_network.get(network(row))
+        """None when no other data set has this model."""
+        return self.by_model.get(model_key(row))
 
 
-def network(row: Row) -> Network:
+def model_key(row: Row) -> ModelKey:
     """What a row's backbone is called in every study."""
     return (row.model, row.weights)
 
@@ -78,7 +78,7 @@ def log_params(row: Row) -> float | None:
 
 
 def own_ranks(study: Study) -> OwnRanks:
-    """Mean rank of each network over the studies beside this one, those of this study's own data set left out."""
+    """Mean rank of each model over the studies beside this one, those of this study's own data set left out."""
     here = study.rows()
     found: list[Row] = []
     unread: list[str] = []
@@ -94,7 +94,7 @@ def own_ranks(study: Study) -> OwnRanks:
 
 
 def _whole(study: Study) -> list[Row] | None:
-    """All rows of a study; None when some cannot be used, as the rank of a network then depends on which."""
+    """All rows of a study; None when some cannot be used, as the rank of a model then depends on which."""
     try:
         files, damaged = study.row_files()
     except StoreError:
@@ -102,10 +102,10 @@ def _whole(study: Study) -> list[Row] | None:
     return None if damaged else [file.row for file in files]
 
 
-def mean_ranks(rows: Iterable[Row], here: Sequence[Row] = ()) -> dict[Network, OwnRank]:
-    """Mean normalised rank of each network over data sets.
+def mean_ranks(rows: Iterable[Row], here: Sequence[Row] = ()) -> dict[ModelKey, OwnRank]:
+    """Mean normalised rank of each model over data sets.
 
-    Within the good rows of one protocol a network counts by its best candidate, a candidate by its mean over seeds, in
+    Within the good rows of one protocol a model counts by its best candidate, a candidate by its mean over seeds, in
     the metric that the data call for. Several protocols of one data set are averaged first, so that it counts once.
 
     Args:
@@ -117,9 +117,9 @@ def mean_ranks(rows: Iterable[Row], here: Sequence[Row] = ()) -> dict[Network, O
     for row in rows:
         if row.status == Status.ok.value and row.fold is None and row.dataset not in names and row.data_fingerprint not in images:
             by_protocol[row.dataset, row.protocol].append(row)
-    by_dataset: dict[Network, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    by_dataset: dict[ModelKey, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for (dataset, _), group in by_protocol.items():
-        for name, place in _places(best_scores(group, network, _primary)).items():
+        for name, place in _places(best_scores(group, model_key, _primary)).items():
             by_dataset[name][dataset].append(place)
     return {name: OwnRank(fmean(map(fmean, places.values())), len(places)) for name, places in by_dataset.items()}
 
@@ -145,8 +145,8 @@ def _primary(row: Row) -> float | None:
     return value
 
 
-def _places(scores: Mapping[Network, float]) -> dict[Network, float]:
-    """Normalised ranks, equal scores sharing theirs; a network that had no rival has no rank."""
+def _places(scores: Mapping[ModelKey, float]) -> dict[ModelKey, float]:
+    """Normalised ranks, equal scores sharing theirs; a model that had no rival has no rank."""
     values = list(scores.values())
     if len(values) < 2:
         return {}

@@ -128,7 +128,7 @@ def rank(
     Args:
         study: the folder.
         cfg: metric, limits, prices.
-        own: ranks of networks on other data sets; None: they are looked up beside the study.
+        own: ranks of models on other data sets; None: they are looked up beside the study.
         protocol: which; None: the one with the most good jobs.
         may_open: False for a what-if question: test predictions that nothing has opened before stay sealed.
         by: the command that asks, for the log of what was opened.

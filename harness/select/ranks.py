@@ -6,14 +6,12 @@ Shapes: R resamples, K candidates.
 """
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.select.comparison import SAME, Chance, FloatArray, IntArray
+from harness.select.comparison import SAME, Chance, Float32Array, FloatArray, IntArray
 
-_BLOCK = 64
-"""Candidates compared at once, so that what is compared stays in the processor's cache."""
 ROUNDING = 1e-5
 """Relative error of single precision, with room to spare."""
 
@@ -56,25 +54,21 @@ class Units:
 class Leads:
     """How far one candidate must be ahead of another, in units of the spread of their difference, for chance not to explain it."""
 
-    units: "Units"
-    of_one_K: FloatArray
-    """What the largest lead over candidate i stays below in the `confidence` share of the resamples of no difference, and the lead of the
-    best alone in two-sided terms, as the tied set asks for both."""
+    chance: Chance
+    units: Units
     of_any: float
-    """The same for the largest lead within any pair."""
+    """What the largest lead within any pair stays below in the `confidence` share of the resamples of no difference."""
 
     @classmethod
     def of(cls, chance: Chance) -> "Leads":
-        """Compares all with all in every resample: K x K x R operations in single precision, in blocks."""
+        """Compares all with all, as far as it can matter."""
         units = Units.of(chance.spread_KK)
-        inverse_KK = units.inverse_KK.astype(np.float32)
-        largest_R = np.zeros(chance.centred_KR.shape[1], dtype=np.float32)
-        of_one_K = np.zeros(len(inverse_KK))
-        for i, inverse_K in enumerate(inverse_KK):
-            own_R = _largest_lead(chance.centred_KR, i, inverse_K)
-            np.maximum(largest_R, own_R, out=largest_R)
-            of_one_K[i] = max(_reached(own_R, chance.enough), _two_sided(chance, i, inverse_K))
-        return cls(units, of_one_K, _reached(largest_R, chance.enough))
+        return cls(chance, units, _of_any(chance, units.inverse_KK.astype(np.float32)))
+
+    def of_one(self, i: int) -> float:
+        """The same for the largest lead over candidate i, and the lead of the best alone in two-sided terms, as the tied set asks for both."""
+        inverse_K = self.units.inverse_KK[i].astype(np.float32)
+        return max(_reached(_leads_over(self.chance.centred_KR, i, inverse_K), self.chance.enough), _two_sided(self.chance, i, inverse_K))
 
 
 def rank_intervals(scores_K: FloatArray, leads: Leads) -> list[RankInterval]:
@@ -90,17 +84,34 @@ def rank_intervals(scores_K: FloatArray, leads: Leads) -> list[RankInterval]:
     return [RankInterval(1 + int(better), len(scores_K) - int(worse)) for better, worse in zip(num_better_K, num_worse_K, strict=True)]
 
 
-def _largest_lead(centred_KR: npt.NDArray[np.float32], i: int, inverse_K: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Over candidate i in each resample, shape R; never below zero."""
-    largest_R = np.zeros(centred_KR.shape[1], dtype=np.float32)
-    for start in range(0, len(centred_KR), _BLOCK):
-        leads_BR = centred_KR[start : start + _BLOCK] - centred_KR[i]
-        leads_BR *= inverse_K[start : start + _BLOCK, None]
-        np.maximum(largest_R, leads_BR.max(axis=0), out=largest_R)
-    return largest_R
+def _of_any(chance: Chance, inverse_KK: Float32Array) -> float:
+    """What the largest lead within any pair reaches in `enough` resamples, in single precision: blocks of candidates against blocks.
+
+    The highest of one block less the lowest of the other bounds the leads of all their pairs. Resamples in which the bound is not above what
+    `enough` of them have reached already cannot change the answer, and hardly any are left when the blocks that may lead most come first.
+    """
+    blocks, largest_R = chance.blocks, np.zeros(chance.centred_KR.shape[1], dtype=np.float32)
+
+    def bound_R(one: int, other: int) -> Float32Array:
+        apart_R = np.maximum(chance.highest_BR[one] - chance.lowest_BR[other], chance.highest_BR[other] - chance.lowest_BR[one])
+        return np.asarray(apart_R * inverse_KK[blocks[one], blocks[other]].max())
+
+    pairs = combinations_with_replacement(range(len(blocks)), 2)
+    for one, other in sorted(pairs, key=lambda pair: _reached(bound_R(*pair), chance.enough), reverse=True):
+        open_R = np.flatnonzero(bound_R(one, other) > _reached(largest_R, chance.enough))
+        one_BR, other_BR = (chance.centred_KR[blocks[block]][:, open_R] for block in (one, other))
+        for one_R, inverse_B in zip(one_BR, inverse_KK[blocks[one], blocks[other]], strict=True):
+            leads_BR = np.abs(other_BR - one_R) * inverse_B[:, None]
+            largest_R[open_R] = np.maximum(largest_R[open_R], leads_BR.max(axis=0))
+    return _reached(largest_R, chance.enough)
 
 
-def _two_sided(chance: Chance, i: int, inverse_K: npt.NDArray[np.float32]) -> float:
+def _leads_over(centred_KR: Float32Array, i: int, inverse_K: Float32Array) -> Float32Array:
+    """The largest lead over candidate i in each resample, shape R; never below zero."""
+    return np.asarray(((centred_KR - centred_KR[i]) * inverse_K[:, None]).max(axis=0))
+
+
+def _two_sided(chance: Chance, i: int, inverse_K: Float32Array) -> float:
     """What the lead of the best other one over candidate i exceeds in half of `enough` resamples."""
     others = np.delete(np.arange(len(inverse_K)), i)
     if not len(others):
@@ -109,6 +120,6 @@ def _two_sided(chance: Chance, i: int, inverse_K: npt.NDArray[np.float32]) -> fl
     return _reached((chance.centred_KR[rival] - chance.centred_KR[i]) * inverse_K[rival], max(chance.enough // 2, 1))
 
 
-def _reached(values_R: npt.NDArray[np.float32], enough: int) -> float:
+def _reached(values_R: Float32Array, enough: int) -> float:
     """The largest value that is reached in `enough` resamples."""
     return float(np.partition(values_R, -enough)[-enough])

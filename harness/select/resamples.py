@@ -62,11 +62,6 @@ class Resamples:
         image_draws_RK = evidence.without_seeds().draws_around(image_error_RK) if evidence.seed_variance_K.any() else draws_RK
         return cls(metric, evidence.scores_K, draws_RK, image_draws_RK, evidence.num_equal_K)
 
-    def take(self, positions: Sequence[int]) -> "Resamples":
-        """Some of the candidates, in the order given."""
-        kept = list(positions)
-        return Resamples(self.metric, self.scores_K[kept], self.draws_RK[:, kept], self.image_draws_RK[:, kept], self.num_equal_K[kept])
-
     def natural(self, found: Interval) -> Interval:
         """An interval of scores in the metric's own unit and order."""
         return found if is_higher_better(self.metric) else Interval(-found.high, -found.low)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import Metric
-from harness.measure.quality import decide
 from harness.select.scores import Runs
 from harness.study.row import Row
+from harness.study.row_objective import objective_of
 from harness.study.store import Predictions
 
 FloatArray = npt.NDArray[np.floating]
@@ -34,10 +34,10 @@ class Said:
     def of(cls, rows: Sequence[Row], found: Sequence[Predictions]) -> "Said":
         """One row and its predictions for each seed."""
         decided = [
-            [decide(each.log_probs_NC, metric, np.array(row.details.class_prior)) for row, each in zip(rows, found, strict=True)]
+            [objective_of(row).decide(each.log_probs_NC, metric) for row, each in zip(rows, found, strict=True)]
             for metric in (Metric.accuracy, Metric.balanced_accuracy)
         ]
-        true = [each.log_probs_NC[np.arange(len(each.labels_N)), each.labels_N] for each in found]
+        true = [objective_of(row).true_log_probs(each.log_probs_NC, each.labels_N) for row, each in zip(rows, found, strict=True)]
         return cls(np.stack(decided[0]), np.stack(decided[1]), np.stack(true))
 
     @classmethod

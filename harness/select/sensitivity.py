@@ -91,7 +91,7 @@ def _other_metric(contest: Contest, metric: Metric) -> OtherMetric:
     if reason := why_undefined(contest.pool, metric):
         return OtherMetric(metric, None, reason)
     evidence = evidence_of(contest.pool, contest.pool.candidates, metric)
-    belief = believe(contest.pool, contest.own, evidence.scores_K, evidence.covariance()).take(contest.order)
+    belief = believe(contest.pool, contest.own, evidence.scores_K, evidence.covariance_KK).take(contest.order)
     return OtherMetric(metric, contest.label(contest.order[recommend(belief, contest.options, contest.terms)]), None)
 
 
@@ -119,7 +119,7 @@ def half_the_images(contest: Contest, first: int) -> FewerImages:
 
     Source: Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982, chapter 8 (half-sampling).
     """
-    covariance_KK = contest.evidence.covariance() + contest.evidence.without_seeds().covariance()
+    covariance_KK = contest.evidence.covariance_KK + contest.evidence.without_seeds().covariance_KK
     halves = contest.val.image_draws_RK[:NUM_HALVES]
     beliefs, options = believe_each(contest.pool, contest.own, halves, covariance_KK), contest.options
     chosen = (recommend(belief.take(contest.order), options, contest.terms) for belief in beliefs)

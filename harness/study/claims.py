@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_LOOK_S = 0.2
+_POLL_S = 0.2
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
         folder: of the study.
         name: of what is claimed; plain hexadecimal.
     """
-    with _lock(folder, name).acquire(poll_interval=_LOOK_S):
+    with _lock(folder, name).acquire(poll_interval=_POLL_S):
         yield
 
 

@@ -1,4 +1,4 @@
-"""A row made of what JSON has: numbers that are not finite become empty cells with a reason, so that none costs a finished job its row.
+"""Make a row valid JSON: numbers that are not finite become empty cells with a reason, so that none costs a finished job its row.
 
 Between whoever made the row and its file. Types of numpy become Python's.
 """

@@ -12,7 +12,7 @@ from harness.status import Status
 
 T = TypeVar("T")
 
-ROW_SCHEMA = 5
+ROW_SCHEMA = 6
 """Part of every job id: rows written under another schema are other jobs."""
 
 
@@ -72,7 +72,7 @@ class Row:
     freeze: str = _column("freeze depth as asked: all, none, a fraction of the blocks, or minus the blocks left free")
     release: str | None = _column("freeze depth of the second phase, if the recipe has one")
     boundary: str | None = _column("module name of the last frozen block in the last phase; empty: nothing is frozen")
-    num_frozen_blocks: int | None = _column("blocks fixed, counted from the input, in the last phase")
+    num_frozen_blocks: int | None = _column("frozen blocks, counted from the input, in the last phase")
     num_blocks: int | None = _column("blocks of the backbone")
     frozen_ok: bool | None = _column("true: every frozen parameter and buffer was bit-identical after training")
     recipe: str = _column("name of the training recipe")
@@ -109,25 +109,27 @@ class Row:
     batch_size: int | None = _column("images per step")
     micro_batch: int | None = _column("images computed at once in such a step; less than `batch_size` where memory ran out with more")
     augment: str | None = _column("random changes to training images")
-    views: int | None = _column("augmented views of each training image that were kept and drawn from; 1: a new one in every epoch")
-    batch_norm: str | None = _column("free batch-norm layers trained on fixed (pretrained) or on batch statistics")
+    views: int | None = _column("augmented views of each training image that were cached and drawn from; 1: a new one in every epoch")
+    batch_norm: str | None = _column("whether batch-norm layers that are not frozen train on pretrained or on batch statistics")
     precision: str | None = _column("arithmetic of passes without gradients: float32, tf32 or bfloat16 (autocast)")
     train_precision: str | None = _column(
         "arithmetic of training steps, in the last phase: float32, tf32 or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
     )
     trained_from: str | None = _column("name of the block behind which training started from cached activations; `images`: from the images")
-    prefix_mode: str | None = _column(
-        "how the rows behind frozen blocks were computed: arithmetic, memory format, folded batch-norm, fused activations, compiled"
+    activations_mode: str | None = _column(
+        "how cached activations were computed: arithmetic, memory format, folded batch-norm, fused activation functions, compiled"
     )
-    prefix_note: str | None = _column("why they were not computed in a faster mode, where one was tried, or not kept")
-    num_prefix_images: int | None = _column("images sent through frozen layers in this job; 0: everything was kept from before")
+    activations_note: str | None = _column("why they were not computed in a faster mode, where one was tried, or not cached")
+    num_activations_computed: int | None = _column(
+        "images whose activations this job computed, through frozen layers; 0: all were cached before"
+    )
     input_wait_frac: float | None = _column("share of that pass spent waiting for decoded images (fraction)")
-    kept_mib: float | None = _column("what this job added to the feature store, as predicted before its pass (MiB)")
+    cached_mib: float | None = _column("what this job added to the activation cache, as predicted before its pass (MiB)")
     device: str | None = _column("cpu, cuda or mps")
     num_threads: int | None = _column("processor threads used")
     params_m: float | None = _column("parameters, head included (millions)")
     trainable_params_m: float | None = _column("parameters that training could change, in the last phase (millions)")
-    latency_key: str | None = _column("hash of what inference times depend on; rows with equal ones are timed as one network")
+    latency_key: str | None = _column("hash of what latency depends on; rows with equal ones are timed once")
     gmacs: float | None = _column("multiply-adds of one image (10^9)")
     frozen_macs_frac: float | None = _column("share of the multiply-adds in the frozen blocks")
     primary_metric: str | None = _column("the metric the data calls for: accuracy, or balanced_accuracy when imbalanced")
@@ -168,7 +170,7 @@ class Row:
         "log expected empirical prediction from the backbone's own classes (nats); empty without such a classifier"
     )
     h_score: float | None = _column("H-score of the train features, with shrunk covariance")
-    evidence_s: float | None = _column("time that these scores took, the features at hand (seconds)")
+    transferability_s: float | None = _column("time that these scores took, without computing the features (seconds)")
     latency_ms_p50: float | None = _column("time of one image through the model: median of blocks of calls (milliseconds)")
     latency_ms_min: float | None = _column("lowest of these blocks' medians: the quietest moment (milliseconds)")
     latency_ms_low: float | None = _column("lower end of the 95 % interval of the median, blocks resampled (milliseconds)")
@@ -179,13 +181,13 @@ class Row:
     )
     throughput_ips: float | None = _column("images per second at a batch of 32, inference: the quickest batch")
     latency_ms_bfloat16: float | None = _column("median latency in bfloat16, if `measure.variants` asked for it (milliseconds)")
-    latency_ms_compile: float | None = _column("median latency of the network compiled by torch, if asked for (milliseconds)")
-    timed_at: str | None = _column("when the network was timed, after the jobs (UTC, ISO 8601); equal for networks that took turns")
+    latency_ms_compile: float | None = _column("median latency of the model compiled by torch, if asked for (milliseconds)")
+    timed_at: str | None = _column("when the model was timed, after the jobs (UTC, ISO 8601); equal for models that took turns")
     timed_on: str | None = _column("name of the machine that timed it; one for all rows of a protocol, so that times compare")
     peak_mem_mib: float | None = _column("peak memory of the job: accelerator memory on CUDA, else of its process (MiB)")
     weights_mib: float | None = _column("size of the model on disk as float32 safetensors (MiB)")
     features_s: float | None = _column(
-        "time it took to compute, from the image files, the rows that this job read, whenever that was (seconds)"
+        "time it took to compute, from the image files, the cached activations that this job read, whenever that was (seconds)"
     )
     train_s: float | None = _column("time of training, evaluation after each epoch included (seconds)")
     total_s: float | None = _column("time of the whole job in its process (seconds)")
@@ -204,8 +206,8 @@ TIMING_COLUMNS = (
     *("latency_ms_bfloat16", "latency_ms_compile", "timed_at", "timed_on"),
 )
 """Empty in a row's own file, filled from `timings/` when it is read."""
-EVIDENCE_COLUMNS = ("knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
-"""What jobs of one sweep that start from the same trunk and images share."""
+TRANSFERABILITY_COLUMNS = ("knn_accuracy", "logme", "gbc", "leep", "h_score", "transferability_s")
+"""Columns that jobs of one sweep share when they start from the same backbone, weights and images."""
 COLUMN_DOCS: dict[str, str] = {f.name: f.metadata["doc"] for f in fields(Row) if f.name != "details"}
 
 

@@ -1,4 +1,4 @@
-"""A JSON object as bytes that prove themselves: its first key is the hash of all the text behind it.
+"""A JSON object with a checksum: its first key is the hash of all the text behind it.
 
 So a change which leaves the values equal is found as well. Between the disk and whatever the object means.
 """

@@ -1,14 +1,14 @@
 """The study folder: immutable rows, the times that fill some of their columns, predictions with the test split sealed, what was opened.
 
 Every file is written under a temporary name and renamed, so a reader never sees half of one and no lock is needed. A row and the
-predictions that it was made from prove themselves: what was damaged on the disk is left out and named, and its job counts as not done.
+predictions that it was made from carry checksums: what was damaged on the disk is left out and named, and its job counts as not done.
 """
 
 import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,22 +131,22 @@ class Study:
         return timed, [each for each in found if isinstance(each, Damage)]
 
     def write_timing(self, timing: Timing) -> None:
-        """Keep the times of one network on one machine; the ones from before are replaced."""
+        """Keep the times of one model on one machine; the ones from before are replaced."""
         write_durably(self.root / "timings" / timing.file_name, encode_timing(timing))
 
     def timings(self) -> tuple[list[Timing], list[Damage]]:
-        """Times of all networks on all machines, and the files that cannot be used."""
+        """Times of all models on all machines, and the files that cannot be used."""
         found = [_read_timing(path) for path in listed(self.root / "timings", ".json")]
         return [each for each in found if isinstance(each, Timing)], [each for each in found if isinstance(each, Damage)]
 
     @property
     def report_command(self) -> str:
-        """What ranks it again, as typed in a shell."""
+        """Return the command that ranks it again, as typed in a shell."""
         return self._command("report")
 
     @property
     def retime_command(self) -> str:
-        """What times its networks again, as typed in a shell."""
+        """Return the command that times its models again, as typed in a shell."""
         return self._command("retime")
 
     @property
@@ -183,14 +183,18 @@ class Study:
         Raises:
             TableError: the file is missing, or is not the one that the job's row was made from.
         """
-        found = self._load(job_id, "val")
-        if found is None:
-            raise TableError(f"{self.predictions_path(job_id)}: holds no val predictions; {_AGAIN}.")
-        return found
+        return self.predictions(job_id)[0]
 
     def out_of_fold(self, job_id: str) -> Predictions | None:
         """What heads that never saw an image say about train and val; None for a job that trained more. Raises like `val_predictions`."""
-        return self._load(job_id, "oof")
+        return self.predictions(job_id)[1]
+
+    def predictions(self, job_id: str) -> tuple[Predictions, Predictions | None]:
+        """Both, from one look at the file. Raises like `val_predictions`."""
+        val, out_of_fold = self._load(job_id, "val", "oof")
+        if val is None:
+            raise TableError(f"{self.predictions_path(job_id)}: holds no val predictions; {_AGAIN}.")
+        return val, out_of_fold
 
     def open_test(self, job_id: str, reason: str, by: str = "report") -> Predictions | None:
         """Break the seal of one job's test predictions and log it; None when the data set has no test split.
@@ -203,7 +207,7 @@ class Study:
         Raises:
             TableError: like `val_predictions`.
         """
-        found = self._load(job_id, "test")
+        (found,) = self._load(job_id, "test")
         if found is not None and job_id not in self.opened():
             when = datetime.now(UTC).isoformat(timespec="seconds")
             record = {"job_id": job_id, "reason": reason, "by": by, "opened_at": when}
@@ -241,7 +245,8 @@ class Study:
             reason = _unread(error)
         return Damage(path, reason, _AGAIN, job_id) if reason else None
 
-    def _load(self, job_id: str, split: str) -> Predictions | None:
+    def _load(self, job_id: str, *splits: str) -> list[Predictions | None]:
+        """Of each split; None where the file has nothing of it."""
         if damage := self.damage(job_id):
             raise TableError(str(damage))
         path, found = self.predictions_path(job_id), self._row_file(job_id)
@@ -251,9 +256,7 @@ class Study:
             if isinstance(found, RowFile) and found.predictions_blake2b not in (None, digest(content)):  # changed since it was looked at
                 raise TableError(str(Damage(path, _OTHER, _AGAIN, job_id)))
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                if f"{split}_log_probs" not in arrays:
-                    return None
-                return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], [str(i) for i in arrays[f"{split}_ids"]])
+                return [_predictions(arrays, split) if f"{split}_log_probs" in arrays else None for split in splits]
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise TableError(f"{path}: cannot be read ({why(error)}); {_AGAIN}.") from error
 
@@ -319,6 +322,10 @@ def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
+def _predictions(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions:
+    return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], arrays[f"{split}_ids"].astype(np.str_).tolist())
+
+
 def _has_scores(row: Row) -> bool:
     """Whether the row states what came of predictions."""
     return row.status in {Status.ok.value, Status.pruned.value}
@@ -330,7 +337,12 @@ def _read_row(path: Path) -> RowFile | Damage:
         with open_plain(path) as file:
             found = decode(file.read())
     except OtherSchemaError as error:
-        return Damage(path, str(error), "report it with the version that wrote it, or sweep again and delete it", job_id)
+        return Damage(
+            path,
+            str(error),
+            f"{_AGAIN} under a new id, or report it with the version that wrote it; delete it when it is of no more use",
+            job_id,
+        )
     except ValueError as error:
         return Damage(path, str(error), _AGAIN, job_id)
     except OSError as error:
@@ -346,7 +358,7 @@ def _read_timing(path: Path) -> Timing | Damage:
             return decode_timing(file.read())
     except (ValueError, OSError) as error:
         reason = _unread(error) if isinstance(error, OSError) else str(error)
-        return Damage(path, reason, "delete it; the next sweep or `python -m harness.retime` times its network anew")
+        return Damage(path, reason, "delete it; the next sweep or `python -m harness.retime` times its model anew")
 
 
 def _unread(error: OSError) -> str:

@@ -1,6 +1,6 @@
-"""Inference times of a network on a machine: files of their own beside the rows, which never change, and whose columns they fill.
+"""Inference times of a model on a machine, in files of their own beside the immutable rows, whose columns they fill.
 
-A file proves itself as a row does (`sealed`). One per network and machine: timing it again replaces it.
+A file carries its checksum as a row does (`sealed`). One per model and machine: timing it again replaces it.
 """
 
 import re
@@ -19,14 +19,14 @@ TIMING_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """One network timed on one machine, together with others. Numbers are None where it failed; `error` says why."""
+    """One model timed on one machine, together with others. Numbers are None where it failed; `error` says why."""
 
     latency_key: str
     """`sharing.latency_key`."""
     timed_on: str
     """Name of the machine."""
     timed_at: str
-    """UTC, ISO 8601; equal for networks that took turns in one process."""
+    """UTC, ISO 8601; equal for models that took turns in one process."""
     num_threads: int | None = None
     torch_version: str | None = None
     error: str | None = None
@@ -81,9 +81,9 @@ _TYPES = {name: _types(hint) for name, hint in get_type_hints(Timing).items()}
 
 
 def filled(rows: Sequence[Row], timings: Iterable[Timing]) -> list[Row]:
-    """Rows with their timing columns filled, in their order; a row whose network nobody has timed stays as it is.
+    """Rows with their timing columns filled, in their order; a row whose model nobody has timed stays as it is.
 
-    Only times of one machine compare. So rows of one protocol and device are filled from the machine that has timed most of their networks, of several
+    Only times of one machine compare. So rows of one protocol and device are filled from the machine that has timed most of their models, of several
     that have timed as many the one that did so last, whichever machines ran the jobs.
     """
     known = {(timing.latency_key, timing.timed_on): timing for timing in timings}

@@ -1,1 +1,1 @@
-"""What people read, made fit to be shown: words of others, counts, commands, streams, cells."""
+"""Text for people: untrusted words made harmless, counts, commands, streams, cells."""

@@ -1,4 +1,4 @@
-"""CSV files that people open in spreadsheets: a text cell that would run as a formula there is kept from doing so, and comes back whole.
+"""CSV files safe to open in spreadsheets: text that would run as a formula is escaped, and comes back whole.
 
 Between the frames of `table` and `reporting` and their files. Names of checkpoints, hosts and data sets are other people's words.
 """

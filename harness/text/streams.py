@@ -1,4 +1,4 @@
-"""Standard output and error made fit to be written to, however a command was started. Imports next to nothing: it is called first."""
+"""Make standard output and error writable, however a command was started. Imports next to nothing: it is called first."""
 
 import codecs
 import os

@@ -1,4 +1,4 @@
-"""Words that others chose made fit to be shown: names of files and classes, error texts, whatever a row says.
+"""Untrusted text made safe to show: names of files and classes, error texts, cells of rows.
 
 Used wherever text leaves the harness for a terminal, a page or a file. Imports nothing of the harness.
 """

@@ -1,6 +1,6 @@
 """Whether features that were computed in a lower precision lead to the answers of float32: decisions and probabilities of a linear probe.
 
-Asked by the pass that keeps features, before it computes all of them. Shapes: N images that are checked, D features.
+Asked by the pass that caches features, before it computes all of them. Shapes: N images that are checked, D features.
 """
 
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.config import Metric
 from harness.data.dataset import Dataset
 from harness.measure.choice import deal
-from harness.measure.logistic import cross_fit
+from harness.measure.objective import Objective
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -56,11 +57,12 @@ def compare(labels_N: IntArray, fast_ND: FloatArray, exact_ND: FloatArray) -> tu
     """Decisions that differ, and the largest difference of the log-probability of an image's own class (nats)."""
     if not np.isfinite(fast_ND).all():
         return len(labels_N), float("inf")
-    folds_N, weights_C = deal(labels_N, _FOLDS), np.ones(int(labels_N.max()) + 1)
-    fast, exact = (cross_fit(features_ND, labels_N, folds_N, weights_C) for features_ND in (fast_ND, exact_ND))
-    images_N = np.arange(len(labels_N))
+    weights_C = np.ones(int(labels_N.max()) + 1)
+    folds_N, objective = deal(labels_N, _FOLDS), Objective(weights_C / len(weights_C))
+    fast, exact = (objective.cross_fit_heads(features_ND, labels_N, folds_N, weights_C) for features_ND in (fast_ND, exact_ND))
     num_both = min(len(fast.strengths), len(exact.strengths))
-    best = min(range(num_both), key=lambda place: -exact.log_probs_SNC[place][images_N, labels_N].mean())
+    best = min(range(num_both), key=lambda place: objective.log_loss(exact.log_probs_SNC[place], labels_N))
     one_NC, other_NC = fast.log_probs_SNC[best], exact.log_probs_SNC[best]
-    off_N = np.abs(one_NC - other_NC)[images_N, labels_N]
-    return int((one_NC.argmax(axis=1) != other_NC.argmax(axis=1)).sum()), float(off_N.max())
+    off_N = np.abs(objective.true_log_probs(one_NC, labels_N) - objective.true_log_probs(other_NC, labels_N))
+    changed_N = objective.decide(one_NC, Metric.accuracy) != objective.decide(other_NC, Metric.accuracy)
+    return int(changed_N.sum()), float(off_N.max())

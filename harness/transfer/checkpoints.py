@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from harness.backbones.tensors import tensors_of
 from harness.errors import DivergedError
-from harness.measure.choice import Choice, Evaluation, Selector, calibrated
+from harness.measure.choice import Choice, Evaluation, Selector
 from harness.measure.epoch import Epoch
 from harness.transfer.heads import HeadFit
-from harness.transfer.task import Settled
+from harness.transfer.spec import Settled
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -39,11 +39,11 @@ class Checkpoints:
     """
 
     def __init__(
-        self, network: nn.Module, fixed: AbstractSet[str], selector: Selector, *, keeps_any: bool, settled: Settled | None = None
+        self, network: nn.Module, frozen: AbstractSet[str], selector: Selector, *, keeps_any: bool, settled: Settled | None = None
     ) -> None:
         self.curve: list[Epoch] = []
         self._network = network
-        self._fixed = fixed  # tensors that no phase changes need no copy
+        self._frozen = frozen  # tensors that no phase changes need no copy
         self._selector = selector
         self._keeps_any = keeps_any
         self._settled = settled
@@ -53,12 +53,10 @@ class Checkpoints:
 
     def add(self, log_probs_NC: FloatArray, **point: Any) -> None:
         """Take one epoch, which the network now is. Raises DivergedError when val log loss is not finite."""
-        labels_N = self._selector.labels_N
-        loss = float(-log_probs_NC.astype(np.float64)[np.arange(len(labels_N)), labels_N].mean())
+        loss, accuracy = self._selector.log_loss_and_accuracy(log_probs_NC)
         if not math.isfinite(loss):
             raise DivergedError(f"val log loss is {loss} after epoch {point['epoch']}; try a lower train.lr.")
         found = self._selector.evaluate(log_probs_NC)
-        accuracy = float((log_probs_NC.argmax(axis=1) == labels_N).mean())
         self.curve.append(Epoch(**point, val_loss=loss, val_accuracy=accuracy, val_score=found.value[0]))
         if self._may_be_kept(point["epoch"], found):
             self._best = self._copies()
@@ -101,7 +99,7 @@ class Checkpoints:
         """The epoch that another job has chosen, at its temperature."""
         position = next(place for place, point in enumerate(self.curve) if point.epoch == settled.epoch)
         raw_NC = self._evaluations[position].log_probs_NC
-        return Choice(position, settled.temperature, raw_NC, calibrated(raw_NC, settled.temperature))
+        return Choice(position, settled.temperature, raw_NC, self._selector.objective.log_probs(raw_NC, settled.temperature))
 
     def put_back(self, position: int) -> None:
         """Give the network the weights of the chosen epoch again."""
@@ -130,4 +128,4 @@ class Checkpoints:
         return {name: tensor.detach().clone() for name, tensor in self._changing().items()}
 
     def _changing(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in tensors_of(self._network).items() if name not in self._fixed}
+        return {name: tensor for name, tensor in tensors_of(self._network).items() if name not in self._frozen}

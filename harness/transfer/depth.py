@@ -9,16 +9,16 @@ from harness.text.untrusted import one_line
 
 @dataclass(frozen=True, slots=True)
 class FreezeDepth:
-    """How much of a backbone stays fixed, counted in blocks from the input. Exactly one field is set."""
+    """How much of a backbone stays frozen, counted in blocks from the input. Exactly one field is set."""
 
     frozen_frac: float | None = None
-    """Share of the blocks that is fixed, in [0, 1]."""
+    """Share of the blocks that is frozen, in [0, 1]."""
     num_free: int | None = None
     """Blocks at the output that stay trainable."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything is fixed, whatever the backbone: the head alone is trained."""
+        """Whether everything is frozen, whatever the backbone: the head alone is trained."""
         return self == WHOLE
 
     def __str__(self) -> str:

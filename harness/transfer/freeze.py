@@ -1,4 +1,4 @@
-"""The freeze plan: which tensors stay fixed, how the network is put in train mode, and the proof that nothing fixed has moved."""
+"""The freeze plan: which tensors stay frozen, how the network is put in train mode, and the proof that nothing frozen has moved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,31 +13,36 @@ from harness.transfer.depth import FreezeDepth
 
 @dataclass(frozen=True, slots=True)
 class FreezePlan:
-    """Which part of a trunk is fixed in one phase of training."""
+    """Which part of a trunk is frozen in one phase of training."""
 
     depth: FreezeDepth
     num_blocks: int
     num_frozen_blocks: int
+    first_changed_block: int
+    """The first block, from 0, whose function training may change; `num_blocks`: none. Activations at this boundary stay those of the backbone as
+    it was loaded. Without an adapter it is the first block that is not frozen; an adapter in a frozen block would come before it."""
     boundary: str | None
     """Module name of the last frozen block; None when nothing is frozen."""
     frozen: frozenset[str]
     """Names of the trunk's frozen parameters and buffers."""
 
     @property
-    def is_whole_trunk(self) -> bool:
-        return self.num_frozen_blocks == self.num_blocks
+    def trains_head_only(self) -> bool:
+        """Whether no block computes anything else after training."""
+        return self.first_changed_block == self.num_blocks
 
 
 def plan_freeze(blocks: Sequence[Block], depth: FreezeDepth) -> FreezePlan:
-    """Fix the first blocks of a trunk. Raises ConfigError when the depth asks for more blocks than there are."""
+    """Return the plan that freezes the first blocks of a trunk. Raises ConfigError when the depth asks for more blocks than there are."""
     num_frozen = depth.num_frozen(len(blocks))
-    fixed = blocks[:num_frozen]
+    frozen = blocks[:num_frozen]
     return FreezePlan(
         depth=depth,
         num_blocks=len(blocks),
         num_frozen_blocks=num_frozen,
-        boundary=fixed[-1].name if fixed else None,
-        frozen=frozenset(name for block in fixed for name in block.tensors),
+        first_changed_block=num_frozen,
+        boundary=frozen[-1].name if frozen else None,
+        frozen=frozenset(name for block in frozen for name in block.tensors),
     )
 
 
@@ -50,7 +55,7 @@ def apply_freeze(trunk: nn.Module, plan: FreezePlan) -> None:
 def set_train_mode(trunk: nn.Module, plan: FreezePlan, *, fix_batch_norm: bool) -> None:
     """Train mode for what learns, eval mode for what is frozen.
 
-    Batch-norm in train mode would move its running statistics although its parameters are fixed, and dropout in a
+    Batch-norm in train mode would move its running statistics although its parameters are frozen, and dropout in a
     frozen part would make its output random: both belong in eval mode. With `fix_batch_norm` free batch-norm layers
     normalise with their running statistics too, so that the head meets the features it was solved on.
     """

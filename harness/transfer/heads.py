@@ -1,11 +1,11 @@
-"""Many heads trained together on the features of a fixed backbone: what `loop` does for images, for J heads at the cost of few.
+"""Many heads trained together on the features of a frozen backbone: what `loop` does for images, for J heads at the cost of few.
 
 Heads that differ in seed, learning rate, weight decay or start read the same features, so they take their steps as one batched
-computation in float64. What an arm comes to does not depend on its company, but for the rounding of float64: no operation adds
-numbers of different arms, save the sum of the losses, whose gradients are each arm's own. One thread computes: the pieces are too
+computation in float64. What a head comes to does not depend on its company, but for the rounding of float64: no operation adds
+numbers of different heads, save the sum of the losses, whose gradients are each head's own. One thread computes: the pieces are too
 small to share.
 
-Shapes: J arms, V views, N train images, M val images, B images of a batch or chunk, S steps of an epoch, C classes, D features,
+Shapes: J heads, V views, N train images, M val images, B images of a batch or chunk, S steps of an epoch, C classes, D features,
 O outputs of a layer, I its inputs.
 """
 
@@ -19,26 +19,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from harness.config import TrainConfig
 from harness.measure.choice import Evaluation, Selector
 from harness.measure.epoch import Epoch
 from harness.process.progress import track
 from harness.transfer.loop import learner_of
+from harness.transfer.objective import Loss
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 
 _GROUP_MIB = 256
-"""What the weights, moments and batches of the arms of one group take at once."""
+"""What the weights, moments and batches of the heads of one group take at once."""
 
 _CHUNK_IMAGES = 256
 """Val images that are float64 at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class HeadSpec:
     """One head among those trained together: only these may differ."""
 
     seed: int
@@ -51,21 +51,21 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class HeadData:
-    """What all arms learn from and are judged on. Arrays may be lazy: only slices and integer arrays index them."""
+    """What all heads learn from and are judged on. Arrays may be lazy: only slices and integer arrays index them."""
 
     train_VND: FloatArray
     """V augmented views of each image; 1: none."""
     train_labels_N: IntArray
     val_MD: FloatArray
-    class_weights_C: Tensor | None
+    loss: Loss
 
 
 @dataclass(frozen=True, slots=True)
 class HeadFit:
-    """What one arm came to. With an error, the other fields hold what was good before it."""
+    """What one head came to. With an error, the other fields hold what was good before it."""
 
     last: dict[str, Tensor]
-    """State dict of `Arm.start`'s form, float32, after the last epoch that was good; the start before a first one."""
+    """State dict of `HeadSpec.start`'s form, float32, after the last epoch that was good; the start before a first one."""
     curve: tuple[Epoch, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
     """One for each point of the curve."""
@@ -84,34 +84,34 @@ class HeadFit:
 
 
 def train_heads(
-    arms: Sequence[Arm], data: HeadData, cfg: TrainConfig, selector: Selector, *, epochs: int, phase: int, first_epoch: int
+    specs: Sequence[HeadSpec], data: HeadData, cfg: TrainConfig, selector: Selector, *, epochs: int, phase: int, first_epoch: int
 ) -> list[HeadFit]:
-    """Train every arm as `loop` would train it alone with its seed, on the processor and in float64.
+    """Train every head as `loop` would train it alone with its seed, on the processor and in float64.
 
     Args:
-        arms: heads of one form; the answer to each is the same whatever the others are, but for rounding.
+        specs: heads of one form; the answer to each is the same whatever the others are, but for rounding.
         data: features of train and val, labels of train.
-        cfg: batch size, optimiser and course of the learning rate. Its `lr` and `weight_decay` give way to the arms'.
+        cfg: batch size, optimiser and course of the learning rate. Its `lr` and `weight_decay` give way to the heads'.
         selector: evaluates every epoch on val.
         epochs: passes over train.
         phase: number of the phase, part of what seeds the order of images.
         first_epoch: number of the first point of the curves.
 
     Returns:
-        One fit per arm, in the order of `arms`. An arm that diverges carries an error and leaves the others as they are.
+        One fit per spec, in the order of `specs`. A head that diverges carries an error and leaves the others as they are.
     """
-    order = sorted(range(len(arms)), key=lambda place: _pace(arms[place]))
-    size = _group_size(arms, data, cfg)
+    order = sorted(range(len(specs)), key=lambda place: _pace(specs[place]))
+    size = _group_size(specs, data, cfg)
     fits: dict[int, HeadFit] = {}
     with _one_thread():
-        for start in range(0, len(arms), size):
+        for start in range(0, len(specs), size):
             places = order[start : start + size]
-            group = _Group([arms[place] for place in places], data, cfg, selector, epochs=epochs, phase=phase)
-            what = f"heads {start + 1}-{start + len(places)} of {len(arms)}, phase {phase}"
+            group = _Group([specs[place] for place in places], data, cfg, selector, epochs=epochs, phase=phase)
+            what = f"heads {start + 1}-{start + len(places)} of {len(specs)}, phase {phase}"
             for number in track(range(first_epoch, first_epoch + epochs), what):
                 group.run_epoch(number)
             fits |= zip(places, group.fits, strict=True)
-    return [fits[place] for place in range(len(arms))]
+    return [fits[place] for place in range(len(specs))]
 
 
 @contextmanager
@@ -124,29 +124,29 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _pace(arm: Arm) -> tuple[float, float]:
-    """What the arms of one parameter group of an optimiser share."""
-    return arm.lr, arm.weight_decay
+def _pace(spec: HeadSpec) -> tuple[float, float]:
+    """What the heads of one parameter group of an optimiser share."""
+    return spec.lr, spec.weight_decay
 
 
-def _group_size(arms: Sequence[Arm], data: HeadData, cfg: TrainConfig) -> int:
-    """How many arms fit the budget; at least one."""
-    num_parameters = sum(parameter.numel() for parameter in arms[0].start.parameters()) if arms else 0
+def _group_size(specs: Sequence[HeadSpec], data: HeadData, cfg: TrainConfig) -> int:
+    """How many heads fit the budget; at least one."""
+    num_parameters = sum(parameter.numel() for parameter in specs[0].start.parameters()) if specs else 0
     held: int = cfg.batch_size * data.train_VND.shape[2] + 4 * num_parameters  # weights, gradients, two moments
     return max(1, _GROUP_MIB * 2**20 // (8 * held))
 
 
 class _Group:
-    """Arms that take their steps together, and what is known of each."""
+    """Heads that take their steps together, and what is known of each."""
 
-    def __init__(self, arms: Sequence[Arm], data: HeadData, cfg: TrainConfig, selector: Selector, *, epochs: int, phase: int) -> None:
-        self._arms, self._data, self._selector, self._phase, self._batch_size = arms, data, selector, phase, cfg.batch_size
-        self._heads = _Heads(arms, data.class_weights_C, cfg, epochs=epochs, epoch_steps=-(-len(data.train_labels_N) // cfg.batch_size))
-        self._orders = [torch.Generator().manual_seed(arm.seed * 1000 + phase) for arm in arms]
-        self.fits = [HeadFit(self._heads.state(j)) for j in range(len(arms))]
+    def __init__(self, specs: Sequence[HeadSpec], data: HeadData, cfg: TrainConfig, selector: Selector, *, epochs: int, phase: int) -> None:
+        self._specs, self._data, self._selector, self._phase, self._batch_size = specs, data, selector, phase, cfg.batch_size
+        self._heads = _Heads(specs, data.loss, cfg, epochs=epochs, epoch_steps=-(-len(data.train_labels_N) // cfg.batch_size))
+        self._orders = [torch.Generator().manual_seed(spec.seed * 1000 + phase) for spec in specs]
+        self.fits = [HeadFit(self._heads.state(j)) for j in range(len(specs))]
 
     def run_epoch(self, number: int) -> None:
-        """One pass over train and one over val; a point for every arm whose losses are finite."""
+        """One pass over train and one over val; a point for every head whose losses are finite."""
         if any(fit.error is None for fit in self.fits):
             seen, log_probs_JMC = self._train(), self._val_log_probs()
             self.fits = [self._next(j, number, seen, log_probs_JMC[j]) for j in range(len(self.fits))]
@@ -165,9 +165,9 @@ class _Group:
         return np.concatenate([self._heads.log_probs(chunk_BD) for chunk_BD in chunks], axis=1)
 
     def _next(self, j: int, number: int, seen: "_Seen", val_log_probs_MC: FloatArray) -> HeadFit:
-        """What is known of an arm after one more epoch."""
+        """What is known of a head after one more epoch."""
         fit = self.fits[j]
-        val_loss, val_accuracy = _scores(val_log_probs_MC, self._selector.labels_N)
+        val_loss, val_accuracy = self._selector.log_loss_and_accuracy(val_log_probs_MC)
         error = fit.error or _divergence(seen.losses_JS[j], val_loss, number)
         if error is not None:
             return replace(fit, error=error)
@@ -175,7 +175,7 @@ class _Group:
         point = Epoch(
             epoch=number,
             phase=self._phase,
-            lr=self._arms[j].lr,
+            lr=self._specs[j].lr,
             train_loss=float(np.average(seen.losses_JS[j], weights=seen.sizes_S)),
             train_accuracy=float(seen.hits_JS[j].sum() / seen.sizes_S.sum()),
             val_loss=val_loss,
@@ -197,14 +197,14 @@ class _Seen:
 
 
 class _Heads:
-    """The weights of all arms, stacked, and what moves them. Arms of one pace lie side by side."""
+    """The weights of all heads, stacked, and what moves them. Heads of one pace lie side by side."""
 
-    def __init__(self, arms: Sequence[Arm], class_weights_C: Tensor | None, cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> None:
-        states = [arm.start.state_dict() for arm in arms]
+    def __init__(self, specs: Sequence[HeadSpec], loss: Loss, cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> None:
+        states = [spec.start.state_dict() for spec in specs]
         self._stacks = {
             name: torch.stack([state[name] for state in states]).to("cpu", torch.float64).requires_grad_() for name in states[0]
         }
-        paces = [(pace, len(list(same))) for pace, same in groupby(map(_pace, arms))]
+        paces = [(pace, len(list(same))) for pace, same in groupby(map(_pace, specs))]
         self._sizes = [size for _, size in paces]
         # Every pace has its own part of the stacks: the same memory, which the optimiser changes.
         self._parts = [torch.split(stack.detach(), self._sizes) for stack in self._stacks.values()]
@@ -213,32 +213,25 @@ class _Heads:
             for parts in self._parts
             for part, ((lr, weight_decay), _) in zip(parts, paces, strict=True)
         ]
-        weights_C = None if class_weights_C is None else class_weights_C.to("cpu", torch.float64)
-        self._learner = learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, class_weights_C=weights_C)
+        self._learner = learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, loss=loss.double())
 
     def step(self, inputs_JBI: Tensor, labels_JB: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of every arm. Returns the loss of each before the step, and how many images it had right."""
+        """One step of every head. Returns the loss of each before the step, and how many images it had right."""
         logits_JBC = self._logits(inputs_JBI)
-        loss_J = self._losses(logits_JBC, labels_JB)
+        loss_J = self._learner.loss.means(logits_JBC, labels_JB)
         gradients = torch.autograd.grad(loss_J.sum(), list(self._stacks.values()))
         for parts, gradient in zip(self._parts, gradients, strict=True):
             for part, own in zip(parts, torch.split(gradient, self._sizes), strict=True):
                 part.grad = own
         self._learner.optimizer.step()
         self._learner.schedule.step()
-        return loss_J.detach(), (logits_JBC.argmax(dim=2) == labels_JB).sum(dim=1)
-
-    def _losses(self, logits_JBC: Tensor, labels_JB: Tensor) -> Tensor:
-        """Mean cross-entropy of each arm, weighted by class (nats)."""
-        weights_C = self._learner.class_weights_C
-        loss_JB = functional.cross_entropy(logits_JBC.flatten(0, 1), labels_JB.flatten(), weights_C, reduction="none").view_as(labels_JB)
-        return loss_JB.mean(dim=1) if weights_C is None else loss_JB.sum(dim=1) / weights_C[labels_JB].sum(dim=1)
+        return loss_J.detach(), self._learner.loss.num_correct(logits_JBC, labels_JB)
 
     @torch.no_grad()
     def log_probs(self, inputs_BI: Tensor) -> FloatArray:
-        """Of the same images under every arm, float32, shape J x B x C."""
+        """Of the same images under every head, float32, shape J x B x C."""
         logits_JBC = self._logits(inputs_BI.expand(sum(self._sizes), -1, -1))
-        return torch.log_softmax(logits_JBC, dim=2).float().numpy()
+        return self._learner.loss.log_probs(logits_JBC).float().numpy()
 
     def _logits(self, inputs_JBI: Tensor) -> Tensor:
         """What comes out of the last layer, shape J x B x C; there is a ReLU before every layer but the first."""
@@ -250,12 +243,12 @@ class _Heads:
         return outputs_JBO
 
     def state(self, j: int) -> dict[str, Tensor]:
-        """A state dict of one arm: copies, float32."""
+        """A state dict of one head: copies, float32."""
         return {name: stack[j].detach().float() for name, stack in self._stacks.items()}
 
 
 def _batches(data: HeadData, orders: Sequence[torch.Generator], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features (float64) and labels of each batch of an epoch, every arm in an order of its own."""
+    """Features (float64) and labels of each batch of an epoch, every head in an order of its own."""
     labels_N = torch.from_numpy(np.array(data.train_labels_N))
     drawn = [_draw(generator, *data.train_VND.shape[:2]) for generator in orders]
     views_JN, images_JN = (torch.stack(part) for part in zip(*drawn, strict=True))
@@ -275,14 +268,8 @@ def _double(array: FloatArray) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=np.float64))
 
 
-def _scores(log_probs_MC: FloatArray, labels_M: IntArray) -> tuple[float, float]:
-    """Log loss (nats) and accuracy, as `quality` has them, without the metrics that a curve does not show."""
-    true_M = log_probs_MC.astype(np.float64)[np.arange(len(labels_M)), labels_M]
-    return float(-true_M.mean()), float((log_probs_MC.argmax(axis=1) == labels_M).mean())
-
-
 def _divergence(losses_S: FloatArray, val_loss: float, epoch: int) -> str | None:
-    """Why an arm cannot go on, or None."""
+    """Why a head cannot go on, or None."""
     bad = losses_S[~np.isfinite(losses_S)]
     if bad.size:
         return f"train loss is {bad[0]}; try a lower train.lr."

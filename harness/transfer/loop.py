@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from harness.backbones.backbone import Block
 from harness.config import Optimizer, Schedule, TrainConfig
 from harness.errors import DivergedError
 from harness.transfer.network import Tail
+from harness.transfer.objective import Loss
 from harness.transfer.rungs import held_epochs
-from harness.transfer.samples import Batch
+from harness.transfer.split_inputs import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,7 @@ class Learner:
 
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    class_weights_C: Tensor | None
-    label_smoothing: float
+    loss: Loss
 
 
 def new_learner(
@@ -38,12 +37,12 @@ def new_learner(
     lr: float,
     epochs: int,
     epoch_steps: int,
-    class_weights_C: Tensor | None,
+    loss: Loss,
     blocks: Sequence[Block] = (),
 ) -> Learner:
     """An optimiser over what is trainable; what lies in none of the trunk's `blocks` learns at the full rate."""
     groups = _groups(network, cfg, lr, blocks)
-    return learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, class_weights_C=class_weights_C)
+    return learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, loss=loss)
 
 
 def _groups(network: nn.Module, cfg: TrainConfig, lr: float, blocks: Sequence[Block]) -> list[dict[str, Any]]:
@@ -60,11 +59,11 @@ def _groups(network: nn.Module, cfg: TrainConfig, lr: float, blocks: Sequence[Bl
     return [{"params": found[rate, decay], "lr": rate, "weight_decay": decay} for rate, decay in sorted(found, reverse=True)]
 
 
-def learner_of(groups: list[dict[str, Any]], cfg: TrainConfig, *, epochs: int, epoch_steps: int, class_weights_C: Tensor | None) -> Learner:
+def learner_of(groups: list[dict[str, Any]], cfg: TrainConfig, *, epochs: int, epoch_steps: int, loss: Loss) -> Learner:
     """An optimiser over groups of parameters, each with its own peak `lr` and `weight_decay`."""
     optimizer = OPTIMIZERS[cfg.optimizer](groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(cfg, epochs=epochs, epoch_steps=epoch_steps))
-    return Learner(optimizer, schedule, class_weights_C, cfg.label_smoothing)
+    return Learner(optimizer, schedule, loss)
 
 
 def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batch: int | None = None) -> tuple[float, float]:
@@ -83,10 +82,10 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
         DivergedError: the loss or a gradient is not finite.
     """
     total_loss, hits, seen = 0.0, 0, 0
-    for crossing, labels_B in batches:
+    for activations, labels_B in batches:
         num_pieces = -(-len(labels_B) // (micro_batch or len(labels_B)))  # of nearly equal sizes: one image alone has no batch statistics
-        pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*crossing, labels_B)), strict=True))
-        loss, num_hits = set_gradients(tail, pieces, learner.class_weights_C, learner.label_smoothing)
+        pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*activations, labels_B)), strict=True))
+        loss, num_hits = set_gradients(tail, pieces, learner.loss)
         _require_finite(loss, learner.optimizer)
         learner.optimizer.step()
         learner.schedule.step()
@@ -96,31 +95,27 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
     return total_loss / seen, hits / seen
 
 
-def set_gradients(
-    tail: Tail, pieces: Sequence[Sequence[Tensor]], class_weights_C: Tensor | None, label_smoothing: float = 0.0
-) -> tuple[float, int]:
+def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], loss: Loss) -> tuple[float, int]:
     """Set the gradients of a batch's mean loss, piece by piece.
 
     Args:
         tail: what is trained.
-        pieces: of one batch; crossing and labels.
-        class_weights_C: of the loss.
-        label_smoothing: share of every target that goes to all classes alike.
+        pieces: of one batch; activations and labels.
+        loss: of an image.
 
     Returns:
         The loss and the number of images correctly classified.
     """
     tail.zero_grad()
     labels_B = torch.cat([piece[-1] for piece in pieces])
-    share = 1.0 / (len(labels_B) if class_weights_C is None else class_weights_C[labels_B].sum())
+    share = loss.share(labels_B)
     losses, hits = [], 0
     for *entering, labels in pieces:
         logits = tail(*entering)
-        total = functional.cross_entropy(logits, labels, weight=class_weights_C, reduction="sum", label_smoothing=label_smoothing)
-        loss = share * total
-        torch.autograd.backward(loss)
-        losses.append(loss.item())
-        hits += int((logits.argmax(dim=1) == labels).sum())
+        part = share * loss.total(logits, labels)
+        torch.autograd.backward(part)
+        losses.append(part.item())
+        hits += int(loss.num_correct(logits, labels))
     return math.fsum(losses), hits
 
 

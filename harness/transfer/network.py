@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harness.compute.runtime import Runtime
 from harness.config import Head, TrainConfig
+from harness.features.cut import CutTrunk
 
 
 class Network(nn.Module):
@@ -38,16 +39,17 @@ class Network(nn.Module):
 
 
 class Tail(nn.Module):
-    """The part of a network behind a boundary: `tail(*crossing) -> logits_BC`, with the network's own modules."""
+    """The part of a network behind a boundary: `tail(*activations) -> logits_BC`, with the network's own modules."""
 
-    def __init__(self, network: Network, segment: nn.Module) -> None:
+    def __init__(self, network: Network, trunk: CutTrunk, boundary: int) -> None:
+        """`trunk` says where a trunk like the network's is cut; it may be another copy."""
         super().__init__()
         self.network = network
-        self.segment = segment
+        self.segment = trunk.segment(boundary, trunk.last, network.trunk)
 
-    def forward(self, *crossing: Tensor) -> Tensor:
-        # Kept rows may be bfloat16, which layers that train in float32 do not take.
-        entering = [part.float() if part.is_floating_point() else part for part in crossing]
+    def forward(self, *activations: Tensor) -> Tensor:
+        # Cached activations may be bfloat16, which layers that train in float32 do not take.
+        entering = [part.float() if part.is_floating_point() else part for part in activations]
         with self.network.autocast():
             (features_BD,) = self.segment(*entering)
         logits_BC: Tensor = self.network.head(features_BD.float())

@@ -1,4 +1,4 @@
-"""Log-probabilities of a fitted network over a whole split, in the split's order.
+"""Log-probabilities of a network over a whole split, in the split's order.
 
 Shapes: N images, C classes.
 """
@@ -6,23 +6,34 @@ Shapes: N images, C classes.
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
+from harness.features.cut import CutTrunk
 from harness.process.progress import track
-from harness.transfer.samples import Batch, Samples
+from harness.transfer.network import Network, Tail
+from harness.transfer.objective import Loss
+from harness.transfer.split_inputs import Batch, SplitInputs
 
 FloatArray = npt.NDArray[np.float32]
 
 
-def log_probabilities(tail: nn.Module, samples: Samples, team: Team, what: str) -> FloatArray:
-    """Log-probabilities of every sample, shape N x C, computed in float32 from the logits; `tail` takes the samples' boundary."""
-    tail.eval()
-    num_images = len(samples.labels_N)
+def log_probabilities(network: Network, trunk: CutTrunk, inputs: SplitInputs, loss: Loss, *, pool: ThreadPool, what: str) -> FloatArray:
+    """Return the log-probabilities of every image, shape N x C, computed in float32 from the logits.
+
+    Args:
+        network: computes from the boundary of the inputs on.
+        trunk: where it is cut.
+        inputs: of the split.
+        loss: that the network was trained by.
+        pool: who computes.
+        what: to call it in the progress display.
+    """
+    tail = Tail(network, trunk, inputs.boundary).eval()
+    num_images = len(inputs.labels_N)
 
     @torch.inference_mode()  # holds for the thread that computes
     def compute(batch: Batch) -> FloatArray:
-        return torch.log_softmax(tail(*batch[0]).float(), dim=1).cpu().numpy()
+        return loss.log_probs(tail(*batch[0]).float()).cpu().numpy()
 
-    batches = samples.batches(np.arange(num_images), team.piece, seed=0)
-    return np.concatenate(list(track(team.map(compute, batches), what, -(-num_images // team.piece))))
+    batches = inputs.batches(np.arange(num_images), pool.piece, seed=0)
+    return np.concatenate(list(track(pool.map(compute, batches), what, -(-num_images // pool.piece))))

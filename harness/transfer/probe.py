@@ -16,7 +16,8 @@ from torch import Tensor
 
 from harness.config import Metric
 from harness.measure.choice import NUM_FOLDS, Selector, deal, num_folds
-from harness.measure.logistic import Solution, cross_fit, solve
+from harness.measure.logistic import Solution
+from harness.measure.objective import Objective
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -48,7 +49,7 @@ def linear_probe(
     *,
     metric: Metric,
     class_weights_C: FloatArray,
-    prior_C: FloatArray,
+    objective: Objective,
     seed: int,
 ) -> Probe:
     """Solve a head and cross-fit others.
@@ -58,16 +59,16 @@ def linear_probe(
         labels: of the same, class ids in [0, C).
         metric: that the strength of the penalty is chosen by.
         class_weights_C: of the loss; ones for none.
-        prior_C: class shares that this loss teaches.
+        objective: of the labels.
         seed: decides the folds.
     """
     labels_N = np.concatenate(labels)
     num_val = len(labels_N) - len(labels[0]) or len(labels_N) // NUM_FOLDS
     folds_N = deal(labels_N, num_folds(len(labels_N) - num_val, num_val), seed)
     with threadpool_limits(1, user_api="blas"):  # products too small to share; on a busy machine threads wait for each other for seconds
-        tried = cross_fit(np.concatenate(features), labels_N, folds_N, class_weights_C)
-        selector = Selector(labels_N, metric, prior_C, folds_N)
+        tried = objective.cross_fit_heads(np.concatenate(features), labels_N, folds_N, class_weights_C)
+        selector = Selector(labels_N, metric, objective, folds_N)
         choice = selector.choose([selector.evaluate(log_probs_NC) for log_probs_NC in tried.log_probs_SNC])
         strength = tried.strengths[choice.position]
-        solution = solve(features[0], labels[0], class_weights_C, strength)
+        solution = objective.solve_head(features[0], labels[0], class_weights_C, strength)
     return Probe(solution, strength, choice.temperature, choice.log_probs_NC, labels_N, folds_N)

@@ -1,4 +1,4 @@
-"""Fit a network in one or two phases, keep the epoch that is best on val, and prove that the frozen part stayed fixed.
+"""Fit a network in one or two phases, keep the epoch that is best on val, and prove that the frozen part did not move.
 
 Shapes: N images of a split, C classes.
 """
@@ -13,109 +13,116 @@ import numpy as np
 
 from harness.config import Augment, HeadInit
 from harness.errors import DivergedError
-from harness.measure.choice import Selector, calibrated
+from harness.measure.choice import Selector
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import apply_freeze, check_frozen, frozen_digests
-from harness.transfer.heads import Arm, HeadData, HeadFit, train_heads
+from harness.transfer.heads import HeadData, HeadFit, HeadSpec, train_heads
+from harness.transfer.inputs import Inputs
+from harness.transfer.predict import log_probabilities
 from harness.transfer.probe import linear_probe
 from harness.transfer.rate_search import RateSearch
-from harness.transfer.run import FloatArray, Run, look
-from harness.transfer.supply import Supply
-from harness.transfer.task import Fitted, Phase, Task, class_weights, is_probe, learnt_prior, phases_of, trains_head_only
+from harness.transfer.spec import Fitted, Phase, TrainingSpec, is_probe, phases_of, trains_head_only
+from harness.transfer.training_run import FloatArray, TrainingRun
 
 
-def fit(tasks: Sequence[Task], supply: Supply) -> list[Fitted | DivergedError]:
+def fit(specs: Sequence[TrainingSpec], inputs: Inputs) -> list[Fitted | DivergedError]:
     """Train a new head, and what the freeze depth leaves free, on train; choose the epoch on val; never touch test.
 
     Args:
-        tasks: one, or several that differ in seed, learning rate and weight decay only and train nothing but a head on kept
+        specs: one, or several that differ in seed, learning rate and weight decay only and train nothing but a head on kept
             features (`sharing.head_group_key`); what comes of each does not depend on the others.
-        supply: rows and images of the data set under the backbone as it was loaded.
+        inputs: activations and images of the data set under the backbone as it was loaded.
 
     Raises:
         FrozenChangedError: something frozen was different after training.
     """
-    first, started = tasks[0], time.perf_counter()
+    first, started = specs[0], time.perf_counter()
     phases = phases_of(first.backbone, first.depth, first.cfg)
-    runs = [Run(task, supply, phases) for task in tasks]
-    if first.cfg.head_init is HeadInit.solved:
-        _start_solved(runs, supply)
+    runs = [TrainingRun(spec, inputs, phases) for spec in specs]
+    if first.cfg.head_init is HeadInit.closed_form:
+        _start_in_closed_form(runs, inputs)
     for phase in phases:
         before = frozen_digests(first.backbone.trunk, phase.plan)
         apply_freeze(first.backbone.trunk, phase.plan)
         if not is_probe(first, phases):
-            _train(runs, supply, phase)
+            _train(runs, inputs, phase)
         check_frozen(first.backbone.trunk, phase.plan, before)
     shared_s = (time.perf_counter() - started) / len(runs)
     return [run.finish(shared_s) for run in runs]
 
 
-def seconds_per_image(task: Task, depths: Iterable[FreezeDepth], supply: Supply) -> dict[str, float]:
+def seconds_per_image(spec: TrainingSpec, depths: Iterable[FreezeDepth], inputs: Inputs) -> dict[str, float]:
     """How long training takes at other depths: depth -> seconds per image and epoch. A copy of the network is trained, a little at each.
 
     A depth at which the loss is not finite is left out.
     """
     found: dict[str, float] = {}
     for depth in depths:
-        backbone = replace(task.backbone, trunk=copy.deepcopy(task.backbone.trunk))
-        there = replace(task, backbone=backbone, depth=depth)
+        backbone = replace(spec.backbone, trunk=copy.deepcopy(spec.backbone.trunk))
+        there = replace(spec, backbone=backbone, depth=depth)
         with suppress(DivergedError):
-            found[str(depth)] = Run(there, supply, phases_of(there.backbone, depth, there.cfg)).seconds_per_image()
+            found[str(depth)] = TrainingRun(there, inputs, phases_of(there.backbone, depth, there.cfg)).seconds_per_image()
     return found
 
 
-def predict(fitted: Fitted, supply: Supply, split: str) -> FloatArray:
-    """Calibrated log-probabilities of a split under a fitted network, from the nearest cached activations that are still its own."""
-    return calibrated(look(fitted.network, supply, supply.split(split, fitted.unchanged), f"predictions on {split}"), fitted.temperature)
+def predict(fitted: Fitted, inputs: Inputs, split: str) -> FloatArray:
+    """Return the calibrated log-probabilities of a split under a fitted network, from the nearest cached activations that are still its own."""
+    split_inputs = inputs.split(split, fitted.unchanged)
+    log_probs_NC = log_probabilities(
+        fitted.network, fitted.trunk, split_inputs, fitted.loss, pool=inputs.pool, what=f"predictions on {split}"
+    )
+    return fitted.objective.log_probs(log_probs_NC, fitted.temperature)
 
 
-def _start_solved(runs: Sequence[Run], supply: Supply) -> None:
+def _start_in_closed_form(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
     """The probe depends on the seed, which deals the folds, and on nothing else in which runs differ: one for each seed.
 
     It knows train and val, but for a fold that is held out.
     """
-    task, weights_C = runs[0].task, class_weights(runs[0].task)
-    splits = ("train", "val") if task.settled is None else ("train",)
+    spec, weights_C = runs[0].spec, runs[0].loss.class_weights_C
+    splits = ("train", "val") if spec.settled is None else ("train",)
     probes = {
         seed: linear_probe(
-            [supply.features(name) for name in splits],
-            [getattr(task.dataset, name).labels for name in splits],
-            metric=task.metric,
-            class_weights_C=np.ones(task.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
-            prior_C=learnt_prior(task),
+            [inputs.features(name) for name in splits],
+            [getattr(spec.dataset, name).labels for name in splits],
+            metric=spec.metric,
+            class_weights_C=np.ones(spec.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
+            objective=runs[0].objective,
             seed=seed,
         )
-        for seed in {run.task.seed for run in runs}
+        for seed in {run.spec.seed for run in runs}
     }
     for run in runs:
-        run.start_from(probes[run.task.seed])
+        run.start_from(probes[run.spec.seed])
 
 
-def _train(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
+def _train(runs: Sequence[TrainingRun], inputs: Inputs, phase: Phase) -> None:
     """One phase of all runs: heads together, or the one run that trains more than its head or sees every image anew."""
-    task, phases = runs[0].task, runs[0].phases
-    if trains_head_only(phases[: phase.number]) and (task.cfg.augment is Augment.none or supply.views):
-        _run_heads(runs, supply, phase)
+    spec, phases = runs[0].spec, runs[0].phases
+    if trains_head_only(phases[: phase.number]) and (spec.cfg.augment is Augment.none or inputs.views):
+        _run_heads(runs, inputs, phase)
     else:
         (run,) = runs
         run.train(phase)
 
 
-def _run_heads(runs: Sequence[Run], supply: Supply, phase: Phase) -> None:
+def _run_heads(runs: Sequence[TrainingRun], inputs: Inputs, phase: Phase) -> None:
     """One phase in which nothing but heads learns: all of them at once, on cached features."""
-    task = runs[0].task
+    spec = runs[0].spec
     data = HeadData(
-        train_VND=supply.augmented_features() if supply.views else supply.features("train")[None],
-        train_labels_N=task.dataset.train.labels,
-        val_MD=supply.features("val"),
-        class_weights_C=class_weights(task),
+        train_VND=inputs.augmented_features() if inputs.views else inputs.features("train")[None],
+        train_labels_N=spec.dataset.train.labels,
+        val_MD=inputs.features("val"),
+        loss=runs[0].loss,
     )
     searches = [RateSearch(run.rates(phase)) for run in runs]
     fits: list[dict[float, HeadFit]] = [{} for _ in runs]
     while wanted := [(number, lr) for number, search in enumerate(searches) for lr in iter(search.next, None)]:
-        arms = [Arm(runs[number].task.seed, lr, runs[number].task.cfg.weight_decay, runs[number].network.head) for number, lr in wanted]
-        selector = Selector.of(task.dataset.val.labels, task.metric, learnt_prior(task))
-        found = train_heads(arms, data, task.cfg, selector, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
+        heads = [
+            HeadSpec(runs[number].spec.seed, lr, runs[number].spec.cfg.weight_decay, runs[number].network.head) for number, lr in wanted
+        ]
+        selector = Selector.of(spec.dataset.val.labels, spec.metric, runs[0].objective)
+        found = train_heads(heads, data, spec.cfg, selector, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
         for (number, lr), fit in zip(wanted, found, strict=True):
             fits[number][lr] = fit
             searches[number].tell(lr, None if fit.error or not fit.evaluations else -fit.evaluations[-1].value[1])

@@ -1,1 +1,1 @@
-"""What `harness.verify` checks: each check says what it looked at and what of it does not match, and changes nothing."""
+"""The checks of `harness.verify`: each says what it checked and what does not match, and changes nothing."""

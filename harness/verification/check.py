@@ -1,4 +1,4 @@
-"""What one check of `harness.verify` comes to: what it really looked at, and what of it does not match."""
+"""The result of one check of `harness.verify`: what was checked, and what does not match."""
 
 from dataclasses import dataclass
 

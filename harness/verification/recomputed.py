@@ -1,4 +1,4 @@
-"""Whatever can be computed again from a study's own files: metrics from predictions, the table from the rows.
+"""Checks that recompute from a study's own files: metrics from predictions, the table from the rows.
 
 After the checksums, which only say that a file is as it was written.
 """
@@ -6,16 +6,15 @@ After the checksums, which only say that a file is as it was written.
 import math
 from collections.abc import Callable, Iterable, Iterator, Set
 
-import numpy as np
 import pandas as pd
 
 from harness.config import Metric
 from harness.errors import TableError
 from harness.files import why
-from harness.measure.quality import decide, quality
 from harness.status import Status
 from harness.study.row import COLUMNS, Row
 from harness.study.row_file import RowFile
+from harness.study.row_objective import objective_of
 from harness.study.store import Damage, Predictions, Study
 from harness.study.table import CSV, PARQUET, to_csv, to_frame
 from harness.text.counts import counted
@@ -56,8 +55,7 @@ def _metrics(study: Study, row: Row) -> Iterator[Damage]:
 
 def _values(row: Row, found: Predictions, prefix: str) -> dict[str, float | None]:
     """Metrics of a split under the names of their columns, classes decided as the row's primary metric asks."""
-    predicted_N = decide(found.log_probs_NC, Metric(row.primary_metric), np.array(row.details.class_prior))
-    values, _ = quality(found.log_probs_NC, found.labels_N, predicted_N)
+    values, _ = objective_of(row).quality(found.log_probs_NC, found.labels_N, Metric(row.primary_metric))
     return {f"{prefix}{name}": value for name, value in values.items() if f"{prefix}{name}" in COLUMNS}
 
 
@@ -99,7 +97,7 @@ def openings(study: Study, job_ids: Set[str]) -> Check:
     if not unknown:
         return Check(looked_at, [])
     named = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if unknown[3:] else "")
-    reason, remedy = f"names jobs that have no row: {named}", "look whether rows were deleted or ids changed"
+    reason, remedy = f"names jobs that have no row: {named}", "check whether rows were deleted or ids changed"
     return Check(looked_at, [Damage(study.root / "opened.jsonl", reason, remedy)])
 
 

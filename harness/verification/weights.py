@@ -1,4 +1,4 @@
-"""Weights files that are still on this machine, held against the hashes in the rows. Runs in a process of its own: it needs model libraries."""
+"""Check weights files that are still on this machine against the hashes in the rows. Runs in a process of its own: it needs model libraries."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def weigh(rows: Iterable[Row]) -> list[Weighed]:
 
 
 def _path(row: Row) -> Path | None:
-    """Where the row's weights lie now; None when they are not here, or not known to be the same ones."""
+    """Return where the row's weights are locally cached; None when they are not, or not known to be the same ones."""
     if row.weights_source == WeightsSource.bundled:
         return BUNDLES[row.model].path() if row.model in BUNDLES else None
     if row.weights_source == WeightsSource.file:
@@ -50,7 +50,7 @@ def _path(row: Row) -> Path | None:
     try:
         spec = resolve(row.backbone)
         source = published(spec)
-    except BackboneError:  # another version of the libraries has no such network
+    except BackboneError:  # another version of the libraries has no such model
         return None
     return cached_file(source) if source and spec.tag == row.weights else None
 

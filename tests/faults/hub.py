@@ -411,9 +411,9 @@ def sweep_from_a_stalling_hub(box: Box) -> Seen:
     return Seen(Outcome.refused, _short(ended.line("less than 10 KiB/s"), box, site.address))
 
 
-@fault("hub", injected="a sweep over two networks, one of them gated")
+@fault("hub", injected="a sweep over two models, one of them gated")
 def sweep_over_a_gated_network(box: Box) -> Seen:
-    """a sweep with one network that is gated"""
+    """a sweep with one model that is gated"""
     refused = loopback.refusing(403, X_Error_Code="GatedRepo")
     with serving({SAFE: b""}, get=refused, head=refused) as site:
         ended = _sweep(box, site, f"{NAME}@pretrained,test_vit@random")

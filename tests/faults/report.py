@@ -69,9 +69,9 @@ def a_part_of_the_images(box: Box) -> Seen:
     return Seen(Outcome.left_out, said)
 
 
-@fault("report", "a timing of one of two networks by another machine, a year ahead")
+@fault("report", "a timing of one of two models by another machine, a year ahead")
 def times_of_another_machine(box: Box) -> Seen:
-    """another machine has timed one of the networks, later by its clock"""
+    """another machine has timed one of the models, later by its clock"""
     box.sweep("backbone=test_resnet,test_vit", "freeze=all")
     before = {row.backbone: (row.timed_on, row.latency_ms_p50) for row in box.rows()}
     timing = next(each for each in box.study.timings()[0] if each.latency_ms_p50 is not None)
@@ -81,7 +81,7 @@ def times_of_another_machine(box: Box) -> Seen:
     return Seen(Outcome.recovered, box.report().line("recommended"))
 
 
-@fault("report", "two classes that a network tells apart without a mistake, 36 images")
+@fault("report", "two classes that a model tells apart without a mistake, 36 images")
 def no_mistake_on_few_images(box: Box) -> Seen:
     """few images, all of them classified correctly"""
     for number in range(36):

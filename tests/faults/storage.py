@@ -207,18 +207,18 @@ def _kept(box: Box) -> list[Path]:
     return files
 
 
-@fault("storage", "every file of kept features is truncated to its first half; the jobs run again")
+@fault("storage", "every file of cached features is truncated to its first half; the jobs run again")
 def features_cut_short(box: Box) -> Seen:
-    """kept features are cut short"""
+    """cached features are cut short"""
     _fill_box(box)
     for path in _kept(box):
         _cut(path)
     return _features(box, "has ")
 
 
-@fault("storage", "one bit of every file of kept features is flipped; the jobs run again")
+@fault("storage", "one bit of every file of cached features is flipped; the jobs run again")
 def features_with_another_bit(box: Box) -> Seen:
-    """one bit of kept features changes"""
+    """one bit of cached features changes"""
     _fill_box(box)
     for path in _kept(box):
         _flip(path)
@@ -309,8 +309,8 @@ def a_full_cache(box: Box) -> Seen:
         assert ended.status == 0, ended.err
         rows = box.rows()
         assert quality(rows) == quality(_undisturbed().rows())
-        assert all(row.kept_mib == 0 for row in rows)
-    return Seen(Outcome.recovered, "nothing; what the head sees stays in memory, images are decoded again (kept_mib=0)")
+        assert all(row.cached_mib == 0 for row in rows)
+    return Seen(Outcome.recovered, "nothing; what the head sees stays in memory, images are decoded again (cached_mib=0)")
 
 
 @fault("disk", "results_dir is a real read-only mount")

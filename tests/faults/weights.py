@@ -188,9 +188,7 @@ def wrapped(box: Box) -> Seen:
     return Seen(Outcome.recovered, ended.line("[1/1]"))
 
 
-@fault(
-    "weights", injected="another network of the same architecture takes the file's place after the first row; freeze=none,all, two seeds"
-)
+@fault("weights", injected="another model of the same architecture takes the file's place after the first row; freeze=none,all, two seeds")
 def replaced(box: Box) -> Seen:
     """a checkpoint is replaced during the sweep"""
     path, earlier = box.root / "w.safetensors", box.root / "earlier.safetensors"

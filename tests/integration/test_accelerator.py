@@ -51,7 +51,7 @@ def test_the_same_command_gives_the_same_quality(run_sweep: Command) -> None:
 
 
 def test_it_decides_as_the_processor_does(run_sweep: Command) -> None:
-    """Heads on the same fixed layers: the same class for every val image, log-probabilities within a hundredth of a nat."""
+    """Heads on the same frozen layers: the same class for every val image, log-probabilities within a hundredth of a nat."""
     rows = {}
     for device in ("cuda", "cpu"):
         ended = run_sweep(*TINY, f"device={device}", "backbone=test_resnet,test_vit", "freeze=all", results=device)

@@ -97,7 +97,7 @@ def test_a_cache_that_cannot_be_written_leaves_no_study(run_sweep: Command, tmp_
     assert not ended.study().root.exists()
 
 
-def test_every_problem_of_a_sweep_is_told_at_once(run_sweep: Command) -> None:
+def test_every_mistake_of_a_sweep_is_reported_at_once(run_sweep: Command) -> None:
     """Two wrong names, two lines; the good one between them does not run."""
     ended = run_sweep(*TINY, "backbone=resnet5,test_resnet,vgg61", "freeze=all")
     assert ended.status == 2

@@ -77,7 +77,7 @@ def assert_is_a_fold_of(row: Row, own: Row) -> None:
     """The same candidate at the rate, epoch and temperature that its own job chose; nothing sealed, no pass through frozen layers."""
     same = ("status", "backbone", "freeze", "recipe_hash", "protocol", "seed", "lr", "chosen_epoch", "temperature", "epochs_trained")
     assert {name: getattr(row, name) for name in same} == {name: getattr(own, name) for name in same}
-    assert (row.n_test, row.lrs_tried, row.num_prefix_images, row.is_trained) == (0, None, 0, True)
+    assert (row.n_test, row.lrs_tried, row.num_activations_computed, row.is_trained) == (0, None, 0, True)
     assert row.model_blake2b != own.model_blake2b
 
 

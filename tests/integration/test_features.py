@@ -1,4 +1,4 @@
-"""What sweeps share: kept rows, heads trained together, and what is left after a sweep was killed."""
+"""What sweeps share: cached activations, heads trained together, and what is left after a sweep was killed."""
 
 import os
 import signal
@@ -26,10 +26,10 @@ def test_later_jobs_and_sweeps_pass_nothing(run_sweep: Command) -> None:
     """The first job of a backbone sends every image through it once; depths, seeds and learning rates after that, none."""
     ended = run_sweep(*LITE, "freeze=all,0.5,-1")
     assert ended.status == 0, ended.err
-    assert sorted(row.num_prefix_images or 0 for row in ended.rows("elpv")) == [0, 0, 60]
+    assert sorted(row.num_activations_computed or 0 for row in ended.rows("elpv")) == [0, 0, 60]
     assert {row.freeze: row.trained_from for row in ended.rows("elpv")} == {"all": "bn2", "0.5": "blocks.3.2", "-1": "blocks.6.0"}
     later = run_sweep(*LITE, "freeze=all,0.5", "seed=1", "train.lr=0.01", results="later")
-    assert [row.num_prefix_images for row in later.rows("elpv")] == [0, 0]
+    assert [row.num_activations_computed for row in later.rows("elpv")] == [0, 0]
     assert all(row.features_s for row in later.rows("elpv")), "what the rows cost is known although nothing was computed"
 
 
@@ -40,7 +40,7 @@ def test_rows_do_not_depend_on_what_was_kept(run_sweep: Command) -> None:
     plain = run_sweep(*options, "store.max_gib=0", results="plain")
     for one, other in zip(kept.rows("elpv"), plain.rows("elpv"), strict=True):
         assert one.job_id == other.job_id
-        assert (one.kept_mib or 0) >= 0 == other.kept_mib
+        assert (one.cached_mib or 0) >= 0 == other.cached_mib
         mine, theirs = (ended.study("elpv").val_predictions(one.job_id) for ended in (kept, plain))
         assert mine.log_probs_NC == pytest.approx(theirs.log_probs_NC, abs=2e-3)
         assert (mine.log_probs_NC.argmax(axis=1) == theirs.log_probs_NC.argmax(axis=1)).all()

@@ -32,7 +32,7 @@ def _times(row: Row) -> list[object]:
 
 
 def test_a_sweep_times_its_networks_and_retime_does_so_again(run_sweep: Command, run_retime: Retime) -> None:
-    """Depths of a network share its times, networks of a sweep their moment; again, all times are new and everything else is as it was."""
+    """Depths of a model share its times, models of a sweep their moment; again, all times are new and everything else is as it was."""
     swept = run_sweep(*SWEEP)
     assert swept.status == 0, swept.err
     rows = swept.rows()
@@ -54,7 +54,7 @@ def test_a_sweep_times_its_networks_and_retime_does_so_again(run_sweep: Command,
 
 
 def test_only_a_new_network_has_the_study_timed_again(run_sweep: Command) -> None:
-    """Another seed of the same networks times nothing; another network, all of them."""
+    """Another seed of the same models times nothing; another model, all of them."""
     first = run_sweep(*SWEEP).rows()[0].timed_at
     assert {row.timed_at for row in run_sweep(*SWEEP, "seed=1").rows()} == {first}
     later = run_sweep(*TINY, "backbone=test_convnext", "freeze=all").rows()
@@ -64,11 +64,11 @@ def test_only_a_new_network_has_the_study_timed_again(run_sweep: Command) -> Non
 
 
 def test_errors_of_retime_are_one_line(run_sweep: Command, run_retime: Retime) -> None:
-    """No study, a study without a network, an unknown key."""
+    """No study, a study without a model, an unknown key."""
     assert run_sweep(*TINY, "backbone=test_resnet", "train.lr=1e30", "freeze=none", "train.head_init=random").status == 3
     for arguments, said in (
         (["study=none"], "study=none: not in"),
-        (["study=digits"], "no network to time"),
+        (["study=digits"], "no model to time"),
         (["+stdy=x"], "did you mean 'study'"),
     ):
         ended = run_retime(*arguments)

@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from harness.config import Metric
 from harness.measure.quality import decide
-from harness.study.row import COLUMNS, EVIDENCE_COLUMNS
+from harness.study.row import COLUMNS, TRANSFERABILITY_COLUMNS
 from harness.study.store import Study
 from tests.integration.commands import QUICK, TINY, Command
 
@@ -169,10 +169,10 @@ def test_the_learning_rate_that_was_kept_is_in_the_row(run_sweep: Command) -> No
 
 
 def test_rows_hold_what_features_say_without_fine_tuning(run_sweep: Command) -> None:
-    """Scores of the fixed backbone are the same in every row of it; one that does not exist has a reason."""
+    """Scores of the frozen backbone are the same in every row of it; one that does not exist has a reason."""
     ended = run_sweep(*TINY, "backbone=test_resnet", "freeze=all,none")
     first, second = ended.rows()
-    for name in EVIDENCE_COLUMNS:
+    for name in TRANSFERABILITY_COLUMNS:
         assert getattr(first, name) == getattr(second, name)
     assert first.probe_accuracy is not None
     assert first.logme is not None

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = re.findall(
-    r"^\| `(\w+)` \|", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## ")[0], flags=re.MULTILINE
-)
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ROOMS = re.findall(r"^\| `(\w+)` \|", PAGE.partition("## ")[0], flags=re.MULTILINE)
 """From the top."""
 MODULES = sorted((ROOT / "harness").rglob("*.py"))
 
@@ -45,6 +44,13 @@ def test_a_room_imports_from_rooms_below_it_only(path: Path) -> None:
     below = set(ROOMS[ROOMS.index(own) + 1 :]) | {own}
     wrong = {name for name in imported(path) if name.startswith("harness.") and room_of(name) in ROOMS and room_of(name) not in below}
     assert wrong == set()
+
+
+def test_every_file_that_the_page_names_is_there() -> None:
+    """Newcomers are sent to files and folders; none of them has moved."""
+    named = re.findall(r"`((?:harness|conf|tests|hydra_plugins|results)/[\w/.-]*)`", PAGE)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert len(named) > 20
 
 
 def test_hydra_is_imported_at_the_border_only() -> None:

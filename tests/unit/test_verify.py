@@ -14,7 +14,8 @@ import pytest
 from harness.backbones.weights import BUNDLES
 from harness.config import VerifyConfig
 from harness.errors import TableError
-from harness.features.store import FeatureStore, RowType
+from harness.features.entry import RowType
+from harness.features.store import FeatureStore
 from harness.status import BAD_JOBS, Status
 from harness.study.store import Predictions, Study
 from harness.study.table import write_table
@@ -28,7 +29,7 @@ Check = Callable[[], tuple[int, list[str]]]
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """Two good jobs, two failed ones, a table and an entry of kept features; no row claims a weights file that could be here."""
+    """Two good jobs, two failed ones, a table and an entry of cached features; no row claims a weights file that could be here."""
     made = write_study(tmp_path / "results" / "s", backbones=("resnet50", "squeezenet"), depths=("all",), num_val=60, num_test=30)
     for row in made.rows():
         made.write_row(replace(row, weights="random", weights_source="random", weights_sha256=None))
@@ -257,7 +258,7 @@ def test_weights_on_this_machine_are_held_against_the_rows(tmp_path: Path) -> No
     assert found == {path: ["c"], own: ["i"], odd: []}
 
 
-def test_changed_weights_are_told(study: Study, check: Check) -> None:
+def test_changed_weights_are_reported(study: Study, check: Check) -> None:
     """In the line of the file, with the jobs that had other ones."""
     path = BUNDLES["tf_efficientnet_lite1"].path()
     row = next(row for row in study.rows() if row.status == Status.ok)

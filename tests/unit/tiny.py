@@ -14,7 +14,7 @@ from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.tensors import tensors_of
 from harness.compute.runtime import Runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, Features, Precision
 from harness.data.dataset import Dataset, Split
 from harness.data.preprocess import Preprocess
@@ -25,13 +25,13 @@ RANDOM = Weights(WeightsSource.random, None, "random", None, None, None)
 PLAIN_CPU = Runtime(Device.cpu, Precision.float32)
 
 
-def team_of(num_threads: int) -> Team:
-    """A team in plain float32 of so many threads, however many cores there are; the caller's own operations keep theirs."""
+def pool_of(num_threads: int) -> ThreadPool:
+    """A pool in plain float32 of so many threads, however many cores there are; the caller's own operations keep theirs."""
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
-    team = Team(PLAIN_CPU)
+    pool = ThreadPool(PLAIN_CPU)
     torch.set_num_threads(before)
-    return team
+    return pool
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The pictures, each a function from a ranking to a matplotlib figure; nothing here touches pyplot's global state."""
+"""The plots, each a function from a ranking to a matplotlib figure; nothing here touches pyplot's global state."""

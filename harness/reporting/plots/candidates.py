@@ -1,4 +1,4 @@
-"""The picture for everybody: every candidate's score with its interval, who cannot be excluded as best, and what test said."""
+"""Plot of every candidate's score with its interval, the tied set, and test scores of the finalists."""
 
 from collections.abc import Sequence
 

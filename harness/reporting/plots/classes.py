@@ -1,4 +1,4 @@
-"""Pictures of single classes: F1 of each, and the confusion matrix."""
+"""Plots of single classes: F1 of each, and the confusion matrix."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Pictures of scores: against latency with the Pareto front, and over freeze depth."""
+"""Plots of scores: against latency with the Pareto front, and over freeze depth."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ def quality_latency(ranking: Ranking) -> Figure | None:
     markers = _depth_markers(ranking)
     alike: dict[tuple[str, str, bool], list[Entry]] = defaultdict(list)
     for entry in known:
-        look = (colours.get(entry.candidate.line, QUIET), markers[entry.candidate.row.freeze], bool(entry.breaches))
-        alike[look].append(entry)
+        style = (colours.get(entry.candidate.line, QUIET), markers[entry.candidate.row.freeze], bool(entry.breaches))
+        alike[style].append(entry)
     for (colour, marker, is_hollow), entries in alike.items():
         _points(axes, ranking, entries, colour, marker=marker, face="white" if is_hollow else colour)
     _ring(axes, ranking)
@@ -112,17 +112,17 @@ def _frozen_share(row: Row) -> float | None:
 
 
 def _errors(ranking: Ranking, entries: Sequence[Entry]) -> tuple[list[float], tuple[list[float], list[float]]]:
-    """Scores and the lengths of their intervals' two arms, in the axis's unit; shape 2 x number of entries as matplotlib wants it."""
+    """Scores and the two half-widths of their intervals, in the axis's unit; shape 2 x number of entries as matplotlib wants it."""
     ends = [[shown(ranking.metric, value) for value in (entry.interval.low, entry.score, entry.interval.high)] for entry in entries]
-    arms = [max(middle - low, 0.0) for low, middle, _ in ends], [max(high - middle, 0.0) for _, middle, high in ends]
-    return [middle for _, middle, _ in ends], arms
+    half_widths = [max(middle - low, 0.0) for low, middle, _ in ends], [max(high - middle, 0.0) for _, middle, high in ends]
+    return [middle for _, middle, _ in ends], half_widths
 
 
 def _points(axes: Axes, ranking: Ranking, entries: Sequence[Entry], colour: str, *, marker: str, face: str) -> None:
-    """Candidates that look alike, drawn at once: a thousand of them are a handful of shapes to lay out."""
+    """Candidates of one style, drawn at once: a thousand of them are a handful of shapes to lay out."""
     latencies_ms = [entry.cost.latency_ms_p50 or 0.0 for entry in entries]
-    middles, arms = _errors(ranking, entries)
-    axes.errorbar(latencies_ms, middles, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.45, zorder=2)
+    middles, half_widths = _errors(ranking, entries)
+    axes.errorbar(latencies_ms, middles, yerr=half_widths, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.45, zorder=2)
     axes.plot(latencies_ms, middles, marker=marker, color=colour, markerfacecolor=face, markersize=6.5, linestyle="none", zorder=3)
 
 
@@ -173,11 +173,11 @@ def _draw_lines(axes: Axes, ranking: Ranking, lines: Sequence[tuple[Sequence[_Po
     """Lines of one colour, each with its shift to the right (percent), drawn at once; the pen is lifted between them."""
     points = [point for line, _ in lines for point in line]
     places = [100 * point.share + shift for line, shift in lines for point in line]
-    middles, arms = _errors(ranking, [point.entry for point in points])
+    middles, half_widths = _errors(ranking, [point.entry for point in points])
     lifts = np.cumsum([len(line) for line, _ in lines])[:-1]
     path: dict[str, Any] = {"color": colour, "linewidth": 1.6, "marker": "o", "markersize": 4.5, "zorder": 1 if colour == QUIET else 3}
     axes.plot(np.insert(places, lifts, np.nan), np.insert(middles, lifts, np.nan), **path)
-    axes.errorbar(places, middles, yerr=arms, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
+    axes.errorbar(places, middles, yerr=half_widths, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
     for place, middle, point in zip(places, middles, points, strict=True):
         if point.entry is ranking.recommended and point.share == _frozen_share(point.entry.candidate.row):
             axes.plot(place, middle, marker="o", markersize=13, markerfacecolor="none", markeredgecolor=INK, zorder=4)

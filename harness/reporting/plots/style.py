@@ -1,4 +1,4 @@
-"""How every picture looks, and how it becomes a file: colours that colour-blind readers can tell apart, text as outlines."""
+"""The style of every plot and how it is saved: a palette safe for colour-blind readers, text as outlines."""
 
 import io
 import re

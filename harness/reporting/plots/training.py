@@ -1,4 +1,4 @@
-"""Pictures of training and of cost: learning curves side by side, and what each candidate takes."""
+"""Plots of training and of cost: learning curves side by side, and the cost of each candidate."""
 
 import textwrap
 from collections.abc import Callable, Sequence

@@ -1,1 +1,1 @@
-"""The six steps of choosing a network, each a function from a ranking to a section of the report."""
+"""The six steps of choosing a model, each a function from a ranking to a section of the report."""

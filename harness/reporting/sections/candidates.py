@@ -56,7 +56,7 @@ def _beforehand(own: OwnRanks) -> str:
         "Published accuracy is from the table that ships with the harness (timm's validation results) or from torchvision; where weights are "
         "not listed there by name, it is the median of their architecture. It knows nothing of your images. Expected scores start from it."
     )
-    if own.by_network:
+    if own.by_model:
         text += (
             " Rank on other data sets is the mean over the other studies in this results folder, in brackets how many data sets: 0 was the "
             "best backbone each time, 1 the worst."

@@ -1,4 +1,4 @@
-"""What several sections ask of a ranking's rows."""
+"""Helpers that several sections share: rows, tables and positions in a ranking."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -40,12 +40,12 @@ def pairs(title: str, names: tuple[str, str], values: Iterable[tuple[str, object
 
 
 def picture(pictures: Pictures, *names: str) -> list[Picture]:
-    """Those of the named pictures that could be drawn."""
+    """Return those of the named pictures that could be drawn."""
     return [pictures[name] for name in names if name in pictures]
 
 
-def standing(ranking: Ranking, entry: Entry) -> str:
-    """Where one candidate stands, in a word or two."""
+def outcome_of(ranking: Ranking, entry: Entry) -> str:
+    """Return what the ranking makes of a candidate: recommended, excluded, budget pick, fastest pick, tied or behind."""
     if entry is ranking.recommended:
         return "recommended"
     if entry.breaches:
@@ -58,7 +58,7 @@ def standing(ranking: Ranking, entry: Entry) -> str:
 
 
 def leading(ranking: Ranking, number: int) -> list[Entry]:
-    """The first lines of the ranking; the recommended takes the last one when it stands further down."""
+    """Return the first lines of the ranking; the recommended takes the last one when it is further down."""
     shown = list(ranking.entries[:number])
     if ranking.recommended is not None and ranking.recommended not in shown:
         shown[-1] = ranking.recommended
@@ -66,5 +66,5 @@ def leading(ranking: Ranking, number: int) -> list[Entry]:
 
 
 def marked(ranking: Ranking, shown: Sequence[Entry]) -> frozenset[int]:
-    """Where the recommended stands among the entries shown."""
+    """Return the positions of the recommended among the entries shown."""
     return frozenset(place for place, entry in enumerate(shown) if entry is ranking.recommended)

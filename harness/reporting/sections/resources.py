@@ -71,7 +71,7 @@ def _timed(ranking: Ranking) -> str:
     last = max((row.timed_at or "" for row in timed.values()), default="")[:16].replace("T", " ")
     where = ", ".join(sorted({formats.one_line(row.timed_on or "") for row in timed.values()}))
     text = (
-        f"Inference was timed on {where} when the jobs were done ({formats.one_line(last)} UTC), {counted(len(timed), 'network')} in turn."
+        f"Inference was timed on {where} when the jobs were done ({formats.one_line(last)} UTC), {counted(len(timed), 'model')} in turn."
         if timed
         else ""
     )

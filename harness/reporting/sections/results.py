@@ -1,10 +1,10 @@
-"""Step 5: what was measured. First a sentence and a picture for everybody, then the statistics, the search, the evidence and the costs."""
+"""Step 5: the results. First one sentence and one plot, then the statistics, the search, the transferability scores and the costs."""
 
 from harness.reporting import formats
 from harness.reporting.answer import is_safe, separation
 from harness.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, Tone
 from harness.reporting.scope import measured
-from harness.reporting.sections import calibration, evidence, search, statistics, training
+from harness.reporting.sections import calibration, search, statistics, training, transferability
 from harness.reporting.sections.facts import MAX_LISTED, Pictures, picture
 from harness.reporting.wording import METRIC_NAMES
 from harness.select.audit import Audit
@@ -22,7 +22,7 @@ def build(ranking: Ranking, pictures: Pictures, audit: Audit) -> Section:
         blocks += [*picture(pictures, "quality-latency"), *statistics.front(ranking), *picture(pictures, "freeze-depth")]
         blocks += [training.classes(ranking), *picture(pictures, "class-f1", "learning-curves"), *training.overfitting(ranking)]
         blocks += [*picture(pictures, "cost"), *search.stopped(ranking), *search.learning_rates(ranking)]
-        blocks += [*evidence.scores(ranking), *evidence.self_audit(audit)]
+        blocks += [*transferability.scores(ranking), *transferability.self_audit(audit)]
     blocks += [*_failed(ranking), *_left_out(ranking), *_damaged(ranking)]
     return Section("results", TITLE, blocks)
 

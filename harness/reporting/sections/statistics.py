@@ -5,7 +5,7 @@ from harness.reporting.answer import separation
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table
 from harness.reporting.grounds import judged_on, rests_on
 from harness.reporting.picks import unit
-from harness.reporting.sections.facts import MAX_LISTED, marked, standing
+from harness.reporting.sections.facts import MAX_LISTED, marked, outcome_of
 from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
@@ -85,7 +85,7 @@ def _scores(ranking: Ranking) -> Table:
             Column(name, is_number=True)
             for name in (METRIC_NAMES[metric], "interval", "expected", "probability of being best", *differences)
         ),
-        Column("standing"),
+        Column("outcome"),
         Column("may be the best"),
     ]
     shown = ranking.entries[:MAX_LISTED]
@@ -105,7 +105,7 @@ def _score_line(ranking: Ranking, entry: Entry, judged: str) -> list[Cell]:
         formats.odds(entry.prob_best),
         formats.loss(metric, entry.expected_loss),
         formats.difference_with_range(metric, behind.value, behind.interval) if behind else formats.EMPTY,
-        standing(ranking, entry),
+        outcome_of(ranking, entry),
         "yes" if entry.tied else "no",
     ]
 

@@ -1,4 +1,4 @@
-"""Step 4: how the networks were adapted: splits, preprocessing, recipe, and what each freeze depth leaves trainable."""
+"""Step 4: how the models were adapted: splits, preprocessing, recipe, and what each freeze depth leaves trainable."""
 
 from harness.reporting import formats
 from harness.reporting.document import Block, Column, Paragraph, Section, Table, Tone
@@ -32,7 +32,7 @@ def _transforms(ranking: Ranking) -> Table:
         used = row.details.transforms
         rows.append([formats.plain(row.backbone), formats.plain(used.get("train")), formats.plain(used.get("eval"))])
     columns = [Column("backbone"), Column("training images"), Column("val and test images")]
-    return Table("Preprocessing, as each network's weights expect it", columns, distinct(rows)[:MAX_LISTED])
+    return Table("Preprocessing, as each model's weights expect it", columns, distinct(rows)[:MAX_LISTED])
 
 
 def _recipes(ranking: Ranking) -> list[Table]:

@@ -1,4 +1,4 @@
-"""Step 5: single classes and over-fitting: what went well and badly within the candidates."""
+"""Step 5: per-class results and over-fitting."""
 
 import numpy as np
 

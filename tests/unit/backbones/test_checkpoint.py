@@ -125,7 +125,7 @@ def test_rename_by_position_checks_count_and_shapes(tmp_path: Path) -> None:
     """Names change only when every tensor has its counterpart's shape."""
     like = {"x.kernel": torch.empty(2, 3), "x.offset": torch.empty(2)}
     assert torch.equal(rename_by_position(TENSORS, like, tmp_path)["x.kernel"], TENSORS["a.weight"])
-    with pytest.raises(BackboneError, match="2 tensors where the network has 1"):
+    with pytest.raises(BackboneError, match="2 tensors where the model has 1"):
         rename_by_position(TENSORS, {"x": torch.empty(2, 3)}, tmp_path)
     with pytest.raises(BackboneError, match=r"a\.weight has shape 2x3 where x\.kernel has 3x2"):
         rename_by_position(TENSORS, {**like, "x.kernel": torch.empty(3, 2)}, tmp_path)

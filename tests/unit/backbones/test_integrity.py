@@ -33,7 +33,7 @@ def test_checkpoints_pass(tmp_path: Path, is_legacy: bool) -> None:
     assert why_no_checkpoint(tmp_path / "s") is None
 
 
-def test_other_archives_are_told(tmp_path: Path) -> None:
+def test_other_archives_are_reported(tmp_path: Path) -> None:
     """A TorchScript program and an archive of something else are no checkpoints."""
     for name, member in {"script": "script/constants.pkl", "pictures": "cat.png"}.items():
         with zipfile.ZipFile(tmp_path / name, "w") as archive:

@@ -30,7 +30,7 @@ def test_glob_lists_facts(capsys: pytest.CaptureFixture[str]) -> None:
         "image_size": "224x224",
         "imagenet_top1_frac": "0.7485",
         "licence": "apache-2.0",
-        "weights_here": "bundled",
+        "local_weights": "bundled",
         "tags": "in1k",
     }
     assert lite1["image_size"] == "240x240"

@@ -21,7 +21,7 @@ from harness.backbones.backbone import WeightsSource
 from harness.backbones.catalog import resolve
 from harness.backbones.checkpoint import read_state_dict, rename_by_position
 from harness.backbones.load import load_backbone
-from harness.backbones.weights import find_weights, weights_here
+from harness.backbones.weights import find_weights, local_weights
 from harness.config import Features
 from harness.errors import BackboneError
 
@@ -69,9 +69,9 @@ def test_bundled_weights_say_what_they_are() -> None:
 def test_bundled_weights_stand_in_for_the_default_tag_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever names another tag wants that one."""
     monkeypatch.setattr(weights, "BUNDLES", {"resnet18": weights.BUNDLES["tf_efficientnet_lite0"]})
-    assert weights_here(resolve("resnet18")) is WeightsSource.bundled
-    assert weights_here(resolve("resnet18.a1_in1k")) is WeightsSource.bundled
-    assert weights_here(resolve("resnet18.tv_in1k")) is None
+    assert local_weights(resolve("resnet18")) is WeightsSource.bundled
+    assert local_weights(resolve("resnet18.a1_in1k")) is WeightsSource.bundled
+    assert local_weights(resolve("resnet18.tv_in1k")) is None
 
 
 def test_file_comes_first(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from benchmarks.rules import (
     draw_truth,
     header,
     judge,
-    look,
+    observe,
     planted_figures,
     play,
     show,
@@ -41,7 +41,7 @@ def truth(seed: int = 0, cell: Cell = SMALL) -> Truth:
 def test_the_truth_is_what_many_images_show() -> None:
     """Scores on 100,000 images are the true scores, and their covariance is that small."""
     found = truth()
-    seen = look(found, 100_000, np.random.default_rng(1))
+    seen = observe(found, 100_000, np.random.default_rng(1))
     np.testing.assert_allclose(seen.scores_K, found.scores_K, atol=0.006)
     np.testing.assert_allclose(seen.belief.mean_K, found.scores_K, atol=0.006)
     assert judge(found.scores_K, seen, RULES[SHIPPED_0](seen)).regret < 0.6
@@ -57,7 +57,7 @@ def test_true_scores_spread_as_the_cell_says() -> None:
 def test_outcomes_are_counted_in_points_and_doublings() -> None:
     """Regret against the best, latency against the fastest, utility from both."""
     found = truth()
-    seen = look(found, 60, np.random.default_rng(1))
+    seen = observe(found, 60, np.random.default_rng(1))
     best, fast = int(found.scores_K.argmax()), int(found.latency_ms_K.argmin())
     assert judge(found.scores_K, seen, best).regret == 0
     outcome = judge(found.scores_K, seen, fast)
@@ -69,7 +69,7 @@ def test_outcomes_are_counted_in_points_and_doublings() -> None:
 
 def test_old_rules_are_what_they_are_called() -> None:
     """The best by score, the fastest within one standard error of it, the fastest of the tied, the best published."""
-    seen = look(truth(3), 60, np.random.default_rng(2))
+    seen = observe(truth(3), 60, np.random.default_rng(2))
     scores_K = seen.scores_K
     assert scores_K[RULES[BEST](seen)] == scores_K.max()
     near = np.flatnonzero(scores_K >= scores_K.max() - np.sqrt(seen.covariance_KK[RULES[BEST](seen), RULES[BEST](seen)]))

@@ -33,7 +33,7 @@ def test_the_quoted_form_stands_for_the_very_text(value: str) -> None:
         assert PARSER.parse_override(word).value() == value
 
 
-def test_what_is_no_option_says_what_one_looks_like() -> None:
+def test_an_argument_without_equals_sign_shows_the_form() -> None:
     """Without a sign of equality there is nothing to quote; line ends stay in their line."""
     assert _said("foo\nbar") == one_line("foo\nbar: is no option; give key=value.")
 

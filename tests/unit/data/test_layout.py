@@ -99,7 +99,7 @@ def test_a_second_split_with_the_same_classes_is_enough(tmp_path: Path) -> None:
     assert "Folders beside the splits: 'extra'." in data.profile.left_out
 
 
-def test_merged_folders_are_told(tmp_path: Path) -> None:
+def test_merged_folders_are_reported(tmp_path: Path) -> None:
     """Birds and fish are the classes of `birds/robin`, and that is said; also that they may be two data sets."""
     data = load(fill(tmp_path / "root", "birds/robin", "birds/owl", "fish/eel", "fish/trout"))
     assert data.class_names == ("birds", "fish")
@@ -214,7 +214,7 @@ def test_studies_of_other_sweeps_are_known_by_what_they_hold(tmp_path: Path) -> 
     assert "Folders that hold what the harness wrote: 'old/mine'." in data.profile.left_out
 
 
-def test_a_folder_of_results_that_cannot_be_told_apart(tmp_path: Path) -> None:
+def test_a_folder_of_results_that_cannot_be_distinguished(tmp_path: Path) -> None:
     """The root itself, or a class folder: no class may vanish."""
     root = fill(tmp_path / "root", "cat", "dog")
     assert "is data.root itself; give results_dir and cache_dir folders of their own" in refusal(root, results=root)

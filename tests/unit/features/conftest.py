@@ -1,16 +1,16 @@
-"""The tiny networks of `tests/unit/tiny.py`, cut, and a team that computes them."""
+"""The tiny networks of `tests/unit/tiny.py`, cut, and a pool that computes them."""
 
 import pytest
 
 from harness.backbones.backbone import Backbone
-from harness.compute.thread_pool import Team
-from tests.unit.tiny import images_of, random_backbone, settle, team_of
+from harness.compute.thread_pool import ThreadPool
+from tests.unit.tiny import images_of, pool_of, random_backbone, settle
 
 
 @pytest.fixture
-def team() -> Team:
+def pool() -> ThreadPool:
     """Two threads in plain float32."""
-    return team_of(2)
+    return pool_of(2)
 
 
 @pytest.fixture

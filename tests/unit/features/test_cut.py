@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.backbones.backbone import Backbone
 from harness.config import Features
 from harness.features.cut import CutTrunk, cut, difference
-from harness.features.rows import Crossing
+from harness.features.layout import Activations
 from harness.transfer.depth import parse_freeze
 from tests.unit.tiny import images_of, own_backbone, random_backbone, settle
 
@@ -45,9 +45,9 @@ def _numbered(backbone: Backbone, depth: str) -> int:
     return parse_freeze(depth).num_frozen(len(backbone.blocks))
 
 
-def _through(trunk: CutTrunk, images_BCHW: Tensor, *stops: int) -> list[Crossing]:
-    """What crosses each stop, each segment fed by the one before."""
-    found: list[Crossing] = [(images_BCHW,)]
+def _through(trunk: CutTrunk, images_BCHW: Tensor, *stops: int) -> list[Activations]:
+    """Activations at each stop, each segment fed by the one before."""
+    found: list[Activations] = [(images_BCHW,)]
     with torch.no_grad():
         for start, end in zip((0, *stops), stops, strict=False):
             found.append(trunk.segment(start, end)(*found[-1]))
@@ -67,8 +67,8 @@ def test_both_sides_of_a_cut_are_the_trunk(name: str, size: int, features: Featu
     assert difference(wanted_BD[:1], wanted_BD[1:2]) > 1e-3  # else any images would do
     for depth in ("0.25", "0.5", "0.75", "all"):
         boundary = _numbered(backbone, depth)
-        crossing, (found_BD,) = _through(trunk, images_BCHW, boundary, trunk.last)
-        assert all(len(part) == 3 for part in crossing)
+        activations, (found_BD,) = _through(trunk, images_BCHW, boundary, trunk.last)
+        assert all(len(part) == 3 for part in activations)
         assert difference(found_BD, wanted_BD) <= EXACT, depth
 
 
@@ -83,7 +83,7 @@ def test_all_segments_in_a_row_are_the_trunk() -> None:
 
 
 def test_images_do_not_influence_each_other() -> None:
-    """A row of what crosses is the same whoever is in the batch."""
+    """The activations of an image are the same whoever is in the batch."""
     backbone = random_backbone("test_vit")
     trunk, images_BCHW = cut(backbone), images_of(backbone, 4)
     (together,) = _through(trunk, images_BCHW, 3)
@@ -95,7 +95,7 @@ def test_several_values_cross_inside_a_dense_block() -> None:
     """Every earlier layer of a dense block is read again by the later ones, and all of them cross; one value crosses between dense blocks."""
     backbone = random_backbone("densenet121", 32)
     trunk, images_BCHW = cut(backbone), images_of(backbone, 2)
-    num_parts = [len(crossing) for crossing in _through(trunk, images_BCHW, *range(1, 9))]
+    num_parts = [len(activations) for activations in _through(trunk, images_BCHW, *range(1, 9))]
     assert num_parts == [1, 2, 3, 4, 5, 6, 1, 2]
 
 
@@ -104,16 +104,16 @@ def test_values_made_of_shapes_cross_without_a_row() -> None:
     backbone = random_backbone("vit", 32)
     trunk = cut(backbone)
     for num_images in (1, 5):
-        crossing, (features_BD,) = _through(trunk, images_of(backbone, num_images), 6, trunk.last)
-        assert [tuple(part.shape) for part in crossing] == [(num_images, 5, 384)]
+        activations, (features_BD,) = _through(trunk, images_of(backbone, num_images), 6, trunk.last)
+        assert [tuple(part.shape) for part in activations] == [(num_images, 5, 384)]
         assert features_BD.shape == (num_images, 384)
 
 
 def test_where_least_crosses_is_chosen() -> None:
     """A pooling or activation that owns no tensor belongs before the boundary when it makes what crosses smaller."""
     trunk = cut(random_backbone("alexnet", 64))
-    (crossing,) = _through(trunk, torch.zeros(1, 3, 64, 64), 1)
-    assert crossing[0].shape == (1, 64, 7, 7)  # 15 x 15 before the pooling
+    (activations,) = _through(trunk, torch.zeros(1, 3, 64, 64), 1)
+    assert activations[0].shape == (1, 64, 7, 7)  # 15 x 15 before the pooling
 
 
 def test_a_segment_shares_the_trunk_s_modules() -> None:
@@ -126,9 +126,9 @@ def test_a_segment_shares_the_trunk_s_modules() -> None:
     with torch.no_grad():
         for parameter in other.trunk.parameters():
             parameter.mul_(0.5)
-        (crossing,) = trunk.segment(0, 2, other.trunk)(images_BCHW)
+        (activations,) = trunk.segment(0, 2, other.trunk)(images_BCHW)
         (wanted,) = cut(other).segment(0, 2)(images_BCHW)
-    assert torch.equal(crossing, wanted)
+    assert torch.equal(activations, wanted)
 
 
 def test_a_segment_of_nothing_gives_what_it_takes() -> None:
@@ -136,9 +136,9 @@ def test_a_segment_of_nothing_gives_what_it_takes() -> None:
     backbone = random_backbone("test_resnet")
     trunk, images_BCHW = cut(backbone), images_of(backbone, 2)
     for boundary in (0, 2, trunk.last):
-        (crossing,) = _through(trunk, images_BCHW, boundary)
-        (again,) = trunk.segment(boundary, boundary)(*crossing)
-        assert torch.equal(again, crossing[0])
+        (activations,) = _through(trunk, images_BCHW, boundary)
+        (again,) = trunk.segment(boundary, boundary)(*activations)
+        assert torch.equal(again, activations[0])
 
 
 def test_the_nearest_boundary_is_not_behind() -> None:
@@ -245,8 +245,8 @@ def test_rows_that_belong_to_no_image_do_not_cross() -> None:
     """A place where images and channels share a dimension is passed over; the place beside it serves."""
     backbone = own_backbone(_CountsOthers(), ["first", "second"])
     trunk, images_BCHW = cut(backbone), images_of(backbone, 3)
-    crossing, (found_BD,) = _through(trunk, images_BCHW, 1, 2)
-    assert crossing[0].shape == (3, 4, 16, 16)
+    activations, (found_BD,) = _through(trunk, images_BCHW, 1, 2)
+    assert activations[0].shape == (3, 4, 16, 16)
     assert difference(found_BD, backbone.trunk(images_BCHW)) <= EXACT
 
 
@@ -272,7 +272,7 @@ def test_a_block_that_is_used_again_is_not_cut_off() -> None:
 
 
 def test_gradients_behind_a_cut_are_the_trunk_s() -> None:
-    """The part behind a boundary, fed with kept values, has the gradients that the whole network has."""
+    """The part behind a boundary, fed with cached activations, has the gradients that the whole network has."""
     backbone = random_backbone("test_resnet")
     settle(backbone.trunk, images_of(backbone, 4, seed=2))
     trunk, images_BCHW = cut(backbone), images_of(backbone, 3)
@@ -281,8 +281,8 @@ def test_gradients_behind_a_cut_are_the_trunk_s() -> None:
     wanted = {name: tensor.grad.clone() for name, tensor in free.items() if tensor.grad is not None}
     assert wanted.keys() == free.keys()
     backbone.trunk.zero_grad(set_to_none=True)
-    (crossing,) = _through(trunk, images_BCHW, trunk.last - 1)
-    (features_BD,) = trunk.segment(trunk.last - 1, trunk.last)(*crossing)
+    (activations,) = _through(trunk, images_BCHW, trunk.last - 1)
+    (features_BD,) = trunk.segment(trunk.last - 1, trunk.last)(*activations)
     features_BD.square().sum().backward()
     for name, tensor in free.items():
         assert tensor.grad is not None

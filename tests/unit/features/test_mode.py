@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from harness.backbones.backbone import Backbone
 from harness.compute.runtime import Runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, Precision
 from harness.features import mode as modes_module
 from harness.features.cut import CutTrunk, cut, difference
 from harness.features.fold import folded
+from harness.features.layout import Activations
 from harness.features.mode import PLAIN, Chain, Mode, choose, modes
-from harness.features.rows import Crossing
 from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone
 
 LOW = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)
@@ -45,7 +45,7 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("device", "is_native", "wish", "expected"),
+    ("device", "is_native", "asked", "expected"),
     [
         (Device.cpu, True, (Precision.float32, True), [PLAIN]),
         (Device.cuda, True, (Precision.float32, True), [PLAIN]),
@@ -61,12 +61,12 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
     ],
 )
 def test_the_wish_decides_what_is_tried(
-    device: Device, is_native: bool, wish: tuple[Precision, bool], expected: list[Mode], monkeypatch: pytest.MonkeyPatch
+    device: Device, is_native: bool, asked: tuple[Precision, bool], expected: list[Mode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """float32 and tf32 are the network as it is, bfloat16 nothing else, and auto tries low precision only where it is native and somebody judges it."""
     monkeypatch.setattr(modes_module, "can_fuse", lambda device, _: device is Device.cpu)
     monkeypatch.setattr(modes_module, "computes_bfloat16", lambda _: is_native)
-    assert modes(Runtime(device, Precision.float32), wish[0], lower=wish[1]) == expected
+    assert modes(Runtime(device, Precision.float32), asked[0], lower=asked[1]) == expected
 
 
 def test_a_mode_says_what_it_is() -> None:
@@ -80,7 +80,7 @@ def test_a_chain_gives_what_the_segments_give(trunk: CutTrunk, images: Tensor, m
     with torch.no_grad():
         second = trunk.segment(0, 2)(images)
     found = Chain(trunk, [0, 2, trunk.last], mode, PLAIN_CPU).run((images,))
-    assert [len(crossing) for crossing in found] == [1, 1]
+    assert [len(activations) for activations in found] == [1, 1]
     assert difference(found[0][0], second[0]) <= 1e-4
     assert difference(found[1][0], _wanted(trunk, images)) <= 1e-4
     (later,) = Chain(trunk, [2, trunk.last], mode, PLAIN_CPU).run(second)
@@ -97,18 +97,18 @@ def test_a_chain_leaves_the_network_alone(trunk: CutTrunk, images: Tensor, mode:
     assert all(parameter.requires_grad and parameter.grad is None for parameter in trunk.trunk.parameters())
 
 
-def test_plain_is_what_float32_asks_for(trunk: CutTrunk, images: Tensor, team: Team) -> None:
+def test_plain_is_what_float32_asks_for(trunk: CutTrunk, images: Tensor, pool: ThreadPool) -> None:
     """Bit by bit what the trunk gives; nothing is tried."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modes_module, "folded", lambda _: pytest.fail("tried"))
-        chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.float32)
+        chain, note = choose(trunk, [0, trunk.last], (images,), pool, Precision.float32)
     assert (chain.mode, note) == (PLAIN, None)
     assert torch.equal(chain.run((images,))[-1][0], _wanted(trunk, images))
 
 
-def test_a_chosen_mode_agrees_at_every_boundary(trunk: CutTrunk, images: Tensor, team: Team) -> None:
+def test_a_chosen_mode_agrees_at_every_boundary(trunk: CutTrunk, images: Tensor, pool: ThreadPool) -> None:
     """Whichever is the fastest here, its features are the trunk's."""
-    chain, note = choose(trunk, [0, 2, trunk.last], (images,), team, Precision.auto)
+    chain, note = choose(trunk, [0, 2, trunk.last], (images,), pool, Precision.auto)
     assert chain.mode in {FUSED, PLAIN}
     assert note is None
     assert difference(chain.run((images,))[-1][0], _wanted(trunk, images)) <= 1e-4
@@ -117,33 +117,35 @@ def test_a_chosen_mode_agrees_at_every_boundary(trunk: CutTrunk, images: Tensor,
 @pytest.mark.parametrize(
     ("slow", "expected"), [({PLAIN}, FUSED), ({FUSED}, PLAIN), ({PLAIN, FUSED}, FUSED)], ids=["plain", "fused", "both"]
 )
-def test_a_chosen_mode_is_faster(resnet: Backbone, team: Team, slow: set[Mode], expected: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chosen_mode_is_faster(
+    resnet: Backbone, pool: ThreadPool, slow: set[Mode], expected: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The folded network is taken unless plain is clearly faster: between equals the order decides, so that noise does not."""
     honest = Chain.run
 
-    def run(self: Chain, crossing: Crossing) -> list[Crossing]:
+    def run(self: Chain, activations: Activations) -> list[Activations]:
         if self.mode in slow:
             time.sleep(0.3)
-        return honest(self, crossing)
+        return honest(self, activations)
 
     trunk, images = cut(resnet), images_of(resnet, 8)
     monkeypatch.setattr(Chain, "run", run)
-    chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.auto)
+    chain, note = choose(trunk, [0, trunk.last], (images,), pool, Precision.auto)
     assert (chain.mode, note) == (expected, None)
 
 
-def test_one_disturbance_does_not_change_the_mode(resnet: Backbone, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_disturbance_does_not_change_the_mode(resnet: Backbone, pool: ThreadPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is about to lose to a slower one, because it was disturbed while it was timed, is timed again."""
     honest, disturbed = Chain.run, [False, True]
 
-    def run(self: Chain, crossing: Crossing) -> list[Crossing]:
+    def run(self: Chain, activations: Activations) -> list[Activations]:
         time.sleep(0.02 if self.mode == PLAIN else 0.5 if disturbed and disturbed.pop(0) else 0)
-        return honest(self, crossing)
+        return honest(self, activations)
 
     trunk, images = cut(resnet), images_of(resnet, 8)
-    team.num_threads = 1
+    pool.num_threads = 1
     monkeypatch.setattr(Chain, "run", run)
-    assert choose(trunk, [0, trunk.last], (images,), team, Precision.auto)[0].mode == FUSED
+    assert choose(trunk, [0, trunk.last], (images,), pool, Precision.auto)[0].mode == FUSED
     assert not disturbed
 
 
@@ -161,19 +163,19 @@ def _scaled(factor: float) -> Callable[..., nn.Module]:
 
 @pytest.mark.parametrize("factor", [1.5, 1.01, float("nan")])
 def test_a_mode_that_is_off_is_never_taken(
-    trunk: CutTrunk, images: Tensor, team: Team, factor: float, monkeypatch: pytest.MonkeyPatch
+    trunk: CutTrunk, images: Tensor, pool: ThreadPool, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However fast it is: another mode is taken, and the note names the one that was off."""
     honest = Chain.run
 
-    def slow_plain(self: Chain, crossing: Crossing) -> list[Crossing]:
+    def slow_plain(self: Chain, activations: Activations) -> list[Activations]:
         if self.mode == PLAIN:
             time.sleep(0.05)
-        return honest(self, crossing)
+        return honest(self, activations)
 
     monkeypatch.setattr(Chain, "run", slow_plain)
     monkeypatch.setattr(modes_module, "folded", _scaled(factor))
-    chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.auto)
+    chain, note = choose(trunk, [0, trunk.last], (images,), pool, Precision.auto)
     assert chain.mode == PLAIN
     assert note is not None
     assert note.startswith("float32 channels-last folded fused was ")
@@ -181,13 +183,13 @@ def test_a_mode_that_is_off_is_never_taken(
     assert torch.equal(honest(chain, (images,))[-1][0], _wanted(trunk, images))
 
 
-def test_bfloat16_that_loses_values_gives_way(trunk: CutTrunk, images: Tensor, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_that_loses_values_gives_way(trunk: CutTrunk, images: Tensor, pool: ThreadPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for by the user, it is still not taken when it gives other features; the trunk runs as it is, and the note says so."""
     monkeypatch.setattr(modes_module, "folded", _scaled(1.5))
-    chain, note = choose(trunk, [0, trunk.last], (images,), team, Precision.bfloat16)
+    chain, note = choose(trunk, [0, trunk.last], (images,), pool, Precision.bfloat16)
     assert chain.mode == PLAIN
     assert note is not None
-    (tried,) = modes(team.runtime, Precision.bfloat16)  # fused, where the processor has such kernels
+    (tried,) = modes(pool.runtime, Precision.bfloat16)  # fused, where the processor has such kernels
     assert note.startswith(f"{tried} was ")
 
 
@@ -219,14 +221,14 @@ class _Fake:
         self.factor, self.delay_s, self.error = factor, delay_s, error
         self.sizes: list[int] = []
 
-    def __call__(self, segment: nn.Module, **_: Any) -> Callable[..., Crossing]:
+    def __call__(self, segment: nn.Module, **_: Any) -> Callable[..., Activations]:
         if self.error is not None:
             raise self.error
 
-        def compiled(*crossing: Tensor) -> Crossing:
-            self.sizes.append(len(crossing[0]))
+        def compiled(*activations: Tensor) -> Activations:
+            self.sizes.append(len(activations[0]))
             time.sleep(self.delay_s)
-            return tuple(part * self.factor for part in segment(*crossing))
+            return tuple(part * self.factor for part in segment(*activations))
 
         return compiled
 

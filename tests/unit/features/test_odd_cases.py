@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.compute.runtime import Runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, Precision
 from harness.features.cut import cut, difference
 from harness.features.fold import folded
 from harness.features.mode import PLAIN, Chain
 from harness.features.view import View
-from harness.transfer.samples import DecodedSamples
+from harness.transfer.split_inputs import DecodedInputs
 from tests.unit.tiny import PLAIN_CPU, colours, images_of, own_backbone, random_backbone
 
 
@@ -86,7 +86,9 @@ def test_compiled_code_that_gives_nan_gives_way(monkeypatch: pytest.MonkeyPatch)
     """Nan is further off than any bound."""
     backbone = random_backbone("test_resnet", 32)
     trunk, images_BCHW = cut(backbone), images_of(backbone, 8)
-    monkeypatch.setattr(torch, "compile", lambda segment, **_: lambda *crossing: tuple(part * float("nan") for part in segment(*crossing)))
+    monkeypatch.setattr(
+        torch, "compile", lambda segment, **_: lambda *activations: tuple(part * float("nan") for part in segment(*activations))
+    )
     chain = Chain(trunk, [0, trunk.last], PLAIN, PLAIN_CPU)
     assert chain.compile_if_it_pays((images_BCHW,), num_images=10**9, seconds_per_image=1.0) == "compiled code gave other features"
     assert chain.mode == PLAIN
@@ -94,22 +96,22 @@ def test_compiled_code_that_gives_nan_gives_way(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_accelerator_counts_its_waiting() -> None:
     """It computes one piece after the other, so all the time that its source takes is time without a piece."""
-    team, sleeping = Team(Runtime(Device.cuda, Precision.float32)), __import__("threading").Event()
+    pool, sleeping = ThreadPool(Runtime(Device.cuda, Precision.float32)), __import__("threading").Event()
 
     def slow() -> Iterator[int]:
         for piece in range(3):
             sleeping.wait(0.05)
             yield piece
 
-    list(team.map(lambda piece: piece, slow()))
-    assert team.starved_s >= 3 * 0.05 * 0.9
+    list(pool.map(lambda piece: piece, slow()))
+    assert pool.starved_s >= 3 * 0.05 * 0.9
 
 
 def test_decoded_images_come_channels_last() -> None:
     """As the network is placed, so that no layer rearranges them."""
     backbone, dataset = random_backbone("test_resnet", 32), colours()
     view = View(dataset.train.images, backbone.preprocess)
-    samples = DecodedSamples(Team(PLAIN_CPU), [view], np.arange(25), dataset.train.labels)
+    samples = DecodedInputs(ThreadPool(PLAIN_CPU), [view], np.arange(25), dataset.train.labels)
     ((images_BCHW,), _), *_ = samples.batches(np.arange(25), 8, seed=0)
     assert images_BCHW.is_contiguous(memory_format=torch.channels_last)
 

@@ -1,4 +1,4 @@
-"""One pass provides rows: computed once, from as deep as possible, kept while it pays and fits, and found again only by their equals."""
+"""One pass provides activations: computed once, from as deep as possible, cached while it pays and fits, found again only by their equals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,19 +13,22 @@ from PIL import Image
 from torch import nn
 
 from harness.backbones.backbone import Backbone
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Augment, Precision
 from harness.data.dataset import ImageRef
 from harness.data.transforms import eval_transform
 from harness.errors import StoreError
-from harness.features import provide
+from harness.features import provide, run_pass, trial
 from harness.features.address import block_digests, feature_address, pixel_address
-from harness.features.bank import Bank, InMemory
+from harness.features.cached_activations import CachedActivations, InMemory, ViewCache
 from harness.features.cut import CutTrunk, cut, difference
+from harness.features.entry import EntryWriter
+from harness.features.layout import Activations, Layout
 from harness.features.mode import PLAIN, Chain, Mode
-from harness.features.provide import DECODED, Judge, Shelf, Wish, fill
-from harness.features.rows import Crossing, Layout
-from harness.features.store import EntryWriter, FeatureStore
+from harness.features.provide import Request, fill
+from harness.features.run_pass import DECODED
+from harness.features.store import FeatureStore
+from harness.features.trial import Judge
 from harness.features.view import View
 from tests.unit.tiny import Pixels, split
 
@@ -38,10 +41,10 @@ LAST = 5
 
 @dataclass
 class Provider:
-    """Fills banks for one backbone and one list of images, each bank with a store object of its own on the same folder."""
+    """Fills caches for one backbone and one list of images, each cached with a store object of its own on the same folder."""
 
     backbone: Backbone
-    team: Team
+    pool: ThreadPool
     root: Path
     images: Sequence[ImageRef] = field(default_factory=lambda: split(0, NUM_IMAGES).images)
     augment: Augment = Augment.none
@@ -49,25 +52,25 @@ class Provider:
     max_gib: float = 1.0
     precision: Precision = Precision.float32
 
-    def __call__(self, *starts: int, final: bool = False, passing: Sequence[int] = (), judge: Judge | None = None) -> Bank:
+    def __call__(self, *starts: int, final: bool = False, passing: Sequence[int] = (), judge: Judge | None = None) -> CachedActivations:
         trunk, view = cut(self.backbone), View(self.images, self.backbone.preprocess, self.augment, self.number)
-        digests, device = block_digests(self.backbone), self.team.runtime.device
+        digests, device = block_digests(self.backbone), self.pool.runtime.device
         addresses = {k: feature_address(view, digests, k, device, self.precision) for k in range(1, LAST + 1)} | {0: pixel_address(view)}
-        bank = Bank(view, trunk, self.team)
-        shelf = Shelf(FeatureStore(self.root, self.max_gib), addresses)
-        fill(bank, Wish(set(starts), final, frozenset(passing), judge), shelf, self.precision)
-        return bank
+        cached = CachedActivations(view, trunk.last, self.pool)
+        cache = ViewCache(FeatureStore(self.root, self.max_gib), addresses)
+        fill(cached, trunk, Request(set(starts), final, frozenset(passing), judge), cache, self.precision)
+        return cached
 
-    def kept(self) -> list[Path]:
+    def entries(self) -> list[Path]:
         """Every file of rows on disk."""
         return sorted(self.root.rglob("rows.npy"))
 
 
 @pytest.fixture
-def provider(resnet: Backbone, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Provider:
-    """In plain float32. All rows are worth keeping, however fast this machine computes them."""
+def provider(resnet: Backbone, pool: ThreadPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Provider:
+    """In plain float32. All activations are worth caching, however fast this machine computes them."""
     monkeypatch.setattr(provide, "READ_MIB_S", 1e12)
-    return Provider(resnet, team, tmp_path / "features")
+    return Provider(resnet, pool, tmp_path / "features")
 
 
 @pytest.fixture
@@ -109,27 +112,27 @@ def _mib(paths: Sequence[Path]) -> float:
     return sum(path.stat().st_size - 128 for path in paths) / 2**20
 
 
-def test_rows_at_each_boundary_are_what_the_segments_give(provider: Provider) -> None:
+def test_activations_at_each_boundary_are_what_the_segments_give(provider: Provider) -> None:
     """Of each image on its own, in the images' order: a pass of pieces, through disk, changes nothing."""
-    bank = provider(*range(LAST), final=True)
+    cached, trunk = provider(*range(LAST), final=True), cut(provider.backbone)
     images_NCHW = _seen(provider)
-    assert torch.equal(bank.read(0, slice(None))[0], images_NCHW)
+    assert torch.equal(cached.read(0, slice(None))[0], images_NCHW)
     for boundary in range(1, LAST + 1):
-        kept = bank.read(boundary, slice(None))
+        found = cached.read(boundary, slice(None))
         for image in (0, 7, 8, NUM_IMAGES - 1):
             with torch.no_grad():
-                wanted = bank.trunk.segment(0, boundary)(images_NCHW[image : image + 1])
-            for part, own in zip(kept, wanted, strict=True):
+                wanted = trunk.segment(0, boundary)(images_NCHW[image : image + 1])
+            for part, own in zip(found, wanted, strict=True):
                 assert difference(part[image : image + 1], own) <= 1e-5
     with torch.no_grad():
-        assert difference(torch.from_numpy(bank.final()), provider.backbone.trunk(images_NCHW)) <= 1e-5
+        assert difference(torch.from_numpy(cached.final()), provider.backbone.trunk(images_NCHW)) <= 1e-5
 
 
-def test_rows_are_read_in_the_asked_order(provider: Provider) -> None:
+def test_activations_are_read_in_the_asked_order(provider: Provider) -> None:
     """Any rows, some twice."""
-    bank = provider(2)
+    cached = provider(2)
     rows = np.array([18, 0, 7, 7])
-    (everything,), (some,) = bank.read(2, slice(None)), bank.read(2, rows)
+    (everything,), (some,) = cached.read(2, slice(None)), cached.read(2, rows)
     assert torch.equal(some, everything[torch.from_numpy(rows)])
 
 
@@ -137,7 +140,7 @@ def test_a_second_fill_passes_no_image(provider: Provider, decoded: list[str], s
     """Nothing is decoded and nothing computed, and the rows are the same bits."""
     first = provider(0, 2, final=True)
     assert (first.effort.num_passed, sorted(set(decoded))) == (NUM_IMAGES, sorted(image.id for image in provider.images))
-    assert len(decoded) <= NUM_IMAGES + provider.team.piece  # the first piece is decoded for the trial too
+    assert len(decoded) <= NUM_IMAGES + provider.pool.piece  # the first piece is decoded for the trial too
     decoded.clear()
     segments.clear()
     again = provider(0, 2, final=True)
@@ -147,88 +150,88 @@ def test_a_second_fill_passes_no_image(provider: Provider, decoded: list[str], s
         assert torch.equal(first.raw(boundary, slice(None))[0], again.raw(boundary, slice(None))[0])
 
 
-def test_a_deeper_boundary_is_computed_from_the_nearest_kept_one(
+def test_a_deeper_boundary_is_computed_from_the_nearest_cached_one(
     provider: Provider, decoded: list[str], segments: list[tuple[int, int]]
 ) -> None:
     """No image is decoded again and no block before it runs again; what comes out is what the whole way gives."""
     provider(1, 3)
     decoded.clear()
     segments.clear()
-    bank = provider(4, final=True)
+    cached = provider(4, final=True)
     assert decoded == []
     assert set(segments) == {(3, 4), (4, LAST)}
-    assert (bank.effort.num_passed, bank.effort.wait_frac) == (NUM_IMAGES, None)
+    assert (cached.effort.num_passed, cached.effort.wait_frac) == (NUM_IMAGES, None)
     with torch.no_grad():
-        assert difference(torch.from_numpy(bank.final()), provider.backbone.trunk(_seen(provider))) <= 1e-5
+        assert difference(torch.from_numpy(cached.final()), provider.backbone.trunk(_seen(provider))) <= 1e-5
 
 
 def test_an_earlier_boundary_needs_the_images(provider: Provider, segments: list[tuple[int, int]]) -> None:
-    """Rows at 4 do not help to fill 2; one pass from the pixels fills 2 and what else is missing, and does not keep 4 twice."""
+    """Activations at 4 do not help to fill 2; one pass from the pixels fills 2 and what else is missing, and does not cache 4 twice."""
     provider(4)
     segments.clear()
-    bank = provider(2, final=True)
+    cached = provider(2, final=True)
     assert set(segments) == {(0, 2), (2, LAST)}
-    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [0, 2, 4, LAST]
-    assert len(provider.kept()) == 4
+    assert [boundary for boundary in range(LAST + 1) if boundary in cached] == [0, 2, 4, LAST]
+    assert len(provider.entries()) == 4
 
 
-def test_kept_pixels_are_not_decoded_again(provider: Provider, decoded: list[str]) -> None:
-    """A pass that decodes keeps what it decoded; the next one, with another start, reads it."""
+def test_cached_pixels_are_not_decoded_again(provider: Provider, decoded: list[str]) -> None:
+    """A pass that decodes caches what it decoded; the next one, with another start, reads it."""
     provider(4)
     decoded.clear()
     assert provider(1).effort.num_passed == NUM_IMAGES
     assert decoded == []
 
 
-def test_a_pass_keeps_rows_for_other_jobs_on_its_way(provider: Provider, segments: list[tuple[int, int]]) -> None:
+def test_a_pass_caches_activations_for_other_jobs_on_its_way(provider: Provider, segments: list[tuple[int, int]]) -> None:
     """Their boundaries are filled by a pass that happens anyway, and are no reason for one."""
     assert provider(passing=[1, 2]).effort.num_passed == 0
     assert segments == []
-    bank = provider(3, passing=[1])
-    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [0, 1, 3]
-    assert [bank.nearest(boundary) for boundary in range(LAST + 1)] == [0, 1, 1, 3, 3, 3]
+    cached = provider(3, passing=[1])
+    assert [boundary for boundary in range(LAST + 1) if boundary in cached] == [0, 1, 3]
+    assert [cached.nearest(boundary) for boundary in range(LAST + 1)] == [0, 1, 1, 3, 3, 3]
     segments.clear()
     assert provider(1).effort.num_passed == 0
 
 
-def test_a_wish_for_images_alone_computes_nothing(provider: Provider, segments: list[tuple[int, int]]) -> None:
-    """Images are decoded and kept as they are, before normalisation; no layer ran, which the row says."""
-    bank = provider(0)
+def test_a_request_for_images_alone_computes_nothing(provider: Provider, segments: list[tuple[int, int]]) -> None:
+    """Images are decoded and cached as they are, before normalisation; no layer ran, which the row says."""
+    cached = provider(0)
     assert segments == []
-    assert (bank.effort.num_passed, bank.about(0)["mode"]) == (0, DECODED)
-    assert bank.raw(0, slice(None))[0].dtype is torch.uint8
+    assert (cached.effort.num_passed, cached.about(0)["mode"]) == (0, DECODED)
+    assert cached.raw(0, slice(None))[0].dtype is torch.uint8
 
 
-def test_rows_that_are_read_no_faster_than_computed_are_not_kept(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where reading takes long, a job starts from the nearest kept rows before; what the head sees is there in any case."""
+def test_activations_that_are_read_no_faster_than_computed_are_not_cached(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where reading takes long, a job starts from the nearest cached boundary before; what the head sees is there in any case."""
     provider(1)
     monkeypatch.setattr(provide, "READ_MIB_S", 1e-6)
-    num_kept = len(provider.kept())
-    bank = provider(3)
-    assert 3 not in bank
-    assert bank.nearest(3) == 1
-    assert (bank.effort.num_passed, len(provider.kept())) == (0, num_kept)
-    bank = provider(3, final=True)
-    assert 3 not in bank
-    assert bank.nearest(3) == 1
-    assert LAST in bank
+    num_entries = len(provider.entries())
+    cached = provider(3)
+    assert 3 not in cached
+    assert cached.nearest(3) == 1
+    assert (cached.effort.num_passed, len(provider.entries())) == (0, num_entries)
+    cached = provider(3, final=True)
+    assert 3 not in cached
+    assert cached.nearest(3) == 1
+    assert LAST in cached
 
 
-def test_where_no_features_are_worth_it_images_are_kept(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_activations_are_worth_it_images_are_cached(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training then starts from decoded images, and no layer runs before it does."""
     monkeypatch.setattr(provide, "READ_MIB_S", 1e-6)
-    bank = provider(3)
-    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [0]
-    assert bank.nearest(3) == 0
-    assert (bank.effort.num_passed, len(provider.kept())) == (0, 1)
+    cached = provider(3)
+    assert [boundary for boundary in range(LAST + 1) if boundary in cached] == [0]
+    assert cached.nearest(3) == 0
+    assert (cached.effort.num_passed, len(provider.entries())) == (0, 1)
     assert provider(3).effort.predicted_mib == 0.0
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [((1.0, 1.0), [2]), ((9.0, 0.1), [1]), ((9.0, 9.0), [1, 2]), ((0.1, 0.1), [])])
-def test_rows_are_worth_what_lies_between_them_and_the_kept_ones_before(
+def test_activations_are_worth_what_lies_between_them_and_the_cached_ones_before(
     provider: Provider, seconds: tuple[float, float], expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Work since the last kept rows counts: two segments that each save too little save enough together, and nothing is saved twice."""
+    """Work since the last cached boundary counts: two segments that each save too little save enough together, and nothing is saved twice."""
     probe = replace(provider, root=provider.root / "probe")(1, 2)
     at_1, at_2 = (Layout.from_json(probe.about(k)["layout"]).row.num_bytes / 2**20 for k in (1, 2))
     assert at_2 <= at_1 < 1.5 * at_2
@@ -236,86 +239,86 @@ def test_rows_are_worth_what_lies_between_them_and_the_kept_ones_before(
     monkeypatch.setattr(provide, "READ_MIB_S", at_2 / 0.75)
     honest = Chain.timed
 
-    def timed(self: Chain, crossing: Crossing) -> list[tuple[Crossing, float]]:
-        found = honest(self, crossing)
-        return [(part, taken_s * len(crossing[0])) for (part, _), taken_s in zip(found, seconds, strict=True)]
+    def timed(self: Chain, activations: Activations) -> list[tuple[Activations, float]]:
+        found = honest(self, activations)
+        return [(part, taken_s * len(activations[0])) for (part, _), taken_s in zip(found, seconds, strict=True)]
 
     monkeypatch.setattr(Chain, "timed", timed)
-    bank = provider(1, 2)
-    assert [boundary for boundary in (1, 2) if boundary in bank] == expected
+    cached = provider(1, 2)
+    assert [boundary for boundary in (1, 2) if boundary in cached] == expected
 
 
 def test_with_the_store_off_the_head_s_features_are_in_memory(provider: Provider) -> None:
-    """Nothing touches the disk, nothing else is kept, and the features are the same bits as with a store."""
+    """Nothing touches the disk, nothing else is cached, and the features are the same bits as with a store."""
     provider.max_gib = 0
-    bank = provider(2, final=True)
+    cached = provider(2, final=True)
     assert not provider.root.exists()
-    assert bank.effort.predicted_mib == 0.0
-    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [LAST]
-    assert isinstance(bank._rows[LAST][1], InMemory)
+    assert cached.effort.predicted_mib == 0.0
+    assert [boundary for boundary in range(LAST + 1) if boundary in cached] == [LAST]
+    assert isinstance(cached._rows[LAST][1], InMemory)
     provider.max_gib = 1
-    assert np.array_equal(bank.final(), provider(2, final=True).final())
-    before = bank.final().copy()
-    bank.raw(LAST, slice(None))[0].zero_()  # a reader may change what it was given
-    assert np.array_equal(bank.final(), before)
+    assert np.array_equal(cached.final(), provider(2, final=True).final())
+    before = cached.final().copy()
+    cached.raw(LAST, slice(None))[0].zero_()  # a reader may change what it was given
+    assert np.array_equal(cached.final(), before)
 
 
-def test_with_the_store_off_and_nothing_wanted_at_the_head_nothing_is_passed(provider: Provider, decoded: list[str]) -> None:
-    """Rows that could not be kept are not computed; the trial alone looks at images."""
+def test_with_the_store_off_and_nothing_requested_at_the_head_nothing_is_passed(provider: Provider, decoded: list[str]) -> None:
+    """What could not be cached is not computed; the trial alone reads images."""
     provider.max_gib = 0
-    bank = provider(2)
-    assert (bank.effort.num_passed, bank.nearest(2)) == (0, 0)
-    assert len(decoded) <= provider.team.piece
+    cached = provider(2)
+    assert (cached.effort.num_passed, cached.nearest(2)) == (0, 0)
+    assert len(decoded) <= provider.pool.piece
 
 
 def test_features_that_fit_nowhere_are_an_error(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line that says how large they are and what to change."""
     provider.max_gib = 0
-    monkeypatch.setattr(provide, "IN_MEMORY_MIB", 0)
+    monkeypatch.setattr(run_pass, "IN_MEMORY_MIB", 0)
     with pytest.raises(StoreError, match=r"^store\.max_gib: 0\.0 GiB of features fit neither .*larger store\.max_gib.*data\.max_images\.$"):
         provider(final=True)
     assert not provider.root.exists()
 
 
-def test_when_room_is_short_the_deepest_rows_are_kept(provider: Provider) -> None:
+def test_when_room_is_short_the_deepest_activations_are_cached(provider: Provider) -> None:
     """They are the smallest and save the most: with room for two of them, the last two are there and no other."""
     whole = provider(1, 2, 3, 4, final=True)
     sizes = {k: NUM_IMAGES * Layout.from_json(whole.about(k)["layout"]).row.num_bytes for k in range(LAST + 1)}
     small = replace(provider, root=provider.root / "small", max_gib=(sizes[LAST] + sizes[4] + 1) / 2**30)
-    bank = small(1, 2, 3, 4, final=True)
-    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [4, LAST]
-    assert _mib(small.kept()) * 2**20 == sizes[LAST] + sizes[4]
+    cached = small(1, 2, 3, 4, final=True)
+    assert [boundary for boundary in range(LAST + 1) if boundary in cached] == [4, LAST]
+    assert _mib(small.entries()) * 2**20 == sizes[LAST] + sizes[4]
 
 
 def test_a_damaged_entry_is_computed_again(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
     """With equal rows; the others stay as they were."""
     honest = provider(3, final=True)
     wanted = {boundary: honest.raw(boundary, slice(None))[0].clone() for boundary in (3, LAST)}
-    for path in provider.kept():
+    for path in provider.entries():
         if path.stat().st_size == 128 + wanted[LAST].numel() * 4:
             path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
-    bank = provider(3, final=True)
+    cached = provider(3, final=True)
     assert "damaged and removed" in caplog.text
-    assert bank.effort.num_passed == NUM_IMAGES
+    assert cached.effort.num_passed == NUM_IMAGES
     for boundary, rows in wanted.items():
-        assert difference(bank.raw(boundary, slice(None))[0], rows) <= 1e-6
+        assert difference(cached.raw(boundary, slice(None))[0], rows) <= 1e-6
     assert provider(3, final=True).effort.num_passed == 0
 
 
 def test_what_a_pass_adds_is_known_before(provider: Provider) -> None:
     """The rows on disk are as large as predicted, within 5 %."""
     first = provider(2, final=True)
-    before = _mib(provider.kept())
+    before = _mib(provider.entries())
     assert first.effort.predicted_mib == pytest.approx(before, rel=0.05)
     second = provider(1, 4)
-    assert second.effort.predicted_mib == pytest.approx(_mib(provider.kept()) - before, rel=0.05)
+    assert second.effort.predicted_mib == pytest.approx(_mib(provider.entries()) - before, rel=0.05)
 
 
-def test_rows_say_how_they_came_to_be(provider: Provider) -> None:
-    """The arithmetic, and the seconds from image files to them: more for deeper ones, also when they were computed from kept rows."""
+def test_cached_activations_say_how_they_were_computed(provider: Provider) -> None:
+    """The arithmetic, and the seconds from image files to them: more for deeper ones, also when they were computed from cached ones."""
     provider(2)
-    bank = provider(4, final=True)
-    abouts = [bank.about(boundary) for boundary in (0, 2, 4, LAST)]
+    cached = provider(4, final=True)
+    abouts = [cached.about(boundary) for boundary in (0, 2, 4, LAST)]
     assert [about["mode"] for about in abouts] == [DECODED, "float32", "float32", "float32"]
     seconds = [about["seconds"] for about in abouts]
     assert seconds == sorted(seconds)
@@ -326,21 +329,21 @@ def test_rows_say_how_they_came_to_be(provider: Provider) -> None:
 def test_the_share_of_waiting_is_a_fraction(provider: Provider, number: int | None, augment: Augment) -> None:
     """Of a pass that decodes; also one whose images other processes decode."""
     provider.number, provider.augment = number, augment
-    bank = provider(2)
-    assert bank.effort.wait_frac is not None
-    assert 0 <= bank.effort.wait_frac <= 1
+    cached = provider(2)
+    assert cached.effort.wait_frac is not None
+    assert 0 <= cached.effort.wait_frac <= 1
 
 
-def test_a_view_s_number_decides_what_it_looks_like(provider: Provider) -> None:
-    """Two numbers look at the same images in two ways; the same number, in a store of its own, sees the same again."""
+def test_the_number_of_an_augmented_view_decides_its_changes(provider: Provider) -> None:
+    """Two numbers change the same images in two ways; the same number, in a store of its own, does the same again."""
 
-    def look(number: int, root: str) -> torch.Tensor:
-        bank = replace(provider, number=number, augment=Augment.light, root=provider.root / root)(0)
-        return bank.raw(0, slice(None))[0]
+    def pixels(number: int, root: str) -> torch.Tensor:
+        cached = replace(provider, number=number, augment=Augment.light, root=provider.root / root)(0)
+        return cached.raw(0, slice(None))[0]
 
-    first = look(0, "a")
-    assert not torch.equal(first, look(1, "a"))
-    assert torch.equal(first, look(0, "b"))
+    first = pixels(0, "a")
+    assert not torch.equal(first, pixels(1, "a"))
+    assert torch.equal(first, pixels(0, "b"))
 
 
 def _one_weight(provider: Provider, block: int) -> None:
@@ -387,13 +390,13 @@ CHANGES: dict[str, tuple[Callable[[Provider], None], list[int]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_rows_are_found_only_by_their_equals(provider: Provider, change: str) -> None:
-    """Whatever decides rows is in their address, and nothing else is: earlier boundaries outlive a change behind them, pixels one of normalising."""
+def test_activations_are_found_only_by_an_equal_address(provider: Provider, change: str) -> None:
+    """Whatever decides activations is in their address, and nothing else is: earlier boundaries outlive a change behind them, pixels one of normalising."""
     provider(2, final=True)
     alter, expected = CHANGES[change]
     alter(provider)
-    bank = provider()
-    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == expected
+    cached = provider()
+    assert [boundary for boundary in range(LAST + 1) if boundary in cached] == expected
 
 
 def test_a_pass_that_fails_leaves_nothing(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,13 +420,13 @@ def test_a_store_that_refuses_does_not_cost_the_job(provider: Provider) -> None:
     honest = replace(provider, root=provider.root / "good")(2, final=True)
     provider.root.mkdir(parents=True, exist_ok=True)
     (provider.root / "file").touch()
-    bank = replace(provider, root=provider.root / "file" / "features")(2, final=True)
-    assert [boundary for boundary in range(LAST + 1) if boundary in bank] == [LAST]
-    assert np.array_equal(bank.final(), honest.final())
-    assert bank.effort.predicted_mib == 0.0
-    assert bank.effort.note is not None
-    assert bank.effort.note.startswith("not kept: ")
-    assert "the feature store cannot be used (Not a directory)" in bank.effort.note
+    cached = replace(provider, root=provider.root / "file" / "features")(2, final=True)
+    assert [boundary for boundary in range(LAST + 1) if boundary in cached] == [LAST]
+    assert np.array_equal(cached.final(), honest.final())
+    assert cached.effort.predicted_mib == 0.0
+    assert cached.effort.note is not None
+    assert cached.effort.note.startswith("not kept: ")
+    assert "the feature store cannot be used (Not a directory)" in cached.effort.note
     nothing_final = replace(provider, root=provider.root / "file" / "features")(2)
     assert (nothing_final.nearest(2), nothing_final.effort.note is None) == (0, False)
 
@@ -440,11 +443,11 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_pass_does_not_cost_the_job(prov
         append(self, values_BE)
 
     monkeypatch.setattr(EntryWriter, "append", refuse)
-    bank = full(final=True)
-    assert np.array_equal(bank.final(), honest.final())
-    assert bank.effort.note == "not kept: the disk is full."
-    assert full.kept() == []
-    monkeypatch.setattr(provide, "IN_MEMORY_MIB", 0)
+    cached = full(final=True)
+    assert np.array_equal(cached.final(), honest.final())
+    assert cached.effort.note == "not kept: the disk is full."
+    assert full.entries() == []
+    monkeypatch.setattr(run_pass, "IN_MEMORY_MIB", 0)
     with pytest.raises(StoreError, match=r"^the disk is full\.$"):
         full(final=True)
 
@@ -468,22 +471,22 @@ def test_a_lower_precision_is_taken_when_a_judge_agrees(
     provider: Provider, said: str | None, starts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is shown what the head would see of its images in both ways, wherever the pass ends; else the pass is in float32 and the row says why."""
-    monkeypatch.setattr(provide, "choose", _only_low)
+    monkeypatch.setattr(trial, "choose", _only_low)
     provider.precision = Precision.auto
     judge = _Judge(np.array([0, 3, 9, 18]), said)
-    bank = provider(*starts, final=not starts, judge=judge)
+    cached = provider(*starts, final=not starts, judge=judge)
     ((num_images, off),) = judge.seen
     assert num_images == 4
     assert 0 < off < 0.1
-    assert bank.about(starts[0] if starts else LAST)["mode"].startswith("float32" if said else "bfloat16")
-    assert (bank.effort.note or "").endswith(said or "")
-    assert (bank.effort.note is None) == (said is None)
+    assert cached.about(starts[0] if starts else LAST)["mode"].startswith("float32" if said else "bfloat16")
+    assert (cached.effort.note or "").endswith(said or "")
+    assert (cached.effort.note is None) == (said is None)
 
 
 def _only_low(
-    trunk: CutTrunk, boundaries: Sequence[int], _: Crossing, team: Team, wish: Precision, *, lower: bool = False
+    trunk: CutTrunk, boundaries: Sequence[int], _: Activations, pool: ThreadPool, asked: Precision, *, lower: bool = False
 ) -> tuple[Chain, str | None]:
     """The mode that would be quickest somewhere."""
-    assert wish is Precision.auto
+    assert asked is Precision.auto
     low = Mode(Precision.bfloat16, is_channels_last=True, is_folded=True)
-    return Chain(trunk, boundaries, low if lower else PLAIN, team.runtime), None
+    return Chain(trunk, boundaries, low if lower else PLAIN, pool.runtime), None

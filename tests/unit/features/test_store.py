@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import StoreError
-from harness.features.store import Entry, FeatureStore, RowType
+from harness.features.entry import Entry, RowType
+from harness.features.store import FeatureStore
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +32,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from harness.features.store import FeatureStore, RowType
+from harness.features.entry import RowType
+from harness.features.store import FeatureStore
 store = FeatureStore(Path(sys.argv[1]), max_gib=1)
 """
 
@@ -225,7 +227,7 @@ def test_an_entry_under_another_s_name_is_noticed(root: Path, store: FeatureStor
 def test_an_entry_of_another_version_is_left_alone(root: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is never read as if it were this one's, is no damage, and stays until it makes room."""
     with monkeypatch.context() as patch:
-        patch.setattr("harness.features.store.SCHEMA", 0)
+        patch.setattr("harness.features.entry.SCHEMA", 0)
         write(store, {"a": 1}, numbers(4))
     assert store.find({"a": 1}) is None
     write(store, {"a": 1}, numbers(4, seed=1))
@@ -511,7 +513,7 @@ def test_rows_are_hashed_once_per_store(root: Path, store: FeatureStore, monkeyp
 def test_memory_stays_bounded_when_a_large_entry_is_read_at_random(root: Path, row_bytes: int) -> None:
     """A process of its own reads 300 MiB in small random batches and a long slice; its peak grows by far less than that."""
     measure = f"""
-from harness.features.store import Entry
+from harness.features.entry import Entry
 row_bytes = {row_bytes}
 num_rows = 300 * 2**20 // row_bytes
 

@@ -37,7 +37,7 @@ def test_what_was_read_early_is_used_and_its_errors_are_told_once() -> None:
     assert problems == ["photos/cat: no images."]
 
 
-def test_all_that_is_wrong_is_told() -> None:
+def test_every_mistake_is_reported() -> None:
     """A wrong depth, a wrong name and a data set that is not there: one message each, whichever jobs have them."""
     cfg = _config("no_such_network", "bad", "most")
     jobs, problems = prepare.prepare_all(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.config import Augment, Features, SweepConfig
-from harness.jobs.sharing import backbone_key, candidate_key, head_group_key, head_groups, latency_key, trunk_key
+from harness.jobs.sharing import activations_key, backbone_key, candidate_key, head_group_key, head_groups, latency_key
 from harness.jobs.spec import Fold, JobSpec
 from harness.transfer.depth import parse_freeze
 from tests.unit.search.test_cross_fit import World
@@ -58,5 +58,5 @@ def test_groups_keep_the_order_of_their_first(job: JobSpec) -> None:
 def test_trunks_and_latencies(job: JobSpec) -> None:
     """A trunk is what features come from; latency does not depend on what was trained, but on size and classes."""
     deeper, features = _with(job, freeze="none", seed=4), _with(job, {"features": Features.map})
-    assert trunk_key(deeper) == trunk_key(job) != trunk_key(features)
+    assert activations_key(deeper) == activations_key(job) != activations_key(features)
     assert latency_key(deeper, 32) == latency_key(job, 32) != latency_key(job, 64)

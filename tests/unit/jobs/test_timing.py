@@ -1,4 +1,4 @@
-"""Which networks of a study are timed, when, and what becomes of those that cannot be. Nothing is timed here."""
+"""Which models of a study are timed, when, and what becomes of those that cannot be. Nothing is timed here."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ CFG, LIMITS = MeasureConfig(), Limits()
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """Three networks, the first at two depths; one of another protocol, one that failed."""
+    """Three models, the first at two depths; one of another protocol, one that failed."""
     study = Study(tmp_path / "s")
     jobs: list[tuple[str, str, dict[str, Any]]] = [
         ("a1", "a", {}),
@@ -46,7 +46,7 @@ def timed(rows: Sequence[Row]) -> list[Timing]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Networks that each child process was asked to time; all succeed."""
+    """Models that each child process was asked to time; all succeed."""
     return answering(monkeypatch, lambda rows: Outcome(Status.ok, timed(rows)))
 
 
@@ -63,12 +63,12 @@ def answering(monkeypatch: pytest.MonkeyPatch, child: Child) -> list[list[str]]:
 
 
 def go(study: Study, protocols: set[str] | None, said: list[str] | None = None) -> list[str]:
-    """Time the networks; what is told goes to `said`."""
-    return timing.time_networks(study, CFG, LIMITS, protocols=protocols, say=(said if said is not None else []).append)
+    """Time the models; what is told goes to `said`."""
+    return timing.time_models(study, CFG, LIMITS, protocols=protocols, say=(said if said is not None else []).append)
 
 
 def test_each_network_of_the_protocol_is_timed_once_and_together(study: Study, asked: list[list[str]]) -> None:
-    """Whatever its depths; networks of failed jobs and of other protocols are not."""
+    """Whatever its depths; models of failed jobs and of other protocols are not."""
     assert go(study, {"p1"}) == []
     assert asked == [["a", "b"]]
     assert {row.job_id: row.latency_ms_p50 for row in study.rows() if row.latency_ms_p50} == {"a1": 1.0, "a2": 1.0, "b1": 1.0}
@@ -84,7 +84,7 @@ def test_what_is_known_is_not_timed_again_unless_asked(study: Study, asked: list
 
 
 def test_a_new_network_has_all_timed_again(study: Study, asked: list[list[str]]) -> None:
-    """Times compare where networks took turns."""
+    """Times compare where models took turns."""
     go(study, {"p1"})
     study.write_row(make_row("new", "densenet121", latency_key="e", weights_mib=1.0))
     go(study, {"p1"})
@@ -103,7 +103,7 @@ def test_times_of_another_machine_do_not_count(study: Study, asked: list[list[st
 def test_networks_that_do_not_fit_together_take_turns_in_batches(
     study: Study, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two of 100 MiB each where the machine has 400; networks of two devices are never in one process."""
+    """Two of 100 MiB each where the machine has 400; models of two devices are never in one process."""
     monkeypatch.setattr(timing, "machine_memory_mib", lambda: 400.0)
     go(study, {"p1"})
     assert asked == [["a"], ["b"]]
@@ -138,10 +138,10 @@ def test_a_device_that_is_not_here_is_an_error_and_writes_nothing(study: Study, 
 
 
 def test_what_takes_long_is_announced(study: Study, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the number of networks and the time that each has."""
+    """By the number of models and the time that each has."""
     said: list[str] = []
     go(study, None, said)
-    assert said == ["timing 3 networks in turn, about 10 s"]
+    assert said == ["timing 3 models in turn, about 10 s"]
     monkeypatch.setattr(timing, "_TELL_S", 60)
     go(study, None, said)
     assert len(said) == 1
@@ -165,7 +165,7 @@ def test_times_of_a_busy_machine_do_not_replace_better_ones(study: Study, monkey
     for low, is_steady, expected in ((1.0, True, 1.0), (3.0, False, 1.0), (0.9, False, 0.9), (3.0, True, 3.0)):
         found: dict[str, Any] = {"latency_ms_p50": low, "latency_ms_min": low, "latency_steady": is_steady}
         answering(monkeypatch, partial(_all_alike, found))
-        timing.time_networks(study, CFG, LIMITS, say=said.append)
+        timing.time_models(study, CFG, LIMITS, say=said.append)
         assert {each.latency_ms_min for each in study.timings()[0]} == {expected}
     assert [line for line in said if "kept" in line] == [
         "the machine is busy: these times are 3.0 times those from before, which are kept; run it again when it is quiet"

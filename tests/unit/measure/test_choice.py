@@ -7,17 +7,18 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from harness.config import Metric
-from harness.measure.choice import TEMPERATURES, Selector, best_temperature, calibrated, deal, losses
+from harness.measure.choice import TEMPERATURES, Selector, best_temperature, deal
+from harness.measure.objective import Objective
 from harness.measure.quality import decide, score
 
-EQUAL = np.full(3, 1 / 3)
+EQUAL = Objective(np.full(3, 1 / 3))
 
 
 def _log_probs(labels: np.ndarray, share_right: float, sureness: float, seed: int, num_classes: int = 3) -> np.ndarray:
     """Logits that point at the right class for a share of the images and at another for the rest."""
     rng = np.random.default_rng(seed)
     aim = np.where(rng.random(len(labels)) < share_right, labels, (labels + rng.integers(1, num_classes, len(labels))) % num_classes)
-    return calibrated(sureness * np.eye(num_classes)[aim] + 0.1 * rng.normal(size=(len(labels), num_classes)), 1.0)
+    return EQUAL.log_probs(sureness * np.eye(num_classes)[aim] + 0.1 * rng.normal(size=(len(labels), num_classes)), 1.0)
 
 
 def test_a_checkpoint_that_is_right_more_often_is_kept_although_it_is_too_sure() -> None:
@@ -39,7 +40,7 @@ def test_of_equally_right_checkpoints_the_better_calibrated_is_kept_and_of_equal
     blunt, sharp = _log_probs(labels, 1.0, 0.05, seed=0), _log_probs(labels, 1.0, 3.0, seed=0)
     right = [found for found in (blunt, sharp) if (found.argmax(axis=1) == labels).all()]
     selector = Selector.of(labels, Metric.accuracy, EQUAL)
-    worse = calibrated(np.eye(3)[labels] * 2 + np.eye(3)[(labels + 1) % 3] * 1.9, 1.0)
+    worse = EQUAL.log_probs(np.eye(3)[labels] * 2 + np.eye(3)[(labels + 1) % 3] * 1.9, 1.0)
     evaluations = [selector.evaluate(found) for found in (worse, right[-1], right[-1])]
     assert selector.choose(evaluations).position == 1
 
@@ -50,8 +51,8 @@ def test_what_is_reported_of_a_choice_promises_nothing() -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         labels = rng.permutation(np.arange(60) % 2)
-        selector = Selector.of(labels, Metric.accuracy, np.full(2, 0.5))
-        evaluations = [selector.evaluate(calibrated(rng.normal(size=(60, 2)), 1.0)) for _ in range(30)]
+        selector = Selector.of(labels, Metric.accuracy, Objective(np.full(2, 0.5)))
+        evaluations = [selector.evaluate(EQUAL.log_probs(rng.normal(size=(60, 2)), 1.0)) for _ in range(30)]
         choice = selector.choose(evaluations)
         naive.append(evaluations[choice.position].value[0])
         honest.append((choice.raw_log_probs_NC.argmax(axis=1) == labels).mean())
@@ -65,8 +66,8 @@ def test_the_temperature_minimises_log_loss(seed: int, sureness: float) -> None:
     """Within one step of the grid of what scipy finds, and its loss within a thousandth."""
     labels = np.arange(120) % 3
     found = _log_probs(labels, 0.7, sureness, seed)
-    temperature, loss = best_temperature(losses(found, labels))
-    exact = minimize_scalar(lambda heat: -calibrated(found, heat)[np.arange(120), labels].mean(), bounds=(0.25, 16), method="bounded")
+    temperature, loss = best_temperature(EQUAL.losses(found, labels, TEMPERATURES))
+    exact = minimize_scalar(lambda heat: -EQUAL.log_probs(found, heat)[np.arange(120), labels].mean(), bounds=(0.25, 16), method="bounded")
     assert loss <= exact.fun * 1.001 + 1e-6
     assert TEMPERATURES[0] <= temperature <= TEMPERATURES[-1]
 
@@ -81,7 +82,7 @@ def test_balanced_accuracy_divides_the_prior_out() -> None:
     labels = (rng.random(4000) < 0.1).astype(np.int64)
     evidence = rng.normal(size=4000) + 1.5 * labels  # what a calibrated classifier knows of each image
     logit = 1.5 * evidence - 1.5**2 / 2 + np.log(prior[1] / prior[0])
-    known = calibrated(np.stack([np.zeros(4000), logit], axis=1), 1.0)
+    known = EQUAL.log_probs(np.stack([np.zeros(4000), logit], axis=1), 1.0)
     adjusted, plain = (
         score(decide(known, metric, prior), labels, Metric.balanced_accuracy) for metric in (Metric.balanced_accuracy, Metric.accuracy)
     )

@@ -418,7 +418,7 @@ def test_evidence_is_what_the_functions_say() -> None:
     probs, _ = _probs(60, 5, 3)
     found = evidence(features, labels, probs)
     assert found.undefined == {}
-    assert found.columns.pop("evidence_s") is not None
+    assert found.columns.pop("transferability_s") is not None
     assert found.columns == {
         "knn_accuracy": knn_accuracy(features, labels),
         "logme": logme(features, labels),
@@ -439,7 +439,7 @@ def test_evidence_says_why_a_score_is_missing() -> None:
     assert all((found.columns[name] is None) == (name in found.undefined) for name in found.columns)
     features[3] = np.nan
     broken = evidence(features, labels)
-    assert [name for name, value in broken.columns.items() if value is not None] == ["evidence_s"]
+    assert [name for name, value in broken.columns.items() if value is not None] == ["transferability_s"]
     assert "not finite" in broken.undefined["logme"]
 
 

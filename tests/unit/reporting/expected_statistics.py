@@ -1,4 +1,4 @@
-"""What the report should say beyond scores and costs: rank intervals, pairs, picks, front, test, changes, search, evidence, audit."""
+"""What the report should say beyond scores and costs: rank intervals, pairs, picks, front, test, changes, search, transferability, audit."""
 
 import math
 from collections import Counter
@@ -95,7 +95,7 @@ def statistics_tables(facts: Facts) -> dict[str, Lines]:
             for job in facts.jobs
             if job.row["lrs_tried"]
         ],
-        "Evidence without fine-tuning": _evidence(facts),
+        "Transferability scores": _transferability(facts),
         "What cheap scores would have chosen, judged by the fine-tunes of this study": _audit(facts),
     }
 
@@ -123,7 +123,7 @@ def settled(study: Study, jobs: list[Job], rows: list[dict[str, Any]], elsewhere
     """Scores, draws, beliefs and the decision; the recommendation goes over to the next if test makes nearly sure that the first is behind."""
     found = evidence(jobs)
     draws_RK, own = found.draws(NUM_RESAMPLES), own_ranks(elsewhere)
-    belief = posterior(found.scores_K, found.covariance(), known(jobs, own))
+    belief = posterior(found.scores_K, found.covariance_KK, known(jobs, own))
     inside = [k for k, job in enumerate(jobs) if job.fits]
     within = belief.take(inside)
     for k, job in enumerate(jobs):
@@ -141,11 +141,11 @@ def settled(study: Study, jobs: list[Job], rows: list[dict[str, Any]], elsewhere
     choice = jobs[inside[first]]
     test, val = alone(choice.test, choice.test_labels, choice.prior), alone(choice.val, choice.val_labels, choice.prior)
     sizes = np.array([len(choice.val_labels), len(choice.test_labels)])
-    of_one = sizes * [float(each.covariance()[0, 0]) for each in (val, test)]
+    of_one = sizes * [float(each.covariance_KK[0, 0]) for each in (val, test)]
     growth = (sizes @ of_one / sizes.sum()) / of_one
     scale_K = np.array([growth[0] ** 0.5 if job is choice else 1.0 for job in jobs])
-    before = posterior(found.scores_K, found.covariance() * np.outer(scale_K, scale_K), known(jobs, own)).take(inside)
-    on_test = (float(test.scores_K[0]), float(test.covariance()[0, 0] * growth[1]))
+    before = posterior(found.scores_K, found.covariance_KK * np.outer(scale_K, scale_K), known(jobs, own)).take(inside)
+    on_test = (float(test.scores_K[0]), float(test.covariance_KK[0, 0] * growth[1]))
     after = before.observe(first, *on_test)
     veto_prob = oracle.prob_surpassed(after, latencies, first)
     final = oracle.decide(after, latencies, [k for k in range(len(inside)) if k != first]) if veto_prob > 0.95 else first
@@ -235,7 +235,7 @@ def changes(facts: Facts) -> list[str]:
     whole, places = evidence(jobs), [_in_order(facts).index(job) for job in inside]
     votes: Counter[int] = Counter()
     for scores_K in whole.draws(NUM_RESAMPLES)[:100]:
-        belief = posterior(scores_K, 2 * whole.covariance(), known(jobs, own_ranks(facts.elsewhere))).take(places)
+        belief = posterior(scores_K, 2 * whole.covariance_KK, known(jobs, own_ranks(facts.elsewhere))).take(places)
         votes[oracle.decide(belief, [job.latency for job in inside])] += 1
     same = votes.pop(inside.index(facts.choice), 0) / 100
     others = [share / 100 for _, share in votes.most_common(3)]
@@ -252,7 +252,7 @@ def other_metrics(facts: Facts) -> dict[Metric, str]:
     found = {}
     for metric in (Metric.accuracy, Metric.f1_macro, Metric.f1_weighted, Metric.log_loss):
         by_metric = evidence(facts.jobs, metric)
-        belief = posterior(by_metric.scores_K, by_metric.covariance(), known(facts.jobs, own_ranks(facts.elsewhere)))
+        belief = posterior(by_metric.scores_K, by_metric.covariance_KK, known(facts.jobs, own_ranks(facts.elsewhere)))
         within = belief.take([facts.jobs.index(job) for job in facts.inside])
         found[metric] = facts.inside[oracle.decide(within, [job.latency for job in facts.inside])].label
     return found
@@ -356,13 +356,13 @@ def _recommended(facts: Facts, jobs: list[Job], *, is_latency_free: bool = False
     return jobs[oracle.decide(belief, [job.latency for job in jobs], price=0.0 if is_latency_free else oracle.PRICE)]
 
 
-def _evidence(facts: Facts) -> Lines:
+def _transferability(facts: Facts) -> Lines:
     rows = {row["backbone"]: row for row in facts.rows if row["status"] in ("ok", "pruned") and row["protocol"] == "p1"}
     lines = []
     for row in sorted(rows.values(), key=lambda row: -float(row["probe_accuracy"])):
         scores = [f"{row[name]:.3f}" for name in ("logme", "gbc", "leep", "h_score")]
         shares = [pct(row["probe_accuracy"]), f"{row['probe_log_loss']:.3f}", pct(row["knn_accuracy"])]
-        lines.append([row["backbone"], *shares, *scores, seconds(row["evidence_s"])])
+        lines.append([row["backbone"], *shares, *scores, seconds(row["transferability_s"])])
     return lines
 
 
@@ -429,5 +429,5 @@ def _cost_s(facts: Facts, rule: str, taken: dict[str, float]) -> float:
     if rule == "one_epoch":
         looks = sum(_passes_s(facts, name) + _epoch_s(facts, name) for name in taken)
         return looks + sum(share * (_tune_s(facts, name) - _epoch_s(facts, name)) for name, share in taken.items())
-    evidence = {job.row["backbone"]: float(job.row["evidence_s"]) for job in facts.jobs}
-    return sum(_passes_s(facts, name) + evidence[name] + share * _tune_s(facts, name) for name, share in taken.items())
+    scores_s = {job.row["backbone"]: float(job.row["transferability_s"]) for job in facts.jobs}
+    return sum(_passes_s(facts, name) + scores_s[name] + share * _tune_s(facts, name) for name, share in taken.items())

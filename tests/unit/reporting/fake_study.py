@@ -110,7 +110,7 @@ def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed:
         trainable_params_m=0.01 if freeze == "all" else net.params_m * (1.2 - frozen_frac) / 1.2,
         gmacs=net.gmacs,
         frozen_macs_frac=0.99 * frozen_frac,
-        **_evidence(net),
+        **_transferability(net),
         latency_ms_p50=net.latency_ms,
         latency_ms_min=0.99 * net.latency_ms,
         latency_ms_low=0.98 * net.latency_ms,
@@ -136,7 +136,7 @@ def make_row(job_id: str, backbone: str = "resnet50", freeze: str = "all", seed:
     return replace(row, **changes)
 
 
-def _evidence(net: Net) -> dict[str, Any]:
+def _transferability(net: Net) -> dict[str, Any]:
     """Cheap scores that follow the skill, each with an error of its own."""
     wobble = (net.params_m % 1) - 0.5
     return {
@@ -148,7 +148,7 @@ def _evidence(net: Net) -> dict[str, Any]:
         "gbc": -3 + net.skill,
         "leep": -2.2 + net.skill - 0.4 * wobble,
         "h_score": 3 * net.skill,
-        "evidence_s": 0.4 + 0.05 * net.gmacs,
+        "transferability_s": 0.4 + 0.05 * net.gmacs,
     }
 
 

@@ -60,7 +60,7 @@ def summary(ranking: Ranking) -> str:
         ("predictions", Path.unlink, "is missing; run the same sweep again"),
     ],
 )
-def test_what_cannot_be_used_is_told_everywhere(study: Study, kind: str, damage: Callable[[Path], object], said: str) -> None:
+def test_damaged_files_are_reported_everywhere(study: Study, kind: str, damage: Callable[[Path], object], said: str) -> None:
     """On the page's first screen, in a list of its own and on the terminal; the others are ranked as if it had never been."""
     hit = job(study, "densenet121")
     path = study.row_path(hit) if kind == "rows" else study.predictions_path(hit)

@@ -58,7 +58,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Every kind of number in one study, its report built.
 
     Ten candidates within the limit and three outside, two jobs stopped early, one learning rate on the edge, two failures, one
-    row of an older protocol, one network known by its architecture only, and a study of other data beside it. In one, two fine-tunes
+    row of an older protocol, one model known by its architecture only, and a study of other data beside it. In one, two fine-tunes
     are cross-fitted, in all folds and in one of three.
     """
     folder, (num_val, num_test) = tmp_path_factory.mktemp("numbers"), (300, 200) if request.param == "overturned" else (400, 300)
@@ -104,7 +104,7 @@ def facts(study: Study) -> Facts:
     return expected.settled(study, read_jobs(study), read_rows(study), read_rows(Study(study.root.parent / "other")))
 
 
-def standing(job: Job, facts: Facts) -> str:
+def outcome(job: Job, facts: Facts) -> str:
     """The word beside a candidate."""
     first, budget, fastest = (facts.picks[name].job for name in ("recommended", "budget", "fastest"))
     picked = {id(fastest): "fastest pick", id(budget): "budget pick", id(first): "recommended"}
@@ -137,7 +137,7 @@ def leading(jobs: list[Job], best: Job) -> list[Job]:
 
 
 def published_text(row: dict[str, Any]) -> str:
-    """The prior of a network, and whether it is only its architecture's."""
+    """The prior of a model, and whether it is only its architecture's."""
     found = prior(row)
     return "–" if found is None else pct(found) + ("" if row["imagenet_top1_frac"] is not None else " (architecture)")
 
@@ -161,7 +161,7 @@ def expected_tables(facts: Facts) -> dict[str, Lines]:
             [
                 score[id(j)][0],
                 j.label,
-                standing(j, facts),
+                outcome(j, facts),
                 *score[id(j)][2:],
                 pct(j.expected),
                 "–" if j.odds is None else odds(j.odds[0]),
@@ -215,7 +215,7 @@ def expected_tables(facts: Facts) -> dict[str, Lines]:
             [j.label, f"parameters {j.row['params_m']} million is above rank.max_params_m=22"] for j in jobs if not j.fits
         ],
         "Splits": [list(pair) for pair in profile["split_origin"].items()],
-        "Preprocessing, as each network's weights expect it": [
+        "Preprocessing, as each model's weights expect it": [
             [r["backbone"], r["details"]["transforms"]["train"], r["details"]["transforms"]["eval"]] for r in by_backbone
         ],
         "Training recipe": [[name, str(value)] for name, value in recipe.items() if name != "name"],
@@ -239,7 +239,7 @@ def expected_tables(facts: Facts) -> dict[str, Lines]:
                 pct(j.expected),
                 *(["–", "–"] if j.odds is None else [odds(j.odds[0]), f"{100 * j.odds[1]:.1f}"]),
                 "–" if j is best else behind(j, best),
-                standing(j, facts),
+                outcome(j, facts),
                 "yes" if j.tied else "no",
             ]
             for j in jobs
@@ -380,7 +380,7 @@ def test_other_metrics_are_named_rightly(study: Study, facts: Facts) -> None:
 def test_the_posterior_is_found_again_in_another_way(facts: Facts) -> None:
     """Expected scores, probabilities of being best and expected losses agree with another integration of the model, as far as draws can."""
     found, prior = evidence(facts.jobs), known(facts.jobs, own_ranks(facts.elsewhere))
-    draws_RK = oracle.believe(found.scores_K, shrunk(found.covariance(), prior), prior)
+    draws_RK = oracle.believe(found.scores_K, shrunk(found.covariance_KK, prior), prior)
     assert draws_RK.mean(axis=0) == pytest.approx([job.expected for job in facts.jobs], abs=0.001)
     inside = [k for k, job in enumerate(facts.jobs) if job.fits]
     best_R = draws_RK[:, inside].max(axis=1)

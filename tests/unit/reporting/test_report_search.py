@@ -1,4 +1,4 @@
-"""What the report says of the search and of the cheap scores: jobs stopped early, learning rates, priors, evidence, the self-audit."""
+"""What the report says of the search and of the cheap scores: jobs stopped early, learning rates, priors, transferability scores, the self-audit."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from harness.reporting.plots.candidates import BELOW, MAX_LINES, intervals
 from harness.reporting.plots.style import BLUE, ORANGE, themed
 from harness.reporting.render import to_markdown
 from harness.reporting.sections.changes import limit_sentence
-from harness.reporting.sections.evidence import audit_sentence
+from harness.reporting.sections.transferability import audit_sentence
 from harness.select.audit import Audit, Choice, Line
 from harness.select.prior import own_ranks
 from harness.select.ranking import Ranking, rank
@@ -124,8 +124,8 @@ def test_cheap_scores_are_diagnostics_unless_staged(tmp_path: Path) -> None:
         study.write_row(replace(row, rung=2))
     assert "The staged search chose by the probe and the published accuracy." in build(study)
     for row in study.rows():
-        study.write_row(replace(row, evidence_s=None))
-    assert "Evidence without fine-tuning" not in build(study)
+        study.write_row(replace(row, transferability_s=None))
+    assert "Transferability scores" not in build(study)
 
 
 def test_audit_sentence() -> None:

@@ -36,7 +36,7 @@ def test_depths_that_ended_in_one_network_were_measured(tmp_path: Path) -> None:
     for freeze in ("all", "none"):
         add(study, "resnet50", planted(range(10)), freeze=freeze, model_blake2b="m")
     said = headline(rank(study, QUICK))
-    assert "nothing else was measured beside depths that ended in the same network" in said
+    assert "nothing else was measured beside depths that ended in the same model" in said
 
 
 def test_versions_that_differ_are_said(tmp_path: Path) -> None:

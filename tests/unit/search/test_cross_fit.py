@@ -161,7 +161,7 @@ def test_the_fewest_folds_first(world: World) -> None:
 
 
 @pytest.mark.usefixtures("endless")
-def test_who_has_a_fold_waits_for_who_has_none(world: World) -> None:
+def test_candidates_with_the_fewest_folds_come_first(world: World) -> None:
     """With fold 0 of one done before, the other's comes first."""
     jobs = close_race(world)
     row = world.study.read_row(jobs[0].job_id)
@@ -211,7 +211,7 @@ def test_all_folds_and_no_more(world: World) -> None:
 
 
 @pytest.mark.usefixtures("endless")
-def test_who_is_not_cross_fitted(world: World) -> None:
+def test_candidates_that_are_not_cross_fitted(world: World) -> None:
     """Fine-tunes that ended as their start, or were stopped early, and those of another sweep."""
     untrained = world.add("a", "none", 0.20, is_trained=False)
     stopped = world.add("b", "none", 0.20, status="pruned", rung=1)
@@ -241,8 +241,8 @@ def test_every_seed_gets_its_fold(world: World) -> None:
 
 
 @pytest.mark.usefixtures("endless")
-def test_a_limit_of_latency_excludes_nobody_yet(world: World) -> None:
-    """Networks are timed when folds are done; other limits hold."""
+def test_a_latency_limit_excludes_no_candidate_before_timing(world: World) -> None:
+    """Models are timed when folds are done; other limits hold."""
     jobs = close_race(world)
     limited = [replace(job, config=replace(job.config, rank=RankConfig(max_latency_ms=5.0))) for job in jobs]
     world.cross_fit(limited, limit_s=FOLD_S + 5)

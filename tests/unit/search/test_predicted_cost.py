@@ -23,7 +23,7 @@ def work(kind: str = "train", *, epochs: float = 3.0, passed: float = 1.0, train
 
 
 def after(ratios: list[float]) -> CostModel:
-    """A model that saw one leg each of other contenders, so many times what the formula said."""
+    """A model that saw one leg each of other trials, so many times what the formula said."""
     model = CostModel()
     for number, ratio in enumerate(ratios):
         model = model.observe(f"other {number}", work(), work().seconds * ratio)
@@ -51,7 +51,7 @@ def test_first_prediction_is_the_formula_with_the_stated_range() -> None:
     assert found == Prediction(expected_s, expected_s / DEFAULT_SPREAD, expected_s * DEFAULT_SPREAD)
 
 
-def test_other_contenders_take_the_median_ratio() -> None:
+def test_other_trials_take_the_median_ratio() -> None:
     """One leg that took ten times too long moves nobody's prediction tenfold."""
     assert after([2.0, 2.2, 20.0]).predict("a", work()).value_s == pytest.approx(work().seconds * 2.2)
 
@@ -64,15 +64,15 @@ def test_kinds_are_refitted_apart() -> None:
     assert model.predict("a", work("train")).value_s == pytest.approx(work().seconds)
 
 
-def test_a_contender_that_ran_is_predicted_by_its_own_seconds_per_epoch() -> None:
+def test_a_trial_that_ran_is_predicted_by_its_own_seconds_per_epoch() -> None:
     """What is paid once is not multiplied by the epochs, whatever others took."""
     model = after([1.0] * 9).observe("a", work(epochs=1, constant_s=2.0), 2.0 + 7.0)
     found = model.predict("a", work(epochs=6, constant_s=3.0))
     assert (found.value_s, found.low_s, found.high_s) == pytest.approx((45.0, 45.0 / OWN_SPREAD, 45.0 * OWN_SPREAD))
 
 
-def test_later_legs_of_one_contender_do_not_count_for_others() -> None:
-    """Only first legs are compared with the formula, so that one contender with many legs has one vote."""
+def test_later_legs_of_one_trial_do_not_count_for_others() -> None:
+    """Only first legs are compared with the formula, so that one trial with many legs has one vote."""
     model = after([2.0, 3.0]).observe("slow", work(), work().seconds * 9)
     for _ in range(5):
         model = model.observe("slow", work(), work().seconds * 9)
@@ -90,7 +90,7 @@ def test_range_is_that_of_the_ratios_once_there_are_enough() -> None:
 
 
 def test_own_range_is_that_of_own_errors_once_there_are_enough() -> None:
-    """How far contenders' later legs were off their own first ones is a range of its own."""
+    """How far trials' later legs were off their own first ones is a range of its own."""
     model = after([1.0] * 6)
     for number in range(6):
         model = model.observe(f"other {number}", work(), work().seconds * (0.98 if number % 2 else 1.02))
@@ -106,14 +106,14 @@ def test_observing_leaves_the_model_as_it_was() -> None:
 
 
 def test_a_leg_faster_than_its_constants_is_no_negative_time() -> None:
-    """A contender that ended before its constants were up is predicted to take those alone."""
+    """A trial that ended before its constants were up is predicted to take those alone."""
     model = CostModel().observe("a", work(constant_s=5.0), 1.0)
     assert model.predict("a", work(constant_s=5.0)).value_s == pytest.approx(5.0)
 
 
 @given(st.lists(st.floats(0.1, 10.0), max_size=12), st.floats(0.0, 30.0), st.floats(0.05, 1.0))
 def test_value_lies_in_its_range(ratios: list[float], constant_s: float, trained: float) -> None:
-    """Low, value and high are in order, whatever was measured, of a new contender and of one that ran."""
+    """Low, value and high are in order, whatever was measured, of a new trial and of one that ran."""
     model = after(ratios).observe("own", work(trained=trained, constant_s=constant_s), 12.0)
     for name in ("new", "own"):
         found = model.predict(name, work(epochs=6, trained=trained, constant_s=constant_s))

@@ -198,7 +198,7 @@ def test_a_fraction_of_the_time_finds_what_random_choice_does_not(num: int) -> N
     assert float(np.mean(ours)) < min(0.01, float(np.mean(chance)) / 2)
 
 
-def test_plans_are_told() -> None:
+def test_plans_are_reported() -> None:
     """One before the probes, one after them: who will probably run, within the limit."""
     played, told = world(5), list[Plan]()
     found = search(played.trials, played, budget=Budget(share=0.4), tell=told.append)

@@ -1,4 +1,4 @@
-"""What a search knows of a backbone's speed before any network is timed."""
+"""What a search knows of a backbone's speed before any model is timed."""
 
 from dataclasses import replace
 from pathlib import Path

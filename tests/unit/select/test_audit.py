@@ -19,7 +19,7 @@ from harness.study.row import Details, Row
 from tests.unit.select.planted import make_details, make_row
 
 NONE = OwnRanks({})
-EVIDENCE = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", "leep", "h_score", "evidence_s")
+SCORES = ("probe_accuracy", "probe_log_loss", "knn_accuracy", "logme", "gbc", "leep", "h_score", "transferability_s")
 
 
 def tuned(name: str, score: float, freeze: str = "none", seed: int = 0, first_epoch: float | None = None, **changes: Any) -> Row:
@@ -32,12 +32,12 @@ def tuned(name: str, score: float, freeze: str = "none", seed: int = 0, first_ep
     row = make_row(f"{name}{freeze}{seed}", name, freeze, seed, val_accuracy=score, model=name, details=Details(curve=curve))
     frozen = {"num_blocks": 10, "num_frozen_blocks": {"none": 0, "0.5": 5, "all": 10}[freeze]}
     times = {"features_s": 2.0, "train_s": 10.0, "epochs": 5, "epochs_trained": 5, "imagenet_top1_frac": None, "params_m": None}
-    return replace(row, **(times | frozen | dict.fromkeys(EVIDENCE) | changes))
+    return replace(row, **(times | frozen | dict.fromkeys(SCORES) | changes))
 
 
 def head(name: str, **changes: Any) -> Row:
     """A row with only a head trained: 1 s, and the evidence, 3 s."""
-    return tuned(name, 0.3, "all", **({"train_s": 1.0, "evidence_s": 3.0} | changes))
+    return tuned(name, 0.3, "all", **({"train_s": 1.0, "transferability_s": 3.0} | changes))
 
 
 def four() -> list[Row]:

@@ -167,7 +167,7 @@ def test_only_pruned_rows_rank_nothing(tmp_path: Path) -> None:
 
 
 def test_inference_times_are_those_of_the_network(tmp_path: Path) -> None:
-    """Candidates that are one network share its name, and every figure of its one timing, steady or not."""
+    """Candidates that are one model share its name, and every figure of its one timing, steady or not."""
     study = Study(tmp_path / "s")
     for when, freeze in enumerate(("all", "none")):
         add(study, freeze, when, freeze=freeze, latency_key="net")
@@ -176,7 +176,7 @@ def test_inference_times_are_those_of_the_network(tmp_path: Path) -> None:
         Timing(latency_key="net", timed_on="here", timed_at="2025", latency_ms_p50=3.0, latency_ms_min=2.0, latency_steady=False)
     )
     first, second, other = load_pool(study).candidates
-    assert first.network == second.network != other.network
+    assert first.timed_model == second.timed_model != other.timed_model
     for candidate in (first, second):
         assert (candidate.cost.latency_ms_p50, candidate.cost.latency_ms_min, candidate.cost.latency_steady) == (3.0, 2.0, False)
     assert other.cost.latency_ms_min is None
@@ -258,7 +258,7 @@ def test_out_of_fold_predictions_are_of_all_seeds_or_none(tmp_path: Path) -> Non
     assert (len(pool.labels_N), len(pool.everyone_M)) == (20, 60)
 
 
-def test_without_out_of_fold_predictions_everyone_is_nobody(tmp_path: Path) -> None:
+def test_a_study_of_fine_tunes_alone_has_no_out_of_fold_images(tmp_path: Path) -> None:
     """A study of fine-tunes alone rests on its val images."""
     study = Study(tmp_path / "s")
     add(study, "a", freeze="none")
@@ -266,7 +266,7 @@ def test_without_out_of_fold_predictions_everyone_is_nobody(tmp_path: Path) -> N
 
 
 def test_latencies_of_one_host_and_device(tmp_path: Path) -> None:
-    """Those of the place where most networks were timed count; 2 ms of an accelerator beside 90 ms of a processor decide nothing."""
+    """Those of the place where most models were timed count; 2 ms of an accelerator beside 90 ms of a processor decide nothing."""
     study = Study(tmp_path / "s")
     add(study, "a", 0, latency_ms_p50=90.0, latency_key="a")
     add(study, "b", 1, backbone="vgg16", latency_ms_p50=80.0, latency_key="b")

@@ -170,7 +170,7 @@ def test_an_unknown_latency_is_no_advantage() -> None:
     assert decide(believe([0.5, 0, -3]), options, Terms(0.0)).recommended.position == 0, "without a price latency does not count"
 
 
-def test_nobody_was_timed() -> None:
+def test_a_decision_without_latencies() -> None:
     """Then the score alone decides, and every pick is the same."""
     found = decide(believe([0, 1, -1]), offer([None, None, None]))
     assert (chosen(found), found.num_unknown) == ((1, 1, 1), 3)
@@ -211,7 +211,7 @@ def test_a_doubtful_test_score_does_not() -> None:
     assert found.prob_behind < 0.95
 
 
-def test_nobody_else_nothing_to_overturn() -> None:
+def test_a_single_candidate_cannot_be_overturned() -> None:
     """One candidate, or copies of it at other depths: a bad test score is a finding, and nobody takes its place."""
     belief, options = believe([0]), offer([10])
     assert veto(decide(belief, options), belief, options, 0.2, 1e-4).picks.recommended.position == 0

@@ -42,7 +42,7 @@ def test_predictions_that_are_nan_are_refused() -> None:
 
 
 @pytest.mark.parametrize("metric", [Metric.accuracy, Metric.balanced_accuracy, Metric.f1_macro, Metric.f1_weighted, Metric.log_loss])
-def test_one_image_separates_nobody(metric: Metric) -> None:
+def test_one_image_separates_no_candidates(metric: Metric) -> None:
     """Right and wrong on a single image: nothing is known."""
     labels_N = np.zeros(1, dtype=np.int64)
     runs = Runs(
@@ -77,15 +77,15 @@ def test_covariance_is_that_of_the_draws() -> None:
     hard_N = rng.random(2000)
     runs = hits(hard_N + rng.normal(0, 0.2, (4, 2000)) < np.array([0.8, 0.82, 0.7, 0.75])[:, None])
     found = Evidence.of(runs, Metric.accuracy, [1] * 4)
-    np.testing.assert_allclose(np.cov(found.draws(MANY).T), found.covariance(), rtol=0.12)
+    np.testing.assert_allclose(np.cov(found.draws(MANY).T), found.covariance_KK, rtol=0.12)
     seeds = Evidence.of(runs, Metric.accuracy, [2, 2])
-    np.testing.assert_allclose(seeds.covariance() - seeds.without_seeds().covariance(), np.diag(seeds.seed_variance_K), atol=1e-12)
+    np.testing.assert_allclose(seeds.covariance_KK - seeds.without_seeds().covariance_KK, np.diag(seeds.seed_variance_K), atol=1e-12)
 
 
 def test_a_perfect_score_has_a_variance() -> None:
     """For the posterior: 90 of 90 right is known to half an image, not exactly."""
     found = Evidence.of(hits(np.ones((1, 90), dtype=np.bool_)), Metric.accuracy, [1])
-    assert found.covariance()[0, 0] == pytest.approx(0.375 / 90**2)
+    assert found.covariance_KK[0, 0] == pytest.approx(0.375 / 90**2)
 
 
 def test_seed_variance_is_pooled_and_without_bias() -> None:

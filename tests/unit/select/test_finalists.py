@@ -45,7 +45,7 @@ def write_lucky(study: Study, lucky_wrong: int = 14, test_wrong: int = 80) -> No
 
 
 @pytest.mark.parametrize(("lucky_wrong", "test_wrong"), [(3, 100), (14, 80)])
-def test_luck_is_not_crowned(tmp_path: Path, lucky_wrong: int, test_wrong: int) -> None:
+def test_a_lucky_winner_of_val_is_overturned_by_test(tmp_path: Path, lucky_wrong: int, test_wrong: int) -> None:
     """A candidate that is best on val by luck loses the recommendation on test, whether val called it tied or a clear winner."""
     study = Study(tmp_path / "s")
     write_lucky(study, lucky_wrong, test_wrong)
@@ -133,7 +133,7 @@ def test_the_next_is_chosen_by_val(tmp_path: Path) -> None:
     assert ranking.test.score == pytest.approx(0.25)
 
 
-def test_a_single_candidate_has_nobody_to_lose_to(tmp_path: Path) -> None:
+def test_a_single_candidate_is_never_behind(tmp_path: Path) -> None:
     """However bad its test score is: it is shown, and confirms what there is."""
     study = Study(tmp_path / "s")
     add(study, "only", planted(range(10)), planted(range(90)))

@@ -114,7 +114,7 @@ def test_probabilities_follow_the_spread_over_seeds(tmp_path: Path) -> None:
     assert 0.80 <= expected[0] < expected[1] <= 0.82
 
 
-def test_everybody_with_seeds_enough_is_weighed(tmp_path: Path) -> None:
+def test_every_candidate_with_enough_seeds_is_compared(tmp_path: Path) -> None:
     """However many candidates a table has, as in a study: each has its expected score and its probability of being the best."""
     rows = [row for place in range(202) for row in seeds(f"net{place:03d}", 0.8, 0.81 - place / 1000, 0.82)]
     (found,) = rankings(tmp_path, rows)
@@ -188,7 +188,7 @@ def test_what_cannot_be_ranked_says_so(tmp_path: Path) -> None:
 
 
 def test_latencies_of_one_machine_are_compared(tmp_path: Path) -> None:
-    """In a table put together of several studies: those of the machine that timed last, for every depth of a network it knows; the other is named."""
+    """In a table put together of several studies: those of the machine that timed last, for every depth of a model it knows; the other is named."""
     new = {"timed_on": "new", "timed_at": "2026-02-02"}
     old = {"timed_on": "old", "timed_at": "2026-01-01"}
     rows = [

@@ -10,7 +10,7 @@ COST = candidate().cost
 
 
 def cost(latency_ms: float | None, *, steady: bool | None = True, **changes: Any) -> Any:
-    """One whose network was timed so; its lowest block is a fifth below an unsteady median."""
+    """One whose model was timed so; its lowest block is a fifth below an unsteady median."""
     lowest_ms = None if latency_ms is None else latency_ms if steady else 0.8 * latency_ms
     return replace(COST, latency_ms_p50=latency_ms, latency_steady=steady, **({"latency_ms_min": lowest_ms, "gmacs": 1.0} | changes))
 
@@ -31,13 +31,13 @@ def test_an_unsteady_time_goes_by_the_multiply_adds_of_its_family() -> None:
 
 
 def test_a_family_counts_each_steady_network_once() -> None:
-    """Three depths of one network do not outvote another: the middle of 10 and 30 ms per 10^9 is 20."""
+    """Three depths of one model do not outvote another: the middle of 10 and 30 ms per 10^9 is 20."""
     costs = [*[cost(10.0)] * 3, cost(30.0), cost(90.0, steady=False)]
     assert decisive_latency_ms(costs, ["a"] * 5)[-1].latency_ms == 20.0
 
 
 def test_the_lowest_block_bounds_what_multiply_adds_say() -> None:
-    """A disturbance only adds: a network that once took 8 ms does not take 30."""
+    """A disturbance only adds: a model that once took 8 ms does not take 30."""
     found = decisive_latency_ms([cost(10.0, gmacs=1.0), cost(10.0, steady=False, gmacs=3.0)], ["a", "a"])
     assert found[1] == Decisive(8.0, Basis.lowest)
 

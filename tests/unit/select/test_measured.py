@@ -37,7 +37,7 @@ def pool(candidates: tuple[Candidate, ...], labels_N: IntArray, everyone_M: IntA
 
 @dataclass(frozen=True)
 class World:
-    """Where images come from: shares of the classes, how often a network is right on each, how much networks err on the same images."""
+    """Where images come from: shares of the classes, how often a model is right on each, how much models err on the same images."""
 
     share_C: tuple[float, ...] = (0.6, 0.3, 0.1)
     right_C: tuple[float, ...] = (0.95, 0.8, 0.6)
@@ -105,9 +105,9 @@ def test_without_a_head_it_is_the_val_score(metric: Metric) -> None:
     evidence = evidence_of(drawn, drawn.candidates, metric).take([2])
     assert evidence.scores_K[0] == pytest.approx(scores(runs, metric)[0])
     assert (evidence.one_more_K, evidence.num_equal_K) == (alone.one_more_K, alone.num_equal_K)
-    np.testing.assert_allclose(evidence.covariance(), alone.covariance())
+    np.testing.assert_allclose(evidence.covariance_KK, alone.covariance_KK)
     without = evidence_of(drawn, (other,), metric)
-    np.testing.assert_allclose(without.covariance(), alone.covariance())
+    np.testing.assert_allclose(without.covariance_KK, alone.covariance_KK)
     assert len(without.labels_N) == len(drawn.labels_N)
 
 

@@ -115,7 +115,7 @@ def test_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
     assert (found["one", "thr"].seeds, found["one", "thr"].first_only, found["one", "thr"].second_only) == ((1, 7), 24, 20)
 
 
-def test_nobody_within_the_limits_has_no_pairs(tmp_path: Path) -> None:
+def test_no_candidate_within_the_limits_no_pairs(tmp_path: Path) -> None:
     """Pairs are about candidates that may be used; a single one has nobody to be compared with."""
     study = Study(tmp_path / "s")
     add(study, "one", planted(range(20)), latency_ms_p50=10.0)

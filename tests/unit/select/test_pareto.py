@@ -57,7 +57,7 @@ def test_dominated_in_nearly_all_draws(num_lost: int, wanted: int | None) -> Non
     assert likely_front(draws_RK, latency_ms_RK, 0.95).dominated_by(1) == wanted
 
 
-def test_tied_latency_dominates_nobody() -> None:
+def test_tied_latency_dominates_no_candidate() -> None:
     """Within 5 % the faster one is no faster: the better one pushes the other off the front, but not on every axis."""
     for latency_ms in ([10.0, 10.4], [10.5, 10.0], [10.0, 10.5]):
         found = likely_front(np.tile([0.9, 0.8], (50, 1)), np.tile(latency_ms, (50, 1)), 0.95)

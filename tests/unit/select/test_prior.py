@@ -125,4 +125,4 @@ def test_own_ranks_reads_the_studies_beside(tmp_path: Path) -> None:
     assert found == OwnRanks({("a", "w"): OwnRank(0.0, 1), ("b", "w"): OwnRank(1.0, 1)}, ("broken",))
     assert found.of(row("a")) == OwnRank(0.0, 1)
     assert found.of(row("c")) is None
-    assert own_ranks(Study(tmp_path / "sibling")).by_network[("b", "w")].mean == 0.5
+    assert own_ranks(Study(tmp_path / "sibling")).by_model[("b", "w")].mean == 0.5

@@ -30,7 +30,7 @@ def at(num_wrong: int, start: int = 0, num_images: int = LARGE) -> Predictions:
 
 
 def test_a_much_better_one_is_worth_its_latency(tmp_path: Path) -> None:
-    """Five points on 90 val images do not prove who is best, and yet a small network is not recommended for being fast: that was the old rule."""
+    """Five points on 90 val images do not prove who is best, and yet a small model is not recommended for being fast: that was the old rule."""
     study = Study(tmp_path / "s")
     add(study, "large", planted(range(10, 19), 90), latency_ms_p50=20.0)
     add(study, "small", planted(range(14), 90), latency_ms_p50=10.0)
@@ -62,7 +62,7 @@ def test_a_limit_makes_latency_inside_it_free(tmp_path: Path) -> None:
     assert decision(rank(study, limited)).picks.terms.points_per_doubling == 0
 
 
-def test_a_limit_wins_small_leads_too(tmp_path: Path) -> None:
+def test_latency_within_a_limit_is_free_unless_priced(tmp_path: Path) -> None:
     """A third of a point would not pay for two doublings at the default price; within a limit it need not, unless a price is given as well."""
     study = Study(tmp_path / "s")
     add(study, "slower", at(150), latency_ms_p50=40.0)
@@ -160,7 +160,7 @@ def test_fine_tuning_that_changed_nothing_is_one_candidate(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("with_heads", "wanted", "num_images"), [(False, "lucky", 80), (True, "better", 400)])
-def test_heads_tell_luck_from_skill(tmp_path: Path, with_heads: bool, wanted: str, num_images: int) -> None:
+def test_heads_separate_luck_from_skill(tmp_path: Path, with_heads: bool, wanted: str, num_images: int) -> None:
     """On the 80 val images one fine-tune leads by five points, and so does its head, which is far behind on the 320 others: luck."""
     study = Study(tmp_path / "s")
     for name, train_wrong, val_wrong in (("lucky", 80, 8), ("better", 48, 12)):

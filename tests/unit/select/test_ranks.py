@@ -34,7 +34,7 @@ def literally(scores_K: FloatArray, draws_RK: FloatArray, enough: int) -> list[t
     ]
 
 
-@pytest.mark.parametrize("num_candidates", [2, 7, 70])
+@pytest.mark.parametrize("num_candidates", [2, 7, 70, 150])
 def test_equals_the_definition(num_candidates: int) -> None:
     """Blocks and single precision give what comparing all pairs one by one gives."""
     rng = np.random.default_rng(num_candidates)
@@ -73,7 +73,7 @@ def test_far_apart_is_a_rank_each() -> None:
     assert intervals(scores_K, scores_K + noise_R) == [(4, 4), (1, 1), (2, 2), (3, 3)]
 
 
-def test_nobody_has_no_ranks() -> None:
+def test_no_candidates_have_no_ranks() -> None:
     """No candidate within the limits is no error."""
     assert intervals(np.empty(0), np.empty((200, 0))) == []
 

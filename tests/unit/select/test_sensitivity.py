@@ -97,7 +97,7 @@ def recommended(study: Study, cfg: RankConfig) -> str | None:
     return chosen.label if chosen else None
 
 
-def test_nobody_left_is_said(tmp_path: Path) -> None:
+def test_a_limit_that_excludes_all_candidates_is_reported(tmp_path: Path) -> None:
     """Below the only candidate's own latency nobody is left; an unmeasured one cannot be limited."""
     study = Study(tmp_path / "s")
     add(study, "only", planted(range(10)), latency_ms_p50=30.0, params_m=None)

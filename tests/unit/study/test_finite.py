@@ -52,7 +52,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
 
 
 def test_a_time_that_is_no_number_is_none(tmp_path: Path) -> None:
-    """Nor does it cost the other times of its network."""
+    """Nor does it cost the other times of its model."""
     study = Study(tmp_path)
     study.write_timing(Timing(latency_key="k", timed_on="here", timed_at="now", latency_ms_p50=2.0, latency_ms_high=math.inf))
     ((found,), damaged) = study.timings()

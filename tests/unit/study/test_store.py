@@ -161,6 +161,31 @@ def test_a_damaged_row_is_left_out_by_name_and_its_job_not_done(tmp_path: Path, 
     assert study.is_done("good")
 
 
+def test_rows_of_the_schema_before_stay_whole_beside_new_ones(tmp_path: Path) -> None:
+    """A study of the version before loses nothing: its row and predictions keep every byte while the same sweep adds rows of this version.
+
+    It is told by name what to do; the table holds what this version can read.
+    """
+    study = Study(tmp_path)
+    study.write_predictions("before", _predictions(3), _predictions(2))
+    study.write_row(make_row("before"))
+    older = {key: value for key, value in json.loads(study.row_path("before").read_text()).items() if key != "blake2b"}
+    older |= {"schema": 5, "num_prefix_images": 600, "prefix_mode": "float32", "prefix_note": None, "kept_mib": 1.5}
+    for column in ("num_activations_computed", "activations_mode", "activations_note", "cached_mib"):
+        del older[column]
+    study.row_path("before").write_text(sealed(json.dumps(older, indent=1)), encoding="ascii")
+    paths = (study.row_path("before"), study.predictions_path("before"))
+    bytes_before = [path.read_bytes() for path in paths]
+    study.write_predictions("anew", _predictions(3), _predictions(2))
+    study.write_row(make_row("anew"))
+    write_table(study)
+    assert [row.job_id for row in study.rows()] == pd.read_csv(tmp_path / "results.csv")["job_id"].tolist() == ["anew"]
+    assert [path.read_bytes() for path in paths] == bytes_before
+    (found,) = study.damaged()
+    assert str(found).startswith(f"{paths[0]}: holds a row of schema 5, older than schema 6 of this version; run the same sweep again, ")
+    assert str(found).endswith("under a new id, or report it with the version that wrote it; delete it when it is of no more use.")
+
+
 def test_a_row_whose_file_is_a_loop_is_read_as_none(tmp_path: Path) -> None:
     """A link to itself has no content."""
     study = Study(tmp_path)

@@ -23,12 +23,12 @@ CONTENT = encode(TIMING)
 
 
 def timing(key: str, host: str, when: str, latency_ms: float | None = 5.0, **changes: Any) -> Timing:
-    """One of a network on a machine."""
+    """One of a model on a machine."""
     return Timing(latency_key=key, timed_on=host, timed_at=when, latency_ms_p50=latency_ms, **changes)
 
 
 def row(key: str | None, **columns: Any) -> Row:
-    """A good one of a network."""
+    """A good one of a model."""
     return make_row(f"{key}{len(columns)}", latency_key=key, device="cpu", **columns)
 
 
@@ -56,7 +56,7 @@ def test_any_bytes_are_no_timing_for_a_reason(content: bytes) -> None:
 
 
 def test_a_timing_fills_all_its_columns() -> None:
-    """Every timing column of a row is a field of `Timing`; a row of a network that nobody has timed keeps what it has."""
+    """Every timing column of a row is a field of `Timing`; a row of a model that nobody has timed keeps what it has."""
     assert set(TIMING_COLUMNS) < set(Timing.__dataclass_fields__)
     (one, other) = filled([row("a"), row("b", protocol="q", latency_ms_p50=9.0)], [timing("a", "h", "1", throughput_ips=3.0)])
     assert (one.latency_ms_p50, one.throughput_ips, one.timed_on, one.timed_at) == (5.0, 3.0, "h", "1")
@@ -64,7 +64,7 @@ def test_a_timing_fills_all_its_columns() -> None:
 
 
 def test_rows_of_a_protocol_are_filled_from_one_machine() -> None:
-    """The one that has timed most of their networks, whatever another's clock says; of equals the last. What that machine lacks says so."""
+    """The one that has timed most of their models, whatever another's clock says; of equals the last. What that machine lacks says so."""
     first = [timing("a", "old", "1", 1.0), timing("b", "old", "1", 2.0)]
     one, other = filled([row("a", host="old"), row("b", host="old")], [*first, timing("a", "new", "9", 3.0)])
     assert [(each.latency_ms_p50, each.timed_on) for each in (one, other)] == [(1.0, "old"), (2.0, "old")]

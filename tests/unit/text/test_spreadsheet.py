@@ -55,7 +55,8 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     study = Study(tmp_path / "s")
     plain = make_row("a")
     words: dict[str, Any] = {
-        name: f"=cmd|' /C calc'!A0 {name}, \"x\"\n" for name in ("error", "weights", "licence", "dataset", "host", "prefix_note", "family")
+        name: f"=cmd|' /C calc'!A0 {name}, \"x\"\n"
+        for name in ("error", "weights", "licence", "dataset", "host", "activations_note", "family")
     }
     hostile = replace(make_row("b", freeze="-4", started_at="2025-03-02T00:00:00+00:00"), **words)
     for row in (plain, hostile):

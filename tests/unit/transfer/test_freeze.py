@@ -20,6 +20,8 @@ def test_gradients_flow_only_behind_the_boundary(backbone: Backbone, depth: str)
     expected = {name for block in backbone.blocks[plan.num_frozen_blocks :] for name in block.tensors}
     assert free == expected & dict(backbone.trunk.named_parameters()).keys()
     assert (plan.boundary is None) == (depth == "none")
+    assert plan.first_changed_block == plan.num_frozen_blocks, "nothing is added to frozen blocks"
+    assert plan.trains_head_only == (depth == "all")
 
 
 def _network() -> tuple[nn.Sequential, list[Block]]:

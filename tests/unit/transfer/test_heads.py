@@ -15,11 +15,13 @@ from torch.nn import functional
 
 from harness.config import Head, HeadInit, Metric, Optimizer, Schedule, TrainConfig
 from harness.measure.choice import Selector
+from harness.measure.objective import Objective
 from harness.measure.quality import quality
 from harness.transfer import heads
-from harness.transfer.heads import Arm, HeadData, HeadFit, IntArray, train_heads
+from harness.transfer.heads import HeadData, HeadFit, HeadSpec, IntArray, train_heads
 from harness.transfer.loop import new_learner
 from harness.transfer.network import new_head
+from harness.transfer.objective import Loss
 
 EPOCHS = 3
 
@@ -42,42 +44,40 @@ def _data(seed: int = 0, num_images: int = 21, num_features: int = 13, num_class
         val_MD=(centres_CD[val_labels_M] + rng.standard_normal((11, num_features))).astype(np.float32),
         val_labels_M=val_labels_M,
         num_classes=num_classes,
-        class_weights_C=None,
+        loss=Loss(),
     )
 
 
-def _arm(data: Given, cfg: TrainConfig, seed: int = 0, lr: float = 0.01, weight_decay: float = 0.1) -> Arm:
-    return Arm(seed, lr, weight_decay, new_head(data.val_MD.shape[1], data.num_classes, cfg, seed))
+def _spec(data: Given, cfg: TrainConfig, seed: int = 0, lr: float = 0.01, weight_decay: float = 0.1) -> HeadSpec:
+    return HeadSpec(seed, lr, weight_decay, new_head(data.val_MD.shape[1], data.num_classes, cfg, seed))
 
 
-def _fit(arms: Sequence[Arm], data: Given, cfg: TrainConfig, epochs: int = EPOCHS) -> list[HeadFit]:
-    return train_heads(arms, data, cfg, _selector(data), epochs=epochs, phase=1, first_epoch=1)
+def _fit(specs: Sequence[HeadSpec], data: Given, cfg: TrainConfig, epochs: int = EPOCHS) -> list[HeadFit]:
+    return train_heads(specs, data, cfg, _selector(data), epochs=epochs, phase=1, first_epoch=1)
 
 
 def _selector(data: Given, metric: Metric = Metric.accuracy) -> Selector:
-    return Selector.of(data.val_labels_M, metric, np.full(data.num_classes, 1 / data.num_classes))
+    return Selector.of(data.val_labels_M, metric, Objective(np.full(data.num_classes, 1 / data.num_classes)))
 
 
-def _plain(arm: Arm, data: Given, cfg: TrainConfig) -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
+def _plain(spec: HeadSpec, data: Given, cfg: TrainConfig) -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
     """The loop as torch's documentation has it, for one head: (loss, accuracy) of each epoch, the last weights."""
-    head = deepcopy(arm.start).double()
+    head = deepcopy(spec.start).double()
     features_ND, labels_N = torch.from_numpy(data.train_VND[0]).double(), torch.from_numpy(data.train_labels_N)
-    weights_C = None if data.class_weights_C is None else data.class_weights_C.double()
-    order, num_steps = torch.Generator().manual_seed(arm.seed * 1000 + 1), -(-len(labels_N) // cfg.batch_size)
-    learner = new_learner(
-        head, replace(cfg, weight_decay=arm.weight_decay), lr=arm.lr, epochs=EPOCHS, epoch_steps=num_steps, class_weights_C=weights_C
-    )
+    loss = data.loss.double()
+    order, num_steps = torch.Generator().manual_seed(spec.seed * 1000 + 1), -(-len(labels_N) // cfg.batch_size)
+    learner = new_learner(head, replace(cfg, weight_decay=spec.weight_decay), lr=spec.lr, epochs=EPOCHS, epoch_steps=num_steps, loss=loss)
     seen = []
     for _ in range(EPOCHS):
         total, hits = 0.0, 0
         for batch_B in torch.split(torch.randperm(len(labels_N), generator=order), cfg.batch_size):
             logits_BC = head(features_ND[batch_B])
-            loss = functional.cross_entropy(logits_BC, labels_N[batch_B], weight=weights_C)
+            mean = functional.cross_entropy(logits_BC, labels_N[batch_B], weight=loss.class_weights_C)
             learner.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            mean.backward()  # type: ignore[no-untyped-call]
             learner.optimizer.step()
             learner.schedule.step()
-            total += loss.item() * len(batch_B)
+            total += mean.item() * len(batch_B)
             hits += int((logits_BC.argmax(dim=1) == labels_N[batch_B]).sum())
         seen.append((total / len(labels_N), hits / len(labels_N)))
     return seen, head.state_dict()
@@ -88,19 +88,19 @@ def _plain(arm: Arm, data: Given, cfg: TrainConfig) -> tuple[list[tuple[float, f
 @pytest.mark.parametrize("schedule", Schedule)
 @pytest.mark.parametrize("optimizer", Optimizer)
 def test_every_head_is_what_a_plain_torch_loop_gives(optimizer: Optimizer, schedule: Schedule, head: Head, is_weighted: bool) -> None:
-    """Two arms with unlike rates and decays, 21 images in batches of 4: losses agree to 1e-10, weights to float32 rounding."""
+    """Two heads with unlike rates and decays, 21 images in batches of 4: losses agree to 1e-10, weights to float32 rounding."""
     cfg = TrainConfig(optimizer=optimizer, schedule=schedule, head=head, head_hidden=5, head_init=HeadInit.random, batch_size=4)
-    data = replace(_data(), class_weights_C=torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None)
-    arms = [_arm(data, cfg, seed=1, lr=0.02, weight_decay=0.5), _arm(data, cfg, seed=2, lr=0.003, weight_decay=0.0)]
-    for arm, fit in zip(arms, _fit(arms, data, cfg), strict=True):
-        seen, state = _plain(arm, data, cfg)
+    data = replace(_data(), loss=Loss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None))
+    specs = [_spec(data, cfg, seed=1, lr=0.02, weight_decay=0.5), _spec(data, cfg, seed=2, lr=0.003, weight_decay=0.0)]
+    for spec, fit in zip(specs, _fit(specs, data, cfg), strict=True):
+        seen, state = _plain(spec, data, cfg)
         for point, (loss, accuracy) in zip(fit.curve, seen, strict=True):
             assert point.train_loss == pytest.approx(loss, rel=1e-10, abs=1e-12)
             assert point.train_accuracy == pytest.approx(accuracy, abs=1e-12)
         assert fit.last.keys() == state.keys()
         for name, tensor in state.items():
             torch.testing.assert_close(fit.last[name], tensor.float(), rtol=1e-6, atol=1e-8)
-        assert [(point.epoch, point.phase, point.lr) for point in fit.curve] == [(n + 1, 1, arm.lr) for n in range(EPOCHS)]
+        assert [(point.epoch, point.phase, point.lr) for point in fit.curve] == [(n + 1, 1, spec.lr) for n in range(EPOCHS)]
 
 
 @pytest.mark.parametrize("head", Head)
@@ -108,11 +108,11 @@ def test_every_head_is_what_a_plain_torch_loop_gives(optimizer: Optimizer, sched
 def test_an_arm_does_not_depend_on_its_company(monkeypatch: pytest.MonkeyPatch, head: Head, shape: tuple[int, int, int]) -> None:
     """Alone, among ten, at another place among ten, or in another grouping: the same curve and log-probabilities, but for the rounding of float64."""
     cfg, data = TrainConfig(head=head, head_hidden=7, head_init=HeadInit.random, batch_size=4), _data(0, *shape)
-    arms = [_arm(data, cfg, seed=seed, lr=0.001 * (seed + 1)) for seed in range(10)]
-    together = _fit(arms, data, cfg)
-    turned = _fit(arms[::-1], data, cfg)[::-1]
+    specs = [_spec(data, cfg, seed=seed, lr=0.001 * (seed + 1)) for seed in range(10)]
+    together = _fit(specs, data, cfg)
+    turned = _fit(specs[::-1], data, cfg)[::-1]
     monkeypatch.setattr(heads, "_GROUP_MIB", 0)
-    alone = _fit(arms, data, cfg)
+    alone = _fit(specs, data, cfg)
     for one, *others in zip(alone, together, turned, strict=True):
         for other in others:
             _agree(one, other)
@@ -131,10 +131,10 @@ def _agree(one: HeadFit, other: HeadFit) -> None:
 
 @pytest.mark.parametrize("optimizer", Optimizer)
 def test_a_diverging_arm_leaves_the_others_alone(optimizer: Optimizer) -> None:
-    """A start that is not finite ends its own arm with an error and nothing good; its neighbours are as without it."""
+    """A start that is not finite ends its own head with an error and nothing good; its neighbours are as without it."""
     cfg, data = TrainConfig(optimizer=optimizer, batch_size=4), _data()
-    good = [_arm(data, cfg, seed=seed) for seed in (0, 1)]
-    bad = _arm(data, cfg, seed=2)
+    good = [_spec(data, cfg, seed=seed) for seed in (0, 1)]
+    bad = _spec(data, cfg, seed=2)
     bad.start.get_parameter("weight").data[0, 0] = torch.nan
     first, failed, second = _fit([good[0], bad, good[1]], data, cfg)
     assert failed.error == "train loss is nan; try a lower train.lr."
@@ -147,21 +147,21 @@ def test_a_diverging_arm_leaves_the_others_alone(optimizer: Optimizer) -> None:
 def test_an_arm_that_diverges_late_keeps_what_was_good() -> None:
     """A rate that overflows after some epochs: curve, best and last end before it; the words name the loss."""
     cfg, data = TrainConfig(optimizer=Optimizer.sgd, schedule=Schedule.constant, warmup_frac=0.0, batch_size=21), _data()
-    fit = _fit([_arm(data, cfg, lr=1e6, weight_decay=1.0)], data, cfg, epochs=100)[0]
+    fit = _fit([_spec(data, cfg, lr=1e6, weight_decay=1.0)], data, cfg, epochs=100)[0]
     assert fit.error is not None
     assert fit.error.endswith("; try a lower train.lr.")
     assert 0 < len(fit.curve) < 100
-    again = _fit([_arm(data, cfg, lr=1e6, weight_decay=1.0)], data, cfg, epochs=len(fit.curve))[0]
+    again = _fit([_spec(data, cfg, lr=1e6, weight_decay=1.0)], data, cfg, epochs=len(fit.curve))[0]
     assert again.error is None
     assert all(torch.equal(fit.last[name], again.last[name]) for name in again.last)
 
 
 def test_a_val_loss_that_is_not_finite_is_an_error_too() -> None:
-    """Val features that overflow end the arm after its first epoch, by number."""
+    """Val features that overflow end the head after its first epoch, by number."""
     data = _data()
     data.val_MD[3, 2] = np.inf
     cfg = TrainConfig(batch_size=4)
-    fit = train_heads([_arm(data, cfg)], data, cfg, _selector(data), epochs=2, phase=2, first_epoch=5)[0]
+    fit = train_heads([_spec(data, cfg)], data, cfg, _selector(data), epochs=2, phase=2, first_epoch=5)[0]
     assert fit.error == "val log loss is nan after epoch 5; try a lower train.lr."
     assert fit.curve == ()
 
@@ -175,7 +175,7 @@ def test_views_are_drawn_per_image_and_reproducibly() -> None:
     np.testing.assert_array_equal(drawn, _drawn_views(data, cfg, seed=0))
     assert not np.array_equal(drawn, _drawn_views(data, cfg, seed=1))
     assert not np.array_equal(drawn[:21], drawn[21:42])
-    curves = [_fit([_arm(data, cfg)], part, cfg)[0].curve for part in (data, _one_view(data, 0), _one_view(data, 1))]
+    curves = [_fit([_spec(data, cfg)], part, cfg)[0].curve for part in (data, _one_view(data, 0), _one_view(data, 1))]
     assert len({curve[-1].train_loss for curve in curves}) == 3
 
 
@@ -198,7 +198,7 @@ class _Watched:
 def _drawn_views(data: Given, cfg: TrainConfig, seed: int) -> np.ndarray[Any, Any]:
     """The first feature of every image read in training, in order."""
     watched: Any = _Watched(data.train_VND)
-    _fit([_arm(data, cfg, seed=seed)], replace(data, train_VND=watched), cfg)
+    _fit([_spec(data, cfg, seed=seed)], replace(data, train_VND=watched), cfg)
     return np.concatenate([rows_JBD[0, :, 0] for rows_JBD in watched.read])
 
 
@@ -212,10 +212,10 @@ def test_inputs_are_not_modified_and_may_be_read_only() -> None:
     arrays = (data.train_VND, data.train_labels_N, data.val_MD, data.val_labels_M)
     for array in arrays:
         array.setflags(write=False)
-    arm = _arm(data, cfg)
-    before = {name: tensor.clone() for name, tensor in arm.start.state_dict().items()}
-    fit = _fit([arm], data, cfg)[0]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in arm.start.state_dict().items())
+    spec = _spec(data, cfg)
+    before = {name: tensor.clone() for name, tensor in spec.start.state_dict().items()}
+    fit = _fit([spec], data, cfg)[0]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in spec.start.state_dict().items())
     assert not torch.equal(fit.last["weight"], before["weight"])
 
 
@@ -224,7 +224,7 @@ def test_the_number_of_threads_is_put_back() -> None:
     cfg, data, before = TrainConfig(batch_size=4), _data(), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        _fit([_arm(data, cfg)], data, cfg)
+        _fit([_spec(data, cfg)], data, cfg)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -232,10 +232,10 @@ def test_the_number_of_threads_is_put_back() -> None:
 
 @pytest.mark.parametrize("metric", [Metric.accuracy, Metric.balanced_accuracy])
 def test_the_best_epoch_has_the_highest_value(metric: Metric) -> None:
-    """By the selector's metric, then by log loss; the first of equals. With rates that overshoot it is not the last for some arm."""
+    """By the selector's metric, then by log loss; the first of equals. With rates that overshoot it is not the last for some head."""
     cfg, data = TrainConfig(batch_size=4, schedule=Schedule.constant), _data()
-    arms, selector = [_arm(data, cfg, seed=seed, lr=0.3) for seed in range(4)], _selector(data, metric)
-    fits = train_heads(arms, data, cfg, selector, epochs=8, phase=1, first_epoch=1)
+    specs, selector = [_spec(data, cfg, seed=seed, lr=0.3) for seed in range(4)], _selector(data, metric)
+    fits = train_heads(specs, data, cfg, selector, epochs=8, phase=1, first_epoch=1)
     assert any(fit.best_evaluation != 7 for fit in fits)
     for fit in fits:
         assert fit.best_evaluation == selector.choose(fit.evaluations).position
@@ -249,21 +249,21 @@ def test_the_best_epoch_has_the_highest_value(metric: Metric) -> None:
 def test_val_in_chunks_is_val_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eleven val images in chunks of four give the log-probabilities of one chunk."""
     cfg, data = TrainConfig(batch_size=4), _data()
-    whole = _fit([_arm(data, cfg)], data, cfg)[0]
+    whole = _fit([_spec(data, cfg)], data, cfg)[0]
     monkeypatch.setattr(heads, "_CHUNK_IMAGES", 4)
     np.testing.assert_allclose(
-        _fit([_arm(data, cfg)], data, cfg)[0].evaluations[-1].log_probs_NC, whole.evaluations[-1].log_probs_NC, rtol=1e-6
+        _fit([_spec(data, cfg)], data, cfg)[0].evaluations[-1].log_probs_NC, whole.evaluations[-1].log_probs_NC, rtol=1e-6
     )
 
 
 def test_no_epochs_and_no_arms_are_nothing_to_do() -> None:
-    """No arms give no fits; no epochs give the start and an empty curve."""
+    """No heads give no fits; no epochs give the start and an empty curve."""
     cfg, data = TrainConfig(batch_size=4), _data()
     assert _fit([], data, cfg) == []
-    arm = _arm(data, cfg)
-    fit = _fit([arm], data, cfg, epochs=0)[0]
+    spec = _spec(data, cfg)
+    fit = _fit([spec], data, cfg, epochs=0)[0]
     assert (fit.curve, fit.evaluations, fit.best, fit.best_evaluation, fit.error) == ((), (), {}, -1, None)
-    assert all(torch.equal(fit.last[name], tensor) for name, tensor in arm.start.state_dict().items())
+    assert all(torch.equal(fit.last[name], tensor) for name, tensor in spec.start.state_dict().items())
 
 
 @settings(max_examples=25)
@@ -271,7 +271,7 @@ def test_no_epochs_and_no_arms_are_nothing_to_do() -> None:
 def test_curves_show_the_numbers_of_quality(seed: int, num_classes: int, num_images: int, lr: float) -> None:
     """Val loss and accuracy of every epoch are `quality`'s of the log-probabilities that come back; the score is the selector's."""
     cfg, data = TrainConfig(batch_size=8), _data(seed, num_images, 5, num_classes)
-    for fit in _fit([_arm(data, cfg, seed=seed, lr=lr), _arm(data, cfg, seed=seed + 1, lr=lr)], data, cfg):
+    for fit in _fit([_spec(data, cfg, seed=seed, lr=lr), _spec(data, cfg, seed=seed + 1, lr=lr)], data, cfg):
         for point, found in zip(fit.curve, fit.evaluations, strict=True):
             values, _ = quality(found.log_probs_NC, data.val_labels_M)
             assert (values["log_loss"], values["accuracy"]) == (point.val_loss, point.val_accuracy)

@@ -10,17 +10,18 @@ import torch
 from harness.backbones.backbone import Backbone
 from harness.backbones.tensors import tensors_of
 from harness.compute.runtime import Runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Augment, Metric, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset, Split
 from harness.errors import DivergedError
+from harness.features.cut import cut
 from harness.features.store import FeatureStore
-from harness.measure.choice import calibrated
+from harness.measure.objective import Objective
 from harness.transfer.depth import parse_freeze
 from harness.transfer.held_out import HeldOut, folds_of, hold_out
+from harness.transfer.inputs import Inputs, provide_inputs
 from harness.transfer.probe import linear_probe
-from harness.transfer.supply import Supply, supply
-from harness.transfer.task import Fitted, Settled, Task, phases_of
+from harness.transfer.spec import Fitted, Settled, TrainingSpec, phases_of
 from harness.transfer.train import fit
 from tests.unit.tiny import random_backbone
 
@@ -44,25 +45,36 @@ class Folds:
     def __call__(self, whole: Dataset, fold: HeldOut | None, depth: str = "0.5", cfg: TrainConfig = RECIPE, epoch: int = 2) -> Fitted:
         torch.manual_seed(0)
         dataset = whole if fold is None else fold.dataset
-        task = Task(self.backbone, dataset, parse_freeze(depth), cfg, self.runtime, 0, Metric.accuracy, settled=Settled(epoch, 1.7))
-        supplied = self.supply(whole, fold, depth, cfg)
+        spec = TrainingSpec(
+            self.backbone,
+            cut(self.backbone),
+            dataset,
+            parse_freeze(depth),
+            cfg,
+            self.runtime,
+            seed=0,
+            metric=Metric.accuracy,
+            settled=Settled(epoch, 1.7),
+        )
+        inputs = self.inputs(whole, fold, depth, cfg)
         before = {name: tensor.clone() for name, tensor in tensors_of(self.backbone.trunk).items()}
-        (fitted,) = fit([task], supplied)
+        (fitted,) = fit([spec], inputs)
         assert not isinstance(fitted, DivergedError)
         with torch.no_grad():
             for name, tensor in tensors_of(self.backbone.trunk).items():
                 tensor.copy_(before[name])
         return fitted
 
-    def supply(self, whole: Dataset, fold: HeldOut | None, depth: str, cfg: TrainConfig) -> Supply:
-        return supply(
+    def inputs(self, whole: Dataset, fold: HeldOut | None, depth: str, cfg: TrainConfig) -> Inputs:
+        return provide_inputs(
             self.backbone,
+            cut(self.backbone),
             whole,
             cfg,
-            team=Team(self.runtime),
+            pool=ThreadPool(self.runtime),
             precision=Precision.float32,
             store=self.store,
-            frozen={phase.plan.num_frozen_blocks for phase in phases_of(self.backbone, parse_freeze(depth), cfg)},
+            starts={phase.plan.first_changed_block for phase in phases_of(self.backbone, parse_freeze(depth), cfg)},
             passing=set(),
             fold=fold,
         )
@@ -96,7 +108,12 @@ def test_folds_are_those_of_the_heads(dataset: Dataset) -> None:
     features = np.random.default_rng(0).normal(size=(37, 4))
     labels = [dataset.train.labels, dataset.val.labels]
     probe = linear_probe(
-        [features[:25], features[25:]], labels, metric=Metric.accuracy, class_weights_C=np.ones(3), prior_C=np.full(3, 1 / 3), seed=5
+        [features[:25], features[25:]],
+        labels,
+        metric=Metric.accuracy,
+        class_weights_C=np.ones(3),
+        objective=Objective(np.full(3, 1 / 3)),
+        seed=5,
     )
     names = np.array([image.id for split in (dataset.train, dataset.val) for image in split.images])
     assert folds_of(dataset) == len(np.unique(probe.folds_N))
@@ -121,10 +138,10 @@ def test_a_fold_is_trained_as_a_data_set_of_its_own_would_be(
 
 @pytest.mark.parametrize("cfg", [replace(RECIPE, augment=Augment.flip, views=2), replace(RECIPE, augment=Augment.flip), RECIPE])
 def test_augmented_images_keep_their_labels(train: Folds, dataset: Dataset, cfg: TrainConfig) -> None:
-    """Kept views, new ones and images as they are: each image of the fold's training has the colour of its class."""
+    """Cached views, new ones and images as they are: each image of the fold's training has the colour of its class."""
     held = hold_out(dataset, 1, seed=0)
-    samples = train.supply(dataset, held, "none", cfg).train(0)
-    (batch,) = samples.batches(np.arange(len(held.dataset.train)), 100, seed=0)
+    inputs = train.inputs(dataset, held, "none", cfg).train(0)
+    (batch,) = inputs.batches(np.arange(len(held.dataset.train)), 100, seed=0)
     (images_BCHW,), labels_B = batch
     assert torch.equal(images_BCHW.mean(dim=(2, 3)).argmax(dim=1), labels_B)
     assert labels_B.tolist() == held.dataset.train.labels.tolist()
@@ -132,9 +149,9 @@ def test_augmented_images_keep_their_labels(train: Folds, dataset: Dataset, cfg:
 
 def test_cached_activations_are_not_computed_anew(train: Folds, dataset: Dataset) -> None:
     """A fold reads what the candidate's own job has cached: no image goes through the frozen layers again."""
-    train.supply(dataset, None, "0.5", RECIPE)
-    again = train.supply(dataset, hold_out(dataset, 1, seed=0), "0.5", RECIPE)
-    assert [bank.effort.num_passed for bank in again.banks] == [0]
+    train.inputs(dataset, None, "0.5", RECIPE)
+    again = train.inputs(dataset, hold_out(dataset, 1, seed=0), "0.5", RECIPE)
+    assert [cached.effort.num_passed for cached in again.all_views] == [0]
 
 
 def test_the_labels_of_a_fold_have_no_say(train: Folds, dataset: Dataset) -> None:
@@ -156,7 +173,7 @@ def test_what_the_own_job_chose_is_kept(train: Folds, dataset: Dataset, schedule
     """That epoch, whatever the fold says of the others, and that temperature; the network is that of the epoch."""
     fitted = train(dataset, hold_out(dataset, 0, seed=0), cfg=replace(RECIPE, schedule=schedule), epoch=epoch)
     assert (fitted.chosen_epoch, fitted.temperature, fitted.lr) == (epoch, 1.7, 1e-3)
-    np.testing.assert_array_equal(fitted.val_log_probs_NC, calibrated(fitted.raw_val_log_probs_NC, 1.7))
+    np.testing.assert_array_equal(fitted.val_log_probs_NC, fitted.objective.log_probs(fitted.raw_val_log_probs_NC, 1.7))
     own = fitted.curve[epoch]
     labels = hold_out(dataset, 0, seed=0).dataset.val.labels
     assert own.val_accuracy == pytest.approx((fitted.raw_val_log_probs_NC.argmax(axis=1) == labels).mean())

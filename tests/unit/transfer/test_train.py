@@ -11,18 +11,23 @@ import torch
 from harness.backbones.backbone import Backbone
 from harness.backbones.tensors import tensor_digest, tensors_of
 from harness.compute.runtime import Runtime
-from harness.compute.thread_pool import Team
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Augment, HeadInit, Metric, Optimizer, Precision, Schedule, TrainConfig
 from harness.data.dataset import Dataset
 from harness.data.transforms import eval_transform
 from harness.errors import DivergedError, FrozenChangedError
+from harness.features.cut import cut
 from harness.features.store import FeatureStore
 from harness.measure.quality import quality
-from harness.transfer import loop, run
+from harness.transfer import loop
 from harness.transfer.depth import parse_freeze
+from harness.transfer.freeze import plan_freeze
+from harness.transfer.inputs import Inputs, provide_inputs
 from harness.transfer.loop import new_learner
-from harness.transfer.supply import Supply, supply
-from harness.transfer.task import Fitted, Task, phases_of
+from harness.transfer.objective import Loss
+from harness.transfer.predict import log_probabilities
+from harness.transfer.spec import Fitted, TrainingSpec, phases_of
+from harness.transfer.split_inputs import SplitInputs
 from harness.transfer.train import fit, predict, seconds_per_image
 
 QUICK = TrainConfig(epochs=2, batch_size=8)
@@ -43,20 +48,28 @@ class Fit:
             raise fitted
         return fitted
 
-    def several(self, depth: str, arms: list[tuple[int, TrainConfig]], store: FeatureStore | None = None) -> list[Fitted | DivergedError]:
+    def several(
+        self, depth: str, variants: list[tuple[int, TrainConfig]], store: FeatureStore | None = None
+    ) -> list[Fitted | DivergedError]:
         torch.manual_seed(0)
-        tasks = [Task(self.backbone, self.dataset, parse_freeze(depth), cfg, self.runtime, seed, Metric.accuracy) for seed, cfg in arms]
-        return fit(tasks, self.supply(tasks[0], store or self.store))
+        first = self.spec(depth, variants[0][1])
+        specs = [replace(first, cfg=cfg, seed=seed) for seed, cfg in variants]
+        return fit(specs, self.inputs(first, store or self.store))
 
-    def supply(self, task: Task, store: FeatureStore) -> Supply:
-        return supply(
-            task.backbone,
-            task.dataset,
-            task.cfg,
-            team=Team(task.runtime),
+    def spec(self, depth: str, cfg: TrainConfig = QUICK) -> TrainingSpec:
+        trunk = cut(self.backbone)
+        return TrainingSpec(self.backbone, trunk, self.dataset, parse_freeze(depth), cfg, self.runtime, 0, Metric.accuracy)
+
+    def inputs(self, spec: TrainingSpec, store: FeatureStore) -> Inputs:
+        return provide_inputs(
+            spec.backbone,
+            spec.trunk,
+            spec.dataset,
+            spec.cfg,
+            pool=ThreadPool(spec.runtime),
             precision=Precision.float32,
             store=store,
-            frozen={phase.plan.num_frozen_blocks for phase in phases_of(task.backbone, task.depth, task.cfg)},
+            starts={phase.plan.first_changed_block for phase in phases_of(spec.backbone, spec.depth, spec.cfg)},
             passing=set(),
         )
 
@@ -107,8 +120,10 @@ def test_a_lower_loss_does_not_win_over_a_higher_metric(train: Fit, monkeypatch:
         return torch.log_softmax(logits, dim=1).float().numpy()
 
     epochs: list[int] = []
-    honest = run.look
-    monkeypatch.setattr(run, "look", lambda *arguments: said() if "epoch" in arguments[-1] else honest(*arguments))
+    monkeypatch.setattr(
+        "harness.transfer.training_run.log_probabilities",
+        lambda *given, pool, what: said() if "epoch" in what else log_probabilities(*given, pool=pool, what=what),
+    )
     fitted = train("none", replace(QUICK, lr_search=[1.0]))
     assert [point.val_loss for point in fitted.curve] == sorted(point.val_loss for point in fitted.curve)
     assert fitted.chosen_epoch == 2
@@ -142,7 +157,7 @@ def test_colours_are_learnt(train: Fit, depth: str) -> None:
 
 
 @pytest.mark.parametrize("depth", ["all", "0.5", "none"])
-def test_training_on_kept_rows_equals_running_the_frozen_part_again(train: Fit, depth: str) -> None:
+def test_training_on_cached_activations_equals_running_the_frozen_part_again(train: Fit, depth: str) -> None:
     """With an empty store, with a filled one and with none at all the curves and the val predictions agree."""
     start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
     fits = []
@@ -156,33 +171,49 @@ def test_training_on_kept_rows_equals_running_the_frozen_part_again(train: Fit, 
     np.testing.assert_allclose(first.val_log_probs_NC, plain.val_log_probs_NC, atol=1e-3)
 
 
-def test_the_frozen_part_runs_again_for_every_epoch_where_nothing_is_kept(train: Fit) -> None:
+def test_the_frozen_part_runs_again_for_every_epoch_where_nothing_is_cached(train: Fit) -> None:
     """Images that change at random in every epoch go through the whole network; a flip that never happens changes nothing."""
     cfg = replace(QUICK, head_init=HeadInit.random, lr_search=[1.0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.features.view.train_transform", lambda preprocess, _augment: eval_transform(preprocess))
         streamed = train("all", replace(cfg, augment=Augment.flip))
-    kept = train("all", cfg)
+    cached = train("all", cfg)
     # Both learn from the same images; the order in which they come differs.
-    assert streamed.curve[-1].val_loss == pytest.approx(kept.curve[-1].val_loss, rel=0.05)
+    assert streamed.curve[-1].val_loss == pytest.approx(cached.curve[-1].val_loss, rel=0.05)
 
 
-def test_views_are_kept_and_drawn_from(train: Fit, tmp_path: Path) -> None:
-    """With two views the pass keeps two looks at each train image; a second job with another seed passes nothing."""
+def test_training_starts_before_the_first_block_that_may_change(train: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen is not unchanged: where something in a frozen block may change what it computes, the activations behind it are not read."""
+    monkeypatch.setattr("harness.transfer.spec.plan_freeze", lambda *given: replace(plan_freeze(*given), first_changed_block=1))
+    honest, boundaries = Inputs.split, list[int]()
+
+    def split(self: Inputs, name: str, boundary: int) -> SplitInputs:
+        boundaries.append(boundary)
+        return honest(self, name, boundary)
+
+    monkeypatch.setattr(Inputs, "split", split)
+    fitted = train("all", replace(QUICK, head_init=HeadInit.random))
+    assert (fitted.plan.num_frozen_blocks, fitted.unchanged) == (fitted.plan.num_blocks, 1)
+    assert set(boundaries) == {1}
+    assert len(fitted.curve) == QUICK.num_epochs
+
+
+def test_augmented_views_are_cached_and_drawn_from(train: Fit, tmp_path: Path) -> None:
+    """With two views the pass caches two changed copies of each train image; a second job with another seed passes nothing."""
     cfg = replace(QUICK, augment=Augment.strong, views=2)
-    task = Task(train.backbone, train.dataset, parse_freeze("all"), cfg, train.runtime, 0, Metric.accuracy)
-    first, again = (train.supply(task, FeatureStore(tmp_path, max_gib=1)) for _ in range(2))
-    assert [bank.effort.num_passed for bank in first.banks] == [49, 25, 25]
-    assert [bank.effort.num_passed for bank in again.banks] == [0, 0, 0]
-    looks = [bank.final() for bank in first.views]
-    assert not np.allclose(looks[0], looks[1])
-    assert np.array_equal(looks[0], again.views[0].final())
+    spec = train.spec("all", cfg)
+    first, again = (train.inputs(spec, FeatureStore(tmp_path, max_gib=1)) for _ in range(2))
+    assert [cached.effort.num_passed for cached in first.all_views] == [49, 25, 25]
+    assert [cached.effort.num_passed for cached in again.all_views] == [0, 0, 0]
+    views = [cached.final() for cached in first.views]
+    assert not np.allclose(views[0], views[1])
+    assert np.array_equal(views[0], again.views[0].final())
     start = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
-    kept = train("0.5", cfg)
+    cached = train("0.5", cfg)
     train.backbone.trunk.load_state_dict(start)
     decoded = train("0.5", cfg, NO_STORE)
-    for point, same in zip(kept.curve, decoded.curve, strict=True):
-        assert point.val_loss == pytest.approx(same.val_loss, rel=1e-3, abs=1e-6), "the same two looks, kept or decoded again"
+    for point, same in zip(cached.curve, decoded.curve, strict=True):
+        assert point.val_loss == pytest.approx(same.val_loss, rel=1e-3, abs=1e-6), "the same two views, cached or decoded again"
     train.backbone.trunk.load_state_dict(start)
     one, other = train.several("all", [(0, cfg), (1, cfg)])
     assert isinstance(one, Fitted)
@@ -193,11 +224,11 @@ def test_views_are_kept_and_drawn_from(train: Fit, tmp_path: Path) -> None:
 def test_heads_do_not_depend_on_their_company(train: Fit) -> None:
     """Three seeds, one of which diverges, fitted together: each good one comes out as it does alone, but for the rounding of float64."""
     quick = replace(QUICK, head_init=HeadInit.random, lr_search=[1.0])
-    arms = [(0, quick), (1, replace(quick, lr=1e30, warmup_frac=0.0, optimizer=Optimizer.sgd)), (2, replace(quick, lr=0.01))]
-    arms = [(seed, replace(cfg, optimizer=Optimizer.sgd)) for seed, cfg in arms]
-    together = train.several("all", arms)
+    variants = [(0, quick), (1, replace(quick, lr=1e30, warmup_frac=0.0, optimizer=Optimizer.sgd)), (2, replace(quick, lr=0.01))]
+    variants = [(seed, replace(cfg, optimizer=Optimizer.sgd)) for seed, cfg in variants]
+    together = train.several("all", variants)
     for index in (0, 2):
-        (alone,) = train.several("all", [arms[index]])
+        (alone,) = train.several("all", [variants[index]])
         both = together[index]
         assert isinstance(alone, Fitted)
         assert isinstance(both, Fitted)
@@ -237,7 +268,7 @@ def test_a_job_notices_when_freezing_is_broken(train: Fit, backbone: Backbone, v
             tensors_of(backbone.trunk)[name].mul_(1.001).add_(1e-3)
         return honest(*arguments)
 
-    monkeypatch.setattr("harness.transfer.run.run_epoch", meddle)
+    monkeypatch.setattr("harness.transfer.training_run.run_epoch", meddle)
     with pytest.raises(FrozenChangedError, match=name):
         train("0.5")
 
@@ -260,7 +291,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     """Warm-up is linear to the peak, the cosine ends near zero, and norms and biases have no weight decay."""
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     cfg = TrainConfig(schedule=Schedule.cosine, warmup_frac=0.2, weight_decay=0.1)
-    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=10, class_weights_C=None)
+    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=10, loss=Loss())
     rates = []
     for _ in range(10):
         rates.append(learner.optimizer.param_groups[0]["lr"])
@@ -316,8 +347,8 @@ def test_a_rate_that_diverges_is_passed_over(train: Fit) -> None:
 
 def _leg(train: Fit, cfg: TrainConfig, **asked: Any) -> Fitted:
     """A job of its own at half the depth: a backbone as it was loaded."""
-    task = Task(train.backbone, train.dataset, parse_freeze("0.5"), cfg, train.runtime, 0, Metric.accuracy, **asked)
-    (fitted,) = fit([task], train.supply(task, train.store))
+    spec = replace(train.spec("0.5", cfg), **asked)
+    (fitted,) = fit([spec], train.inputs(spec, train.store))
     assert isinstance(fitted, Fitted)
     return fitted
 
@@ -348,15 +379,15 @@ def test_a_short_training_that_diverges_goes_down(train: Fit) -> None:
 @pytest.mark.parametrize("depth", ["0.5", "none"])
 def test_timing_other_depths_leaves_the_network_as_it_is(train: Fit, depth: str) -> None:
     """Weights, buffers, what is trainable and the modes of layers: all as before, and predictions too."""
-    task = Task(train.backbone, train.dataset, parse_freeze("all"), QUICK, train.runtime, 0, Metric.accuracy)
-    supplied = train.supply(task, train.store)
-    (fitted,) = fit([task], supplied)
+    spec = train.spec("all")
+    inputs = train.inputs(spec, train.store)
+    (fitted,) = fit([spec], inputs)
     assert isinstance(fitted, Fitted)
-    predicted_NC, before = predict(fitted, supplied, "test"), _state(fitted)
-    found = seconds_per_image(task, [parse_freeze(depth)], supplied)
+    predicted_NC, before = predict(fitted, inputs, "test"), _state(fitted)
+    found = seconds_per_image(spec, [parse_freeze(depth)], inputs)
     assert found[depth] > 0
     assert _state(fitted) == before
-    assert np.array_equal(predict(fitted, supplied, "test"), predicted_NC)
+    assert np.array_equal(predict(fitted, inputs, "test"), predicted_NC)
 
 
 def _state(fitted: Fitted) -> list[object]:

@@ -1,4 +1,4 @@
-"""What the builders for the two model libraries hand to `load`."""
+"""The common output of the timm and torchvision builders, which `load` takes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from harness.data.preprocess import Preprocess
 
 
 @dataclass(frozen=True, slots=True)
-class Trunk:
-    """A filled network without classifier and the rules that cut it into blocks."""
+class FilledTrunk:
+    """A model without its classifier, filled with weights, and the rules that cut it into blocks."""
 
-    network: nn.Module
+    trunk: nn.Module
     preprocess: Preprocess
     matcher: Matcher
     prefix: str = ""

@@ -1,4 +1,4 @@
-"""Rows: what crosses a boundary survives being laid flat, whatever its parts are."""
+"""Layout: activations survive being laid flat as rows, whatever their parts are."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.features.rows import Crossing, Layout
+from harness.features.layout import Activations, Layout
 
 KEPT = [torch.float32, torch.bfloat16, torch.uint8]
 
@@ -26,17 +26,17 @@ def _part(num_images: int, shape: tuple[int, ...], dtype: torch.dtype, seed: int
     return part.contiguous(memory_format=torch.channels_last) if is_channels_last and part.ndim == 4 else part
 
 
-def _layout(crossing: Crossing) -> Layout:
-    layout = Layout.of(crossing)
+def _layout(activations: Activations) -> Layout:
+    layout = Layout.of(activations)
     assert layout is not None
     return layout
 
 
-def _there_and_back(crossing: Crossing) -> Crossing:
+def _there_and_back(activations: Activations) -> Activations:
     """Through rows, and through the text that the store keeps of the layout."""
-    layout = _layout(crossing)
-    rows_BE = layout.pack(crossing)
-    assert rows_BE.shape == (len(crossing[0]), layout.row.num_values)
+    layout = _layout(activations)
+    rows_BE = layout.pack(activations)
+    assert rows_BE.shape == (len(activations[0]), layout.row.num_values)
     assert rows_BE.dtype.name == layout.row.dtype
     read: dict[str, Any] = json.loads(json.dumps(layout.to_json()))
     assert Layout.from_json(read) == layout
@@ -47,8 +47,8 @@ def _there_and_back(crossing: Crossing) -> Crossing:
 @given(SHAPES, st.sampled_from(KEPT), st.integers(1, 5), st.booleans(), st.integers(0, 99))
 def test_one_type_comes_back_bit_by_bit(shapes: list[tuple[int, ...]], dtype: torch.dtype, num: int, is_last: bool, seed: int) -> None:
     """Several parts of any shapes, contiguous or channels-last, come back with their values, shapes, order and type."""
-    crossing = tuple(_part(num, shape, dtype, seed + i, is_channels_last=is_last) for i, shape in enumerate(shapes))
-    for found, wanted in zip(_there_and_back(crossing), crossing, strict=True):
+    activations = tuple(_part(num, shape, dtype, seed + i, is_channels_last=is_last) for i, shape in enumerate(shapes))
+    for found, wanted in zip(_there_and_back(activations), activations, strict=True):
         assert found.dtype is dtype
         assert torch.equal(found, wanted)
 
@@ -57,9 +57,9 @@ def test_one_type_comes_back_bit_by_bit(shapes: list[tuple[int, ...]], dtype: to
 @given(st.lists(st.tuples(st.sampled_from(KEPT), st.integers(1, 4)), min_size=2, max_size=4), st.integers(0, 99))
 def test_mixed_types_come_back_with_their_values(parts: list[tuple[torch.dtype, int]], seed: int) -> None:
     """One row has one type: parts of several types are kept as float32, which holds bfloat16 and bytes exactly."""
-    crossing = tuple(_part(3, (width, 2, 2), dtype, seed + i) for i, (dtype, width) in enumerate(parts))
+    activations = tuple(_part(3, (width, 2, 2), dtype, seed + i) for i, (dtype, width) in enumerate(parts))
     is_mixed = len({dtype for dtype, _ in parts}) > 1
-    for found, wanted in zip(_there_and_back(crossing), crossing, strict=True):
+    for found, wanted in zip(_there_and_back(activations), activations, strict=True):
         assert found.dtype is (torch.float32 if is_mixed else wanted.dtype)
         assert torch.equal(found.float(), wanted.float())
 
@@ -74,7 +74,7 @@ def test_what_no_number_equals_survives_too(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.float64, torch.float16])
-def test_other_types_are_not_kept(dtype: torch.dtype) -> None:
+def test_other_types_are_not_cached(dtype: torch.dtype) -> None:
     """Whole numbers, and numbers that no kept type holds, have no layout, also beside parts that have one."""
     part = torch.ones(2, 3).to(dtype)
     assert Layout.of((part,)) is None
@@ -92,22 +92,22 @@ def test_feature_maps_lie_channels_last() -> None:
 
 def test_parts_lie_one_behind_the_other() -> None:
     """In the order in which they cross."""
-    crossing = torch.tensor([[1.0, 2.0]]), torch.tensor([3.0]), torch.tensor([[[4.0], [5.0]]])
-    assert _layout(crossing).pack(crossing).tolist() == [[1, 2, 3, 4, 5]]
+    activations = torch.tensor([[1.0, 2.0]]), torch.tensor([3.0]), torch.tensor([[[4.0], [5.0]]])
+    assert _layout(activations).pack(activations).tolist() == [[1, 2, 3, 4, 5]]
 
 
 @pytest.mark.parametrize(("dtype", "num_bytes"), [(torch.float32, 4), (torch.bfloat16, 2), (torch.uint8, 1)])
 def test_a_row_is_as_long_as_its_values(dtype: torch.dtype, num_bytes: int) -> None:
     """Nothing is kept beside the values."""
-    crossing = torch.zeros(2, 3, 5, 5, dtype=dtype), torch.zeros(2, 7, dtype=dtype)
-    assert _layout(crossing).row.num_bytes == (75 + 7) * num_bytes
-    assert _layout(crossing).pack(crossing).nbytes == 2 * (75 + 7) * num_bytes
+    activations = torch.zeros(2, 3, 5, 5, dtype=dtype), torch.zeros(2, 7, dtype=dtype)
+    assert _layout(activations).row.num_bytes == (75 + 7) * num_bytes
+    assert _layout(activations).pack(activations).nbytes == 2 * (75 + 7) * num_bytes
 
 
 def test_a_layout_does_not_depend_on_the_number_of_images() -> None:
     """A short last batch has the same rows as a full one."""
-    crossing = torch.randn(5, 3, 2, 2), torch.randn(5, 4)
-    layout = _layout(crossing)
-    short = tuple(part[:1] for part in crossing)
+    activations = torch.randn(5, 3, 2, 2), torch.randn(5, 4)
+    layout = _layout(activations)
+    short = tuple(part[:1] for part in activations)
     assert _layout(short) == layout
-    assert layout.pack(short).tolist() == layout.pack(crossing)[:1].tolist()
+    assert layout.pack(short).tolist() == layout.pack(activations)[:1].tolist()

@@ -1,4 +1,4 @@
-"""One flat row per image for what crosses a boundary, and back again.
+"""Activations as one flat row per image, and back again.
 
 Between the passes, which write rows, and the store, which knows nothing of tensors. Shapes: B images, E values of a row.
 """
@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from harness.features.store import RowType
+from harness.features.entry import RowType
 
-Crossing = tuple[Tensor, ...]
-"""What crosses a boundary; every tensor has the images in its first dimension."""
+Activations = tuple[Tensor, ...]
+"""The values between two blocks; every tensor has the images in its first dimension."""
 
 _STORED = {torch.float32: "float32", torch.bfloat16: "uint16", torch.uint8: "uint8"}
 """numpy has no bfloat16: its bits are kept."""
@@ -23,32 +23,32 @@ _STORED = {torch.float32: "float32", torch.bfloat16: "uint16", torch.uint8: "uin
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Shapes of the parts of a row, without the images' dimension, and the one type they are kept in."""
+    """Shapes of the parts of a row, without the images' dimension, and the one type they are stored in."""
 
     shapes: tuple[tuple[int, ...], ...]
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, crossing: Crossing) -> "Layout | None":
-        """The layout of a crossing, or None where it holds something that is not kept (whole numbers)."""
-        dtypes = {part.dtype for part in crossing}
+    def of(cls, activations: Activations) -> "Layout | None":
+        """Return the layout of activations, or None where they hold something that is not cached (whole numbers)."""
+        dtypes = {part.dtype for part in activations}
         if not dtypes <= _STORED.keys():
             return None
         # float32 holds bfloat16 exactly.
-        return cls(tuple(tuple(part.shape[1:]) for part in crossing), dtypes.pop() if len(dtypes) == 1 else torch.float32)
+        return cls(tuple(tuple(part.shape[1:]) for part in activations), dtypes.pop() if len(dtypes) == 1 else torch.float32)
 
     @property
     def row(self) -> RowType:
         return RowType(_STORED[self.dtype], sum(math.prod(shape) for shape in self.shapes))
 
-    def pack(self, crossing: Crossing) -> npt.NDArray[Any]:
+    def pack(self, activations: Activations) -> npt.NDArray[Any]:
         """The rows of a batch, shape B x E, on the CPU. Feature maps lie channels-last, as convolutions leave them."""
-        flat = [_channels_behind(part).to(self.dtype).reshape(len(part), -1) for part in crossing]
+        flat = [_channels_behind(part).to(self.dtype).reshape(len(part), -1) for part in activations]
         rows_BE = (flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)).cpu()
         return (rows_BE.view(torch.uint16) if self.dtype is torch.bfloat16 else rows_BE).numpy()
 
-    def unpack(self, rows_BE: npt.NDArray[Any]) -> Crossing:
-        """The inverse of `pack`; bfloat16 and float32 come back as they were kept."""
+    def unpack(self, rows_BE: npt.NDArray[Any]) -> Activations:
+        """The inverse of `pack`; bfloat16 and float32 come back as they were."""
         rows = torch.from_numpy(rows_BE)
         values_BE = rows.view(torch.bfloat16) if self.dtype is torch.bfloat16 else rows
         parts = torch.split(values_BE, [math.prod(shape) for shape in self.shapes], dim=1)

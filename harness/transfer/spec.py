@@ -1,4 +1,4 @@
-"""What is to be fitted, in which phases, and what comes of it: the words that fitting and its callers share.
+"""What a training run is to fit, in which phases, and what comes of it: the words that fitting and its callers share.
 
 Shapes: N images of a split, C classes.
 """
@@ -15,20 +15,25 @@ from harness.backbones.backbone import Backbone, Block, WeightsSource
 from harness.compute.runtime import Runtime
 from harness.config import Augment, BatchNorm, HeadInit, Metric, TrainConfig
 from harness.data.dataset import Dataset
+from harness.features.cut import CutTrunk
 from harness.measure.epoch import Epoch
+from harness.measure.objective import Objective
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.freeze import FreezePlan, plan_freeze
 from harness.transfer.network import Network
+from harness.transfer.objective import Loss
 from harness.transfer.probe import Probe
 
 FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What is to be fitted: the same for every phase."""
+class TrainingSpec:
+    """What one training run is to fit: the same for every phase."""
 
     backbone: Backbone
+    trunk: CutTrunk
+    """Of the backbone."""
     dataset: Dataset
     depth: FreezeDepth
     cfg: TrainConfig
@@ -68,6 +73,8 @@ class Fitted:
     """A trained network and how it came to be."""
 
     network: Network
+    trunk: CutTrunk
+    """Where the trunk that was loaded is cut; the network's own may be that one or a copy."""
     blocks: Sequence[Block]
     plan: FreezePlan
     """Of the last phase."""
@@ -81,6 +88,8 @@ class Fitted:
     """Whether the recipe was followed to its end; false for a short training."""
     unchanged: int
     """Blocks that are still as they were loaded, counted from the input: cached activations up to this boundary are those of this network."""
+    objective: Objective
+    loss: Loss
     temperature: float
     """That the logits of the chosen epoch are divided by."""
     raw_val_log_probs_NC: FloatArray
@@ -108,41 +117,46 @@ def learning_rates(cfg: TrainConfig) -> list[float]:
     return sorted(float(f"{cfg.lr * factor:.6g}") for factor in cfg.lr_search)
 
 
-def is_probe(task: Task, phases: Sequence[Phase]) -> bool:
-    """Whether nothing is left to train once the head is solved: no layer is free, and no augmentation shows anything new."""
-    solved = task.cfg.head_init is HeadInit.solved and task.cfg.augment is Augment.none
-    return solved and trains_head_only(phases)
+def is_probe(spec: TrainingSpec, phases: Sequence[Phase]) -> bool:
+    """Whether nothing is left to train once the closed-form head is there: no layer is free, and no augmentation shows anything new."""
+    is_closed_form = spec.cfg.head_init is HeadInit.closed_form and spec.cfg.augment is Augment.none
+    return is_closed_form and trains_head_only(phases)
 
 
 def trains_head_only(phases: Sequence[Phase]) -> bool:
     """Whether nothing of this backbone is free in any of the phases."""
-    return all(phase.plan.is_whole_trunk for phase in phases)
+    return all(phase.plan.trains_head_only for phase in phases)
 
 
-def learnt_prior(task: Task) -> npt.NDArray[np.float64]:
-    """Class shares that the loss teaches, shape C: those of train, or equal ones where it is weighted by class."""
-    num_classes = task.dataset.num_classes
-    if task.cfg.class_weights:
-        return np.full(num_classes, 1.0 / num_classes)
-    counts_C = np.maximum(np.bincount(task.dataset.train.labels, minlength=num_classes), 1)
-    return np.asarray(counts_C / counts_C.sum())
+def objective_of(spec: TrainingSpec) -> Objective:
+    """Return what the labels ask for; class shares are those of train, or equal ones where the loss is weighted by class."""
+    num_classes = spec.dataset.num_classes
+    if spec.cfg.class_weights:
+        return Objective(np.full(num_classes, 1.0 / num_classes))
+    counts_C = np.maximum(np.bincount(spec.dataset.train.labels, minlength=num_classes), 1)
+    return Objective(np.asarray(counts_C / counts_C.sum()))
+
+
+def loss_of(spec: TrainingSpec) -> Loss:
+    """Return the loss on the device."""
+    return Loss(_class_weights(spec), spec.cfg.label_smoothing)
 
 
 def num_unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:
     """Blocks that these phases leave as they were loaded, counted from the input: cached activations up to this boundary stay true."""
-    return min((phase.plan.num_frozen_blocks for phase in phases), default=len(backbone.blocks))
+    return min((phase.plan.first_changed_block for phase in phases), default=len(backbone.blocks))
 
 
-def fixes_batch_norm(task: Task) -> bool:
+def fixes_batch_norm(spec: TrainingSpec) -> bool:
     """Whether free batch-norm layers keep their running statistics; random weights came with none worth keeping."""
-    if task.cfg.batch_norm is BatchNorm.auto:
-        return task.backbone.weights.source is not WeightsSource.random
-    return task.cfg.batch_norm is BatchNorm.fixed
+    if spec.cfg.batch_norm is BatchNorm.auto:
+        return spec.backbone.weights.source is not WeightsSource.random
+    return spec.cfg.batch_norm is BatchNorm.fixed
 
 
-def class_weights(task: Task) -> Tensor | None:
-    """Inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none."""
-    if not task.cfg.class_weights:
+def _class_weights(spec: TrainingSpec) -> Tensor | None:
+    """Return inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none."""
+    if not spec.cfg.class_weights:
         return None
-    counts_C = torch.bincount(torch.from_numpy(task.dataset.train.labels), minlength=task.dataset.num_classes)
-    return task.runtime.send(len(task.dataset.train) / (task.dataset.num_classes * counts_C.float()))
+    counts_C = torch.bincount(torch.from_numpy(spec.dataset.train.labels), minlength=spec.dataset.num_classes)
+    return spec.runtime.send(len(spec.dataset.train) / (spec.dataset.num_classes * counts_C.float()))

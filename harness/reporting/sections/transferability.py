@@ -1,4 +1,4 @@
-"""Step 5: the cheap scores of each backbone, and the self-audit: how well each of them would have chosen in this very study."""
+"""Step 5: the transferability scores of each backbone, and the self-audit: how well choosing by each of them would have done in this study."""
 
 from collections.abc import Mapping
 
@@ -42,7 +42,7 @@ FEW_BACKBONES = 10
 
 def scores(ranking: Ranking) -> list[Block]:
     """The scores from cached features, one line per backbone; nothing where none was computed."""
-    known = [row for row in [*ranked_rows(ranking), *ranking.pool.pruned] if row.evidence_s is not None]
+    known = [row for row in [*ranked_rows(ranking), *ranking.pool.pruned] if row.transferability_s is not None]
     rows = list({backbone(row): row for row in reversed(known)}.values())
     if not rows:
         return []
@@ -55,7 +55,7 @@ def scores(ranking: Ranking) -> list[Block]:
         f"frozen backbone, which the ranking judges as a candidate; nothing is ranked by the other scores.{staged}"
     )
     ordered = sorted(rows, key=lambda row: (-(row.probe_accuracy or 0.0), row.backbone))
-    return [Table("Evidence without fine-tuning", columns, [_score_line(row) for row in ordered[:MAX_LISTED]]), Paragraph(text)]
+    return [Table("Transferability scores", columns, [_score_line(row) for row in ordered[:MAX_LISTED]]), Paragraph(text)]
 
 
 def self_audit(found: Audit) -> list[Block]:
@@ -97,7 +97,7 @@ def _loss(found: Audit, line: Line, choice: Choice) -> str:
 def _score_line(row: Row) -> list[Cell]:
     shares = [formats.percent(row.probe_accuracy), formats.nats(row.probe_log_loss), formats.percent(row.knn_accuracy)]
     others = [formats.decimals(value) for value in (row.logme, row.gbc, row.leep, row.h_score)]
-    return [formats.plain(row.backbone), *shares, *others, formats.duration(row.evidence_s)]
+    return [formats.plain(row.backbone), *shares, *others, formats.duration(row.transferability_s)]
 
 
 def _choice_names(num_taken: int) -> tuple[str, str, str]:
