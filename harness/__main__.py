@@ -16,6 +16,8 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
       fine-tune each backbone at several freeze depths on your images; ends with a recommendation
   python -m harness.report study=folder rank.max_latency_ms=30
       rank a finished study again, with other limits or another metric; trains nothing
+  python -m harness.predict study=folder images=~/new
+      have the recommended model say what new images show
   python -m harness.retime study=folder
       time the models of a study again, on this machine, when it is quiet or another one
   python -m harness.verify study=folder
@@ -27,7 +29,9 @@ Each answers --help; where this environment is active, `harness sweep` is the fi
 """
 
 
-COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "retime", "verify")} | {"backbones": "harness.backbones.__main__"}
+COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "retime", "verify")} | {
+    "backbones": "harness.backbones.__main__"
+}
 """What can stand behind `harness`, and the module that does it."""
 
 

@@ -479,6 +479,22 @@ class EvidenceConfig:
         )
 
 
+class Keep(Enum):
+    """Whose models stay in the study: everything that training changed, so that they can be used."""
+
+    tied = "tied"  # those that may be recommended, and every head: they are small
+    all = "all"  # every good job's
+    none = "none"  # nobody's
+
+
+@dataclass
+class ModelConfig:
+    """Models that can be used after the sweep: `harness predict` and `harness export` take them."""
+
+    keep: Keep = Keep.tied
+    """Whose models stay in `models/` of the study."""
+
+
 @dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
@@ -500,6 +516,7 @@ class SweepConfig:
     """Which of the jobs that the command line spans are run to the end."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
     study: str = "${data.name}"
     """Name of the folder of results below `results_dir`."""
     results_dir: str = "results"
@@ -574,6 +591,26 @@ class RetimeConfig:
     rank: RankConfig = field(default_factory=RankConfig)
 
 
+@dataclass
+class PredictConfig:
+    """What the predict command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    images: str | None = None
+    """A folder, a pattern such as 'new/*.png', or a CSV with a column `path`."""
+    candidate: str | None = None
+    """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
+    protocol: str | None = None
+    """As in the report."""
+    to: str = "predictions.csv"
+    """File of the answers: .csv or .parquet."""
+    device: Device = Device.auto
+    """Where the network computes."""
+
+
 MAX_STUDY_NAME_BYTES = 200
 """File systems take 255 for a name."""
 
@@ -594,6 +631,7 @@ def register() -> None:
         (None, "report_schema", ReportConfig),
         (None, "verify_schema", VerifyConfig),
         (None, "retime_schema", RetimeConfig),
+        (None, "predict_schema", PredictConfig),
         ("data", "data_schema", DataConfig),
         ("data", "folder_schema", FolderConfig),
         ("data", "elpv_schema", ElpvConfig),

@@ -15,3 +15,9 @@ def tensor_digest(tensor: Tensor) -> str:
     """A hash of a tensor's bytes."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return hashlib.blake2b(flat.view(torch.uint8).numpy().data if flat.numel() else b"", digest_size=16).hexdigest()
+
+
+def network_digest(network: nn.Module) -> str:
+    """Of all weights: equal for two jobs that ended in the same model."""
+    text = " ".join(f"{name} {tensor_digest(tensor)}" for name, tensor in sorted(tensors_of(network).items()))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

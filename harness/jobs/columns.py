@@ -5,15 +5,13 @@ Shapes: N images of a split, C classes.
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from harness.backbones.backbone import Backbone
-from harness.backbones.tensors import tensor_digest, tensors_of
+from harness.backbones.tensors import network_digest
 from harness.config import Metric, Precision
 from harness.data.dataset import Dataset
 from harness.data.transforms import describe, eval_transform, train_transform
@@ -151,19 +149,13 @@ def _training(job: JobSpec, spec: TrainingSpec, fitted: Fitted) -> Columns:
         "frozen_ok": True,  # `fit` raises when a frozen tensor has moved
         "chosen_epoch": fitted.chosen_epoch,
         "is_trained": fitted.unchanged < fitted.plan.num_blocks,
-        "model_blake2b": _digest(fitted.network),
+        "model_blake2b": network_digest(fitted.network),
         "temperature": fitted.temperature,
         "lr": fitted.lr,
         "lrs_tried": " ".join(f"{lr:g}" for lr in fitted.lr_losses) or None,
         "lr_on_edge": fitted.lr in {min(fitted.lr_losses), max(fitted.lr_losses)} if len(fitted.lr_losses) > 1 else None,
         "train_s": fitted.train_s,
     }
-
-
-def _digest(network: nn.Module) -> str:
-    """Of the kept weights: equal for two jobs that ended in the same model."""
-    text = " ".join(f"{name} {tensor_digest(tensor)}" for name, tensor in sorted(tensors_of(network).items()))
-    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _cost(first: JobSpec, fitted: Fitted, backbone: Backbone) -> Columns:

@@ -15,17 +15,19 @@ from harness.backbones.load import load_backbone
 from harness.compute.runtime import Runtime
 from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import ThreadPool
-from harness.config import Metric
+from harness.config import Keep, Metric
 from harness.data.dataset import Dataset, Split
-from harness.errors import DivergedError
+from harness.errors import DivergedError, StoreError
 from harness.features.cut import CutTrunk, cut
 from harness.features.store import FeatureStore
 from harness.jobs.columns import Columns, own_columns, shared_columns, trains_nothing_but_probe
 from harness.jobs.identity import failed_row, identity, now
+from harness.jobs.keep import model_file
 from harness.jobs.spec import JobSpec
 from harness.measure.transferability import Scores, transferability_scores
 from harness.process.isolate import one_line
 from harness.status import Status
+from harness.study.models import Models
 from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import FloatArray, Predictions, Study
 from harness.transfer.depth import FreezeDepth
@@ -189,7 +191,19 @@ def _columns(job: JobSpec, spec: TrainingSpec, fitted: Fitted, inputs: Inputs, *
     is_sealed = fitted.is_complete and len(dataset.test) > 0
     sealed = _predictions(predict(fitted, inputs, "test"), dataset.test) if is_sealed else None
     Study(job.config.study_dir).write_predictions(job.job_id, val, sealed, _out_of_fold(spec, fitted))
-    return own_columns(job, spec, fitted, rung, unscored)
+    found = own_columns(job, spec, fitted, rung, unscored)
+    return found | {"details": replace(found["details"], model_note=_keep(job, spec, fitted, found["model_blake2b"]))}
+
+
+def _keep(job: JobSpec, spec: TrainingSpec, fitted: Fitted, model_blake2b: str) -> str:
+    """Keep the model, if it is wanted; a disk that does not take it costs the model and not the row. Return why there is none."""
+    if job.config.model.keep is Keep.none or job.fold or not fitted.is_complete:
+        return ""
+    try:
+        Models(Study(job.config.study_dir)).write(model_file(job, spec, fitted, model_blake2b))
+    except StoreError as error:
+        return one_line(error)
+    return ""
 
 
 def _predictions(log_probs_NC: FloatArray, split: Split) -> Predictions:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence, Set
 
+from harness.config import Keep
 from harness.errors import HarnessError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import one_per_study
@@ -77,12 +78,16 @@ def _time(sweep: Sweep, job: JobSpec, protocols: Set[str]) -> None:
 
 
 def _report(jobs: Sequence[JobSpec]) -> None:
+    from harness.models.keep import drop_models
     from harness.reporting.build import close_sweep
     from harness.reporting.terminal import print_summary
 
     first = jobs[0]
     study = Study(first.config.study_dir)
-    print_summary(close_sweep(study, first.config.rank, first.protocol_hash), study.report_dir / "index.html")
+    ranking = close_sweep(study, first.config.rank, first.protocol_hash)
+    if first.config.model.keep is Keep.tied:
+        drop_models(study, ranking)
+    print_summary(ranking, study.report_dir / "index.html")
 
 
 def _shown(jobs: Sequence[JobSpec]) -> list[JobSpec]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.config import Retry, SweepConfig
+from harness.config import Keep, Retry, SweepConfig
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key, head_group_key
@@ -22,6 +22,7 @@ from harness.process.isolate import Limits, Outcome, machine_memory_mib, require
 from harness.search.display import Progress
 from harness.status import Status
 from harness.study.claims import claimed
+from harness.study.models import Models
 from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import Study, note_swept, require_writable
 from harness.transfer.rungs import Rung
@@ -99,7 +100,8 @@ def is_wanted(job: JobSpec) -> bool:
     if row is None or row.status == Status.pruned:
         return True
     if row.status == Status.ok:
-        return not study.is_done(job.job_id)
+        is_missed = job.config.model.keep is Keep.all and not job.fold and not Models(study).has(job.job_id)
+        return is_missed or not study.is_done(job.job_id)
     # What failed since the sweep began has had its second try.
     return job.config.retry is Retry.failed and row.started_at < job.asked_at
 

@@ -46,6 +46,8 @@ class Details:
     """The overrides that `python -m harness.sweep` needs to run this one job again."""
     lr_losses: dict[str, float | None] = field(default_factory=dict)
     """Learning rates that were tried -> calibrated log loss on val at the end of a training of their own (nats); None: it diverged."""
+    model_note: str = ""
+    """Why the model of a good job was not kept although it was to be; empty: it was, or was not asked for."""
     class_prior: list[float] = field(default_factory=list)
     """Class shares that the loss taught, in class order: divided out of decisions where the metric asks for it."""
 

@@ -1,0 +1,110 @@
+"""Images that no study has seen: which files are meant, and each decoded as the study decoded its own."""
+
+import csv
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from harness.data.images import depth_of, opened, reason, upright
+from harness.data.kinds import is_image, unread
+from harness.data.white import kind_of, why_outside
+from harness.errors import ConfigError, DataError, is_out_of_memory
+
+PATH_COLUMNS, LABEL_COLUMNS = ("path", "image", "file", "filename"), ("label", "class")
+"""Of a CSV: the first that is there is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """A file that is read when it is needed. `max_values` are those of the study: equal numbers stay equally bright."""
+
+    id: str
+    path: Path
+    max_values: Mapping[str, float] = field(default_factory=dict)
+    content_hash: str = ""
+    """Nobody asks twice."""
+
+    def open(self, *, keep_grey: bool = False) -> Image.Image:
+        """The decoded picture. Raises DataError: it cannot be read, or its values have no place in the study's range."""
+        if why := unread(self.path.suffix):
+            raise DataError(f"{self.id}: {why}")
+        try:
+            with opened(self.path) as (_, image):
+                return self._upright(image, keep_grey=keep_grey)
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise nearly anything
+            if is_out_of_memory(error):
+                raise
+            raise DataError(f"{self.id}: {reason(error)}") from error
+
+    def _upright(self, image: Image.Image, *, keep_grey: bool) -> Image.Image:
+        depth = depth_of(image)
+        if depth is not None and (why := why_outside(depth, self.max_values)):
+            raise DataError(f"{self.id}: {why}")
+        return upright(image, white=None if depth is None else self.max_values.get(kind_of(image.mode)), keep_grey=keep_grey)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Images in the order of their names, and what they are said to be."""
+
+    images: Sequence[NewImage]
+    labels: Sequence[str | None]
+    """Class names as given; None: not said."""
+
+
+def list_images(where: str, max_values: Mapping[str, float], class_names: Sequence[str]) -> Listed:
+    """The images of a folder, a glob pattern or a CSV.
+
+    Args:
+        where: a folder, which is looked through to its end; a pattern with `*`, `?` or `[]`; a file of a picture; or a CSV with a column
+            `path` (relative to the CSV's folder) and, if wanted, `label`.
+        max_values: of the study.
+        class_names: of the study: below a folder, folders so named say what their images are.
+
+    Raises:
+        ConfigError: there is no such place, or no image in it.
+    """
+    path = Path(where).expanduser()
+    if path.is_file() and path.suffix.lower() in {".csv", ".tsv"}:
+        found = list(_of_csv(path))
+    elif path.is_dir():
+        found = [(str(each.relative_to(path)), each, _class_of(each.relative_to(path), class_names)) for each in _below(path)]
+    elif path.is_file():
+        found = [(path.name, path, None)]
+    else:
+        matching = glob.glob(str(path), recursive=True)  # noqa: PTH207  an absolute pattern too
+        found = [(str(each), each, None) for each in sorted(map(Path, matching)) if each.is_file()]
+        if not found:
+            raise ConfigError(f"images={where}: no such folder or file, and no file matches it as a pattern.")
+    if not found:
+        raise ConfigError(f"images={where}: holds no image; give a folder, a pattern such as '{where.rstrip('/')}/*.png', or a CSV.")
+    return Listed([NewImage(name, each, max_values) for name, each, _ in found], [label for _, _, label in found])
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file() and is_image(path):
+            yield path
+
+
+def _class_of(path: Path, class_names: Sequence[str]) -> str | None:
+    """The innermost folder that is called like a class."""
+    return next((part for part in reversed(path.parts[:-1]) if part in class_names), None)
+
+
+def _of_csv(path: Path) -> Iterator[tuple[str, Path, str | None]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        names = table.fieldnames or []
+        column = next((name for name in PATH_COLUMNS if name in names), None)
+        if column is None:
+            raise ConfigError(f"images={path}: needs a column {PATH_COLUMNS[0]!r}; it has {', '.join(names) or 'none'}.")
+        label = next((name for name in LABEL_COLUMNS if name in names), None)
+        for line in table:
+            if given := (line[column] or "").strip():
+                yield given, path.parent / Path(given).expanduser(), (line[label] or None) if label else None

@@ -1,0 +1,94 @@
+"""What a model says of new images as a table, and how good that is where their labels are known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harness.config import Metric
+from harness.errors import ConfigError
+from harness.files import atomic_write
+from harness.models.model import Model, Predicted
+from harness.models.new_images import Listed
+from harness.select.comparison import Interval
+from harness.select.evidence import Evidence
+from harness.select.resamples import Resamples
+from harness.select.scores import Runs
+from harness.study.table import to_csv
+
+NUM_RESAMPLES, CONFIDENCE = 2000, 0.95
+_SUFFIXES = (".csv", ".parquet")
+
+
+def to_frame(model: Model, listed: Listed, predicted: Predicted) -> pd.DataFrame:
+    """One line for each image that could be read.
+
+    `path`, `label` (the class that it is called), `margin` (how much likelier the likeliest class is than the second, in [0, 1]), `given_label`
+    where one was given, then `prob_<class>`: calibrated probabilities that sum to one.
+    """
+    probs_NC = np.exp(predicted.log_probs_NC.astype(np.float64))
+    top_N2 = np.sort(probs_NC, axis=1)[:, -2:]
+    given = [listed.labels[place] for place in predicted.places_N]
+    return pd.DataFrame(
+        {
+            "path": [listed.images[place].id for place in predicted.places_N],
+            "label": [model.class_names[number] for number in model.decide(predicted.log_probs_NC)],
+            "margin": (top_N2[:, 1] - top_N2[:, 0]).round(6),
+        }
+        | ({"given_label": given} if any(given) else {})
+        | {f"prob_{name}": probs_NC[:, number].round(6) for number, name in enumerate(model.class_names)}
+    )
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """A CSV or a Parquet file, by the suffix. Raises StoreError when the disk does not take it."""
+    with atomic_write(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            temporary.write_text(to_csv(frame), encoding="utf-8", newline="")
+
+
+def require_suffix(path: Path) -> None:
+    """Before anything is predicted. Raises ConfigError."""
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ConfigError(f"to={path}: predictions are written as {' or '.join(_SUFFIXES)}; give a name that ends so.")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How a model does on images whose labels were given."""
+
+    num_images: int
+    metric: Metric
+    score: float | None
+    interval: Interval | None
+    """95 %, of the choice of images."""
+    reason: str | None
+    """Why there is no score."""
+
+
+def judge(model: Model, listed: Listed, predicted: Predicted) -> Judged | None:
+    """The study's metric on the images whose given label is one of its classes; None where none is."""
+    number = {name: c for c, name in enumerate(model.class_names)}
+    given = [number.get(str(listed.labels[place]), -1) for place in predicted.places_N]
+    known_N = np.flatnonzero(np.array(given, dtype=np.int64) >= 0)
+    if not len(known_N):
+        return None
+    labels_N, log_probs_NC, metric = np.array(given)[known_N], predicted.log_probs_NC[known_N], Metric(model.header.metric)
+    decided_N = model.decide(log_probs_NC)
+    values, undefined = model.objective.quality(log_probs_NC, labels_N, metric)
+    if metric.value in undefined:
+        return Judged(len(known_N), metric, None, None, undefined[metric.value])
+    true_N = model.objective.true_log_probs(log_probs_NC, labels_N)
+    evidence = Evidence.of(Runs(decided_N[None], true_N[None], labels_N, len(model.class_names)), metric, [1])
+    seen = Resamples.from_evidence(evidence, metric, NUM_RESAMPLES)
+    return Judged(len(known_N), metric, values[metric.value], seen.interval(0, CONFIDENCE), None)
+
+
+def counts(frame: pd.DataFrame, class_names: Sequence[str]) -> dict[str, int]:
+    """Class -> images that are called so, in the order of the classes."""
+    found = frame["label"].value_counts()
+    return {name: int(found.get(name, 0)) for name in class_names}

@@ -1,0 +1,96 @@
+"""Entry: `python -m harness.predict study=lesions images=~/new` has the recommended model of a study say what new images show."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from harness.cli import command
+from harness.config import Precision, PredictConfig
+from harness.errors import ConfigError
+from harness.study.store import find_study
+from harness.text.commands import runnable
+from harness.text.counts import counted
+from harness.text.untrusted import one_line
+
+if TYPE_CHECKING:
+    from harness.models.table import Judged
+
+MAX_NAMED = 5
+"""Unreadable files that are named on the terminal."""
+
+
+def main() -> None:
+    """Console entry point."""
+    command.launch(_task, config_name="predict", schema=PredictConfig)
+
+
+def _task(cfg: DictConfig) -> None:
+    with command.running(), command.quit_on_error(PredictConfig):
+        command.stay()
+        run(command.typed(cfg, PredictConfig))
+
+
+def run(cfg: PredictConfig) -> int:
+    """Predict images and write the table.
+
+    Returns:
+        0, also when some images could not be read: they are named and left out.
+
+    Raises:
+        ConfigError: there are no such images, or none of them can be read.
+        TableError: there is no such study, candidate or model.
+        BackboneError: the base weights are not here, or are others.
+    """
+    from harness.compute.runtime import resolve_runtime
+    from harness.models.choose import choose, ranked
+    from harness.models.load import load_model
+    from harness.models.new_images import list_images
+    from harness.models.table import counts, judge, require_suffix, to_frame, write
+    from harness.study.models import Models
+
+    if cfg.images is None:
+        raise ConfigError("images=: give a folder, a pattern such as 'new/*.png', or a CSV with a column path.")
+    to = Path(cfg.to).expanduser()
+    require_suffix(to)
+    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    models, chosen = Models(study), choose(ranked(study, cfg.protocol), cfg.candidate)
+    file = models.read(chosen.kept(models).job_id)
+    listed = list_images(cfg.images, file.header.max_values, file.header.class_names)
+    model = load_model(file, resolve_runtime(cfg.device, Precision.float32))
+    predicted = model.predict(listed.images)
+    if not len(predicted.places_N):
+        raise ConfigError(
+            f"images={cfg.images}: none of {counted(len(listed.images), 'image')} can be read; the first: {predicted.unreadable[0]}."
+        )
+    frame = to_frame(model, listed, predicted)
+    write(frame, to)
+    _say(f"{chosen.label} of study {study.name}: {counted(len(frame), 'image')} -> {to}")
+    _say(", ".join(f"{name} {number:,}" for name, number in counts(frame, model.class_names).items()))
+    if unreadable := predicted.unreadable:
+        more = f"; and {len(unreadable) - MAX_NAMED} more" if len(unreadable) > MAX_NAMED else ""
+        _say(f"Left out, as they cannot be read: {'; '.join(unreadable[:MAX_NAMED])}{more}.")
+    if judged := judge(model, listed, predicted):
+        _say(_score(judged))
+    return 0
+
+
+def _score(judged: "Judged") -> str:
+    from harness.reporting import formats
+    from harness.reporting.wording import METRIC_NAMES
+
+    images, metric = counted(judged.num_images, "image"), METRIC_NAMES[judged.metric]
+    if judged.score is None or judged.interval is None:
+        return f"Against the labels given for {images}: {metric} has no value ({judged.reason})."
+    return (
+        f"Against the labels given for {images}: {formats.score(judged.metric, judged.score)} {metric}; likely from "
+        f"{formats.score_range(judged.metric, judged.interval)} (95 % interval)."
+    )
+
+
+def _say(text: str) -> None:
+    print(one_line(runnable(text)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
