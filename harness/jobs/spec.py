@@ -55,6 +55,8 @@ class JobSpec:
     """Freeze depths at which other jobs of the sweep use the same backbone and images; a pass caches activations for them on its way."""
     micro_batch: int | None = None
     """Images that are computed at once at most, as memory did not allow for more; None: as many as is quickest."""
+    model_mib: float | None = None
+    """What its kept model will take, as predicted; None: not known."""
     fold: Fold | None = None
     """That the candidate is cross-fitted on; None: its own job, which trains on train and is judged on val."""
 

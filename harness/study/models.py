@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import TableError
-from harness.files import listed, open_plain, why, write_durably
+from harness.errors import StoreError, TableError
+from harness.files import free_mib, listed, open_plain, why, write_durably
 from harness.study.model_file import ModelFile, decode, encode
 from harness.study.row import Row
 from harness.study.store import Damage, Study
 from harness.text.untrusted import shell_word
 
+ROOM_MIB = 64
+"""That models leave free for rows and predictions, which matter more."""
 _MIB = 2**20
 _SUFFIX = ".safetensors"
 
@@ -32,8 +34,11 @@ class Models:
         return self.path(job_id).is_file()
 
     def write(self, file: ModelFile) -> None:
-        """Keep a model. Raises StoreError when the disk does not take it."""
-        write_durably(self.path(file.header.job_id), encode(file))
+        """Keep a model. Raises StoreError when the disk does not take it, or would have no room left for rows."""
+        path, content = self.path(file.header.job_id), encode(file)
+        if (free := free_mib(self.study.root)) < len(content) / _MIB + ROOM_MIB:
+            raise StoreError(f"{path}: {free:,.0f} MiB are free and {ROOM_MIB} of them are for rows; free some space.")
+        write_durably(path, content)
 
     def read(self, job_id: str) -> ModelFile:
         """A kept model, every byte of it checked.
@@ -50,18 +55,21 @@ class Models:
             raise TableError(f"{path}: holds the model of another job, {file.header.job_id[:40]}; {self._again(job_id)}.")
         return file
 
-    def size_mib(self) -> float:
-        """Of all kept models."""
-        return sum(path.stat().st_size for path in listed(self.folder, _SUFFIX)) / _MIB
+    def kept(self) -> tuple[int, float]:
+        """How many models there are, and their MiB."""
+        paths = listed(self.folder, _SUFFIX)
+        return len(paths), sum(path.stat().st_size for path in paths) / _MIB
 
     def drop(self, job_id: str) -> None:
         """Delete a model; it is well if there is none."""
         self.path(job_id).unlink(missing_ok=True)
 
+    def job_ids(self) -> list[str]:
+        """Jobs that have a file."""
+        return [path.name.removesuffix(_SUFFIX) for path in listed(self.folder, _SUFFIX)]
+
     def damaged(self, row: Row) -> Damage | None:
-        """What is wrong with the model of a row; None where nothing is, or none was kept."""
-        if not self.has(row.job_id):
-            return None
+        """What is wrong with the kept model of a row; None where nothing is."""
         try:
             is_own = self.read(row.job_id).header.model_blake2b == row.model_blake2b
         except TableError as error:
