@@ -50,7 +50,9 @@ class Models:
         try:
             file = read_model(path)
         except FileNotFoundError as error:
-            raise TableError(f"{path}: there is no such model; {self._again(job_id)}.") from error
+            raise TableError(f"{path}: {self._why_not_there(job_id)}; {self._again(job_id)}.") from error
+        except ValueError as error:
+            raise TableError(f"{path}: {error}; {self._again(job_id)}.") from error
         if file.header.job_id != job_id:
             raise TableError(f"{path}: holds the model of another job, {file.header.job_id[:40]}; {self._again(job_id)}.")
         return file
@@ -78,26 +80,30 @@ class Models:
             reason = None if is_own else "is not the model that its row was made from"
         return Damage(self.path(row.job_id), reason, self._again(row.job_id), row.job_id) if reason else None
 
+    def _why_not_there(self, job_id: str) -> str:
+        row = self.study.read_row(job_id)
+        note = row.details.model_note if row else ""
+        return f"there is no such model (when its job was done: {note.partition(': ')[2]})" if note else "there is no such model"
+
     def _again(self, job_id: str) -> str:
         """The next step where a model is needed that is not there."""
         row = self.study.read_row(job_id)
-        typed = " ".join(map(shell_word, row.details.command)) if row else "..."
-        return f"`python -m harness.sweep {typed} model.keep=all` trains it again"
+        typed = [part for part in row.details.command if not part.startswith("model.keep=")] if row else ["..."]
+        return f"`python -m harness.sweep {' '.join(map(shell_word, typed))} model.keep=all` trains it again"
 
 
 def read_model(path: Path) -> ModelFile:
     """A model file anywhere.
 
     Raises:
-        TableError: it cannot be read, or is not as it was written.
+        ValueError: it is not as it was written; the message is a clause that follows the path.
         FileNotFoundError: there is none.
+        TableError: it cannot be read.
     """
     try:
         with open_plain(path) as file:
             return decode(file.read())
     except FileNotFoundError:
         raise
-    except ValueError as error:
-        raise TableError(f"{path}: {error}; the job that wrote it has to be run again.") from error
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({why(error)}); check its permissions.") from error
