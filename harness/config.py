@@ -487,6 +487,13 @@ class Keep(Enum):
     none = "none"  # nobody's
 
 
+class RefitOn(Enum):
+    """What a recommended candidate is trained on again."""
+
+    train_val = "train_val"  # train and val; test stays what its score is of
+    all = "all"  # every labelled image: nothing is left to score it on
+
+
 @dataclass
 class ModelConfig:
     """Models that can be used after the sweep: `harness predict` and `harness export` take them."""
@@ -605,10 +612,28 @@ class PredictConfig:
     """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None
     """As in the report."""
+    refit: bool | None = None
+    """Whether its model of `harness refit` is used. None: where there is one."""
     to: str = "predictions.csv"
     """File of the answers: .csv or .parquet."""
     device: Device = Device.auto
     """Where the network computes."""
+
+
+@dataclass
+class RefitConfig:
+    """What the refit command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    candidate: str | None = None
+    """Who is trained again: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
+    protocol: str | None = None
+    """As in the report."""
+    on: RefitOn = RefitOn.train_val
+    """The images that it is trained on."""
 
 
 MAX_STUDY_NAME_BYTES = 200
@@ -632,6 +657,7 @@ def register() -> None:
         (None, "verify_schema", VerifyConfig),
         (None, "retime_schema", RetimeConfig),
         (None, "predict_schema", PredictConfig),
+        (None, "refit_schema", RefitConfig),
         ("data", "data_schema", DataConfig),
         ("data", "folder_schema", FolderConfig),
         ("data", "elpv_schema", ElpvConfig),

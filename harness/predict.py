@@ -15,6 +15,7 @@ from harness.text.untrusted import one_line
 
 if TYPE_CHECKING:
     from harness.models.table import Judged
+    from harness.study.model_file import ModelHeader
 
 MAX_NAMED = 5
 """Unreadable files that are named on the terminal."""
@@ -55,7 +56,7 @@ def run(cfg: PredictConfig) -> int:
     require_suffix(to)
     study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
     models, chosen = Models(study), choose(ranked(study, cfg.protocol), cfg.candidate)
-    file = models.read(chosen.kept(models).job_id)
+    file = chosen.model(models, refitted=cfg.refit)
     listed = list_images(cfg.images, file.header.max_values, file.header.class_names)
     model = load_model(file, resolve_runtime(cfg.device, Precision.float32))
     predicted = model.predict(listed.images)
@@ -65,7 +66,7 @@ def run(cfg: PredictConfig) -> int:
         )
     frame = to_frame(model, listed, predicted)
     write(frame, to)
-    _say(f"{chosen.label} of study {study.name}: {counted(len(frame), 'image')} -> {to}")
+    _say(f"{chosen.label} of study {study.name}{_refitted(file.header)}: {counted(len(frame), 'image')} -> {to}")
     _say(", ".join(f"{name} {number:,}" for name, number in counts(frame, model.class_names).items()))
     if unreadable := predicted.unreadable:
         more = f"; and {len(unreadable) - MAX_NAMED} more" if len(unreadable) > MAX_NAMED else ""
@@ -73,6 +74,12 @@ def run(cfg: PredictConfig) -> int:
     if judged := judge(model, listed, predicted):
         _say(_score(judged))
     return 0
+
+
+def _refitted(header: "ModelHeader") -> str:
+    """What must be known where a score is read: images that were trained on are no test."""
+    on = {"train_val": "train and val", "all": "train, val and test"}.get(header.trained_on)
+    return f" (trained again on its {on}, no images to test it on)" if on else ""
 
 
 def _score(judged: "Judged") -> str:

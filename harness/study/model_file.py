@@ -64,6 +64,10 @@ class ModelHeader:
     """Class shares that the loss taught: divided out of decisions where the metric asks for it."""
     temperature: float
     """Logits are divided by it."""
+    trained_on: str
+    """`train`, or `train_val` or `all` once it is refitted."""
+    num_trained_on: int
+    """Images."""
     harness_version: str
     timm_version: str
     torch_version: str

@@ -13,6 +13,7 @@ from harness.text.untrusted import shell_word
 ROOM_MIB = 64
 """That models leave free for rows and predictions, which matter more."""
 _MIB = 2**20
+_FOLDER = "models"
 _SUFFIX = ".safetensors"
 
 
@@ -21,10 +22,16 @@ class Models:
     """`models/` of one study. Creating the object touches nothing on disk."""
 
     study: Study
+    name: str = _FOLDER
 
     @property
     def folder(self) -> Path:
-        return self.study.root / "models"
+        return self.study.root / self.name
+
+    @property
+    def refitted(self) -> "Models":
+        """Models that were trained again on more images, by the job that chose how."""
+        return Models(self.study, f"{self.name}/refitted")
 
     def path(self, job_id: str) -> Path:
         return self.folder / f"{job_id}{_SUFFIX}"
@@ -73,10 +80,11 @@ class Models:
     def damaged(self, row: Row) -> Damage | None:
         """What is wrong with the kept model of a row; None where nothing is."""
         try:
-            is_own = self.read(row.job_id).header.model_blake2b == row.model_blake2b
+            header = self.read(row.job_id).header
         except TableError as error:
             reason: str | None = str(error).removeprefix(f"{self.path(row.job_id)}: ").partition(";")[0]
         else:
+            is_own = header.trained_on != "train" or header.model_blake2b == row.model_blake2b
             reason = None if is_own else "is not the model that its row was made from"
         return Damage(self.path(row.job_id), reason, self._again(row.job_id), row.job_id) if reason else None
 
@@ -87,6 +95,8 @@ class Models:
 
     def _again(self, job_id: str) -> str:
         """The next step where a model is needed that is not there."""
+        if self.name != _FOLDER:
+            return f"`{self.study.command('refit')}` trains it again"
         row = self.study.read_row(job_id)
         typed = [part for part in row.details.command if not part.startswith("model.keep=")] if row else ["..."]
         return f"`python -m harness.sweep {' '.join(map(shell_word, typed))} model.keep=all` trains it again"

@@ -17,10 +17,11 @@ def kept_models(study: Study, rows: Iterable[Row], job_ids: Set[str]) -> Check:
         rows: all that can be read; their models are looked at.
         job_ids: of all rows, those that cannot be read included.
     """
-    models = Models(study)
-    kept, known = models.job_ids(), {row.job_id: row for row in rows}
-    damaged = [models.damaged(known[job_id]) for job_id in kept if job_id in known]
-    lost = [_without_row(models, job_id) for job_id in kept if job_id not in job_ids]
+    known = {row.job_id: row for row in rows}
+    kinds = [Models(study), Models(study).refitted]
+    kept = [(models, job_id) for models in kinds for job_id in models.job_ids()]
+    damaged = [models.damaged(known[job_id]) for models, job_id in kept if job_id in known]
+    lost = [_without_row(models, job_id) for models, job_id in kept if job_id not in job_ids]
     return Check(counted(len(kept), "model"), [problem for problem in damaged if problem] + lost)
 
 
