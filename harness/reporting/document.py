@@ -85,7 +85,7 @@ Block = Paragraph | Bullets | Table | Picture | Code
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One of the six steps."""
+    """One of the six steps, or a part of another page."""
 
     anchor: str
     title: str
