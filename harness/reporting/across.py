@@ -180,7 +180,7 @@ def _num_left_out(found: Comparison) -> str:
 def _leaderboard(found: Comparison) -> list[Block]:
     columns = [Column("candidate"), *(Column(name, is_number=True) for name in ("mean rank", "interval", "best with"))]
     for study in found.studies:
-        said = (f"{study.name}: {METRIC_NAMES[study.metric]}, expected", "interval", "rank", "best with")
+        said = (f"{study.name}: {METRIC_NAMES[study.metric]}, expected", "interval", f"rank in {study.name}", f"best in {study.name} with")
         columns += [Column(name, is_number=True) for name in said]
     rows = [[each.label, *_averages(each), *_cells(found, each)] for each in found.candidates]
     return [Table("Candidates in two studies or more", columns, rows, frozenset({0} if found.ranked else ()))]
