@@ -560,7 +560,7 @@ class ReportConfig:
     """What the report command reads."""
 
     study: str | None = None
-    """None: the study that a sweep was at last."""
+    """Several with commas between them are compared. None: the study that a sweep was at last."""
     results_dir: str = "results"
     """Folder of all studies."""
     table: str | None = None
@@ -572,6 +572,10 @@ class ReportConfig:
     def __post_init__(self) -> None:
         _require(self.table is None or self.study is None, "table", self.table, "either study or table, not both")
         _require(self.table is None or self.protocol is None, "protocol", self.protocol, "protocol with a study; a table is ranked whole")
+        several = self.study is not None and "," in self.study
+        _require(
+            not several or self.protocol is None, "protocol", self.protocol, "protocol with one study; of several each is ranked by its own"
+        )
 
 
 @dataclass
