@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from harness.config import RankConfig, SweepConfig
 from harness.reporting import formats
 from harness.reporting.build import write_csv, write_text
-from harness.reporting.document import Block, Bullets, Code, Column, Document, Fact, Paragraph, Section, Table, Tone
+from harness.reporting.document import Block, Bullets, Column, Command, Document, Fact, Paragraph, Section, Table, Tone
 from harness.reporting.question import ask
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.terminal import longest_word, print_board, shown
@@ -77,7 +77,7 @@ def describe(found: Comparison) -> Document:
         tone=Tone.plain if _prob(found) >= SURE else Tone.note,
         headline=_headline(found),
         facts=_facts(found),
-        command=Code(_command(found)),
+        next_steps=[Command("To reproduce it", _command(found))],
         leaderboard=_leaderboard(found),
         sections=[_studies(found), _agreement(found), *_left_out(found), _reading(found)],
     )
