@@ -206,7 +206,7 @@ def _check_offline(folder: Path, rows: dict[str, Row]) -> None:
 
 def read_offline(folder: Path) -> dict[str, Any]:
     """What an offline run of W&B holds."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # chosen by the version of protobuf
 
     run: dict[str, Any] = {"config": {}, "summary": {}, "history": [], "artifacts": []}
     (path,) = folder.glob("run-*.wandb")
