@@ -20,6 +20,8 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
       have the recommended model say what new images show
   python -m harness.refit study=folder
       train the recommended candidate again, on train and val together, for use
+  python -m harness.log study=folder to=mlflow
+      log a study's rows, report and recommended model to an experiment tracker
   python -m harness.retime study=folder
       time the models of a study again, on this machine, when it is quiet or another one
   python -m harness.verify study=folder
@@ -31,7 +33,7 @@ Each answers --help; where this environment is active, `harness sweep` is the fi
 """
 
 
-COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "refit", "retime", "verify")} | {
+COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "refit", "log", "retime", "verify")} | {
     "backbones": "harness.backbones.__main__"
 }
 """What can stand behind `harness`, and the module that does it."""

@@ -502,6 +502,14 @@ class ModelConfig:
     """Whose models stay in `models/` of the study."""
 
 
+class Track(Enum):
+    """Experiment trackers: where rows go besides the study."""
+
+    mlflow = "mlflow"  # the server in MLFLOW_TRACKING_URI
+    tensorboard = "tensorboard"  # event files in `tensorboard/` of the study
+    wandb = "wandb"  # Weights & Biases, by its own variables such as WANDB_MODE=offline
+
+
 @dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
@@ -537,6 +545,8 @@ class SweepConfig:
     job: JobConfig = field(default_factory=JobConfig)
     retry: Retry = Retry.none
     """Which jobs of an earlier sweep run again although they have a row."""
+    track: list[Track] = field(default_factory=list)
+    """Experiment trackers that rows, curves, the report and the recommended model are logged to: mlflow, tensorboard, wandb, several or none."""
 
     def __post_init__(self) -> None:
         self.backbone, _, own_weights = self.backbone.partition("@")
@@ -640,6 +650,20 @@ class RefitConfig:
     """The images that it is trained on."""
 
 
+@dataclass
+class LogConfig:
+    """What the log command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    to: list[Track] = field(default_factory=list)
+    """Where to: mlflow, tensorboard, wandb, or several of them."""
+    protocol: str | None = None
+    """As in the report: whose recommended model is registered. All rows are logged."""
+
+
 MAX_STUDY_NAME_BYTES = 200
 """File systems take 255 for a name."""
 
@@ -662,6 +686,7 @@ def register() -> None:
         (None, "retime_schema", RetimeConfig),
         (None, "predict_schema", PredictConfig),
         (None, "refit_schema", RefitConfig),
+        (None, "log_schema", LogConfig),
         ("data", "data_schema", DataConfig),
         ("data", "folder_schema", FolderConfig),
         ("data", "elpv_schema", ElpvConfig),

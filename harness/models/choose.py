@@ -64,6 +64,11 @@ def choose(ranking: Ranking, named: str | None) -> Chosen:
     raise TableError(f"candidate={named}: no such candidate{f'; did you mean {near[0]!r}?' if near else '.'} There are {_known(ranking)}.")
 
 
+def recommended_row(ranking: Ranking, study: Study) -> Row | None:
+    """The row that stands for the recommended candidate, one with a model if there is any; None where nothing is recommended."""
+    return choose(ranking, None).kept(Models(study)) if ranking.recommended else None
+
+
 def _chosen(candidate: Candidate, first: Sequence[Row] = ()) -> Chosen:
     ids = {row.job_id for row in first}
     return Chosen(candidate.label, [*first, *(row for row in _rows(candidate) if row.job_id not in ids)])
