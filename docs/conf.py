@@ -1,10 +1,15 @@
 """Settings of the documentation site (`make docs`): Sphinx reads the Markdown pages of this folder and the docstrings of the package."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the code beside these pages, whatever is installed
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # the code beside these pages, whatever is installed
+
+PAGES = {"README.md": "/index.md", "results/README.md": "/columns.md"}
+"""Files outside this folder -> what stands for them on the site."""
 
 project = "model-selection-harness"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -27,7 +32,22 @@ add_module_names = False
 
 def setup(app: Any) -> None:
     """What Sphinx calls."""
+    app.connect("source-read", _name_other_files)
     app.connect("autodoc-process-docstring", _keep_colons, priority=1)
+
+
+def _name_other_files(app: Any, docname: str, source: list[str]) -> None:
+    """Links to files of the repository that are no pages become the names of these files. Links to nothing stay, and fail the build."""
+    folder = Path(app.srcdir, docname).parent
+
+    def named(link: re.Match[str]) -> str:
+        path = (folder / link["path"]).resolve()
+        if path.is_relative_to(app.srcdir) or not path.is_relative_to(ROOT) or not path.exists():
+            return link[0]
+        name = path.relative_to(ROOT).as_posix()
+        return f"[{link['text']}]({PAGES[name]})" if name in PAGES else f"{link['text']} (`{name}`)"
+
+    source[0] = re.sub(r"\[(?P<text>[^\]]+)\]\((?P<path>\.\./[^)#\s]+)(#[^)\s]*)?\)", named, source[0])
 
 
 def _keep_colons(_app: Any, what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:

@@ -285,11 +285,13 @@ def _grid(found: Comparison, *, is_plain: bool) -> Grid:
     top = found.candidates[:_TOP]
     grid = Grid(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
     grid.add_column("candidate", min_width=longest_word(each.label for each in top))
-    for name in ("mean rank", "interval", "best with", *(f"rank in {study.name}" for study in found.studies)):
-        grid.add_column(name, justify="right")
-    for place, each in enumerate(top):
+    cells = [[*_averages(each), *_places(each)] for each in top]
+    for place, name in enumerate(("mean rank", "interval", "best with", *(f"rank in {study.name}" for study in found.studies))):
+        widest = max(len(each[place]) for each in cells)
+        grid.add_column(name, justify="right", width=max(widest, longest_word([name])))  # the header wraps, numbers do not
+    for place, (each, numbers) in enumerate(zip(top, cells, strict=True)):
         style = "bold green" if place == 0 and found.ranked else ""
-        grid.add_row(*map(shown, [each.label, *_averages(each), *_places(each)]), style=style)
+        grid.add_row(*map(shown, [each.label, *numbers]), style=style)
     return grid
 
 

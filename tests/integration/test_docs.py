@@ -1,9 +1,11 @@
 """The documentation site builds without a warning and without the network, and loads nothing from it either."""
 
 import re
+import runpy
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sphinx.cmd.build import main
@@ -53,3 +55,11 @@ def test_nothing_is_loaded_from_the_network(site: Path) -> None:
     assert [address for address in loaded.addresses if re.match(r"(https?:)?//", address)] == []
     styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert re.findall(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//[^)\s]*", styles) == []
+
+
+def test_links_to_other_files_name_them() -> None:
+    """What is no page of the site is named, or has a page that stands for it; what is nowhere stays a dead link, which fails the build."""
+    name_other_files = runpy.run_path(str(ROOT / "docs" / "conf.py"))["_name_other_files"]
+    source = ["[this](../../harness/report.py) [columns](../../results/README.md#demo) [page](../data.md#formats) [gone](../../gone.md)"]
+    name_other_files(SimpleNamespace(srcdir=ROOT / "docs"), "adr/0001-blocks", source)
+    assert source == ["this (`harness/report.py`) [columns](/columns.md) [page](../data.md#formats) [gone](../../gone.md)"]

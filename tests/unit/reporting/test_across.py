@@ -95,6 +95,20 @@ def test_command_takes_several_studies(studies: list[Study], tmp_path: Path) -> 
     assert "mean rank " in output.getvalue().splitlines()[1]
 
 
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_no_width_hides_a_number(studies: list[Study], width: int) -> None:
+    """Long names of backbones take room; ranks in every study are there all the same."""
+    for study in studies:
+        for row in study.rows():
+            study.write_row(replace(row, backbone=f"{row.backbone}_with_a_long_name"))
+    output = io.StringIO()
+    found = report_comparison(studies, QUICK, console=Console(file=output, width=width))
+    for each in found.ranked:
+        numbers = [formats.ratio(cell.mean_rank) for cell in each.cells if cell is not None and cell.mean_rank is not None]
+        own = each.label.partition(" ")[0] + "".join(rf"[^_]*\b{re.escape(number)}\b" for number in numbers)  # every name has a _
+        assert re.search(own, output.getvalue())
+
+
 def test_mistakes_are_named(studies: list[Study], tmp_path: Path) -> None:
     """An unknown study, one that is given twice, a comma too many, a protocol of several."""
     for given, error, said in (
