@@ -18,6 +18,10 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
       rank a finished study again, with other limits or another metric; trains nothing
   python -m harness.predict study=folder images=~/new
       have the recommended model say what new images show
+  python -m harness.export study=folder
+      the recommended model as a folder for timm, onnxruntime and torch, checked on the val images, with a model card
+  python -m harness.push study=folder to=ORGANISATION/NAME
+      put an exported folder on the model hub
   python -m harness.retime study=folder
       time the models of a study again, on this machine, when it is quiet or another one
   python -m harness.verify study=folder
@@ -29,7 +33,7 @@ Each answers --help; where this environment is active, `harness sweep` is the fi
 """
 
 
-COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "retime", "verify")} | {
+COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "export", "push", "retime", "verify")} | {
     "backbones": "harness.backbones.__main__"
 }
 """What can stand behind `harness`, and the module that does it."""
