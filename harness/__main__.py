@@ -18,6 +18,8 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
       rank a finished study again, with other limits or another metric; trains nothing
   python -m harness.predict study=folder images=~/new
       have the recommended model say what new images show
+  python -m harness.refit study=folder
+      train the recommended candidate again, on train and val together, for use
   python -m harness.export study=folder
       the recommended model as a folder for timm, onnxruntime and torch, checked on the val images, with a model card
   python -m harness.push study=folder to=ORGANISATION/NAME
@@ -33,7 +35,7 @@ Each answers --help; where this environment is active, `harness sweep` is the fi
 """
 
 
-COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "export", "push", "retime", "verify")} | {
+COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "refit", "export", "push", "retime", "verify")} | {
     "backbones": "harness.backbones.__main__"
 }
 """What can stand behind `harness`, and the module that does it."""

@@ -487,6 +487,13 @@ class Keep(Enum):
     none = "none"  # nobody's
 
 
+class RefitOn(Enum):
+    """What a recommended candidate is trained on again."""
+
+    train_val = "train_val"  # train and val; test stays what its score is of
+    all = "all"  # every labelled image: nothing is left to score it on
+
+
 @dataclass
 class ModelConfig:
     """Models that can be used after the sweep: `harness predict` and `harness export` take them."""
@@ -607,6 +614,8 @@ class PredictConfig:
     """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None
     """As in the report."""
+    refit: bool | None = None
+    """Whether its model of `harness refit` is used. None: where there is one."""
     to: str = "predictions.csv"
     """File of the answers: .csv or .parquet."""
     device: Device = Device.auto
@@ -614,10 +623,10 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         _require(
-            self.folder is None or (self.study, self.candidate, self.protocol) == (None, None, None),
+            self.folder is None or (not any((self.study, self.candidate, self.protocol)) and self.refit is None),
             "folder",
             self.folder,
-            "folder alone, without study, candidate and protocol",
+            "folder alone, without study, candidate, protocol and refit",
         )
 
 
@@ -644,6 +653,8 @@ class ExportConfig:
     """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None
     """As in the report."""
+    refit: bool | None = None
+    """Whether its model of `harness refit` is meant. None: where there is one."""
     to: str | None = None
     """Folder to write. None: export/<candidate> of the study."""
     formats: str | None = None
@@ -687,6 +698,22 @@ class PushConfig:
     """Whether a repository that is made for it is open to its owner only."""
 
 
+@dataclass
+class RefitConfig:
+    """What the refit command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    candidate: str | None = None
+    """Who is trained again: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
+    protocol: str | None = None
+    """As in the report."""
+    on: RefitOn = RefitOn.train_val
+    """The images that it is trained on."""
+
+
 MAX_STUDY_NAME_BYTES = 200
 """File systems take 255 for a name."""
 
@@ -710,6 +737,7 @@ def register() -> None:
         (None, "predict_schema", PredictConfig),
         (None, "export_schema", ExportConfig),
         (None, "push_schema", PushConfig),
+        (None, "refit_schema", RefitConfig),
         ("data", "data_schema", DataConfig),
         ("data", "folder_schema", FolderConfig),
         ("data", "elpv_schema", ElpvConfig),

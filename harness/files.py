@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -82,6 +83,12 @@ def require_writable(folder: Path) -> None:
                 with suppress(OSError):
                     path.rmdir()
             raise
+
+
+def free_mib(folder: Path) -> float:
+    """What the disk of an existing folder still takes. Raises StoreError like `atomic_write`."""
+    with _write_trouble(folder):
+        return shutil.disk_usage(folder).free / 2**20
 
 
 def remove_leftovers(folder: Path) -> None:

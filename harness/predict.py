@@ -16,6 +16,7 @@ from harness.text.untrusted import one_line
 if TYPE_CHECKING:
     from harness.models.judged import Judged
     from harness.models.model import Model
+    from harness.study.model_file import ModelHeader
 
 MAX_NAMED = 5
 """Unreadable files that are named on the terminal."""
@@ -80,10 +81,17 @@ def _model(cfg: PredictConfig) -> tuple[str, "Model"]:
     runtime = resolve_runtime(cfg.device, Precision.float32)
     if cfg.folder is not None:
         model = load_export(Path(cfg.folder).expanduser(), runtime)
-        return f"{model.header.backbone} {model.header.freeze} in {cfg.folder}", model
+        return f"{model.header.backbone} {model.header.freeze} in {cfg.folder}{_refitted(model.header)}", model
     study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
-    models, chosen = Models(study), choose(ranked(study, cfg.protocol), cfg.candidate)
-    return f"{chosen.label} of study {study.name}", load_model(models.read(chosen.kept(models).job_id), runtime)
+    chosen = choose(ranked(study, cfg.protocol), cfg.candidate)
+    file = chosen.model(Models(study), refitted=cfg.refit)
+    return f"{chosen.label} of study {study.name}{_refitted(file.header)}", load_model(file, runtime)
+
+
+def _refitted(header: "ModelHeader") -> str:
+    """What must be known where a score is read: images that were trained on are no test."""
+    on = {"train_val": "train and val", "all": "train, val and test"}.get(header.trained_on)
+    return f" (trained again on its {on}, no images to test it on)" if on else ""
 
 
 def _score(judged: "Judged") -> str:

@@ -71,13 +71,16 @@ def run(cfg: VerifyConfig) -> int:
 
 def _checks(study: Study, cache_dir: Path) -> Iterator[Check]:
     from harness.verification import recomputed
+    from harness.verification.models import kept_models
 
     files, damaged = study.row_files()
     rows = [file.row for file in files]
     yield Check(counted(len(files) + len(damaged), "row"), study.damaged())
     yield recomputed.metrics(study, files)
     yield recomputed.tables(study, rows, has_all_rows=not damaged)
-    yield recomputed.openings(study, {row.job_id for row in rows} | {str(damage.job_id) for damage in damaged})
+    job_ids = {row.job_id for row in rows} | {str(damage.job_id) for damage in damaged}
+    yield kept_models(study, rows, job_ids)
+    yield recomputed.openings(study, job_ids)
     yield _weights(study, [row for row in rows if row.status == Status.ok and row.weights_sha256 is not None])
     yield _features(cache_dir)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.backbone import Backbone, BackboneSpec, SourceHead, Weights
+from harness.backbones.backbone import Backbone, BackboneSpec, SourceHead, Weights, WeightsSource
 from harness.backbones.blocks import find_blocks
 from harness.backbones.checkpoint import require_finite
 from harness.backbones.from_timm import build_timm
@@ -62,6 +62,24 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         blocks=find_blocks(built.trunk, built.matcher, prefix=built.prefix),
         preprocess=built.preprocess,
         source_head=built.source_head if built.source_head and built.source_head.weight_SD.shape[1] == num_features else None,
+    )
+
+
+def outline_backbone(spec: BackboneSpec, *, image_size: int | None, features: Features) -> Backbone:
+    """The shapes of a backbone, at once: its tensors hold no numbers (torch's meta device).
+
+    Raises:
+        BackboneError: this architecture cannot be built without numbers, or not at this size.
+    """
+    weights = Weights(WeightsSource.random, None, "random", None, None, None)
+    with quiet(), torch.device("meta"):
+        try:
+            built = _BUILDERS[spec.library](spec, weights, image_size=image_size, features=features)
+            num_features = _num_features(built.trunk, built.preprocess.image_size)
+        except _MISFITS as error:
+            raise BackboneError(f"backbone={spec.requested}: {spec.model} has no outline ({error}).") from error
+    return Backbone(
+        spec, weights, built.trunk, num_features, find_blocks(built.trunk, built.matcher, prefix=built.prefix), built.preprocess
     )
 
 

@@ -41,6 +41,8 @@ def model_file(job: JobSpec, spec: TrainingSpec, fitted: Fitted, model_blake2b: 
         metric=spec.metric.value,
         class_prior=fitted.objective.prior_C.tolist(),
         temperature=fitted.temperature,
+        trained_on="train" if job.refit is None else job.refit.on.value,
+        num_trained_on=len(spec.dataset.train),
         harness_version=__version__,
         timm_version=version("timm"),
         torch_version=version("torch"),

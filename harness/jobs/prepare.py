@@ -13,12 +13,13 @@ from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import SweepConfig
+from harness.config import Keep, SweepConfig
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
 from harness.data.load import load_dataset
 from harness.errors import HarnessError
 from harness.jobs.identity import now
+from harness.jobs.model_size import model_mib, outline
 from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
 from harness.measure.quality import primary_metric
@@ -74,7 +75,15 @@ def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
         protocol=_protocol(cfg, dataset),
         command=tuple(command),
         asked_at=now(),
+        model_mib=_model_mib(cfg, backbone, dataset),
     )
+
+
+def _model_mib(cfg: SweepConfig, spec: BackboneSpec, dataset: Dataset) -> float | None:
+    if cfg.model.keep is Keep.none:
+        return 0.0
+    backbone = _once(repr((spec, cfg.data.image_size, cfg.train.features)), lambda: outline(cfg, spec))
+    return model_mib(cfg, backbone, _depth(cfg), dataset.num_classes)
 
 
 def _data(cfg: SweepConfig) -> Dataset:

@@ -32,7 +32,7 @@ from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import FloatArray, Predictions, Study
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.freeze import plan_freeze
-from harness.transfer.held_out import HeldOut, hold_out
+from harness.transfer.held_out import HeldOut, hold_nothing_out, hold_out
 from harness.transfer.inputs import Inputs, provide_inputs
 from harness.transfer.rungs import Rung
 from harness.transfer.spec import Fitted, Settled, TrainingSpec, phases_of
@@ -56,7 +56,7 @@ def run_jobs(
         wrong is raised.
     """
     started, started_at = time.perf_counter(), now()
-    ready = _prepare(jobs, rung, load)
+    ready = get_ready(jobs, rung, load)
     fitted = fit(ready.specs, ready.inputs)
     measured = _measure(ready, fitted, rung, known or {})
     total_s = (time.perf_counter() - started) / len(jobs)
@@ -64,7 +64,7 @@ def run_jobs(
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class Ready:
     """What fitting takes."""
 
     jobs: Sequence[JobSpec]
@@ -85,7 +85,8 @@ class _Measured:
     train_s_per_image: dict[str, float]
 
 
-def _prepare(jobs: Sequence[JobSpec], rung: Rung | None, load: BackboneLoader) -> _Ready:
+def get_ready(jobs: Sequence[JobSpec], rung: Rung | None = None, load: BackboneLoader = load_backbone) -> Ready:
+    """Load, cut, and provide inputs: all that fitting jobs of one group takes."""
     first = jobs[0]
     cfg, runtime = first.config, Runtime(first.device, first.precision)
     seed_everything(cfg.seed)
@@ -94,10 +95,10 @@ def _prepare(jobs: Sequence[JobSpec], rung: Rung | None, load: BackboneLoader) -
     trunk = cut(backbone)
     inputs = _inputs(jobs, backbone, trunk, runtime)
     specs = [_training_spec(job, backbone, trunk, inputs.dataset, is_short=rung is Rung.short) for job in jobs]
-    return _Ready(jobs, backbone, inputs, specs)
+    return Ready(jobs, backbone, inputs, specs)
 
 
-def _measure(ready: _Ready, fitted: Sequence[Fitted | DivergedError], rung: Rung | None, known: Columns) -> _Measured:
+def _measure(ready: Ready, fitted: Sequence[Fitted | DivergedError], rung: Rung | None, known: Columns) -> _Measured:
     """Everything that the rows say of networks as they were kept, which stay as they are; predictions are written."""
     first, inputs = ready.jobs[0], ready.inputs
     scores = Scores({}, {}) if first.fold else _transferability(ready.backbone, inputs, known)
@@ -110,7 +111,7 @@ def _measure(ready: _Ready, fitted: Sequence[Fitted | DivergedError], rung: Rung
     return _Measured(own, shared, seconds_per_image(ready.specs[0], others, inputs))
 
 
-def _rows(ready: _Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, total_s: float) -> list[Row]:
+def _rows(ready: Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, total_s: float) -> list[Row]:
     shared = measured.shared | {"total_s": total_s}
     later = shared | {"num_activations_computed": 0, "cached_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
     rows = []
@@ -135,6 +136,8 @@ def _training_spec(job: JobSpec, backbone: Backbone, trunk: CutTrunk, dataset: D
         seed=cfg.seed,
         metric=Metric(job.primary_metric),
     )
+    if job.refit is not None:
+        return replace(spec, settled=Settled(job.refit.epoch, job.refit.temperature))
     if fold is None:
         return replace(spec, is_short=is_short, tried=_tried(job))
     return replace(spec, cfg=replace(cfg.train, lr=fold.lr, lr_search=[1.0]), settled=Settled(fold.epoch, fold.temperature))
@@ -157,6 +160,8 @@ def _inputs(jobs: Sequence[JobSpec], backbone: Backbone, trunk: CutTrunk, runtim
 
 
 def _held_out(job: JobSpec) -> HeldOut | None:
+    if job.refit is not None:
+        return hold_nothing_out(job.dataset, job.refit.on)
     return None if job.fold is None else hold_out(job.dataset, job.fold.number, job.config.seed)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backbones.backbone import BackboneSpec, Weights
-from harness.config import Device, Precision, SweepConfig
+from harness.config import Device, Precision, RefitOn, SweepConfig
 from harness.data.dataset import Dataset
 from harness.study.row import ROW_SCHEMA
 from harness.transfer.depth import FreezeDepth
@@ -28,6 +28,16 @@ class Fold:
     number: int
     """From 0."""
     lr: float
+    epoch: int
+    """That is kept."""
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """A candidate trained again on more images, with what its own job chose. It is no evidence, and has no row."""
+
+    on: RefitOn
     epoch: int
     """That is kept."""
     temperature: float
@@ -55,8 +65,12 @@ class JobSpec:
     """Freeze depths at which other jobs of the sweep use the same backbone and images; a pass caches activations for them on its way."""
     micro_batch: int | None = None
     """Images that are computed at once at most, as memory did not allow for more; None: as many as is quickest."""
+    model_mib: float | None = None
+    """What its kept model will take, as predicted; None: not known."""
     fold: Fold | None = None
     """That the candidate is cross-fitted on; None: its own job, which trains on train and is judged on val."""
+    refit: Refit | None = None
+    """What it is trained on again; None: it is not."""
 
     def with_less_memory(self) -> "JobSpec | None":
         """The same job with half as many images at once; None when that would be fewer than `MIN_MICRO_BATCH`."""

@@ -96,7 +96,7 @@ def _front_matter(facts: Facts) -> str:
             metric_value=round(found.judged.score, 5),
         )
         for found in facts.measured
-        if found.judged.score is not None
+        if found.judged.score is not None and not _is_refitted(header)  # nobody has measured that one
     ]
     more: dict[str, Any] = {"license": header.licence} if header.licence else {}
     tags = ["image-classification", *(["timm"] if is_timm else []), *(["onnx"] if ONNX in facts.files else []), "model-selection-harness"]
@@ -154,6 +154,9 @@ def _scores(facts: Facts) -> str:
     ]
     table = _table(["split", "images", METRIC_NAMES[metric], "95 % interval"], rows)
     meaning = literal(f"{METRIC_NAMES[metric].capitalize()} is {METRIC_MEANINGS[metric]}.")
+    if _is_refitted(facts.header):
+        refitted = "These are scores of the model before it was trained again on more images; how good this one is has not been measured."
+        return f"{refitted}\n\n{table}\n\n{meaning}"
     bias = "The model was chosen by its val score, which is therefore optimistically biased."
     unopened = "" if len(facts.measured) > 1 else " No test score has been measured, so none is given."
     return f"{table}\n\n{meaning} {bias}{unopened}"
@@ -172,7 +175,8 @@ def _classes(facts: Facts) -> Iterator[str]:
 def _limits(facts: Facts) -> Iterator[str]:
     row, header = facts.row, facts.header
     profile = row.details.profile
-    yield f"Trained on {counted(row.n_train or 0, 'image')} of {header.dataset}, chosen on {row.n_val or 0:,}."
+    on = {"train_val": " (its train and val images)", "all": " (all that it has, test included)"}.get(header.trained_on, "")
+    yield f"Trained on {counted(header.num_trained_on, 'image')} of {header.dataset}{on}, chosen on {row.n_val or 0:,}."
     yield "Every image is called one of the classes, whatever it shows; images unlike those above may be called anything, with confidence."
     yield "Probabilities are calibrated on val: where classes are more or less frequent than there, they are off."
     if Metric(header.metric) is Metric.balanced_accuracy:
@@ -221,6 +225,10 @@ def _origin(facts: Facts) -> Iterator[str]:
     yield f"licence of the base weights: {header.licence or 'their source states none'}; that of your images may restrict the model as well"
     yield f"job {header.job_id} of study {row.study}, {row.started_at}; model {header.model_blake2b}"
     yield f"timm {header.timm_version}, torch {header.torch_version}, model-selection-harness {header.harness_version}"
+
+
+def _is_refitted(header: ModelHeader) -> bool:
+    return header.trained_on != "train"
 
 
 def sweep_command(row: Row) -> str:

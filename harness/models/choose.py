@@ -10,6 +10,7 @@ from harness.errors import TableError
 from harness.reporting.question import ask
 from harness.select.candidates import Candidate
 from harness.select.ranking import Ranking, rank
+from harness.study.model_file import ModelFile
 from harness.study.models import Models
 from harness.study.row import Row
 from harness.study.store import Study
@@ -28,9 +29,20 @@ class Chosen:
     label: str
     rows: Sequence[Row]
 
-    def kept(self, models: Models) -> Row:
-        """The first row whose model is there, or the first row of all: asking for its model then says what to do."""
-        return next((row for row in self.rows if models.has(row.job_id)), self.rows[0])
+    def model(self, models: Models, *, refitted: bool | None) -> ModelFile:
+        """The model that stands for it.
+
+        Args:
+            models: of the study.
+            refitted: whether it is that of `harness refit`; None: where there is one.
+
+        Raises:
+            TableError: there is none, or it is damaged; the message says what to do.
+        """
+        if refitted is None:
+            refitted = any(models.refitted.has(row.job_id) for row in self.rows)
+        kept = models.refitted if refitted else models
+        return kept.read(next((row for row in self.rows if kept.has(row.job_id)), self.rows[0]).job_id)
 
 
 def choose(ranking: Ranking, named: str | None) -> Chosen:

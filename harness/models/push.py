@@ -34,7 +34,8 @@ def find_export(study: Study) -> Path:
 
 def require_repository(name: str | None) -> str:
     """The name of a repository. Raises ConfigError: none has such a name."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
 
     if name is None or name.count("/") != 1:
         raise ConfigError(f"to={name or ''}: give the repository as ORGANISATION/NAME.")

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from harness.config import Metric
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, verdict, why
-from harness.reporting.document import Bar, Block, Code, Column, Document, Fact, Paragraph, Picture, Table
+from harness.reporting.document import Bar, Block, Column, Document, Fact, Paragraph, Picture, Table
 from harness.reporting.grounds import fine_tuning, rests_on
+from harness.reporting.next_steps import next_steps
 from harness.reporting.picks import knows_test, picks
 from harness.reporting.plots.candidates import intervals
 from harness.reporting.plots.classes import class_f1, confusion_matrix
@@ -19,7 +20,7 @@ from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.scope import images, latencies, protocols, versions
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.reporting.sections.facts import leading, marked, outcome_of
-from harness.reporting.wording import METRIC_NAMES, command, cost, latency, rough_latencies
+from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.audit import Audit
 from harness.select.classes import final_scores
 from harness.select.prior import OwnRanks
@@ -64,14 +65,13 @@ def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
 
 def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit: Audit) -> Document:
     """The whole report as plain data: the ranking, what other data sets say of its models, and the audit of the cheap scores."""
-    chosen = ranking.recommended
     return Document(
         title=f"Which model to use for {formats.one_line(ranking.pool.study)}",
         verdict=verdict(ranking),
         tone=decision.tone(ranking),
         headline=headline(ranking),
         facts=_facts(ranking),
-        command=Code(command(chosen.candidate.row)) if chosen else None,
+        next_steps=next_steps(ranking),
         leaderboard=_leaderboard(ranking),
         sections=[
             task.build(ranking),

@@ -84,6 +84,14 @@ Block = Paragraph | Bullets | Table | Picture | Code
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """A command to type, and what it is good for."""
+
+    purpose: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """One of the six steps."""
 
@@ -110,6 +118,6 @@ class Document:
     tone: Tone
     headline: str
     facts: Sequence[Fact]
-    command: Code | None
+    next_steps: Sequence[Command]
     leaderboard: Sequence[Block]
     sections: Sequence[Section]

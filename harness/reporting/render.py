@@ -42,7 +42,8 @@ def to_markdown(document: Document) -> str:
     """The same in Markdown; pictures are files under `plots/`."""
     parts = [f"# {inert(document.title)}", f"**{inert(document.headline)}** ({inert(document.verdict)})"]
     parts += [f"- **{fact.question}:** {inert(fact.answer)}" for fact in document.facts]
-    parts += ["To reproduce it:", _block(document.command)] if document.command else []
+    for step in document.next_steps:
+        parts += [f"{inert(step.purpose)}:", _block(Code(step.text))]
     parts += [_block(block) for block in document.leaderboard]
     for number, section in enumerate(document.sections, start=1):
         parts += _section(number, section)

@@ -13,6 +13,7 @@ from rich.text import Text
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, why
 from harness.reporting.grounds import fine_tuning, rests_on
+from harness.reporting.next_steps import next_steps
 from harness.reporting.picks import picks
 from harness.reporting.scope import latencies, protocols, versions
 from harness.reporting.sections.facts import leading, outcome_of
@@ -49,6 +50,9 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     if ranking.pool.damaged:
         console.print(shown(damage(ranking), style="red"), soft_wrap=True)
     console.print(shown("Report: "), shown(str(report_path)), sep="", soft_wrap=True)
+    for step in next_steps(ranking):
+        console.print(shown(f"{step.purpose}:"))
+        console.print(shown(f"  {step.text}"), soft_wrap=True)
 
 
 def print_board(console: Console, table: Table, lines: Iterable[tuple[str, str, str]]) -> None:

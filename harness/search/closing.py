@@ -1,7 +1,7 @@
 """The end of a sweep: fine-tunes that may be the best are cross-fitted, models timed, and every study gets its report."""
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 
 from harness.config import Keep
 from harness.errors import HarnessError
@@ -12,6 +12,7 @@ from harness.jobs.timing import time_models
 from harness.search import cross_fit
 from harness.search.runner import Sweep, limits_of
 from harness.status import BAD_JOBS, Status
+from harness.study.models import Models
 from harness.study.row import Row
 from harness.study.store import Study
 from harness.text.counts import counted
@@ -32,7 +33,7 @@ def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
     cross_fit_within(sweep, cross_fit_limit_s)
     for job in one_per_study([job for job in jobs if job.job_id in rows]):
         _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
-        _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]))
+        _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]), say)
     if gone := [job for job in jobs if job.job_id not in rows]:
         have = "has" if len(gone) == 1 else "have"
         say(
@@ -77,7 +78,7 @@ def _time(sweep: Sweep, job: JobSpec, protocols: Set[str]) -> None:
         say(f"latencies were not measured: {error} `{study.retime_command}` does so later.")
 
 
-def _report(jobs: Sequence[JobSpec]) -> None:
+def _report(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> None:
     from harness.models.keep import drop_models
     from harness.reporting.build import close_sweep
     from harness.reporting.terminal import print_summary
@@ -87,6 +88,10 @@ def _report(jobs: Sequence[JobSpec]) -> None:
     ranking = close_sweep(study, first.config.rank, first.protocol_hash)
     if first.config.model.keep is Keep.tied:
         drop_models(study, ranking)
+    models = Models(study)
+    if models.folder.is_dir():
+        number, mib = models.kept()
+        say(f"models: {number} kept, {mib:,.1f} MiB in {models.folder}")
     print_summary(ranking, study.report_dir / "index.html")
 
 

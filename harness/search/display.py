@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
+from harness.config import Keep
+from harness.files import free_mib
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
 from harness.status import Status
+from harness.study.models import ROOM_MIB, Models
 from harness.study.row import Row
 from harness.study.store import Study
 from harness.text.commands import runnable
@@ -39,9 +42,24 @@ class Progress:
         if hit := [damage for job in self.jobs if (damage := Study(job.config.study_dir).damage(job.job_id))]:
             more = f", and {len(hit) - 1} more" if hit[1:] else ""
             self.say(f"{hit[0].name} {hit[0].reason}{more}; what cannot be used is done anew")
+        self._announce_models()
         first = self.jobs[0]
         failed = f", {num_failed} failed before (retry=failed tries them again)" if num_failed else ""
         self.say(f"{counted(len(self.jobs), 'job')}, {num_done} already done{failed}, on {first.device.value} in {first.precision.value}")
+
+    def _announce_models(self) -> None:
+        """Say what the models of jobs that are to run will take on the disk."""
+        for first in one_per_study(self.jobs):
+            keep, models = first.config.model.keep, Models(Study(first.config.study_dir))
+            sizes = [job.model_mib for job in self.jobs if job.config.study_dir == models.study.root and not models.has(job.job_id)]
+            known = [size for size in sizes if size is not None]
+            if keep is Keep.none or not sizes:
+                continue
+            more = f" and {counted(len(sizes) - len(known), 'model')} of unknown size" if len(known) < len(sizes) else ""
+            then = "; those that cannot be recommended are deleted at the end (model.keep=tied)" if keep is Keep.tied else ""
+            free = free_mib(models.study.root)
+            short = f"; only {free:,.0f} MiB are free there, and what finds no room is not kept" if free < sum(known) + ROOM_MIB else ""
+            self.say(f"models: at most {sum(known):,.1f} MiB{more} in {models.folder}{then}{short}")
 
     def say(self, text: str, style: str = "") -> None:
         """One line, letter by letter: names may hold anything."""

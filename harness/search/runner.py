@@ -100,10 +100,15 @@ def is_wanted(job: JobSpec) -> bool:
     if row is None or row.status == Status.pruned:
         return True
     if row.status == Status.ok:
-        is_missed = job.config.model.keep is Keep.all and not job.fold and not Models(study).has(job.job_id)
-        return is_missed or not study.is_done(job.job_id)
+        return not study.is_done(job.job_id) or _lacks_model(job, row)
     # What failed since the sweep began has had its second try.
     return job.config.retry is Retry.failed and row.started_at < job.asked_at
+
+
+def _lacks_model(job: JobSpec, row: Row) -> bool:
+    """Whether every model is to be kept and this one is not there, or not as it was written."""
+    models = Models(Study(job.config.study_dir))
+    return job.config.model.keep is Keep.all and job.fold is None and (not models.has(job.job_id) or models.damaged(row) is not None)
 
 
 def limits_of(cfg: SweepConfig, timeout_s: float | None = None, num_jobs: int = 1) -> Limits:

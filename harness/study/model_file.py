@@ -64,6 +64,10 @@ class ModelHeader:
     """Class shares that the loss taught: divided out of decisions where the metric asks for it."""
     temperature: float
     """Logits are divided by it."""
+    trained_on: str
+    """`train`, or `train_val` or `all` once it is refitted."""
+    num_trained_on: int
+    """Images."""
     harness_version: str
     timm_version: str
     torch_version: str
@@ -80,7 +84,7 @@ class ModelFile:
 def encode(file: ModelFile) -> bytes:
     """The bytes to write. Raises ValueError for numbers that JSON does not have."""
     record = {"schema": MODEL_SCHEMA, "tensors_blake2b": _digest(file.tensors), **asdict(file.header)}
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in file.tensors.items()}
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in file.tensors.items()}
     return save(tensors, metadata={_KEY: dumped(record).decode("ascii")})
 
 
@@ -137,7 +141,7 @@ def _digest(tensors: Tensors) -> str:
     """Of names, types, shapes and bytes."""
     found = blake2b(digest_size=16)
     for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
+        tensor = np.asarray(tensors[name], order="C")
         found.update(f"{name} {tensor.dtype} {tensor.shape} ".encode())
         found.update(tensor.tobytes())
     return found.hexdigest()

@@ -142,21 +142,22 @@ class Study:
     @property
     def report_command(self) -> str:
         """Return the command that ranks it again, as typed in a shell."""
-        return self._command("report")
+        return self.command("report")
 
     @property
     def retime_command(self) -> str:
         """Return the command that times its models again, as typed in a shell."""
-        return self._command("retime")
+        return self.command("retime")
+
+    def command(self, name: str) -> str:
+        """Return the command of that name for this study, as typed in a shell."""
+        return f"python -m harness.{name} {self.where}"
 
     @property
     def where(self) -> str:
         """Arguments that name the study to every command, as typed in a shell."""
         elsewhere = [f"results_dir={self.root.parent}"] * (self.root.parent != Path(SweepConfig.results_dir))
         return " ".join(map(shell_word, (f"study={self.root.name}", *elsewhere)))
-
-    def _command(self, name: str) -> str:
-        return f"python -m harness.{name} {self.where}"
 
     def damage(self, job_id: str) -> Damage | None:
         """Why what the folder holds of a job cannot be used; None where it can be, or there is nothing."""

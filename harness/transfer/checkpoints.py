@@ -76,7 +76,7 @@ class Checkpoints:
         self.curve += head.curve
         if head.error is not None:
             raise DivergedError(head.error)
-        if self._keeps_any and head.evaluations and self._is_best(head.evaluations[head.best_evaluation]):
+        if self._settled is None and self._keeps_any and head.evaluations and self._is_best(head.evaluations[head.best_evaluation]):
             self._best = self._copies() | {f"head.{name}": tensor for name, tensor in head.best.items()}
         self._evaluations += head.evaluations
 

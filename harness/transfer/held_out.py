@@ -1,4 +1,4 @@
-"""One fold of train and val held out: what a cross-fitted fine-tune is trained on and what it is judged on. Torch-free.
+"""Images dealt anew: a fold of train and val held out, for a fine-tune that is cross-fitted, or nothing, for one that is refitted. Torch-free.
 
 Folds are those by which heads of the same seed are judged out of fold (`probe`). Shapes: N images of train and then val.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from harness.config import RefitOn
 from harness.data.dataset import Dataset, ImageRef, Split
 from harness.measure.choice import deal, num_folds
 
@@ -17,12 +18,14 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
-    """A fold against the others."""
+    """What is trained on, and what is looked at meanwhile."""
 
     dataset: Dataset
-    """Train is every other fold, val is this one; there is no test."""
+    """For a fold, train is every other fold and val is this one; there is no test."""
     order_N: IntArray
-    """Where the images of this train and then of this val are among those of train and then val as they were."""
+    """Where the images of this train and then of this val are among those of train, val and test as they were."""
+    images: Sequence[ImageRef]
+    """Those that augmented views are made of, in that order."""
 
 
 def folds_of(dataset: Dataset) -> int:
@@ -37,4 +40,14 @@ def hold_out(dataset: Dataset, fold: int, seed: int) -> HeldOut:
     is_in_N = deal(labels_N, folds_of(dataset), seed) == fold
     parts = [np.flatnonzero(is_part_N) for is_part_N in (~is_in_N, is_in_N)]
     train, val = (Split([images[place] for place in part.tolist()], labels_N[part]) for part in parts)
-    return HeldOut(replace(dataset, train=train, val=val, test=Split([], labels_N[:0])), np.concatenate(parts))
+    return HeldOut(replace(dataset, train=train, val=val, test=Split([], labels_N[:0])), np.concatenate(parts), images)
+
+
+def hold_nothing_out(dataset: Dataset, on: RefitOn) -> HeldOut:
+    """Train on all that `on` names. Val are images of train too: what is said of them is worth nothing, and is asked for all the same."""
+    splits = [dataset.train, dataset.val, *([dataset.test] if on is RefitOn.all else [])]
+    images = [image for split in splits for image in split.images]
+    labels_N = np.concatenate([split.labels for split in splits])
+    val_N = np.arange(len(dataset.train), len(dataset.train) + len(dataset.val))
+    whole = replace(dataset, train=Split(images, labels_N), test=Split([], labels_N[:0]))
+    return HeldOut(whole, np.concatenate([np.arange(len(images)), val_N]), images)

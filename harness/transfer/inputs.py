@@ -39,9 +39,9 @@ class Inputs:
     plain: CachedActivations
     """Of train, val and test, in this order, without augmentation."""
     views: tuple[CachedActivations, ...]
-    """Of train, once for each augmented view that is cached; where a fold is held out, of train and val as they were."""
+    """Of train, once for each augmented view that is cached; where images are dealt anew, of those that take part (`held_out`)."""
     order_N: IntArray | None = None
-    """Where a fold is held out: row in the views of each image of train and then val (`held_out`). None: the splits as they lie there."""
+    """Where images are dealt anew: row in the views of each image of train and then val. None: the splits as they lie there."""
 
     @property
     def pool(self) -> ThreadPool:
@@ -117,7 +117,7 @@ def provide_inputs(
         store: where activations are looked for and cached.
         starts: `first_changed_block` of each phase: where its training starts from cached activations.
         passing: the same of other jobs in the sweep; a pass caches activations for them on its way.
-        fold: of the data set, to train on the others and judge on this one; what is read is that of the whole data set.
+        fold: the images dealt anew, to train on its train and judge on its val; what is read is that of the whole data set.
     """
     starts, on_the_way = ({trunk.nearest(k) for k in boundaries} for boundaries in (starts, passing))
     if precision is Precision.auto and min(starts | on_the_way) < trunk.last:
@@ -135,7 +135,7 @@ def provide_inputs(
 
     judge = judge_of(dataset)
     plain = filled(View(images, backbone.preprocess), final=is_closed_form or is_head_only, judge=judge)
-    viewed = dataset.train.images if fold is None else [*dataset.train.images, *dataset.val.images]
+    viewed = dataset.train.images if fold is None else fold.images
     augmented = [View(viewed, backbone.preprocess, cfg.augment, number) for number in range(cfg.views if cfg.views > 1 else 0)]
     views = tuple(filled(view, final=is_head_only, judge=None) for view in augmented)
     if fold is None:

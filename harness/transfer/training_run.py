@@ -220,7 +220,9 @@ class TrainingRun:
         unchanged = num_unchanged(self.spec.backbone, self.phases[: chosen.phase] if chosen.epoch else [])
         train_log_probs_NC = self._log_probabilities(self.inputs.split("train", unchanged), "predictions on train")
         heat, val_log_probs_NC = choice.temperature, choice.log_probs_NC
-        if self.probe is not None and is_probe(self.spec, self.phases):  # far more images say how sure it may be
+        if (
+            self.probe is not None and self.spec.settled is None and is_probe(self.spec, self.phases)
+        ):  # far more images say how sure it may be
             heat = self.probe.temperature
             val_log_probs_NC = self.objective.log_probs(choice.raw_log_probs_NC, heat)
         return Fitted(

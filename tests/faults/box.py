@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import report, sweep, verify
+from harness import predict, report, sweep, verify
 from harness.search.display import Progress
 from harness.study.row import COLUMNS, Row
 from harness.study.store import Study
@@ -103,6 +103,10 @@ class Box:
     def report(self, *arguments: str) -> Ended:
         """`python -m harness.report` on the same results, within this process."""
         return self._here(report.main, ["harness.report", f"results_dir={self.results}", *arguments])
+
+    def predict(self, *arguments: str) -> Ended:
+        """`python -m harness.predict` on the same results, within this process."""
+        return self._here(predict.main, ["harness.predict", f"results_dir={self.results}", f"to={self.root / 'said.csv'}", *arguments])
 
     def verify(self) -> Ended:
         """`python -m harness.verify` on the same folders, within this process."""

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from huggingface_hub import ModelCard
 from PIL import Image
@@ -21,6 +23,7 @@ from torch import Tensor
 from harness import export, predict
 from harness.compute.runtime import resolve_runtime
 from harness.config import Device, Metric, Precision
+from harness.data.transforms import eval_transform
 from harness.errors import TableError
 from harness.models import export as exporting
 from harness.models.load_export import load_export
@@ -120,7 +123,7 @@ def test_the_card_says_what_is_true_and_its_programs_run(study: Study, run_expor
     assert done.status == 0, done.out + done.err
     (row,) = study.rows()
     val = study.val_predictions(row.job_id)
-    folder = shutil.move(tmp_path / "lesions", tmp_path / "elsewhere")
+    folder = (tmp_path / "lesions").rename(tmp_path / "elsewhere")
     shutil.move(tmp_path / "results", tmp_path / "gone")
     shutil.copy(_pictures(photos)[3], folder / "image.jpg")
     card = (folder / "README.md").read_text(encoding="utf-8")
@@ -142,9 +145,10 @@ def test_the_card_says_what_is_true_and_its_programs_run(study: Study, run_expor
     assert called == called_by_onnx == answer["label"]
     assert row.primary_metric == "balanced_accuracy"
     assert "argmax of log(probability) - log(share)" in card
-    scores = ModelCard(card).data.eval_results
-    assert [found.dataset_split for found in scores] == ["val", "test"]  # a sweep that ends opens what it recommends
-    assert scores[0].metric_value == pytest.approx(
+    matter: Any = ModelCard(card).data  # without types
+    scores = matter.to_dict()["model-index"][0]["results"]
+    assert [found["dataset"]["split"] for found in scores] == ["val", "test"]  # a sweep that ends opens what it recommends
+    assert scores[0]["metrics"][0]["value"] == pytest.approx(
         objective_of(row).score(val.log_probs_NC, val.labels_N, Metric.balanced_accuracy), abs=1e-5
     )
     assert str(tmp_path) not in card + (folder / "preprocessing.json").read_text(encoding="utf-8")
@@ -235,13 +239,9 @@ def test_a_changed_folder_is_refused(
 
 def test_timm_prepares_images_as_the_study_did(study: Study, run_export: Run, photos: Path) -> None:
     """The transform that timm makes of config.json gives the pixels that the harness gives."""
-    from timm import create_model
-    from timm.data import create_transform, resolve_model_data_config
-
-    from harness.data.transforms import eval_transform
-
     folder = _written(run_export("formats=timm"), "test_vit-all")
-    prepare = create_transform(**resolve_model_data_config(create_model(f"local-dir:{folder}", pretrained=True)))
+    of_timm: Any = timm.data  # without types
+    prepare = of_timm.create_transform(**of_timm.resolve_model_data_config(timm.create_model(f"local-dir:{folder}", pretrained=True)))
     own = eval_transform(load_export(folder, resolve_runtime(Device.cpu, Precision.float32)).preprocess)
     for path in _pictures(photos)[:5]:
         picture = Image.open(path).convert("RGB").resize((57, 43))

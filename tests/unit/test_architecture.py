@@ -61,4 +61,4 @@ def test_hydra_is_imported_at_the_border_only() -> None:
     users = {
         path.relative_to(ROOT / "harness").with_suffix("").parts[0] for path in MODULES if any("hydra" in name for name in imported(path))
     }
-    assert users <= {"sweep", "report", "retime", "verify", "verification", "cli", "config"}
+    assert users <= {"sweep", "report", "retime", "predict", "refit", "verify", "verification", "cli", "config"}

@@ -17,11 +17,14 @@ from harness.errors import TableError
 from harness.features.entry import RowType
 from harness.features.store import FeatureStore
 from harness.status import BAD_JOBS, Status
+from harness.study.model_file import ModelFile
+from harness.study.models import Models
 from harness.study.store import Predictions, Study
 from harness.study.table import write_table
 from harness.verification.weights import weigh
 from harness.verify import run
 from tests.unit.reporting.fake_study import make_row, write_job, write_study
+from tests.unit.study.models import make_header
 from tests.unit.study.test_store import flip
 
 Check = Callable[[], tuple[int, list[str]]]
@@ -84,7 +87,7 @@ def looked_at(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_what_was_looked_at_is_counted(study: Study, looked_at: Callable[..., str], tmp_path: Path) -> None:
     """The last line claims no more than what was there: no predictions of failed jobs, no folder that is not there."""
     in_cache = f"1 feature entry in {tmp_path / 'cache' / 'features'}"
-    assert looked_at() == f"4 rows, 2 prediction files, 2 tables, 0 openings of test predictions, 0 weights files, {in_cache}"
+    assert looked_at() == f"4 rows, 2 prediction files, 2 tables, 0 models, 0 openings of test predictions, 0 weights files, {in_cache}"
     elsewhere = f"0 feature entries (there is no folder {tmp_path / 'nowhere'}; cache_dir=... names another)"
     assert looked_at("nowhere").endswith(f", 0 weights files, {elsewhere}")
     study.open_test(good(study), "why")
@@ -92,7 +95,7 @@ def test_what_was_looked_at_is_counted(study: Study, looked_at: Callable[..., st
         if row.status == Status.ok and row.job_id != good(study):
             study.row_path(row.job_id).unlink()
     write_table(study)
-    assert looked_at().startswith("3 rows, 1 prediction file, 2 tables, 1 opening of test predictions, ")
+    assert looked_at().startswith("3 rows, 1 prediction file, 2 tables, 0 models, 1 opening of test predictions, ")
     for name in ("results.csv", "results.parquet"):
         (study.root / name).unlink()
     assert ", 0 tables, " in looked_at()
@@ -222,6 +225,30 @@ def test_a_table_that_does_not_hold_the_rows_is_found(study: Study, check: Check
     assert f" -m harness.report study=s results_dir={study.root.parent}`" in line  # of the Python that runs this
     write_table(study)
     assert check() == (0, [])
+
+
+def keep_model(study: Study, job_id: str, *, model_blake2b: str) -> Path:
+    """A kept model of a job; its path."""
+    models = Models(study)
+    models.write(ModelFile(make_header(job_id=job_id, model_blake2b=model_blake2b), {"head.weight": np.ones((2, 3), np.float32)}))
+    return models.path(job_id)
+
+
+def test_kept_models_are_checked(study: Study, check: Check, looked_at: Callable[..., str]) -> None:
+    """A whole one of its own row is fine; any changed bit, another row's model and one without a row are named."""
+    job_id = good(study)
+    row = next(row for row in study.rows() if row.job_id == job_id)
+    path = keep_model(study, job_id, model_blake2b=str(row.model_blake2b))
+    assert ", 1 model, " in looked_at()
+    for where in (0.01, 0.5, 1.0):
+        flip(path, where)
+        assert only(check()[1]).startswith(f"{path}: ")
+        path = keep_model(study, job_id, model_blake2b=str(row.model_blake2b))
+    keep_model(study, job_id, model_blake2b="0" * 32)
+    assert "is not the model that its row was made from" in only(check()[1])
+    path.unlink()
+    other = keep_model(study, "0123456789abcdef", model_blake2b="0" * 32)
+    assert only(check()[1]).startswith(f"{other}: is the model of a job that has no row")
 
 
 def test_an_opened_job_without_a_row_is_found(study: Study, check: Check) -> None:

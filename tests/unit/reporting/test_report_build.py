@@ -1,6 +1,8 @@
 """The report's files: the same content twice, six steps, untrusted names inert, and something useful in every situation."""
 
+import itertools
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import replace
@@ -13,9 +15,12 @@ import pytest
 from harness.config import Metric, RankConfig
 from harness.errors import TableError
 from harness.reporting.build import build_report
-from harness.reporting.document import Code, Document, Paragraph, Section, Table, Tone
+from harness.reporting.document import Code, Command, Document, Paragraph, Section, Table, Tone
+from harness.reporting.next_steps import next_steps
 from harness.reporting.render import inert, to_html, to_markdown
+from harness.select.ranking import rank
 from harness.study.store import Study
+from harness.text.commands import runnable
 from tests.unit.reporting.fake_study import NASTY_NAMES, make_row, write_study
 
 pytestmark = pytest.mark.slow
@@ -351,8 +356,8 @@ def test_code_cannot_leave_its_fence() -> None:
     """A command with a fence of its own stays inside a longer one, and inside its element in HTML."""
     code = Code("run 'a\n```\n<b>'")
     section = Section("one", "One", [code, Paragraph("p", Tone.warning), Table("t", [], [])])
-    document = Document("t", "v", Tone.plain, "h", [], code, [], [section])
-    assert "````sh\nrun 'a\n```\n<b>'\n````" in to_markdown(document)
+    document = Document("t", "v", Tone.plain, "h", [], [Command("next", code.text)], [], [section])
+    assert to_markdown(document).count("````sh\nrun 'a\n```\n<b>'\n````") == 2
     assert Page(to_html(document)).elements["b"] == 0
 
 
@@ -374,3 +379,32 @@ def test_unsteady_timing_is_said_where_the_latency_is(tmp_path: Path) -> None:
     assert "take its latency as rough" in text
     assert text.count("≈ 41.2") >= 5  # leaderboard, cost, front; two candidates
     assert text.count("harness.retime") == 2
+
+
+def test_next_steps_are_commands_for_this_study(tmp_path: Path) -> None:
+    """On page, in Markdown and on the terminal: use it, hand it on, and settle the tie where there is one, with seeds that nobody has run."""
+    study = write_study(tmp_path / "s", backbones=("resnet50", "densenet121"), depths=("all", "none"), seeds=(0, 3), num_val=60, num_test=0)
+    ranking = rank(study, RankConfig(), may_open=False, by="test")
+    use, hand_on, settle = next_steps(ranking)
+    assert use.text == f"python -m harness.predict study=s results_dir={tmp_path} images=FOLDER"
+    assert hand_on.text == f"python -m harness.export study=s results_dir={tmp_path}"
+    tied = {(entry.candidate.row.backbone, entry.candidate.row.freeze) for entry in ranking.tied}
+    assert len(tied) > 1
+    parts = shlex.split(settle.text)
+    assert parts[:3] == ["python", "-m", "harness.sweep"]
+    swept = dict(part.split("=", 1) for part in parts[3:])
+    assert swept["seed"] == "4,5"
+    assert tied <= set(itertools.product(swept["backbone"].split(","), swept["freeze"].split(",")))
+    page = build(study)
+    assert all(runnable(step.text) in page for step in (use, hand_on, settle))
+
+
+def test_a_clear_winner_leaves_no_tie_to_settle(tmp_path: Path) -> None:
+    """And without a recommendation there is nothing to use."""
+    clear = write_study(
+        tmp_path / "s", backbones=("vit_small_patch16_224.augreg_in21k_ft_in1k", "squeezenet"), depths=("all",), num_val=600
+    )
+    ranking = rank(clear, RankConfig(), may_open=False, by="test")
+    assert len(ranking.tied) == 1
+    assert [step.purpose for step in next_steps(ranking)] == ["Use it on new images", "Hand the model on"]
+    assert next_steps(rank(clear, RankConfig(max_params_m=0.001), may_open=False, by="test")) == []

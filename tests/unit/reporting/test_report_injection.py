@@ -15,7 +15,7 @@ from rich.console import Console
 
 from harness.config import RankConfig
 from harness.reporting.build import build_report
-from harness.reporting.document import Bullets, Document, Fact, Paragraph, Section, Table, Tone
+from harness.reporting.document import Bullets, Command, Document, Fact, Paragraph, Section, Table, Tone
 from harness.reporting.render import inert, to_html, to_markdown
 from harness.reporting.terminal import print_summary
 from harness.study.row import Row
@@ -236,7 +236,7 @@ def test_any_string_of_a_document_is_text() -> None:
     """Whatever a section puts into whichever place, the border escapes it."""
     table = Table(EVIL, [], [])
     section = Section("one", EVIL, [Paragraph(EVIL, Tone.warning), Bullets([EVIL]), table])
-    document = Document(EVIL, EVIL, Tone.plain, EVIL, [Fact("q", EVIL)], None, [Paragraph(EVIL)], [section])
+    document = Document(EVIL, EVIL, Tone.plain, EVIL, [Fact("q", EVIL)], [Command(EVIL, "next")], [Paragraph(EVIL)], [section])
     page = Page(to_html(document))
     assert page.elements["img"] == page.elements["script"] == 0
     assert "\x1b" not in to_html(document)
