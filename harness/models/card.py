@@ -10,9 +10,8 @@ from typing import Any
 
 from harness.config import Metric
 from harness.measure.quality import PerClass, per_class
-from harness.models.checked import Agreement
 from harness.models.exported import CONFIG, ONNX, TORCH
-from harness.models.judged import Judged, score
+from harness.models.judged import Agreement, Judged, score
 from harness.models.snippets import snippets
 from harness.reporting import formats
 from harness.reporting.render import literal

@@ -6,7 +6,6 @@ Shapes: N images, B of a batch, C classes.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from torch import Tensor
 from harness.data.dataset import ImageRef
 from harness.data.transforms import PixelDataset, eval_transform, normalise
 from harness.measure.interleave import Pace, interleave, latency
+from harness.models.judged import Agreement
 from harness.models.model import Model
 from harness.process.progress import track
 
@@ -30,17 +30,6 @@ BATCH_SIZE = 16
 NUM_SYNTHETIC = 64
 """Images of noise that stand in for images that are gone."""
 _TIMING_MS = 1500.0
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far one form is from the model itself."""
-
-    num_images: int
-    largest: float
-    """Difference of a probability, over all images and classes."""
-    num_changed: int
-    """Images that it calls another class."""
 
 
 def agreements(answers: Mapping[str, Answer], reference: str) -> dict[str, Agreement]:

@@ -22,10 +22,10 @@ from harness.errors import BackboneError, ConfigError, StoreError
 from harness.files import why
 from harness.models import checked, exported
 from harness.models.card import Facts, Measured, write_card
-from harness.models.checked import Agreement, Answer, Form
+from harness.models.checked import Answer, Form
 from harness.models.deployed import Deployed, Whole, whole
 from harness.models.exported import CARD, CONFIG, MODEL, ONNX, ONNX_INT8, PREPROCESSING, TORCH, Record
-from harness.models.judged import CONFIDENCE, difference
+from harness.models.judged import CONFIDENCE, Agreement, difference
 from harness.models.model import Model
 from harness.models.onnx_runtime import OnnxModel, quantise
 from harness.models.torch_file import load_torch, traced, write_onnx, write_torch

@@ -1,4 +1,4 @@
-"""How good a model is on images whose labels are known: the study's metric with its interval, and what 8-bit numbers take from it. Torch-free.
+"""How good a model is on images whose labels are known, what 8-bit numbers take from that, and how far a file is from its model. Torch-free.
 
 Shapes: N images, C classes.
 """
@@ -30,6 +30,17 @@ class Judged:
     """95 %, of the choice of images."""
     reason: str | None
     """Why there is no score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far one form is from the model itself."""
+
+    num_images: int
+    largest: float
+    """Difference of a probability, over all images and classes."""
+    num_changed: int
+    """Images that it calls another class."""
 
 
 def score(objective: Objective, metric: Metric, log_probs_NC: FloatArray, labels_N: IntArray) -> Judged:
