@@ -1,4 +1,4 @@
-"""`python -m benchmarks.export_families`: every family by its plain name, random weights, swept and exported; does each file decide as the model does?
+"""`python -m benchmarks.export_families`: every family by its plain name, random weights, swept and exported: each file has to decide as the model does.
 
 Hand-written digits, as small as each architecture takes them. Fails where a decision changes, or where a format is missing that should be there.
 """
