@@ -17,6 +17,8 @@ class Benchmark:
 
     name: str
     needs: str | None = None
+    extra: str = "bench"
+    """That installs it."""
 
 
 BENCHMARKS = (
@@ -37,6 +39,7 @@ BENCHMARKS = (
     Benchmark("replay"),
     Benchmark("search"),
     Benchmark("studies"),
+    Benchmark("export_families", needs="onnx", extra="export"),
     Benchmark("out_of_fold"),
     Benchmark("coverage"),
 )
@@ -47,7 +50,7 @@ def run(benchmark: Benchmark) -> bool:
     command = ["-m", f"benchmarks.{benchmark.name}", "--short"]
     print(f"\n$ python {' '.join(command)}", flush=True)
     if benchmark.needs is not None and find_spec(benchmark.needs) is None:
-        print(f"skipped: {benchmark.needs} is not installed; run: pip install 'model-selection-harness[bench]'", flush=True)
+        print(f"skipped: {benchmark.needs} is not installed; run: pip install 'model-selection-harness[{benchmark.extra}]'", flush=True)
         return True
     started = time.perf_counter()
     done = subprocess.run([sys.executable, *command], cwd=_CHECKOUT, check=False)

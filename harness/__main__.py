@@ -20,6 +20,10 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
       have the recommended model say what new images show
   python -m harness.refit study=folder
       train the recommended candidate again, on train and val together, for use
+  python -m harness.export study=folder
+      the recommended model as a folder for timm, onnxruntime and torch, checked on the val images, with a model card
+  python -m harness.push study=folder to=ORGANISATION/NAME
+      put an exported folder on the model hub
   python -m harness.log study=folder to=mlflow
       log a study's rows, report and recommended model to an experiment tracker
   python -m harness.retime study=folder
@@ -33,7 +37,7 @@ Each answers --help; where this environment is active, `harness sweep` is the fi
 """
 
 
-COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "refit", "log", "retime", "verify")} | {
+COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "refit", "export", "push", "log", "retime", "verify")} | {
     "backbones": "harness.backbones.__main__"
 }
 """What can stand behind `harness`, and the module that does it."""

@@ -620,6 +620,8 @@ class PredictConfig:
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
     """Folder of all studies."""
+    folder: str | None = None
+    """An exported folder, instead of a study."""
     images: str | None = None
     """A folder, a pattern such as 'new/*.png', or a CSV with a column `path`."""
     candidate: str | None = None
@@ -632,6 +634,82 @@ class PredictConfig:
     """File of the answers: .csv or .parquet."""
     device: Device = Device.auto
     """Where the network computes."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.folder is None or (not any((self.study, self.candidate, self.protocol)) and self.refit is None),
+            "folder",
+            self.folder,
+            "folder alone, without study, candidate, protocol and refit",
+        )
+
+
+class Quantize(Enum):
+    """Smaller numbers in a second ONNX file."""
+
+    none = "none"
+    dynamic = "dynamic"  # 8-bit weights; ranges of activations are measured while it runs
+    static = "static"  # 8-bit weights and activations, whose ranges are those of train images
+
+
+EXPORT_FORMATS = ("timm", "onnx", "torch_export")
+
+
+@dataclass
+class ExportConfig:
+    """What the export command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    candidate: str | None = None
+    """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
+    protocol: str | None = None
+    """As in the report."""
+    refit: bool | None = None
+    """Whether its model of `harness refit` is meant. None: where there is one."""
+    to: str | None = None
+    """Folder to write. None: export/<candidate> of the study."""
+    formats: str | None = None
+    """Of timm, onnx and torch_export, separated by commas. None: all that can hold the model."""
+    quantize: Quantize = Quantize.none
+    """A second ONNX file in 8-bit numbers, with what it loses."""
+
+    def __post_init__(self) -> None:
+        _require(
+            not set(self.asked_formats) - set(EXPORT_FORMATS) and self.formats != "",
+            "formats",
+            self.formats,
+            f"{', '.join(EXPORT_FORMATS)}, or several of them separated by commas",
+        )
+        _require(
+            self.quantize is Quantize.none or "onnx" in self.asked_formats,
+            "quantize",
+            self.quantize.value,
+            "quantize with formats=onnx, or none",
+        )
+
+    @property
+    def asked_formats(self) -> list[str]:
+        """Names of the formats that are wanted."""
+        return list(EXPORT_FORMATS) if self.formats is None else [name.strip() for name in self.formats.strip("[]").split(",")]
+
+
+@dataclass
+class PushConfig:
+    """What the push command reads."""
+
+    to: str | None = None
+    """Repository of the model hub, as ORGANISATION/NAME."""
+    folder: str | None = None
+    """What `python -m harness.export` wrote. None: the only export of the study."""
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    private: bool = True
+    """Whether a repository that is made for it is open to its owner only."""
 
 
 @dataclass
@@ -685,6 +763,8 @@ def register() -> None:
         (None, "verify_schema", VerifyConfig),
         (None, "retime_schema", RetimeConfig),
         (None, "predict_schema", PredictConfig),
+        (None, "export_schema", ExportConfig),
+        (None, "push_schema", PushConfig),
         (None, "refit_schema", RefitConfig),
         (None, "log_schema", LogConfig),
         ("data", "data_schema", DataConfig),

@@ -14,7 +14,8 @@ from harness.text.counts import counted
 from harness.text.untrusted import one_line
 
 if TYPE_CHECKING:
-    from harness.models.table import Judged
+    from harness.models.judged import Judged
+    from harness.models.model import Model
     from harness.study.model_file import ModelHeader
 
 MAX_NAMED = 5
@@ -40,25 +41,18 @@ def run(cfg: PredictConfig) -> int:
 
     Raises:
         ConfigError: there are no such images, or none of them can be read.
-        TableError: there is no such study, candidate or model.
+        TableError: there is no such study, candidate or model, or the folder is no export.
         BackboneError: the base weights are not here, or are others.
     """
-    from harness.compute.runtime import resolve_runtime
-    from harness.models.choose import choose, ranked
-    from harness.models.load import load_model
     from harness.models.new_images import list_images
     from harness.models.table import counts, judge, require_suffix, to_frame, write
-    from harness.study.models import Models
 
     if cfg.images is None:
         raise ConfigError("images=: give a folder, a pattern such as 'new/*.png', or a CSV with a column path.")
     to = Path(cfg.to).expanduser()
     require_suffix(to)
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
-    models, chosen = Models(study), choose(ranked(study, cfg.protocol), cfg.candidate)
-    file = chosen.model(models, refitted=cfg.refit)
-    listed = list_images(cfg.images, file.header.max_values, file.header.class_names)
-    model = load_model(file, resolve_runtime(cfg.device, Precision.float32))
+    name, model = _model(cfg)
+    listed = list_images(cfg.images, model.header.max_values, model.class_names)
     predicted = model.predict(listed.images)
     if not len(predicted.places_N):
         raise ConfigError(
@@ -66,7 +60,7 @@ def run(cfg: PredictConfig) -> int:
         )
     frame = to_frame(model, listed, predicted)
     write(frame, to)
-    _say(f"{chosen.label} of study {study.name}{_refitted(file.header)}: {counted(len(frame), 'image')} -> {to}")
+    _say(f"{name}: {counted(len(frame), 'image')} -> {to}")
     _say(", ".join(f"{name} {number:,}" for name, number in counts(frame, model.class_names).items()))
     if unreadable := predicted.unreadable:
         more = f"; and {len(unreadable) - MAX_NAMED} more" if len(unreadable) > MAX_NAMED else ""
@@ -74,6 +68,24 @@ def run(cfg: PredictConfig) -> int:
     if judged := judge(model, listed, predicted):
         _say(_score(judged))
     return 0
+
+
+def _model(cfg: PredictConfig) -> tuple[str, "Model"]:
+    """The model that is meant and what it is called: of a study, or of an exported folder."""
+    from harness.compute.runtime import resolve_runtime
+    from harness.models.choose import choose, ranked
+    from harness.models.load import load_model
+    from harness.models.load_export import load_export
+    from harness.study.models import Models
+
+    runtime = resolve_runtime(cfg.device, Precision.float32)
+    if cfg.folder is not None:
+        model = load_export(Path(cfg.folder).expanduser(), runtime)
+        return f"{model.header.backbone} {model.header.freeze} in {cfg.folder}{_refitted(model.header)}", model
+    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    chosen = choose(ranked(study, cfg.protocol), cfg.candidate)
+    file = chosen.model(Models(study), refitted=cfg.refit)
+    return f"{chosen.label} of study {study.name}{_refitted(file.header)}", load_model(file, runtime)
 
 
 def _refitted(header: "ModelHeader") -> str:

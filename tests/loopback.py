@@ -1,6 +1,8 @@
 """A server on loopback that behaves as a model hub does, or misbehaves."""
 
+import base64
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ class Site:
     """Path -> content."""
     get: "Reply"
     head: "Reply"
+    post: "Post"
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     """Method, path and credentials of every request."""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -36,6 +39,25 @@ class Visit(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(self.site.get)
+
+    def do_POST(self) -> None:
+        self.site.asked.append((self.command, self.path, self.headers.get("Authorization")))
+        sent = self._body()
+        status, answer = self.site.post(self.site, self.path, sent)
+        content = json.dumps(answer).encode()
+        self.begin(status, {"Content-Type": "application/json", "Content-Length": len(content)})
+        self.wfile.write(content)
+
+    def _body(self) -> bytes:
+        """What was sent, in one piece or in chunks."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        found = b""
+        while size := int(self.rfile.readline(), 16):
+            found += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return found
 
     def _answer(self, reply: "Reply") -> None:
         self.site.asked.append((self.command, self.path, self.headers.get("Authorization")))
@@ -60,6 +82,33 @@ class Visit(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+Post = Callable[["Site", str, bytes], tuple[int, object]]
+"""Answers what was sent to a path: a status and JSON."""
+
+
+def closed(site: "Site", path: str, sent: bytes) -> tuple[int, object]:
+    """Take nothing."""
+    return 405, {"error": "not allowed"}
+
+
+def hub(site: "Site", path: str, sent: bytes) -> tuple[int, object]:
+    """Take repositories and commits as the model hub does; what was committed is served from then on."""
+    if path == "/api/repos/create":
+        asked = json.loads(sent)
+        return 200, {"url": f"{site.address}/{asked.get('organization', 'me')}/{asked['name']}"}
+    if path == "/api/validate-yaml":
+        return 200, {"errors": [], "warnings": []}
+    repo = path.removeprefix("/api/models/").rpartition("/main")[0].rpartition("/")[0]
+    if "/preupload/" in path:
+        names = [each["path"] for each in json.loads(sent)["files"]]
+        return 200, {"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]}
+    for line in map(json.loads, sent.splitlines()):
+        if line["key"] == "file":
+            files = {f"/{repo}/resolve/main/{line['value']['path']}": base64.b64decode(line["value"]["content"])}
+            site.files = {**site.files, **files}
+    return 200, {"commitUrl": f"{site.address}/{repo}/commit/{COMMIT}", "commitOid": COMMIT}
 
 
 Reply = Callable[[Visit, bytes], None]
@@ -144,9 +193,9 @@ def elsewhere(address: str) -> Reply:
 
 
 @contextmanager
-def serving(files: Mapping[str, bytes], *, get: Reply = whole, head: Reply = whole) -> Iterator[Site]:
-    """A server for the length of the block."""
-    site = Site(files, get, head)
+def serving(files: Mapping[str, bytes], *, get: Reply = whole, head: Reply = whole, post: Post = closed) -> Iterator[Site]:
+    """A server for the length of the block. `post`: what it does with what is sent."""
+    site = Site(files, get, head, post)
     with ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Visit,), {"site": site})) as server:
         site.address = f"http://127.0.0.1:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, daemon=True).start()

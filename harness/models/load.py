@@ -32,7 +32,7 @@ def load_model(file: ModelFile, runtime: Runtime, *, load: BackboneLoader = load
     spec = resolve(header.backbone.partition("@")[0])
     weights = _base(spec, header)
     backbone = load(spec, weights, image_size=header.image_size, features=Features(header.features), seed=header.seed)
-    network = Network(backbone.trunk, _head(backbone.num_features, header), runtime)
+    network = Network(backbone.trunk, head_of(backbone.num_features, header), runtime)
     _fill(network, file)
     if network_digest(network) != header.model_blake2b:
         raise BackboneError(
@@ -61,7 +61,8 @@ def _base(spec: BackboneSpec, header: ModelHeader) -> Weights:
     return weights
 
 
-def _head(num_features: int, header: ModelHeader) -> nn.Module:
+def head_of(num_features: int, header: ModelHeader) -> nn.Module:
+    """The untrained head that a header describes."""
     cfg = TrainConfig(head=Head(header.head), head_hidden=header.head_hidden, head_init=HeadInit.random)
     return new_head(num_features, len(header.class_names), cfg, seed=0)
 

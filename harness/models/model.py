@@ -86,14 +86,17 @@ class Model:
         """The class that each image is called, as in the study."""
         return self.objective.decide(log_probs_NC, Metric(self.header.metric))
 
+    def log_probs(self, images_BCHW: torch.Tensor) -> FloatArray:
+        """Calibrated log-probabilities, shape B x C, of normalised images, computed without gradients by whoever asks so."""
+        logits_BC = self.network(images_BCHW).float()
+        return self.objective.log_probs(Loss().log_probs(logits_BC).cpu().numpy(), self.header.temperature)
+
     @torch.inference_mode()  # holds for the thread that computes
     def _log_probs(self, piece: "_Piece") -> "_Said":
         if not piece.places:
             return _Said(piece.places, np.empty((0, len(self.class_names)), dtype=np.float32), piece.unreadable)
         pixels_BHWC = self.network.runtime.send(torch.from_numpy(np.stack(piece.pixels)))
-        logits_BC = self.network(normalise(pixels_BHWC, self.preprocess)).float()
-        log_probs_BC = self.objective.log_probs(Loss().log_probs(logits_BC).cpu().numpy(), self.header.temperature)
-        return _Said(piece.places, log_probs_BC, piece.unreadable)
+        return _Said(piece.places, self.log_probs(normalise(pixels_BHWC, self.preprocess)), piece.unreadable)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

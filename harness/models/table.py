@@ -1,7 +1,6 @@
 """What a model says of new images as a table, and how good that is where their labels are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,11 @@ import pandas as pd
 from harness.config import Metric
 from harness.errors import ConfigError
 from harness.files import atomic_write
+from harness.models.judged import Judged, score
 from harness.models.model import Model, Predicted
 from harness.models.new_images import Listed
-from harness.select.comparison import Interval
-from harness.select.evidence import Evidence
-from harness.select.resamples import Resamples
-from harness.select.scores import Runs
 from harness.study.table import to_csv
 
-NUM_RESAMPLES, CONFIDENCE = 2000, 0.95
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -57,19 +52,6 @@ def require_suffix(path: Path) -> None:
         raise ConfigError(f"to={path}: predictions are written as {' or '.join(_SUFFIXES)}; give a name that ends so.")
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """How a model does on images whose labels were given."""
-
-    num_images: int
-    metric: Metric
-    score: float | None
-    interval: Interval | None
-    """95 %, of the choice of images."""
-    reason: str | None
-    """Why there is no score."""
-
-
 def judge(model: Model, listed: Listed, predicted: Predicted) -> Judged | None:
     """The study's metric on the images whose given label is one of its classes; None where none is."""
     number = {name: c for c, name in enumerate(model.class_names)}
@@ -77,15 +59,7 @@ def judge(model: Model, listed: Listed, predicted: Predicted) -> Judged | None:
     known_N = np.flatnonzero(np.array(given, dtype=np.int64) >= 0)
     if not len(known_N):
         return None
-    labels_N, log_probs_NC, metric = np.array(given)[known_N], predicted.log_probs_NC[known_N], Metric(model.header.metric)
-    decided_N = model.decide(log_probs_NC)
-    values, undefined = model.objective.quality(log_probs_NC, labels_N, metric)
-    if metric.value in undefined:
-        return Judged(len(known_N), metric, None, None, undefined[metric.value])
-    true_N = model.objective.true_log_probs(log_probs_NC, labels_N)
-    evidence = Evidence.of(Runs(decided_N[None], true_N[None], labels_N, len(model.class_names)), metric, [1])
-    seen = Resamples.from_evidence(evidence, metric, NUM_RESAMPLES)
-    return Judged(len(known_N), metric, values[metric.value], seen.interval(0, CONFIDENCE), None)
+    return score(model.objective, Metric(model.header.metric), predicted.log_probs_NC[known_N], np.array(given)[known_N])
 
 
 def counts(frame: pd.DataFrame, class_names: Sequence[str]) -> dict[str, int]:

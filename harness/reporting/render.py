@@ -51,8 +51,13 @@ def to_markdown(document: Document) -> str:
 
 
 def inert(text: str) -> str:
+    """Text that Markdown shows letter by letter, commands as they run here."""
+    return literal(runnable(text))
+
+
+def literal(text: str) -> str:
     """Text that Markdown shows letter by letter: no markup, no HTML, no links, one line, no heading or list at its start."""
-    text = one_line(runnable(text)).strip().replace("\N{NO-BREAK SPACE}", " ")
+    text = one_line(text).strip().replace("\N{NO-BREAK SPACE}", " ")
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _LINKED.sub(_unlinked, _MARKED.sub(r"\\\1", text))
     return _OPENING.sub(r"\1\\\2", text)

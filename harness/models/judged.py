@@ -1,0 +1,64 @@
+"""How good a model is on images whose labels are known, what 8-bit numbers take from that, and how far a file is from its model. Torch-free.
+
+Shapes: N images, C classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.config import Metric
+from harness.measure.objective import Objective
+from harness.select.comparison import Interval
+from harness.select.resamples import Difference, Resamples
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+NUM_RESAMPLES, CONFIDENCE = 2000, 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How a model does on images whose labels were given."""
+
+    num_images: int
+    metric: Metric
+    score: float | None
+    interval: Interval | None
+    """95 %, of the choice of images."""
+    reason: str | None
+    """Why there is no score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far one form is from the model itself."""
+
+    num_images: int
+    largest: float
+    """Difference of a probability, over all images and classes."""
+    num_changed: int
+    """Images that it calls another class."""
+
+
+def score(objective: Objective, metric: Metric, log_probs_NC: FloatArray, labels_N: IntArray) -> Judged:
+    """The metric on labelled images, of which there is one or more."""
+    values, undefined = objective.quality(log_probs_NC, labels_N, metric)
+    if metric.value in undefined:
+        return Judged(len(labels_N), metric, None, None, undefined[metric.value])
+    seen = _resamples(objective, metric, labels_N, log_probs_NC)
+    return Judged(len(labels_N), metric, values[metric.value], seen.interval(0, CONFIDENCE), None)
+
+
+def difference(objective: Objective, metric: Metric, labels_N: IntArray, first_NC: FloatArray, second_NC: FloatArray) -> Difference | None:
+    """How much better the first log-probabilities score than the second, paired by image; None where the metric has no value."""
+    if metric.value in objective.quality(first_NC, labels_N, metric)[1]:
+        return None
+    return _resamples(objective, metric, labels_N, first_NC, second_NC).difference(0, 1, CONFIDENCE)
+
+
+def _resamples(objective: Objective, metric: Metric, labels_N: IntArray, *log_probs: FloatArray) -> Resamples:
+    answers = [(objective.decide(each, metric)[None], objective.true_log_probs(each, labels_N)[None]) for each in log_probs]
+    return Resamples.of(answers, labels_N, log_probs[0].shape[1], metric, NUM_RESAMPLES)

@@ -1,0 +1,70 @@
+"""Programs of a few lines that load an exported folder, as its card shows them. Each runs in that folder, beside a picture `image.jpg`."""
+
+from collections.abc import Iterator, Sequence
+
+from harness.config import Metric
+from harness.models.exported import CONFIG, ONNX, TORCH
+from harness.study.model_file import ModelHeader
+
+Snippet = tuple[str, str, str]
+"""What it is for, its language, its text."""
+
+
+def snippets(header: ModelHeader, files: Sequence[str]) -> Iterator[Snippet]:
+    """Those whose files are there."""
+    if CONFIG in files:
+        yield "With timm, from this folder or as `hf-hub:ORGANISATION/NAME`:", "python", _timm(header)
+    if ONNX in files:
+        yield "With onnxruntime:", "python", _ONNX
+    if TORCH in files:
+        yield "With torch alone:", "python", _TORCH.replace("SIZE", str(header.image_size))
+    yield "With model-selection-harness:", "sh", _HARNESS
+
+
+def _timm(header: ModelHeader) -> str:
+    divides = Metric(header.metric) is Metric.balanced_accuracy
+    prior = f"\nshares = torch.tensor({[round(share, 6) for share in header.class_prior]})  # of the classes in train" if divides else ""
+    return f"""import timm
+import torch
+from PIL import Image
+
+model = timm.create_model("local-dir:.", pretrained=True).eval()
+prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+image = prepare(Image.open("image.jpg").convert("RGB")).unsqueeze(0)
+with torch.inference_mode():
+    probabilities = model(image).softmax(dim=1)[0]{prior}
+names = model.pretrained_cfg["label_names"]
+print({{name: round(float(value), 4) for name, value in zip(names, probabilities)}})
+print(names[int({"(probabilities.log() - shares.log())" if divides else "probabilities"}.argmax())])"""
+
+
+_ONNX = """import json
+
+import numpy
+import onnxruntime
+from PIL import Image
+
+seen = json.load(open("preprocessing.json", encoding="utf-8"))
+names, about = seen["class_names"], seen["input"]
+image, size, to = Image.open("image.jpg").convert("RGB"), about["crop"], about["resize"]["to"]
+short, long = min(image.size), max(image.size)
+if about["resize"]["side"] == "both":
+    image = image.resize((to, to), Image.Resampling[about["interpolation"].upper()])
+else:
+    sides = (to, to * long // short) if image.width < image.height else (to * long // short, to)
+    image = image.resize(sides, Image.Resampling[about["interpolation"].upper()])
+left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+pixels = numpy.asarray(image.crop((left, top, left + size, top + size)), dtype=numpy.float32) / 255
+pixels = ((pixels - about["mean"]) / about["std"]).astype(numpy.float32).transpose(2, 0, 1)[None]
+session = onnxruntime.InferenceSession("model.onnx")
+probabilities, label = session.run(["probabilities", "label"], {"images": pixels})
+print({name: round(float(value), 4) for name, value in zip(names, probabilities[0])})
+print(names[label[0]])"""
+
+_TORCH = """import torch
+
+model = torch.export.load("model.pt2").module()
+images = torch.zeros(1, 3, SIZE, SIZE)  # prepared as above
+probabilities, label = model(images)"""
+
+_HARNESS = "python -m harness.predict folder=. images=image.jpg to=answers.csv"
