@@ -22,6 +22,7 @@ from harness.select.ranking import Entry, Ranking
 from harness.select.ranking_csv import METRICS
 from harness.study.store import atomic_write
 from harness.study.table import load_table, to_csv
+from harness.text.console import new_console
 from harness.text.counts import counted
 
 FILE = "ranking_by_seeds.csv"
@@ -48,7 +49,7 @@ def report_table(path: Path, cfg: RankConfig, console: Console | None = None) ->
     rankings = rank_table(load_table(path, TABLE_COLUMNS), cfg)
     with atomic_write(path.with_name(FILE)) as temporary:
         temporary.write_text(to_csv(seeds_frame(rankings)), encoding="utf-8", newline="")
-    console = console or Console()
+    console = console or new_console()
     for ranking in rankings:
         _print(console, ranking)
     console.print(shown("All candidates: "), shown(str(path.with_name(FILE))), sep="", soft_wrap=True)
