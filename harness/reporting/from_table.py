@@ -96,7 +96,7 @@ def _print(console: Console, ranking: Ranking) -> None:
     size = f"{counted(len(ranking.entries), 'candidate')} in {counted(num_rows, 'row')}"
     console.print(shown(f"{formats.one_line(dataset)}, protocol {ranking.pool.protocol}: {size}", style="bold"))
     print_board(console, _table(ranking, is_plain=not console.is_terminal), _lines(ranking))
-    console.print(shown(_sentence(ranking)))
+    console.print(shown(sentence(ranking)))
     if text := rough_latencies(entry.candidate.cost for entry in ranking.entries):
         console.print(shown(text))
     if ranking.pool.other_machines:
@@ -148,7 +148,7 @@ def _word(ranking: Ranking, entry: Entry) -> str:
     return ("tied" if entry.tied else "behind") if _is_compared(entry) else "not compared"
 
 
-def _sentence(ranking: Ranking) -> str:
+def sentence(ranking: Ranking) -> str:
     """What these intervals know and what they do not."""
     decision = ranking.decision
     if decision is None:

@@ -55,8 +55,8 @@ def test_the_same_images_are_the_same_task_as_in_folders(tmp_path: Path) -> None
 
 def test_splits_are_kept(tmp_path: Path) -> None:
     """By any of the words for them; test is carved where none is given."""
-    splits: list[object] = (["train"] * 12) + ["valid"] * 4 + ["Test"] * 4
-    data = _load(_write(tmp_path, _table(tmp_path, 20, label=["b", "a"] * 10, split=splits)))
+    frame = _table(tmp_path, 20, label=["b", "a"] * 10).assign(split=["train"] * 12 + ["valid"] * 4 + ["Test"] * 4)
+    data = _load(_write(tmp_path, frame))
     assert [image.id for image in data.val.images] == [f"pictures/{number}.png" for number in range(12, 16)]
     assert (len(data.train), len(data.test)) == (12, 4)
 
