@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from harness.backbones.quiet import quiet
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,7 +32,8 @@ def list_backbones(*patterns: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from harness.backbones.listing import alias_listing, listing
+    with quiet():  # libraries warn in notebooks that have no widgets
+        from harness.backbones.listing import alias_listing, listing
 
     columns, cells = listing(patterns) if patterns else alias_listing()
     frame = pd.DataFrame(cells, columns=list(columns)).replace("", None)

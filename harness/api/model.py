@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from harness.api.study import Study, load_study
+from harness.backbones.quiet import quiet
 from harness.config import Device, Precision
 from harness.data.dataset import ImageRef
 from harness.data.images import ArrayImage
@@ -133,8 +134,9 @@ def load_model(study: str | os.PathLike[str] | Study | None = None, candidate: s
     """
     if device not in Device.__members__:
         raise ConfigError(f"device={device!r}: not allowed; give {', '.join(Device.__members__)}.")
-    from harness.compute.runtime import resolve_runtime
-    from harness.models import load
+    with quiet():  # one of them warns in notebooks that have no widgets
+        from harness.compute.runtime import resolve_runtime
+        from harness.models import load
     from harness.models.choose import choose, ranked
     from harness.study.models import Models
 

@@ -17,7 +17,7 @@ from harness.study.table import as_loaded
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = ("rank", "label", "score", "expected", "prob_best", "latency_ms", "params_m", "tied", "excluded")
+_SHOWN = ("rank", "label", "score", "expected", "prob_best", "latency_ms_p50", "params_m", "tied", "excluded")
 _TOP = 20
 
 

@@ -160,7 +160,7 @@ def test_studies_and_models_are_found(study: harness.Study, monkeypatch: pytest.
 
 def test_a_frame_is_swept_and_a_failed_job_raises_nothing(photos: Path, tmp_path: Path) -> None:
     """Images are named as in the frame; a job without the memory that it needs is a row, and listed."""
-    paths = sorted(photos.rglob("*.png"))
+    paths: list[Any] = sorted(photos.rglob("*.png"))
     splits = ["test" if number % 4 == 0 else "val" if number % 4 == 1 else "train" for number in range(len(paths))]
     frame = pd.DataFrame({"path": paths, "label": [path.parent.name for path in paths], "split": splits, "doctor": "x"})
     folders: dict[str, Any] = {"results_dir": tmp_path / "results", "cache_dir": tmp_path / "cache"}
@@ -241,3 +241,30 @@ def test_examples_of_the_docstrings_do_what_they_say(tmp_path: Path) -> None:
     ran = subprocess.run(script, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=200)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "attempted=0" not in ran.stdout
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/quickstart.ipynb in a kernel of its own, offline: lines in one stream, the answer as a table, no warning."""
+    import nbclient
+    import nbformat
+
+    for name, value in {
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    notebook = nbformat.read(ROOT / "docs" / "quickstart.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = {cell.source.partition("\n")[0]: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    swept = outputs["import harness"]
+    lines = "".join(each.text for each in swept if each.output_type == "stream" and each.name == "stdout")
+    assert "[6/6] " in lines
+    assert lines.rstrip().endswith("Report: results/digits/report/index.html")
+    assert not [each for cell in outputs.values() for each in cell if each.get("name") == "stderr"]
+    (bar,) = [each for each in swept if each.output_type == "display_data"]
+    assert bar.data["text/html"] == ""
+    (answer,) = outputs["study.rank()"]
+    assert "<table" in answer.data["text/html"]
+    assert "Use test_" in answer.data["text/plain"]
