@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.base import clone
 
 import harness
 from harness import predict
@@ -177,6 +178,22 @@ def test_a_frame_is_swept_and_a_failed_job_raises_nothing(photos: Path, tmp_path
         harness.sweep(gone, "test_resnet", "all", study="gone", **OPTIONS, **folders)
     with pytest.raises(harness.ConfigError, match="did you mean test_resnet"):
         harness.sweep(frame, "test_resne", **OPTIONS, **folders)
+
+
+def test_a_candidate_is_an_estimator(photos: Path, tmp_path: Path) -> None:
+    """It can be cloned, keeps classes as they were given, and says which image it cannot read."""
+    paths = sorted(photos.rglob("*.png"))
+    y = [12 if path.parent.name == "bright" else 3 for path in paths]
+    given = clone(harness.Classifier("test_vit", options={**OPTIONS, "cache_dir": tmp_path}))
+    classifier = given.fit(paths, y)
+    assert classifier.classes_.tolist() == [3, 12]
+    assert classifier.score(paths, y) > 0.9
+    probs = classifier.predict_proba(paths[:4])
+    assert classifier.classes_[probs.argmax(axis=1)].tolist() == classifier.predict(paths[:4]).tolist()
+    with pytest.raises(harness.DataError, match=r"gone\.png: No such file or directory; 1 of 2 images cannot be read"):
+        classifier.predict([paths[0], tmp_path / "gone.png"])
+    with pytest.raises(harness.TrainingError, match=r"job.memory_gib"):
+        given.set_params(options={**OPTIONS, "cache_dir": tmp_path, "job__memory_gib": 0.001}).fit(paths, y)
 
 
 def _script(folder: Path, body: str, *arguments: str) -> "subprocess.Popen[str]":
