@@ -152,7 +152,7 @@ class DataConfig:
     source: str = MISSING
     """Which function in `harness/data/sources.py` lists the images."""
     root: str | None = None
-    """Folder of the images; `~` is expanded. None: `<cache_dir>/datasets`."""
+    """Folder of the images, or the file of `data=table`; `~` is expanded. None: `<cache_dir>/datasets`."""
     max_images: int | None = 5000
     """At most this many images in all, drawn stratified over classes and splits; None: all."""
     image_size: int | None = None

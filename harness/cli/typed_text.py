@@ -81,6 +81,11 @@ def _bracketed(argument: str, lists: set[str]) -> str:
     return f"{key}=[{'' if value == 'none' else value}]"
 
 
+def literal(text: str) -> str:
+    """A text as it has to be typed for Hydra to read it letter by letter."""
+    return text if _is_read_as_is(text) else quoted(text)
+
+
 def quoted(text: str) -> str:
     """In Hydra's quotes, within which backslashes count before a quote only."""
     escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), text)
@@ -111,9 +116,8 @@ def _split(value: str) -> Iterator[str]:
 
 
 def _part(key: str, text: str) -> str:
-    if re.fullmatch(_QUOTED, text, re.DOTALL) or (text == "null" and key not in _PATHS) or _is_read_as_is(text):
-        return text
-    return quoted(text)
+    is_typed_so = re.fullmatch(_QUOTED, text, re.DOTALL) or (text == "null" and key not in _PATHS)
+    return text if is_typed_so else literal(text)
 
 
 def _is_read_as_is(text: str) -> bool:
