@@ -13,7 +13,6 @@ PAGES = {"README.md": "/index.md", "results/README.md": "/columns.md"}
 
 project = "model-selection-harness"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-suppress_warnings = ["toc.not_readable"]  # of pages that are on their way: export, python, trackers
 
 html_theme = "furo"
 html_title = project

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 if TYPE_CHECKING:
     from harness.api.backbones import list_backbones as list_backbones
     from harness.api.classifier import Classifier as Classifier
+    from harness.api.comparing import compare as compare
     from harness.api.model import Model as Model
     from harness.api.model import load_model as load_model
     from harness.api.ranking import Ranking as Ranking
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "harness.api.backbones": ("list_backbones",),
     "harness.api.classifier": ("Classifier",),
+    "harness.api.comparing": ("compare",),
     "harness.api.model": ("Model", "load_model"),
     "harness.api.ranking": ("Ranking", "rank"),
     "harness.api.study": ("Study", "load_study"),

@@ -204,7 +204,8 @@ class Study:
         Example:
             >>> import harness
             >>> folder = harness.load_study("lesions").export("exported", "test_resnet all", formats=["timm"])
-            test_resnet · all of study lesions -> exported: ...
+            test_resnet (random weights) · all (= 0.5) of study lesions -> exported: ...
+            ...
             >>> harness.load_model(folder).class_names
             ['bright', 'dark']
         """

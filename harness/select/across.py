@@ -18,6 +18,7 @@ from harness.errors import ConfigError, TableError
 from harness.select.candidates import CANDIDATE, Candidate, labels, load_pool
 from harness.select.comparison import FloatArray, IntArray, Interval, interval
 from harness.select.contest import Contest
+from harness.select.entries import possible
 from harness.select.metric import choose_metric, is_higher_better
 from harness.select.prior import OwnRanks
 from harness.study.row import Row
@@ -265,11 +266,11 @@ def _draws(study: RankedStudy, number: int) -> FloatArray:
 
 def _cell(study: RankedStudy, k: int, confidence: float) -> Cell:
     found = interval(study.contest.belief.draws_RK[:, k], confidence)
-    expected = float(study.contest.belief.mean_K[k])
+    expected = possible(study.metric, float(study.contest.belief.mean_K[k]))
     if is_higher_better(study.metric):
         found = Interval(max(found.low, 0.0), min(found.high, 1.0))
     else:
-        expected, found = -expected, Interval(max(-found.high, 0.0), -found.low)
+        found = Interval(max(-found.high, 0.0), -found.low)
     exceeds = tuple(breach.text for breach in study.contest.missed[k])
     return Cell(study.contest.pool.candidates[k], expected, found, exceeds)
 

@@ -6,6 +6,9 @@ After the contest and before the decision.
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from harness.config import Metric
 from harness.select.candidates import Candidate, Cost
 from harness.select.comparison import Interval
 from harness.select.contest import Contest
@@ -74,14 +77,23 @@ def entries_of(contest: Contest, recommended: int | None = None) -> tuple[Entry,
     return (*within, *(_entry(contest, k, recommended) for k in contest.excluded))
 
 
+def possible(metric: Metric, mean: float) -> float:
+    """The expected score nearest to a posterior mean, which is the mean of a normal distribution and knows no ends.
+
+    Args:
+        metric: whose score it is.
+        mean: higher is better.
+    """
+    return float(np.clip(mean, 0.0, 1.0)) if is_higher_better(metric) else max(-mean, 0.0)
+
+
 def _entry(contest: Contest, k: int, recommended: int | None) -> Entry:
     """What is known of a candidate whether it is within the limits or not."""
-    sign = 1.0 if is_higher_better(contest.val.metric) else -1.0
     return Entry(
         candidate=contest.pool.candidates[k],
         score=contest.val.score(k),
         interval=contest.interval(k),
-        expected=sign * float(contest.belief.mean_K[k]),
+        expected=possible(contest.val.metric, float(contest.belief.mean_K[k])),
         behind=None if recommended in (None, k) else contest.val.difference(recommended, k, contest.cfg.confidence),
         breaches=contest.missed[k],
     )

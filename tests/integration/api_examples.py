@@ -19,6 +19,7 @@ OBJECTS = (
     harness.Study,
     harness.Ranking,
     harness.rank,
+    harness.compare,
     harness.load_model,
     harness.Model,
     harness.list_backbones,

@@ -24,7 +24,7 @@ from tests.unit.reporting.fake_study import make_row
 
 ROOT = Path(__file__).parents[2]
 NAMES = {
-    *("sweep", "load_study", "load_model", "rank", "list_backbones", "Study", "Model", "Ranking", "Classifier", "__version__"),
+    *("sweep", "load_study", "load_model", "rank", "compare", "list_backbones", "Study", "Model", "Ranking", "Classifier", "__version__"),
     *("HarnessError", "ConfigError", "DataError", "BackboneError", "TrainingError", "StoreError", "TableError", "UndefinedMetricError"),
 }
 
