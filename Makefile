@@ -7,7 +7,7 @@ SETUP := .venv/.installed
 AUDIT := build/audit
 FLOORS := build/floors
 
-.PHONY: help setup demo test test-fast faults fuzz lint types sweep report retime verify bench lock test-floors audit clean
+.PHONY: help setup demo test test-fast faults fuzz lint types docs sweep report retime verify bench lock test-floors audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: $(SETUP) ## check style
 
 types: $(SETUP) ## check types
 	$(BIN)/mypy
+
+docs: $(SETUP) ## build the documentation site into build/site; every warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/site
 
 sweep: $(SETUP) ## run a sweep: make sweep ARGS="backbone=resnet50 data=folder data.root=photos"
 	$(BIN)/python -m harness.sweep $(ARGS)

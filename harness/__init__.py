@@ -26,16 +26,62 @@ if _called == "-m" or _name == "harness" or _name.startswith("harness-"):  # a c
         sys.stderr.write(f"error: {sys.executable} has not what the harness needs; source .venv/bin/activate, or {_way}\n")
         sys.exit(2)
 
-from typing import TYPE_CHECKING  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
+    from harness.api.backbones import list_backbones as list_backbones
+    from harness.api.classifier import Classifier as Classifier
+    from harness.api.model import Model as Model
+    from harness.api.model import load_model as load_model
+    from harness.api.ranking import Ranking as Ranking
+    from harness.api.ranking import rank as rank
+    from harness.api.study import Study as Study
+    from harness.api.study import load_study as load_study
+    from harness.api.sweeping import sweep as sweep
+    from harness.errors import BackboneError as BackboneError
+    from harness.errors import ConfigError as ConfigError
+    from harness.errors import DataError as DataError
+    from harness.errors import HarnessError as HarnessError
+    from harness.errors import StoreError as StoreError
+    from harness.errors import TableError as TableError
+    from harness.errors import TrainingError as TrainingError
+    from harness.errors import UndefinedMetricError as UndefinedMetricError
+
     __version__: str
 
+_MODULES = {
+    "harness.api.backbones": ("list_backbones",),
+    "harness.api.classifier": ("Classifier",),
+    "harness.api.model": ("Model", "load_model"),
+    "harness.api.ranking": ("Ranking", "rank"),
+    "harness.api.study": ("Study", "load_study"),
+    "harness.errors": (
+        *("BackboneError", "ConfigError", "DataError", "HarnessError", "StoreError", "TableError", "TrainingError"),
+        "UndefinedMetricError",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-def __getattr__(name: str) -> str:
-    """The version, looked up when asked for: most commands start without it."""
-    if name != "__version__":
+__all__ = ["__version__", "sweep", *_MODULE_OF]  # noqa: PLE0604  names, all of them
+
+
+def __getattr__(name: str) -> Any:
+    """What the harness offers, imported when it is asked for."""
+    if name == "__version__":
+        return _version()
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    # `harness.sweep` is a command's module that can be called, whichever is asked for first.
+    return import_module("harness.sweep") if name == "sweep" else getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:

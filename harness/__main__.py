@@ -24,6 +24,8 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
       the recommended model as a folder for timm, onnxruntime and torch, checked on the val images, with a model card
   python -m harness.push study=folder to=ORGANISATION/NAME
       put an exported folder on the model hub
+  python -m harness.log study=folder to=mlflow
+      log a study's rows, report and recommended model to an experiment tracker
   python -m harness.retime study=folder
       time the models of a study again, on this machine, when it is quiet or another one
   python -m harness.verify study=folder
@@ -35,7 +37,7 @@ Each answers --help; where this environment is active, `harness sweep` is the fi
 """
 
 
-COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "refit", "export", "push", "retime", "verify")} | {
+COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "refit", "export", "push", "log", "retime", "verify")} | {
     "backbones": "harness.backbones.__main__"
 }
 """What can stand behind `harness`, and the module that does it."""

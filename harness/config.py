@@ -152,7 +152,7 @@ class DataConfig:
     source: str = MISSING
     """Which function in `harness/data/sources.py` lists the images."""
     root: str | None = None
-    """Folder of the images; `~` is expanded. None: `<cache_dir>/datasets`."""
+    """Folder of the images, or the file of `data=table`; `~` is expanded. None: `<cache_dir>/datasets`."""
     max_images: int | None = 5000
     """At most this many images in all, drawn stratified over classes and splits; None: all."""
     image_size: int | None = None
@@ -502,6 +502,14 @@ class ModelConfig:
     """Whose models stay in `models/` of the study."""
 
 
+class Track(Enum):
+    """Experiment trackers: where rows go besides the study."""
+
+    mlflow = "mlflow"  # the server in MLFLOW_TRACKING_URI
+    tensorboard = "tensorboard"  # event files in `tensorboard/` of the study
+    wandb = "wandb"  # Weights & Biases, by its own variables such as WANDB_MODE=offline
+
+
 @dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
@@ -537,6 +545,8 @@ class SweepConfig:
     job: JobConfig = field(default_factory=JobConfig)
     retry: Retry = Retry.none
     """Which jobs of an earlier sweep run again although they have a row."""
+    track: list[Track] = field(default_factory=list)
+    """Experiment trackers that rows, curves, the report and the recommended model are logged to: mlflow, tensorboard, wandb, several or none."""
 
     def __post_init__(self) -> None:
         self.backbone, _, own_weights = self.backbone.partition("@")
@@ -560,7 +570,7 @@ class ReportConfig:
     """What the report command reads."""
 
     study: str | None = None
-    """None: the study that a sweep was at last."""
+    """Several with commas between them are compared. None: the study that a sweep was at last."""
     results_dir: str = "results"
     """Folder of all studies."""
     table: str | None = None
@@ -572,6 +582,10 @@ class ReportConfig:
     def __post_init__(self) -> None:
         _require(self.table is None or self.study is None, "table", self.table, "either study or table, not both")
         _require(self.table is None or self.protocol is None, "protocol", self.protocol, "protocol with a study; a table is ranked whole")
+        several = self.study is not None and "," in self.study
+        _require(
+            not several or self.protocol is None, "protocol", self.protocol, "protocol with one study; of several each is ranked by its own"
+        )
 
 
 @dataclass
@@ -714,6 +728,20 @@ class RefitConfig:
     """The images that it is trained on."""
 
 
+@dataclass
+class LogConfig:
+    """What the log command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    to: list[Track] = field(default_factory=list)
+    """Where to: mlflow, tensorboard, wandb, or several of them."""
+    protocol: str | None = None
+    """As in the report: whose recommended model is registered. All rows are logged."""
+
+
 MAX_STUDY_NAME_BYTES = 200
 """File systems take 255 for a name."""
 
@@ -738,6 +766,7 @@ def register() -> None:
         (None, "export_schema", ExportConfig),
         (None, "push_schema", PushConfig),
         (None, "refit_schema", RefitConfig),
+        (None, "log_schema", LogConfig),
         ("data", "data_schema", DataConfig),
         ("data", "folder_schema", FolderConfig),
         ("data", "elpv_schema", ElpvConfig),

@@ -1,4 +1,4 @@
-"""Entry of the report: study folder -> ranking -> report files. Never trains, and never imports torch."""
+"""Entry of the report: study folder -> ranking -> report files, or several studies side by side. Never trains, and never imports torch."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -32,10 +32,10 @@ def typed_settings(overrides: Sequence[str]) -> set[str]:
 
 
 def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
-    """Build the report of one study and print its summary.
+    """Build the report of one study, or the comparison of several, and print its summary.
 
     Args:
-        cfg: which study, and what is asked.
+        cfg: which study, or several with commas between them, and what is asked.
         given: fields of `cfg.rank` that were typed; all others are as the sweep had them. None: those that differ from their defaults.
 
     Returns:
@@ -53,7 +53,13 @@ def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
     from harness.reporting.question import ask
     from harness.reporting.terminal import print_summary
 
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    results_dir = Path(cfg.results_dir).expanduser()
+    if cfg.study is not None and "," in cfg.study:  # in no name
+        from harness.reporting.across import report_comparison
+
+        report_comparison([find_study(results_dir, name) for name in cfg.study.split(",")], cfg.rank, given)
+        return 0
+    study = find_study(results_dir, cfg.study)
     question = ask(study, cfg.rank, given, cfg.protocol)
     print_summary(answer_question(study, question), question.folder / "index.html")
     return 0

@@ -1,18 +1,24 @@
 """Entry: `python -m harness.sweep backbone=a,b freeze=all,none data=folder data.root=...`, one job per candidate and seed.
 
 The sweeper in `hydra_plugins/` composes one configuration per job and hands them to a grid or a search, which prepares them all, runs those
-that are not done, and ends with the table, the report and a recommendation.
+that are not done, and ends with the table, the report and a recommendation. In Python `harness.sweep(...)` does the same: this module can be called
+(`harness.api.sweeping.sweep`).
 """
 
 import gc
 import sys
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from harness.cli.interrupt import told
 from harness.text.streams import make_usable
 
 if TYPE_CHECKING:
+    from inspect import Signature
+
     from omegaconf import DictConfig
+
+    from harness.api.study import Study
 
 _ASKING = frozenset({"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"})
 """Flags that run nothing."""
@@ -50,6 +56,25 @@ def run_job(cfg: "DictConfig") -> str:
         stay()
         return run_one((to_config(cfg), list(HydraConfig.get().overrides.task)))
 
+
+class _Callable(ModuleType):
+    """`harness.sweep` names this module and the function that Python programs call, as neither can wait for the other to be imported."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> "Study":
+        from harness.api.sweeping import sweep
+
+        return sweep(*arguments, **options)
+
+    @property
+    def __signature__(self) -> "Signature":
+        from inspect import signature
+
+        from harness.api.sweeping import sweep
+
+        return signature(sweep)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     main()

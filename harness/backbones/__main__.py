@@ -2,15 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from harness.backbones.backbone import BackboneSpec
 from harness.errors import BackboneError
 from harness.text.streams import make_usable
 from harness.text.untrusted import one_line
 
-_COLUMNS = ("name", "family", "params_m", "gmacs", "image_size", "imagenet_top1_frac", "licence", "local_weights", "tags")
-_ALIAS_COLUMNS = ("alias", "means", "family", "tag", "local_weights")
 _UNBOUNDED = 10_000
 """Columns that no terminal has."""
 _EXIT_CONFIG = 2
@@ -24,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_usable()
     arguments = _parser().parse_args(argv)
     try:
-        columns, rows = _listing(arguments.pattern) if arguments.pattern else _alias_listing()
+        from harness.backbones.listing import alias_listing, listing
+
+        columns, rows = listing(arguments.pattern) if arguments.pattern else alias_listing()
         (_write_csv if arguments.csv else _print_table)(columns, rows)
     except BackboneError as error:
         print(one_line(str(error)), file=sys.stderr)
@@ -44,51 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("pattern", nargs="*", help="name, arch.tag, alias or quoted glob; without any, the aliases are listed")
     parser.add_argument("--csv", action="store_true", help="comma-separated values instead of a table")
     return parser
-
-
-def _alias_listing() -> tuple[Cells, list[Cells]]:
-    from harness.backbones.catalog import ALIASES, resolve
-    from harness.backbones.weights import local_weights
-
-    specs = {alias: resolve(alias) for alias in ALIASES}
-    return _ALIAS_COLUMNS, [(alias, spec.model, spec.family, spec.tag or "", local_weights(spec) or "") for alias, spec in specs.items()]
-
-
-def _listing(patterns: Sequence[str]) -> tuple[Cells, list[Cells]]:
-    from harness.backbones.catalog import expand, resolve
-
-    names = dict.fromkeys(name for pattern in patterns for name in expand(pattern))
-    specs = [resolve(name) for name in names]  # every name is checked before the slow part starts
-    return _COLUMNS, [_cells(spec) for spec in _with_progress(specs)]
-
-
-def _cells(spec: BackboneSpec) -> Cells:
-    from harness.backbones.catalog import pretrained_tags
-    from harness.backbones.complexity import complexity
-    from harness.backbones.weights import imagenet_top1_frac, licence, local_weights
-
-    size = complexity(spec)
-    top1_frac = imagenet_top1_frac(spec)
-    is_tagged = "." in spec.requested
-    return (
-        f"{spec.model}.{spec.tag}" if is_tagged else spec.model,
-        spec.family,
-        f"{size.params_m:.2f}",
-        "" if size.gmacs is None else f"{size.gmacs:.2f}",
-        size.image_size,
-        "" if top1_frac is None else f"{top1_frac:.4f}",
-        licence(spec) or "",
-        local_weights(spec) or "",
-        " ".join(pretrained_tags(spec.model)),
-    )
-
-
-def _with_progress(specs: list[BackboneSpec]) -> Iterable[BackboneSpec]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(specs, description="counting", console=console, transient=True, disable=not console.is_terminal)
 
 
 def _write_csv(columns: Cells, rows: Sequence[Cells]) -> None:

@@ -62,11 +62,7 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
         schema: dataclass of the configuration.
     """
     make_usable()
-    config.register()
-    OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
-    OmegaConf.register_new_resolver("choices", lambda group: ", ".join(choices(group)), replace=True)
-    OmegaConf.register_new_resolver("runnable", runnable, replace=True)
-    OmegaConf.register_new_resolver("keys", lambda *, _root_: key_help(schema, _root_), replace=True)
+    make_known(schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors then reach this function instead of being printed by Hydra
     atexit.register(_leave_it_lying)
     typed_arguments = sys.argv[1:]
@@ -74,6 +70,15 @@ def launch(task: Callable[[DictConfig], Any], config_name: str, schema: type) ->
         sys.argv[1:] = as_text(typed_arguments, schema, sweeps=schema is config.SweepConfig)
         with _reading():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
+
+
+def make_known(schema: type) -> None:
+    """Tell Hydra of the dataclasses and of what `conf/` uses. `schema`: of the configuration, for the help."""
+    config.register()
+    OmegaConf.register_new_resolver("pid", os.getpid, replace=True)
+    OmegaConf.register_new_resolver("choices", lambda group: ", ".join(choices(group)), replace=True)
+    OmegaConf.register_new_resolver("runnable", runnable, replace=True)
+    OmegaConf.register_new_resolver("keys", lambda *, _root_: key_help(schema, _root_), replace=True)
 
 
 @contextmanager

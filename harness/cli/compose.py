@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -104,14 +104,15 @@ def _overlap(one: Override, other: Override) -> bool:
 @cache
 def _single_keys() -> frozenset[str]:
     """Dotted names of all keys that have no keys of their own."""
-    return frozenset(_leaves(SweepConfig))
+    return frozenset(key for key, _ in leaves(SweepConfig))
 
 
-def _leaves(schema: type, prefix: str = "") -> Iterator[str]:
+def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and type of every key of a configuration that has no keys of its own."""
     hints = get_type_hints(schema)
     for name in (field.name for field in fields(schema)):
         kind = hints[name]
         if is_dataclass(kind) and isinstance(kind, type):
-            yield from _leaves(kind, f"{prefix}{name}.")
+            yield from leaves(kind, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}"
+            yield f"{prefix}{name}", kind

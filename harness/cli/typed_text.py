@@ -7,8 +7,9 @@ ASCII; here such a value is put into quotes, in which Hydra leaves it alone. Com
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -31,8 +32,8 @@ def as_text(arguments: Sequence[str], schema: type, *, sweeps: bool) -> list[str
         schema: dataclass of the configuration.
         sweeps: whether commas separate values; else a comma is part of the text.
     """
-    known = text_keys(schema)
-    return [_as_text(each, known, sweeps=sweeps) for each in arguments]
+    known, lists = text_keys(schema), choice_lists(schema)
+    return [_as_text(_bracketed(each, lists), known, sweeps=sweeps) for each in arguments]
 
 
 def comma_hint(arguments: Sequence[str], said: str) -> str:
@@ -52,15 +53,37 @@ def comma_hint(arguments: Sequence[str], said: str) -> str:
 
 def text_keys(schema: type, prefix: str = "") -> set[str]:
     """Dotted names of the keys of a configuration whose type is text."""
-    found: set[str] = set()
+    return {name for name, kind in _kinds(schema, prefix) if kind is str or set(get_args(kind)) == {str, NoneType}}
+
+
+def choice_lists(schema: type) -> set[str]:
+    """Dotted names of the keys whose value is a list of choices, such as `track`."""
+    kinds = ((name, kind, get_args(kind)) for name, kind in _kinds(schema))
+    return {name for name, kind, of in kinds if get_origin(kind) is list and isinstance(of[0], type) and issubclass(of[0], Enum)}
+
+
+def _kinds(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key that has no keys of its own, with its type."""
     hints = get_type_hints(schema)
     for name in (field.name for field in fields(schema)):
         kind: Any = hints[name]
         if is_dataclass(kind) and isinstance(kind, type):
-            found |= text_keys(kind, f"{prefix}{name}.")
-        elif kind is str or set(get_args(kind)) == {str, NoneType}:
-            found.add(f"{prefix}{name}")
-    return found
+            yield from _kinds(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", kind
+
+
+def _bracketed(argument: str, lists: set[str]) -> str:
+    """Lists of choices need no brackets: `track=mlflow,wandb` is one list, which a sweep over its values could not mean; `none` is the empty one."""
+    key, _, value = argument.partition("=")
+    if key not in lists or not value or value[0] in "[$" or value == "null" or _FUNCTION.match(value):
+        return argument
+    return f"{key}=[{'' if value == 'none' else value}]"
+
+
+def literal(text: str) -> str:
+    """A text as it has to be typed for Hydra to read it letter by letter."""
+    return text if _is_read_as_is(text) else quoted(text)
 
 
 def quoted(text: str) -> str:
@@ -93,9 +116,8 @@ def _split(value: str) -> Iterator[str]:
 
 
 def _part(key: str, text: str) -> str:
-    if re.fullmatch(_QUOTED, text, re.DOTALL) or (text == "null" and key not in _PATHS) or _is_read_as_is(text):
-        return text
-    return quoted(text)
+    is_typed_so = re.fullmatch(_QUOTED, text, re.DOTALL) or (text == "null" and key not in _PATHS)
+    return text if is_typed_so else literal(text)
 
 
 def _is_read_as_is(text: str) -> bool:

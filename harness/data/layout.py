@@ -58,7 +58,12 @@ class _Top:
 
 def split_of(folder: Path) -> str | None:
     """The split that a folder is named after."""
-    return _SPLIT_OF.get(folder.name.casefold())
+    return split_named(folder.name)
+
+
+def split_named(word: str) -> str | None:
+    """The split that a word stands for: `valid`, `dev` and the like are val."""
+    return _SPLIT_OF.get(word.casefold())
 
 
 def read_layout(tree: Tree, root: Path, layout: Layout) -> Reading:

@@ -15,6 +15,7 @@ from harness.config import DataConfig, ElpvCells, ElpvConfig, ElpvTask, FolderCo
 from harness.data.folder import list_folder
 from harness.data.images import UInt8Array
 from harness.data.listing import POOL, ArrayCandidate, FileCandidate, Group, Listing
+from harness.data.table import COLUMNS, list_table
 from harness.errors import ConfigError, DataError
 
 T = TypeVar("T")
@@ -91,6 +92,13 @@ def folder(cfg: DataConfig, _cache_dir: Path, own: Sequence[Path]) -> Listing:
     return list_folder(Path(cfg.root).expanduser().absolute(), own, cfg.layout if isinstance(cfg, FolderConfig) else Layout.auto)
 
 
+def table(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
+    """The user's own images, wherever they lie: a CSV names each with its class and, if wanted, its split."""
+    if cfg.root is None:
+        raise ConfigError(f"data.root: not given; type data=table data.root=FILE.csv, with the columns {COLUMNS}.")
+    return list_table(Path(cfg.root).expanduser().absolute())
+
+
 def digits(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
     """scikit-learn's 1,797 handwritten digits: 8x8 grey, 17 levels. Needs no file and no network."""
     from sklearn.datasets import load_digits
@@ -116,7 +124,7 @@ def torchvision(cfg: DataConfig, cache_dir: Path, _own: Sequence[Path]) -> Listi
 NEED_TORCH = frozenset({"torchvision"})
 """Sources that import it."""
 
-SOURCES: Mapping[str, Source] = {"elpv": elpv, "folder": folder, "digits": digits, "torchvision": torchvision}
+SOURCES: Mapping[str, Source] = {"elpv": elpv, "folder": folder, "table": table, "digits": digits, "torchvision": torchvision}
 
 
 def _schema_error(source: str, schema: str) -> ConfigError:

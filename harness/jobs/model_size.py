@@ -11,6 +11,8 @@ from harness.transfer.network import new_head
 from harness.transfer.spec import num_unchanged, phases_of
 
 _MIB = 2**20
+_HEADER_BYTES, _TENSOR_BYTES = 8192, 160
+"""About what the header of a file takes, and the entry of each tensor in it."""
 
 
 def outline(cfg: SweepConfig, spec: BackboneSpec) -> Backbone | None:
@@ -37,4 +39,5 @@ def model_mib(cfg: SweepConfig, backbone: Backbone | None, depth: FreezeDepth, n
     with torch.device("meta"):
         head = new_head(backbone.num_features, num_classes, cfg.train, seed=0)
     changed = [tensors[name] for block in backbone.blocks[unchanged:] for name in block.tensors]
-    return sum(tensor.numel() * tensor.element_size() for tensor in (*changed, *head.parameters())) / _MIB
+    tensors_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*changed, *head.parameters()))
+    return (tensors_bytes + _HEADER_BYTES + _TENSOR_BYTES * len(changed)) / _MIB

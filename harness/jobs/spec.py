@@ -124,8 +124,8 @@ class JobSpec:
 
     @property
     def alone(self) -> list[str]:
-        """Overrides that run this job again, and no other: without those of a search that it was found by."""
-        return [part for part in self.command if not part.startswith(("search=", "budget.", "evidence.", "retry="))]
+        """Overrides that run this job again, and no other: without those of a search that it was found by, and of trackers."""
+        return [part for part in self.command if not part.startswith(("search=", "budget.", "evidence.", "retry=", "track="))]
 
 
 def plain(value: Any) -> Any:

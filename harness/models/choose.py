@@ -29,6 +29,10 @@ class Chosen:
     label: str
     rows: Sequence[Row]
 
+    def kept(self, models: Models) -> Row:
+        """The first row whose model is there, or the first row of all: asking for its model then says what to do."""
+        return next((row for row in self.rows if models.has(row.job_id)), self.rows[0])
+
     def model(self, models: Models, *, refitted: bool | None) -> ModelFile:
         """The model that stands for it.
 
@@ -42,7 +46,7 @@ class Chosen:
         if refitted is None:
             refitted = any(models.refitted.has(row.job_id) for row in self.rows)
         kept = models.refitted if refitted else models
-        return kept.read(next((row for row in self.rows if kept.has(row.job_id)), self.rows[0]).job_id)
+        return kept.read(self.kept(kept).job_id)
 
 
 def choose(ranking: Ranking, named: str | None) -> Chosen:
@@ -62,6 +66,11 @@ def choose(ranking: Ranking, named: str | None) -> Chosen:
     names = [f"{row.backbone} {row.freeze}" for entry in ranking.entries for row in _rows(entry.candidate)]
     near = difflib.get_close_matches(named, names, n=1)
     raise TableError(f"candidate={named}: no such candidate{f'; did you mean {near[0]!r}?' if near else '.'} There are {_known(ranking)}.")
+
+
+def recommended_row(ranking: Ranking, study: Study) -> Row | None:
+    """The row that stands for the recommended candidate, one with a model if there is any; None where nothing is recommended."""
+    return choose(ranking, None).kept(Models(study)) if ranking.recommended else None
 
 
 def _chosen(candidate: Candidate, first: Sequence[Row] = ()) -> Chosen:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from harness.data.dataset import ImageRef
 from harness.data.images import depth_of, opened, reason, upright
 from harness.data.kinds import is_image, unread
 from harness.data.white import kind_of, why_outside
@@ -33,7 +34,7 @@ class NewImage:
             raise DataError(f"{self.id}: {why}")
         try:
             with opened(self.path) as (_, image):
-                return self._upright(image, keep_grey=keep_grey)
+                return as_in_study(self.id, image, self.max_values, keep_grey=keep_grey)
         except (DataError, MemoryError):
             raise
         except Exception as error:  # decoders raise nearly anything
@@ -41,18 +42,39 @@ class NewImage:
                 raise
             raise DataError(f"{self.id}: {reason(error)}") from error
 
-    def _upright(self, image: Image.Image, *, keep_grey: bool) -> Image.Image:
-        depth = depth_of(image)
-        if depth is not None and (why := why_outside(depth, self.max_values)):
-            raise DataError(f"{self.id}: {why}")
-        return upright(image, white=None if depth is None else self.max_values.get(kind_of(image.mode)), keep_grey=keep_grey)
+
+@dataclass(frozen=True, slots=True)
+class GivenImage:
+    """A picture of Pillow's that a program hands over."""
+
+    id: str
+    picture: Image.Image
+    max_values: Mapping[str, float] = field(default_factory=dict)
+    content_hash: str = ""
+
+    def open(self, *, keep_grey: bool = False) -> Image.Image:
+        """As `NewImage.open`."""
+        try:
+            return as_in_study(self.id, self.picture, self.max_values, keep_grey=keep_grey)
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # it may be read from a file only now
+            raise DataError(f"{self.id}: {reason(error)}") from error
+
+
+def as_in_study(name: str, image: Image.Image, max_values: Mapping[str, float], *, keep_grey: bool) -> Image.Image:
+    """The upright picture, as bright as in the study. Raises DataError: its values have no place in the study's range."""
+    depth = depth_of(image)
+    if depth is not None and (why := why_outside(depth, max_values)):
+        raise DataError(f"{name}: {why}")
+    return upright(image, white=None if depth is None else max_values.get(kind_of(image.mode)), keep_grey=keep_grey)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     """Images in the order of their names, and what they are said to be."""
 
-    images: Sequence[NewImage]
+    images: Sequence[ImageRef]
     labels: Sequence[str | None]
     """Class names as given; None: not said."""
 

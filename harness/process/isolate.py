@@ -83,7 +83,10 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
     process = context.Process(target=_call, args=(sender, target, arguments))
     num_oom_kills = _num_oom_kills()
     try:
-        with _born_quiet() if is_light else nullcontext():  # the other kind is born of a server that is quiet, and may have to wait for it
+        with (
+            _without_main(),
+            _born_quiet() if is_light else nullcontext(),
+        ):  # the other kind is born of a quiet server, for which it may wait
             process.start()
     except (EOFError, OSError) as error:
         return _unborn(error)
@@ -163,6 +166,23 @@ def require_watchable() -> None:
     """See that processes can be looked after. Raises ConfigError."""
     if sys.platform == "linux" and not Path("/proc/self/stat").exists():
         raise ConfigError("/proc: is not mounted, and without it no job can be watched; mount it (mount -t proc proc /proc) and try again.")
+
+
+_starting = threading.Lock()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that start here do not import the file of the program that starts them: a script without a guard would run again in each."""
+    main = vars(sys.modules["__main__"])
+    with _starting:
+        own: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+        main.update(__file__=None, __spec__=None)
+        try:
+            yield
+        finally:
+            del main["__file__"], main["__spec__"]
+            main.update(own)
 
 
 @contextmanager

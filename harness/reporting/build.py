@@ -59,9 +59,9 @@ def build_report(
     ranking = rank(study, cfg, own, protocol=protocol, may_open=may_open, by=by)
     write_table(study)
     found = describe(ranking, draw(ranking, folder / "plots"), own)
-    _write_csv(folder / "ranking.csv", ranking_frame(ranking))
-    _write(folder / "report.md", to_markdown(found))
-    _write(folder / "index.html", to_html(found))
+    write_csv(folder / "ranking.csv", ranking_frame(ranking))
+    write_text(folder / "report.md", to_markdown(found))
+    write_text(folder / "index.html", to_html(found))
     return ranking
 
 
@@ -70,11 +70,13 @@ def describe(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks) -> D
     return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """A page. Raises StoreError."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """A table that is safe to open in spreadsheets. Raises StoreError."""
     with atomic_write(path) as temporary:
         temporary.write_text(to_csv(frame), encoding="utf-8", newline="")

@@ -93,7 +93,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One of the six steps."""
+    """One of the six steps, or a part of another page."""
 
     anchor: str
     title: str

@@ -22,6 +22,7 @@ from harness.select.ranking import Entry, Ranking
 from harness.select.ranking_csv import METRICS
 from harness.study.store import atomic_write
 from harness.study.table import load_table, to_csv
+from harness.text.console import new_console
 from harness.text.counts import counted
 
 FILE = "ranking_by_seeds.csv"
@@ -48,7 +49,7 @@ def report_table(path: Path, cfg: RankConfig, console: Console | None = None) ->
     rankings = rank_table(load_table(path, TABLE_COLUMNS), cfg)
     with atomic_write(path.with_name(FILE)) as temporary:
         temporary.write_text(to_csv(seeds_frame(rankings)), encoding="utf-8", newline="")
-    console = console or Console()
+    console = console or new_console()
     for ranking in rankings:
         _print(console, ranking)
     console.print(shown("All candidates: "), shown(str(path.with_name(FILE))), sep="", soft_wrap=True)
@@ -95,7 +96,7 @@ def _print(console: Console, ranking: Ranking) -> None:
     size = f"{counted(len(ranking.entries), 'candidate')} in {counted(num_rows, 'row')}"
     console.print(shown(f"{formats.one_line(dataset)}, protocol {ranking.pool.protocol}: {size}", style="bold"))
     print_board(console, _table(ranking, is_plain=not console.is_terminal), _lines(ranking))
-    console.print(shown(_sentence(ranking)))
+    console.print(shown(sentence(ranking)))
     if text := rough_latencies(entry.candidate.cost for entry in ranking.entries):
         console.print(shown(text))
     if ranking.pool.other_machines:
@@ -147,7 +148,7 @@ def _word(ranking: Ranking, entry: Entry) -> str:
     return ("tied" if entry.tied else "behind") if _is_compared(entry) else "not compared"
 
 
-def _sentence(ranking: Ranking) -> str:
+def sentence(ranking: Ranking) -> str:
     """What these intervals know and what they do not."""
     decision = ranking.decision
     if decision is None:

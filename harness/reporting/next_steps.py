@@ -1,4 +1,4 @@
-"""What to type next: the model at work, the model handed on, and what would tell candidates apart that cannot be told apart yet.
+"""What to type next: the model at work, the model handed on, and, of candidates that are tied, more seeds to settle it.
 
 Every command runs as it is printed, but for the word FOLDER.
 """

@@ -20,6 +20,7 @@ from harness.reporting.sections.facts import leading, outcome_of
 from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
 from harness.select.ranking import Entry, Ranking
 from harness.text.commands import runnable
+from harness.text.console import new_console
 from harness.text.untrusted import one_line
 
 _TOP = 10
@@ -31,7 +32,7 @@ _NARROW, _UNBOUNDED = 80, 10_000
 
 def print_summary(ranking: Ranking, report_path: Path, console: Console | None = None) -> None:
     """Print the leaderboard and the recommendation; without colour where the output is not a terminal."""
-    console = console or Console()
+    console = console or new_console()
     if ranking.entries:
         print_board(console, _leaderboard(ranking, console.width, is_plain=not console.is_terminal), _lines(ranking))
     console.print(shown(headline(ranking), style="bold"))

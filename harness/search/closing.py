@@ -33,7 +33,10 @@ def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
     cross_fit_within(sweep, cross_fit_limit_s)
     for job in one_per_study([job for job in jobs if job.job_id in rows]):
         _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
-        _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]), say)
+        recommended = _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]), say)
+        sweep.trackers.finish(Study(job.config.study_dir), recommended)
+    if places := sweep.trackers.wait():
+        say(f"logged: {', '.join(dict.fromkeys(places))}")
     if gone := [job for job in jobs if job.job_id not in rows]:
         have = "has" if len(gone) == 1 else "have"
         say(
@@ -78,7 +81,9 @@ def _time(sweep: Sweep, job: JobSpec, protocols: Set[str]) -> None:
         say(f"latencies were not measured: {error} `{study.retime_command}` does so later.")
 
 
-def _report(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> None:
+def _report(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> Row | None:
+    """Write the report. Returns the row whose model is recommended."""
+    from harness.models.choose import recommended_row
     from harness.models.keep import drop_models
     from harness.reporting.build import close_sweep
     from harness.reporting.terminal import print_summary
@@ -93,6 +98,7 @@ def _report(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> None:
         number, mib = models.kept()
         say(f"models: {number} kept, {mib:,.1f} MiB in {models.folder}")
     print_summary(ranking, study.report_dir / "index.html")
+    return recommended_row(ranking, study)
 
 
 def _shown(jobs: Sequence[JobSpec]) -> list[JobSpec]:

@@ -12,11 +12,13 @@ from harness.config import Keep
 from harness.files import free_mib
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
+from harness.process.progress import NotebookBar
 from harness.status import Status
 from harness.study.models import ROOM_MIB, Models
 from harness.study.row import Row
 from harness.study.store import Study
 from harness.text.commands import runnable
+from harness.text.console import in_notebook, new_console
 from harness.text.counts import counted
 from harness.text.untrusted import one_line
 
@@ -26,9 +28,10 @@ class Progress:
     """One line per job while a sweep runs, with the time left."""
 
     jobs: Sequence[JobSpec]
-    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    console: Console = field(default_factory=lambda: new_console(soft_wrap=True))
     started: float = field(default_factory=time.perf_counter)
     num_run: int = 0
+    bar: NotebookBar | None = None
 
     def announce(self, num_done: int, num_failed: int = 0) -> None:
         """Say what is about to happen."""
@@ -68,6 +71,9 @@ class Progress:
     def finished(self, rows: Sequence[Row], num_left: int | None = None) -> None:
         """Say how jobs that ran together ended, each with its score or its error, and, when it is known how many are left, how long they may take."""
         self.num_run += len(rows)
+        if num_left is not None and in_notebook():
+            self.bar = self.bar or NotebookBar("jobs", len(self.jobs))
+            self.bar.show(len(self.jobs) - num_left)
         for number, row in enumerate(rows, 1):
             position = "" if num_left is None else f"[{len(self.jobs) - num_left - len(rows) + number}/{len(self.jobs)}] "
             left = f" · about {duration(self._left_s(num_left))} left" if num_left and number == len(rows) else ""

@@ -63,7 +63,7 @@ def _run(sweep: Sweep, groups: Mapping[str, Sequence[JobSpec]], launch: Launch, 
         batch = [job for name in _next(left, at_once or len(left)) for job in left.pop(name)]
         rows = [_row_of(job, error) for job, error in zip(batch, launch(batch), strict=True)]
         num_left -= len(rows)
-        sweep.progress.finished(rows, num_left)
+        sweep.finished(rows, num_left)
 
 
 def _next(groups: Mapping[str, Sequence[JobSpec]], num: int) -> list[str]:

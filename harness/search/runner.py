@@ -7,13 +7,13 @@ import importlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.config import Keep, Retry, SweepConfig
+from harness.config import Keep, Retry, SweepConfig, Track
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key, head_group_key
@@ -25,6 +25,9 @@ from harness.study.claims import claimed
 from harness.study.models import Models
 from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import Study, note_swept, require_writable
+from harness.trackers.background import Background
+from harness.trackers.outlet import Outlet
+from harness.trackers.tracker import require
 from harness.transfer.rungs import Rung
 
 Asked = tuple[SweepConfig, Sequence[str]]
@@ -41,12 +44,23 @@ class Sweep:
     jobs: Sequence[JobSpec]
     started: float = field(default_factory=time.perf_counter)
     """By the clock of `time.perf_counter`."""
+    tracks: Mapping[Path, Sequence[Track]] = field(default_factory=dict)
+    """Of each study folder, where its rows are logged."""
     progress: Progress = field(init=False)
+    trackers: Background = field(init=False)
     transferability: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By backbone, weights and images, the `TRANSFERABILITY_COLUMNS` that jobs of this sweep have found, and why some have none."""
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.jobs)
+        self.trackers = Background(
+            [Outlet(Study(folder), track, self.progress.say) for folder, tracks in self.tracks.items() for track in tracks]
+        )
+
+    def finished(self, rows: Sequence[Row], num_left: int | None = None) -> None:
+        """Say how jobs that ran together ended (`Progress.finished`), and have trackers log it."""
+        self.progress.finished(rows, num_left)
+        self.trackers.rows(rows)
 
     def run(
         self,
@@ -130,9 +144,11 @@ def begin(asked: Sequence[Asked], started: float | None = None) -> Sweep:
         started: `time.perf_counter()` when the command began; None: now.
     """
     require_watchable()
+    tracks = {cfg.study_dir: tuple(dict.fromkeys(cfg.track)) for cfg, _ in asked}
+    require(track for found in tracks.values() for track in found)
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
     threading.Thread(target=_import_report).start()
-    return Sweep(prepare_jobs(asked), time.perf_counter() if started is None else started)
+    return Sweep(prepare_jobs(asked), time.perf_counter() if started is None else started, tracks)
 
 
 def _import_report() -> None:

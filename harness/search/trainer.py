@@ -51,7 +51,7 @@ class JobTrainer:
             if row.status == Status.pruned and not _is_at(row, rung):
                 self.sweep.progress.say(f"{row.backbone} freeze={row.freeze} seed={row.seed}: the search's time was up while it ran")
             else:
-                self.sweep.progress.finished([row])
+                self.sweep.finished([row])
         if len(rows) < len(jobs) or not all(_is_at(row, rung) for row in rows):
             return False
         self.beliefs.measured(name, rows)

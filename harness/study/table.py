@@ -73,21 +73,37 @@ def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         TableError: the file is missing, holds no table of rows, or is older than the rows beside it.
     """
     try:
-        known = pq.read_schema(path)
-        if missing := [name for name in _NEEDED if name not in known.names]:
-            raise TableError(
-                f"{path}: is no table of rows, as it lacks {', '.join(missing)}; give a results.parquet that a report has written."
-            )
-        wanted = list(dict.fromkeys((*columns, *_NEEDED)))
-        text = [name for name in wanted if not _is_number(name) and name not in ("job_id", "started_at")]
-        there = [name for name in wanted if name in known.names]
+        there = _needed_of(pq.read_schema(path).names, columns, f"{path}: is no table of rows")
+        text = [name for name in there if not _is_number(name) and name not in ("job_id", "started_at")]
         table = pq.read_table(path, columns=there, read_dictionary=text, page_checksum_verification=True)
-        table = table.take(pc.sort_indices(table, [("started_at", "ascending"), ("job_id", "ascending")]))
         _require_fresh(path, table.column("job_id"))
-        return pd.DataFrame({name: _column(table, name) for name in columns}, copy=False)
+        return _oldest_first(table, columns)
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"{path}: cannot be read ({reason}); give a results.parquet that a report has written.") from error
+
+
+def as_loaded(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns of a table in memory, as `load_table` returns those of a file. Raises TableError: it is no table of rows."""
+    there = _needed_of(frame.columns, columns, "the DataFrame is no table of rows")
+    try:
+        return _oldest_first(pa.Table.from_pandas(frame[there], preserve_index=False), columns)
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise TableError(f"the DataFrame is no table of rows ({reason}); give the results of a study.") from error
+
+
+def _needed_of(known: Iterable[str], columns: Sequence[str], what: str) -> list[str]:
+    """Those to read that are there. Raises TableError: one is not without which nothing is a table of rows."""
+    names = set(known)
+    if missing := [name for name in _NEEDED if name not in names]:
+        raise TableError(f"{what}, as it lacks {', '.join(missing)}; give a results.parquet that a report has written.")
+    return [name for name in dict.fromkeys((*columns, *_NEEDED)) if name in names]
+
+
+def _oldest_first(table: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
+    table = table.take(pc.sort_indices(table, [("started_at", "ascending"), ("job_id", "ascending")]))
+    return pd.DataFrame({name: _column(table, name) for name in columns}, copy=False)
 
 
 def _cell(value: Any) -> Any:

@@ -20,6 +20,9 @@ from harness.cli.command import running
 from harness.errors import ConfigError, OwnError
 from harness.transfer.depth import parse_freeze
 
+Asked = tuple[Any, list[str]]
+"""The configuration of a job, and the overrides that composed it."""
+
 
 class GridSweeper(Sweeper):
     """Every combination of the swept values, one job each."""
@@ -38,6 +41,10 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that the command line spans. Ends the program with the sweep's exit status."""
+        sys.exit(self.run(self.asked(arguments)))
+
+    def asked(self, arguments: list[str]) -> list[Asked]:
+        """The jobs that a command line spans. Raises whatever Hydra does about it, and ConfigError."""
         from harness.cli.compose import Composer
         from harness.cli.own_images import require_source
 
@@ -45,8 +52,12 @@ class GridSweeper(Sweeper):
         asked = [(composer.config(overrides), overrides) for overrides in self._combinations(arguments)]
         for config, overrides in asked:
             require_source(config, overrides)
+        return asked
+
+    def run(self, asked: Sequence[Asked]) -> int:
+        """Run jobs to the report. Returns the sweep's exit status."""
         with running():
-            sys.exit(self._run_search(asked) if self._is_staged else self._run_grid(asked))
+            return self._run_search(asked) if self._is_staged else self._run_grid(asked)
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         return self.context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -60,12 +71,12 @@ class GridSweeper(Sweeper):
 
     # What is imported from here on needs seconds, and a wrong key is told before.
 
-    def _run_grid(self, asked: Sequence[tuple[Any, list[str]]]) -> int:
+    def _run_grid(self, asked: Sequence[Asked]) -> int:
         from harness.search.grid import run_grid
 
         return run_grid(asked) if self._is_local else run_grid(asked, self._launch, self.max_batch_size)
 
-    def _run_search(self, asked: Sequence[tuple[Any, list[str]]]) -> int:
+    def _run_search(self, asked: Sequence[Asked]) -> int:
         from harness.search.sweep import run_search
 
         if not self._is_local:

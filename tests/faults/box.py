@@ -15,10 +15,11 @@ from unittest.mock import patch
 
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import predict, report, sweep, verify
+from harness import predict, report, verify
 from harness.search.display import Progress
 from harness.study.row import COLUMNS, Row
 from harness.study.store import Study
+from harness.sweep import main as sweep_main
 
 TINY = (
     "measure.warm_up_s=0",
@@ -98,7 +99,7 @@ class Box:
 
     def sweep(self, *arguments: str) -> Ended:
         """`python -m harness.sweep` on tiny data, within this process; its jobs still have processes of their own."""
-        return self._here(sweep.main, ["harness.sweep", *self.folders, *TINY, *arguments])
+        return self._here(sweep_main, ["harness.sweep", *self.folders, *TINY, *arguments])
 
     def report(self, *arguments: str) -> Ended:
         """`python -m harness.report` on the same results, within this process."""

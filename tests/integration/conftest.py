@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import report, sweep
+from harness import report
+from harness.sweep import main as sweep
 from tests.integration.commands import Command, Ended
 
 
@@ -27,7 +28,7 @@ def run_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
 
     def run(*arguments: str, results: str = "results") -> Ended:
         first = [f"results_dir={tmp_path / results}", f"cache_dir={tmp_path / 'cache'}", "evidence.minutes=0"]
-        status = _run(sweep.main, [*first, *arguments], monkeypatch)
+        status = _run(sweep, [*first, *arguments], monkeypatch)
         return Ended(status, *capfd.readouterr(), tmp_path / results)
 
     return run

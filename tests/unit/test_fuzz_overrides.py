@@ -11,13 +11,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness import sweep
 from harness.cli.command import explain, known_keys
 from harness.config import SweepConfig
 from harness.errors import ConfigError, DataError
 from harness.process import isolate
 from harness.search import grid, runner
 from harness.search import sweep as search
+from harness.sweep import main as sweep_main
 from harness.text.untrusted import one_line
 from tests.unit.fuzzing import examples
 
@@ -111,7 +111,7 @@ def _ended(*typed: str) -> tuple[object, str]:
     status: object = 0
     try:
         with contextlib.redirect_stderr(said):
-            sweep.main()
+            sweep_main()
     except SystemExit as end:
         status = end.code or 0
     finally:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness.backbones import __main__ as listing
+from harness.backbones import listing
 from harness.backbones.__main__ import main
 from harness.backbones.catalog import ALIASES, resolve
 from harness.backbones.complexity import complexity
@@ -72,7 +72,7 @@ def test_without_pattern_aliases_are_explained(capsys: pytest.CaptureFixture[str
 
 def test_a_cell_that_would_run_as_a_formula_is_kept_from_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the table of results: names, tags and licences are other people's words."""
-    monkeypatch.setattr(listing, "_alias_listing", lambda: (("alias", "means"), [("=1+1", "a,b"), ("nan", "")]))
+    monkeypatch.setattr(listing, "alias_listing", lambda: (("alias", "means"), [("=1+1", "a,b"), ("nan", "")]))
     assert main(["--csv"]) == 0
     assert capsys.readouterr().out == 'alias,means\n\'=1+1,"a,b"\nnan,\n'
 

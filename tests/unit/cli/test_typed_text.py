@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.cli.typed_text import as_text, comma_hint, text_keys
-from harness.config import ReportConfig, SweepConfig
+from harness.config import LogConfig, ReportConfig, SweepConfig
 from tests.unit.fuzzing import examples
 
 PARSER = OverridesParser.create()
@@ -85,3 +85,25 @@ def test_an_error_about_half_a_path_says_why() -> None:
     said = comma_hint(["data.root=/data/a,b"], "/data/a: no such folder.")
     assert said == """ A comma separates values that are swept, here 2; for one path with a comma type 'data.root="/data/a,b"'."""
     assert comma_hint(["data.root=/data/a,b"], "other") == comma_hint(["seed=1,2"], "1") == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("mlflow", ["mlflow"]),
+        ("mlflow,wandb", ["mlflow", "wandb"]),
+        ("[mlflow,wandb]", ["mlflow", "wandb"]),
+        ("none", []),
+        ("[]", []),
+    ],
+)
+@pytest.mark.parametrize("sweeps", [True, False])
+def test_lists_of_choices_need_no_brackets(typed: str, value: list[str], sweeps: bool) -> None:
+    """Several trackers are one list, which is not swept; none is the empty one. Lists of numbers stay as they are typed."""
+    assert read(f"track={typed}", sweeps=sweeps) == [value]
+    assert read(f"to={typed}", sweeps=sweeps, schema=LogConfig) == [value]
+    assert as_text(["train.lr_search=1,3", "track=null", "track="], SweepConfig, sweeps=sweeps) == [
+        "train.lr_search=1,3",
+        "track=null",
+        "track=",
+    ]

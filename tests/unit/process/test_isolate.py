@@ -174,3 +174,24 @@ def test_a_death_is_noticed_although_a_helper_lives() -> None:
     outcome = run_isolated(f"{__name__}:_fork_and_die")
     assert "exit status 7" in (outcome.error or "")
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("is_light", [False, True])
+def test_a_script_without_a_guard_runs_once(tmp_path: Path, *, is_light: bool) -> None:
+    """No process imports the script that started it, so `if __name__ == "__main__"` is not needed."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from harness.process.isolate import run_isolated\n"
+        f"print('runs', run_isolated('builtins:len', [1, 2], is_light={is_light}).value)\n"
+        "print(__file__, __spec__)\n",
+        encoding="utf-8",
+    )
+    ran = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert ran.stdout.splitlines() == ["runs 2", f"{script} None"], ran.stderr

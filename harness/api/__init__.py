@@ -1,0 +1,1 @@
+"""What `import harness` offers to Python programs and notebooks; `harness/__init__.py` names it and imports it when it is asked for."""

@@ -1,0 +1,102 @@
+"""`harness.sweep(...)`: the sweep of the command line, in this process."""
+
+import os
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api.study import Study
+from harness.cli.call import own_errors, sweeper_of
+from harness.config import SweepConfig, is_study_name
+from harness.data.table import NEEDED, SPLIT
+from harness.errors import ConfigError, DataError
+from harness.files import write_durably
+from harness.process.isolate import warm_up
+from harness.study import store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE = "table"
+"""Data source of a CSV, and name of the study of a DataFrame that is given none."""
+
+
+def sweep(
+    images: "str | os.PathLike[str] | pd.DataFrame | None" = None,
+    backbones: str | Iterable[str] | None = None,
+    freeze: str | float | Iterable[str | float] | None = None,
+    seeds: int | Iterable[int] | None = None,
+    study: str | None = None,
+    **options: Any,
+) -> Study:
+    """Fine-tune every backbone at every freeze depth, then rank them and write the report: `python -m harness.sweep`, called from Python.
+
+    Prints what the command prints. A job that fails raises nothing: `Study.failed` lists it. Called again, it runs only what is not done yet;
+    Ctrl-C ends the running job and raises KeyboardInterrupt, and nothing that is finished is lost.
+
+    Args:
+        images: a folder with a folder for each class; a CSV, or a DataFrame, with columns `path`, `label` and, if wanted, `split` (train, val,
+            test); None: the option `data` names a data set.
+        backbones: names, aliases or patterns such as `"mobilenet*"`.
+        freeze: depths; None: `["all", 0.5, "none"]`.
+        seeds: None: 0.
+        study: name of the study; None: that of the data set (`folder`, `table`, ...).
+        options: every other key of the command line, two underscores for each dot: `train__epochs=3`, `data__max_images=None`,
+            `results_dir="runs"`. A list is swept, as values between commas are.
+
+    Raises:
+        ConfigError: an option or a backbone is unknown or not allowed, weights or images are missing, or images cannot be split as asked;
+            nothing has run.
+        DataError: a DataFrame lacks a column.
+        StoreError: a folder cannot be written.
+
+    Example:
+        Tiny networks with random weights, so that it runs anywhere:
+
+        >>> import harness
+        >>> study = harness.sweep(
+        ...     "photos", ["test_resnet", "test_vit"], freeze=["all", 0.5], study="lesions", weights="random", data__image_size=32,
+        ...     train__epochs=1, evidence__minutes=0, measure__timing_s=0,
+        ... )
+        folder: ...
+        Report: results/lesions/report/index.html
+        >>> len(study.results), len(study.failed)
+        (4, 0)
+    """
+    warm_up()  # what jobs need takes the longest to be there
+    asked = {"backbone": backbones, "freeze": freeze, "seed": seeds, "study": study}
+    given = _images(images, study, options) | {key: value for key, value in asked.items() if value is not None} | options
+    with sweeper_of(given) as (sweeper, line):
+        jobs = sweeper.asked(line)
+    folders = {config.study_dir for config, _ in jobs}
+    if len(folders) > 1:
+        raise ConfigError(f"study: {', '.join(sorted(folder.name for folder in folders))}; call harness.sweep once for each study.")
+    with own_errors():
+        sweeper.run(jobs)
+    return Study(store.Study(folders.pop()))
+
+
+def _images(images: "str | os.PathLike[str] | pd.DataFrame | None", study: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """What is to be typed so that these are the images."""
+    if images is None:
+        return {}
+    if isinstance(images, str | os.PathLike):
+        is_table = Path(images).suffix.lower() == ".csv"
+        return {"data": TABLE if is_table else "folder", "data.root": images}
+    name = study or TABLE
+    if not is_study_name(name):
+        raise ConfigError(f"study={name!r}: not allowed; give the name of a folder: letters, digits, '_', '.' and '-'.")
+    folder = Path(options.get("results_dir", SweepConfig.results_dir)).expanduser() / name
+    return {"data": TABLE, "data.root": _written(images, folder)}
+
+
+def _written(frame: "pd.DataFrame", folder: Path) -> Path:
+    """The table as a CSV in the study, named by its content, so that what earlier jobs were run on stays. Paths are made absolute."""
+    if missing := [name for name in NEEDED if name not in getattr(frame, "columns", ())]:
+        raise DataError(f"images: a DataFrame needs columns {', '.join(NEEDED)} and may have {SPLIT}; it lacks {', '.join(missing)}.")
+    known = frame[[name for name in (*NEEDED, SPLIT) if name in frame.columns]]
+    content = known.assign(path=[str(Path(path).expanduser().absolute()) for path in frame["path"]]).to_csv(index=False).encode()
+    path = folder / f"images-{blake2b(content, digest_size=4).hexdigest()}.csv"
+    write_durably(path, content)
+    return path

@@ -1,0 +1,307 @@
+"""Several studies side by side, as pages, a table and a few lines on the terminal.
+
+Beside the report of one study: the same document types, another question. Which candidate is best on average, and where do the studies disagree?
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as Grid
+
+from harness.config import RankConfig, SweepConfig
+from harness.reporting import formats
+from harness.reporting.build import write_csv, write_text
+from harness.reporting.document import Block, Bullets, Column, Command, Document, Fact, Paragraph, Section, Table, Tone
+from harness.reporting.question import ask
+from harness.reporting.render import to_html, to_markdown
+from harness.reporting.terminal import longest_word, print_board, shown
+from harness.reporting.wording import METRIC_NAMES
+from harness.select.across import Agreement, Asked, Compared, Comparison, RankedStudy, compare
+from harness.select.across_csv import comparison_frame
+from harness.study.store import Study
+from harness.text.counts import counted
+from harness.text.untrusted import shell_word
+
+SURE, LIKELY = 0.95, 0.5
+"""Probabilities of the lowest mean rank from which on the answer is called clear, and probable."""
+
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255."""
+_TOP = 10
+
+
+def compare_studies(studies: Sequence[Study], cfg: RankConfig | None = None, given: Collection[str] | None = None) -> Comparison:
+    """Compare studies, each by the protocol and the settings of its last sweep.
+
+    Args:
+        studies: two or more.
+        cfg: settings of the ranking that replace their own; None: none.
+        given: which of its fields do; None: those that are not as they are by default.
+
+    Raises:
+        ConfigError: fewer than two studies, or one is given twice.
+        TableError: a study cannot be ranked, or nothing is in two of them.
+    """
+    questions = [ask(study, cfg or RankConfig(), given) for study in studies]
+    return compare([Asked(study, each.cfg, each.protocol) for study, each in zip(studies, questions, strict=True)])
+
+
+def report_comparison(
+    studies: Sequence[Study], cfg: RankConfig | None = None, given: Collection[str] | None = None, console: Console | None = None
+) -> Comparison:
+    """Compare studies, write `compare-<a>-<b>/` beside the first and print a summary. Raises like `compare_studies`, and StoreError."""
+    found = compare_studies(studies, cfg, given)
+    folder = studies[0].root.parent / folder_name([study.name for study in studies])
+    document = describe(found)
+    write_csv(folder / "comparison.csv", comparison_frame(found))
+    write_text(folder / "report.md", to_markdown(document))
+    write_text(folder / "index.html", to_html(document))
+    _print(console or Console(), found, document, folder / "index.html")
+    return found
+
+
+def folder_name(names: Sequence[str]) -> str:
+    """`compare-<a>-<b>`; a hash stands for names that no file system would take together."""
+    whole = f"compare-{'-'.join(names)}"
+    return whole if len(whole.encode()) <= _LONGEST_NAME else f"compare-{hashlib.sha256(','.join(names).encode()).hexdigest()[:16]}"
+
+
+def describe(found: Comparison) -> Document:
+    """The comparison as a document."""
+    return Document(
+        title=f"{_listed([study.name for study in found.studies])} compared",
+        verdict=_verdict(found),
+        tone=Tone.plain if _prob(found) >= SURE else Tone.note,
+        headline=_headline(found),
+        facts=_facts(found),
+        next_steps=[Command("To reproduce it", _command(found))],
+        leaderboard=_leaderboard(found),
+        sections=[_studies(found), _agreement(found), *_left_out(found), _reading(found)],
+    )
+
+
+def _verdict(found: Comparison) -> str:
+    if not found.ranked:
+        return "no mean ranks"
+    if _prob(found) >= SURE:
+        return "clearly the best on average"
+    return "probably the best on average" if _prob(found) >= LIKELY else "not settled"
+
+
+def _prob(found: Comparison) -> float:
+    return (found.ranked[0].prob_best or 0.0) if found.ranked else 0.0
+
+
+def _headline(found: Comparison) -> str:
+    if not found.ranked:
+        return f"No mean ranks: fewer than two candidates are in every one of {counted(len(found.studies), 'study', 'studies')} within its limits."
+    names = _listed([study.name for study in found.studies])
+    return f"{found.ranked[0].label} has the lowest mean rank over {names}: {_mean_rank(found, found.ranked[0])}."
+
+
+def _mean_rank(found: Comparison, each: Compared) -> str:
+    of = f"{_averages(each)[0]} of {len(found.ranked)} ({formats.confidence(found.confidence)} interval {_range(each)})"
+    return f"{of}, the best on average with probability {formats.odds(each.prob_best)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _range(each: Compared) -> str:
+    return f"{formats.ratio(each.interval.low)} to {formats.ratio(each.interval.high)}" if each.interval else formats.EMPTY
+
+
+def _facts(found: Comparison) -> list[Fact]:
+    told = {
+        "Next best": f"{found.ranked[1].label}: mean rank {_mean_rank(found, found.ranked[1])}." if found.ranked else "",
+        "Best in each": _best_in_each(found),
+        "Do they agree": " ".join(_agreed(each) for each in found.agreements[:3]),
+        "Metrics": _metrics(found),
+        "Not independent": _same_images(found),
+        "Left out": _num_left_out(found),
+    }
+    return [Fact(question, answer) for question, answer in told.items() if answer]
+
+
+def _best_in_each(found: Comparison) -> str:
+    said = []
+    for s, study in enumerate(found.studies if found.ranked else ()):
+        prob, label = max((cell.prob_best or 0.0, each.label) for each in found.ranked if (cell := each.cells[s]) is not None)
+        said.append(f"{study.name}: {label} (with {formats.odds(prob)})")
+    return f"{'; '.join(said)}." if said else ""
+
+
+def _agreed(each: Agreement) -> str:
+    first, second = each.studies
+    if each.tau is None or each.interval is None:
+        return f"{first} and {second} cannot be compared: one of them expects the same of all."
+    ends = f"{formats.correlation(each.interval.low)} to {formats.correlation(each.interval.high)}"
+    order = f"{first} and {second} order {counted(each.num_candidates, 'candidate')}"
+    said = (
+        f"{order} alike"
+        if each.interval.low > 0
+        else f"{order} in opposite ways"
+        if each.interval.high < 0
+        else f"It is not sure that {order} alike"
+    )
+    return f"{said} (Kendall's tau {formats.correlation(each.tau)}, in draws {ends})."
+
+
+def _metrics(found: Comparison) -> str:
+    if len(found.metrics) == 1:
+        return ""
+    named = ", ".join(f"{METRIC_NAMES[study.metric]} in {study.name}" for study in found.studies)
+    return f"The studies are scored by different metrics ({named}): ranks compare between them, scores do not."
+
+
+def _same_images(found: Comparison) -> str:
+    """Studies that share a data set, of which independent draws know too much."""
+    by_dataset: dict[str, list[str]] = {}
+    for study in found.studies:
+        by_dataset.setdefault(study.row.data_fingerprint or study.row.dataset, []).append(study.name)
+    shared = [_listed(names) for names in by_dataset.values() if len(names) > 1]
+    return (
+        f"{'; '.join(shared)} are about the same images, so that their errors are alike; the intervals here take them for independent."
+        * bool(shared)
+    )
+
+
+def _num_left_out(found: Comparison) -> str:
+    unranked, alone = len(found.candidates) - len(found.ranked), sum(map(len, found.only_in.values()))
+    said = [f"{counted(unranked, 'candidate')} without a mean rank"] * bool(unranked) + [f"{alone:,} in one study only"] * bool(alone)
+    return f"{' and '.join(said)}; the last sections say which and why." if said else ""
+
+
+def _leaderboard(found: Comparison) -> list[Block]:
+    columns = [Column("candidate"), *(Column(name, is_number=True) for name in ("mean rank", "interval", "best with"))]
+    for study in found.studies:
+        said = (f"{study.name}: {METRIC_NAMES[study.metric]}, expected", "interval", f"rank in {study.name}", f"best in {study.name} with")
+        columns += [Column(name, is_number=True) for name in said]
+    rows = [[each.label, *_averages(each), *_cells(found, each)] for each in found.candidates]
+    return [Table("Candidates in two studies or more", columns, rows, frozenset({0} if found.ranked else ()))]
+
+
+def _averages(each: Compared) -> list[str]:
+    rank = formats.EMPTY if each.mean_rank is None else formats.ratio(each.mean_rank)
+    return [rank, _range(each), formats.odds(each.prob_best)]
+
+
+def _cells(found: Comparison, each: Compared) -> Iterator[str]:
+    for study, cell in zip(found.studies, each.cells, strict=True):
+        if cell is None:
+            yield from [formats.EMPTY] * 4
+        else:
+            yield formats.score(study.metric, cell.expected)
+            yield formats.score_range(study.metric, cell.interval)
+            yield formats.EMPTY if cell.mean_rank is None else formats.ratio(cell.mean_rank)
+            yield formats.odds(cell.prob_best)
+
+
+def _studies(found: Comparison) -> Section:
+    columns = [Column("study"), Column("data set"), Column("labelled images", is_number=True), Column("candidates", is_number=True)]
+    rows = [
+        [
+            study.name,
+            formats.one_line(study.row.dataset),
+            formats.count(study.contest.pool.num_images),
+            formats.count(len(study.contest.pool.candidates)),
+            METRIC_NAMES[study.metric],
+            _difference(found.studies[0], study),
+        ]
+        for study in found.studies
+    ]
+    columns += [Column("metric"), Column(f"unlike {found.studies[0].name}")]
+    return Section("studies", "The studies", [Table("What each study rests on", columns, rows)])
+
+
+def _difference(first: RankedStudy, other: RankedStudy) -> str:
+    one, two = (next(each for each in study.contest.pool.protocols if each.name == study.contest.pool.protocol) for study in (first, other))
+    return formats.one_line(two.difference(one)) or formats.EMPTY
+
+
+def _agreement(found: Comparison) -> Section:
+    columns = [
+        Column("studies"),
+        Column("candidates", is_number=True),
+        Column("Kendall's tau", is_number=True),
+        Column("in draws", is_number=True),
+    ]
+    rows = [
+        [
+            " and ".join(each.studies),
+            formats.count(each.num_candidates),
+            formats.correlation(each.tau),
+            f"{formats.correlation(each.interval.low)} to {formats.correlation(each.interval.high)}" if each.interval else formats.EMPTY,
+        ]
+        for each in found.agreements
+    ]
+    blocks: list[Block] = [Table("How far the studies order their candidates alike", columns, rows)] if rows else []
+    text = (
+        "1 is the same order, -1 the opposite one, 0 no relation. The first number is that of the expected scores. Draws also know how unsure each "
+        "order is, so that they agree less than the expected scores where candidates lie close. A model that leads in one study and trails in another is "
+        "best chosen on the data that it is for."
+    )
+    return Section("agreement", "Where they agree", [*blocks, Paragraph(text)])
+
+
+def _left_out(found: Comparison) -> list[Section]:
+    unranked = [f"{each.label}: {each.left_out}." for each in found.candidates if each.left_out]
+    alone = [f"Only in {name}: {', '.join(labels)}." for name, labels in found.only_in.items()]
+    return [Section("left-out", "Without a mean rank", [Bullets([*unranked, *alone])])] if unranked or alone else []
+
+
+def _reading(found: Comparison) -> Section:
+    text = (
+        "A candidate is a backbone with its weights at a freeze depth; recipes, image sizes and machines may differ between studies. Each study is ranked by "
+        "the settings of its last sweep, or those that were typed, and by its own images alone: here, unlike in its own report, no study "
+        "knows how a backbone did in another. Ranks are those among the candidates that every study has within its limits, drawn from the posterior of each study, "
+        "independently between studies; equal scores share a rank. A mean rank weighs every study alike, whatever its size. No test predictions were opened."
+    )
+    ends = f"Intervals hold {formats.confidence(found.confidence)} of the draws."
+    return Section("reading", "How to read this", [Paragraph(text), Paragraph(ends)])
+
+
+def _command(found: Comparison) -> str:
+    folder = found.studies[0].study.root.parent
+    elsewhere = [f"results_dir={folder}"] * (folder != Path(SweepConfig.results_dir))
+    words = (f"study={','.join(study.name for study in found.studies)}", *elsewhere)
+    return " ".join(["python -m harness.report", *map(shell_word, words)])
+
+
+def _print(console: Console, found: Comparison, document: Document, path: Path) -> None:
+    print_board(console, _grid(found, is_plain=not console.is_terminal), _lines(found))
+    console.print(shown(document.headline, style="bold"))
+    for fact in document.facts:
+        console.print(shown(f"{fact.question}: {fact.answer}"))
+    console.print(shown("Report: "), shown(str(path)), sep="", soft_wrap=True)
+
+
+def _grid(found: Comparison, *, is_plain: bool) -> Grid:
+    top = found.candidates[:_TOP]
+    grid = Grid(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("candidate", min_width=longest_word(each.label for each in top))
+    cells = [[*_averages(each), *_places(each)] for each in top]
+    for place, name in enumerate(("mean rank", "interval", "best with", *(f"rank in {study.name}" for study in found.studies))):
+        widest = max(len(each[place]) for each in cells)
+        grid.add_column(name, justify="right", width=max(widest, longest_word([name])))  # the header wraps, numbers do not
+    for place, (each, numbers) in enumerate(zip(top, cells, strict=True)):
+        style = "bold green" if place == 0 and found.ranked else ""
+        grid.add_row(*map(shown, [each.label, *numbers]), style=style)
+    return grid
+
+
+def _places(each: Compared) -> list[str]:
+    return [formats.EMPTY if cell is None or cell.mean_rank is None else formats.ratio(cell.mean_rank) for cell in each.cells]
+
+
+def _lines(found: Comparison) -> Iterator[tuple[str, str, str]]:
+    """The same in words."""
+    for place, each in enumerate(found.candidates[:_TOP]):
+        ranks = ", ".join(f"{rank} in {study.name}" for rank, study in zip(_places(each), found.studies, strict=True))
+        rank, ends, prob = _averages(each)
+        yield each.label, f"mean rank {rank} ({ends}), best with {prob}; {ranks}", "bold green" if place == 0 and found.ranked else ""
