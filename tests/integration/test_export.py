@@ -94,6 +94,7 @@ def _pictures(photos: Path) -> list[Path]:
     return sorted((photos / "test").rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_every_form_at_every_depth_decides_alike(run_sweep: Command, run_export: Run, photos: Path) -> None:
     """A convolutional network and a transformer: timm, onnxruntime and torch.export say of all val images what the model says, and
     no exporter prints anything.
