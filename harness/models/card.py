@@ -196,7 +196,7 @@ def _files(facts: Facts) -> Iterator[str]:
         CONFIG: "architecture, preprocessing and class names, as timm reads them",
         ONNX: "opset 18, any number of images; takes `images`, gives `probabilities` and `label`; class names and preprocessing in its metadata",
         "model.int8.onnx": "the same in 8-bit numbers",
-        TORCH: "the same as a program of `torch.export`",
+        TORCH: "the same as a program of torch.export",
         "preprocessing.json": "how an image becomes the input and how a decision follows, for any program",
     }
     for name in facts.files:
