@@ -18,6 +18,7 @@ from harness.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.compute.runtime import Runtime
     from harness.models import model as models
     from harness.models.new_images import Listed
 
@@ -114,13 +115,16 @@ class Model:
         raise DataError(f"image {place}: {shown} is no image; give {_KINDS}.")
 
 
-def load_model(study: str | os.PathLike[str] | Study | None = None, candidate: str | None = None, device: str = "auto") -> Model:
+def load_model(
+    study: str | os.PathLike[str] | Study | None = None, candidate: str | None = None, device: str = "auto", refit: bool | None = None
+) -> Model:
     """A model of a study, or of a folder that `python -m harness.export` wrote, ready to predict.
 
     Args:
         study: a study, its folder or its name below `results`, or an exported folder; None: the study that a sweep was at last.
         candidate: of a study: a label of `study.rank().table` (`"resnet50 0.5"` will do) or the id of a job; None: the recommended.
         device: where it computes: auto, cpu, cuda, mps.
+        refit: whether its model of `python -m harness.refit` is meant; None: where there is one.
 
     Raises:
         ConfigError: there is no such device here.
@@ -143,19 +147,18 @@ def load_model(study: str | os.PathLike[str] | Study | None = None, candidate: s
     runtime = resolve_runtime(Device(device), Precision.float32)
     if not isinstance(study, Study):
         if study is not None and any((Path(study).expanduser() / name).is_file() for name in _EXPORTED):
-            return _exported(Path(study).expanduser(), candidate, runtime)
+            return _exported(Path(study).expanduser(), candidate, refit, runtime)
         study = load_study(study)
-    models, chosen = Models(study._own), choose(ranked(study._own), candidate)
-    return Model(load.load_model(models.read(chosen.kept(models).job_id), runtime))
+    file = choose(ranked(study._own), candidate).model(Models(study._own), refitted=refit)
+    return Model(load.load_model(file, runtime))
 
 
-def _exported(folder: Path, candidate: str | None, runtime: Any) -> Model:
-    if candidate is not None:
-        raise ConfigError(f"candidate={candidate!r}: {folder} holds one exported model; leave candidate out.")
-    from importlib import import_module
+def _exported(folder: Path, candidate: str | None, refit: bool | None, runtime: "Runtime") -> Model:
+    if candidate is not None or refit is not None:
+        raise ConfigError(f"{folder}: holds one exported model; leave candidate and refit out.")
+    from harness.models.load_export import load_export
 
-    own: models.Model = import_module("harness.models.load_export").load_export(folder, runtime)
-    return Model(own)
+    return Model(load_export(folder, runtime))
 
 
 def _several(images: Any) -> Sequence[Any]:

@@ -1,7 +1,6 @@
 """`harness.load_study(...)` and what a study offers."""
 
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from harness.api import ranking
 from harness.api.ranking import Ranking
 from harness.cli.call import composed, own_errors
-from harness.config import Metric, SweepConfig
+from harness.config import ExportConfig, Metric, SweepConfig
 from harness.errors import TableError
 from harness.reporting.build import build_report
 from harness.reporting.question import Question, ask
@@ -166,12 +165,13 @@ class Study:
         build_report(self._own, question.cfg, protocol=question.protocol, into=into, may_open=not question.is_what_if, by="python")
         return into / "index.html"
 
-    def model(self, candidate: str | None = None, device: str = "auto") -> "Model":
+    def model(self, candidate: str | None = None, device: str = "auto", refit: bool | None = None) -> "Model":
         """A model of the study, ready to predict.
 
         Args:
             candidate: whose: a label of `rank().table` (`"resnet50 0.5"` will do), or the id of a job; None: the recommended.
             device: where it computes: auto, cpu, cuda, mps.
+            refit: whether its model of `python -m harness.refit` is meant; None: where there is one.
 
         Raises:
             TableError: there is no such candidate, or its model was not kept.
@@ -184,7 +184,7 @@ class Study:
         """
         from harness.api.model import load_model
 
-        return load_model(self, candidate, device)
+        return load_model(self, candidate, device, refit)
 
     def export(self, path: str | os.PathLike[str], candidate: str | None = None, **options: Any) -> Path:
         """Write a model of the study as a folder that other programs load, and compare them: `python -m harness.export`.
@@ -209,12 +209,13 @@ class Study:
             >>> harness.load_model(folder).class_names
             ['bright', 'dark']
         """
-        export = import_module("harness.export")
+        from harness.export import run
+
         asked = {name: ",".join(value) if isinstance(value, list | tuple) else value for name, value in options.items()}
         where = {"study": self.name, "results_dir": self.path.parent, "to": path, "candidate": candidate}
-        cfg = composed("export", export.ExportConfig, where | asked)
+        cfg = composed("export", ExportConfig, where | asked)
         with own_errors():
-            status = export.run(cfg)
+            status = run(cfg)
         if status:
             raise TableError(
                 f"{path}: a format that was asked for is missing, or decides otherwise than the model; what was printed says which."
