@@ -1,12 +1,14 @@
 """What every tracker can do, which there are, and what each needs to be installed."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.config import Track
 from harness.errors import ConfigError
+from harness.files import why
 from harness.study.store import Study
 from harness.trackers.events import Run, StudyEnd
 
@@ -37,15 +39,32 @@ PACKAGES: Mapping[Track, tuple[str, str]] = {
 
 
 def require(tracks: Iterable[Track]) -> None:
-    """See that the libraries are installed. Raises ConfigError with each that is not."""
-    missing = [PACKAGES[track] for track in dict.fromkeys(tracks) if find_spec(PACKAGES[track][0]) is None]
-    if missing:
-        raise ConfigError(
-            *(f"{module}: the package {package} is not installed; run: python -m pip install {package}" for module, package in missing)
-        )
+    """Import the libraries, before other threads import anything. Raises ConfigError with each that is not installed or cannot be imported."""
+    wanted = list(dict.fromkeys(tracks))
+    if wanted:
+        # They import it at their first request, where it is installed; matplotlib, imported meanwhile, takes half of it for the whole.
+        with suppress(ImportError):
+            import_module("IPython")
+    if problems := [problem for track in wanted if (problem := _problem(track))]:
+        raise ConfigError(*problems)
+
+
+def _problem(track: Track) -> str | None:
+    module, package = PACKAGES[track]
+    if find_spec(module) is None:
+        return f"{module}: the package {package} is not installed; run: python -m pip install {package}"
+    try:
+        _module(track)
+    except ImportError as error:
+        return f"{module}: cannot be imported ({why(error)}); run: python -m pip install --upgrade {package}"
+    return None
 
 
 def open_tracker(track: Track, study: Study) -> Tracker:
-    """The tracker of a study; its library is imported here."""
-    found: Tracker = import_module(f"harness.trackers.{track.value}").open_tracker(study)
+    """The tracker of a study."""
+    found: Tracker = _module(track).open_tracker(study)
     return found
+
+
+def _module(track: Track) -> Any:
+    return import_module(f"harness.trackers.{track.value}")

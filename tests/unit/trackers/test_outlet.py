@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,23 @@ def test_each_missing_library_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None
         require([Track.mlflow, Track.wandb, Track.tensorboard, Track.mlflow])
     assert [problem.rpartition(" ")[2] for problem in raised.value.problems] == ["mlflow-skinny", "tensorboard"]
     assert set(PACKAGES) == set(Track)
+
+
+def test_a_library_that_cannot_be_imported_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after half an upgrade: known before anything runs."""
+    monkeypatch.setitem(sys.modules, "harness.trackers.wandb", None)
+    with pytest.raises(ConfigError, match=r"wandb: cannot be imported \(.*\); run: python -m pip install --upgrade wandb"):
+        require([Track.wandb])
+
+
+def test_libraries_are_imported_before_any_thread_imports() -> None:
+    """What they import late would meet the report's imports halfway: all of it is there when `require` returns."""
+    code = (
+        "import sys\nfrom harness.config import Track\nfrom harness.trackers.tracker import require\nrequire(list(Track))\n"
+        "print([name for name in ('mlflow', 'wandb', 'tensorboard', 'IPython') if name not in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == ("[]\n" if find_spec("IPython") else "['IPython']\n")
 
 
 @pytest.mark.parametrize(
