@@ -80,7 +80,17 @@ def timm_config_of(spec: BackboneSpec, preprocess: Preprocess, class_names: Sequ
     published, size = timm_config(spec), preprocess.image_size
     own: Config = published.to_dict(remove_source=True, remove_null=True)
     is_own_size = published.input_size[-1] == size
-    for name in ("test_input_size", "test_crop_pct", "label_offset", "label_names", "label_descriptions", "architecture", "origin_url"):
+    for name in (
+        "tag",
+        "license",
+        "test_input_size",
+        "test_crop_pct",
+        "label_offset",
+        "label_names",
+        "label_descriptions",
+        "architecture",
+        "origin_url",
+    ):
         own.pop(name, None)
     if not is_own_size:
         own.pop("pool_size", None)

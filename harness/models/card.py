@@ -187,14 +187,14 @@ def _limits(facts: Facts) -> Iterator[str]:
     if header.max_values:
         white = ", ".join(f"{value:g} ({kind})" for kind, value in header.max_values.items())
         yield f"In pictures of more than 8 bits white is {white}; other programs have to divide by it."
-    yield from (str(sentence) for sentence in profile.get("left_out", []))
+    yield from (f"Not used: {sentence}" for sentence in profile.get("left_out", []))
 
 
 def _files(facts: Facts) -> Iterator[str]:
     said = {
         "model.safetensors": "all tensors, float32; the temperature that calibrates probabilities is within the last layer",
         CONFIG: "architecture, preprocessing and class names, as timm reads them",
-        ONNX: "opset 18, any number of images; takes `images`, gives `probabilities` and `label`; class names and preprocessing in its metadata",
+        ONNX: "opset 18, any number of images; takes images, gives probabilities and label, by these names; class names and preprocessing in its metadata",
         "model.int8.onnx": "the same in 8-bit numbers",
         TORCH: "the same as a program of torch.export",
         "preprocessing.json": "how an image becomes the input and how a decision follows, for any program",
@@ -214,7 +214,7 @@ def _checks(facts: Facts) -> str:
     table = _table(["file", "largest difference of a probability", "decisions changed"], rows)
     times = ", ".join(f"{name} {formats.ms(value)}" for name, value in facts.latency_ms.items())
     latency = f" One image takes, by the median of calls in turn: {times}." if facts.latency_ms else ""
-    return f"Checked against the model of the study on {literal(facts.checked_on)}:{latency}\n\n{table}"
+    return f"Checked against the model of the study on {literal(facts.checked_on)}.{latency}\n\n{table}"
 
 
 def _origin(facts: Facts) -> Iterator[str]:

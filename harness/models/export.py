@@ -8,18 +8,19 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save
+from torch import nn
 
 from harness.backbones.to_timm import Config, load_folder
 from harness.config import ExportConfig, Metric, Quantize
 from harness.data.dataset import Dataset
 from harness.errors import BackboneError, ConfigError, StoreError
-from harness.files import why
+from harness.files import free_mib, why
 from harness.models import checked, exported
 from harness.models.card import Facts, Measured, write_card
 from harness.models.checked import Answer, Form
@@ -34,8 +35,10 @@ from harness.reporting.wording import METRIC_NAMES
 from harness.study.row import Row
 from harness.text.counts import counted
 
-_CALIBRATION_BATCHES = 16
-"""Of train images, from which `quantize=static` takes the ranges of activations."""
+_NUM_CALIBRATION = 256
+"""Train images, from the first to the last, from which `quantize=static` takes the ranges of activations."""
+_SPARE_MIB = 16
+"""Beside the tensors of every file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def export(source: Source, to: Path, cfg: ExportConfig) -> Exported:
     with _replacing(to) as folder:
         done, record = Exported(folder), exported.described(source.model.header)
         found = whole(source.model)
+        _require_room(folder, found.network, cfg)
         _write_tensors(found, record, done, cfg)
         _write_programs(found, source, record, done, cfg)
         if cfg.quantize is not Quantize.none and ONNX in done.files:
@@ -139,17 +143,21 @@ def _write_programs(found: Whole, source: Source, record: Record, done: Exported
 
 def _quantise(source: Source, done: Exported, how: Quantize) -> None:
     model, data = source.model, source.data
-    batches = (
-        []
-        if how is Quantize.dynamic
-        else [each.contiguous().numpy() for each in islice(_images(model, data, "train"), _CALIBRATION_BATCHES)]
-    )
+    batches = [] if how is Quantize.dynamic else [each.contiguous().numpy() for each in _calibration(model, data)]
     try:
         quantise(done.folder / ONNX, done.folder / ONNX_INT8, how, batches)
     except Exception as error:  # noqa: BLE001  whatever the quantiser raises, the other files are whole
         done.left_out[f"quantize={how.value}"] = f"onnxruntime cannot make 8-bit numbers of this network ({why(error)[:160]})"
         return
     done.files.append(ONNX_INT8)
+
+
+def _calibration(model: Model, data: Dataset | str) -> Iterator[torch.Tensor]:
+    """Some train images of every class: neighbours in a folder are alike."""
+    if isinstance(data, str):
+        return checked.noise(model)
+    images = data.train.images
+    return checked.decoded(model, images[:: max(1, len(images) // _NUM_CALIBRATION)][:_NUM_CALIBRATION])
 
 
 def _check(found: Whole, source: Source, done: Exported) -> None:
@@ -161,7 +169,8 @@ def _check(found: Whole, source: Source, done: Exported) -> None:
         if isinstance(data, str)
         else f"the {counted(num, 'val image')} of the study"
     )
-    answers = checked.ask_all(_images(model, data, "val"), checked.num_batches(num), forms)
+    images = checked.noise(model) if isinstance(data, str) else checked.decoded(model, data.val.images)
+    answers = checked.ask_all(images, checked.num_batches(num), forms)
     done.agreements = checked.agreements(answers, "model")
     timed = {"torch": forms["model"]} | {f"onnxruntime {name}": forms[name] for name in (ONNX, ONNX_INT8) if name in forms}
     done.latency_ms = checked.latencies_ms(timed, model.preprocess.image_size)
@@ -179,10 +188,6 @@ def _forms(found: Whole, model: Model, done: Exported) -> dict[str, Form]:
         if name in done.files:
             forms[name] = checked.of_onnx(OnnxModel(done.folder / name, torch.get_num_threads()))
     return forms
-
-
-def _images(model: Model, data: Dataset | str, split: str) -> Iterator[torch.Tensor]:
-    return checked.noise(model) if isinstance(data, str) else checked.decoded(model, getattr(data, split).images)
 
 
 def _loss(answers: Mapping[str, Answer], source: Source) -> str:
@@ -224,14 +229,33 @@ def _replacing(to: Path) -> Iterator[Path]:
     try:
         part.mkdir(parents=True)
         yield part
-        if to.exists():
-            to.rename(old)
-        part.rename(to)
-    except OSError as error:
+        _swap(part, to, old)
+    except (OSError, SafetensorError) as error:
         raise StoreError(f"{to}: cannot be written ({why(error)}); free some space or give another folder with to=...") from error
     finally:
         for folder in (part, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _swap(part: Path, to: Path, old: Path) -> None:
+    """Give `part` its name; what lay there is back if that fails."""
+    if to.exists():
+        to.rename(old)
+    try:
+        part.rename(to)
+    except OSError:
+        if old.exists():
+            old.rename(to)
+        raise
+
+
+def _require_room(folder: Path, network: nn.Module, cfg: ExportConfig) -> None:
+    """Raises StoreError: the files do not fit. Writers of libraries have many ways to say so halfway."""
+    own_mib = sum(tensor.nbytes for tensor in network.state_dict().values()) / 2**20
+    copies = 1 + len({"onnx", "torch_export"} & set(cfg.asked_formats)) + 2 * (cfg.quantize is not Quantize.none)
+    free, wanted = free_mib(folder), copies * own_mib + _SPARE_MIB
+    if free < wanted:
+        raise StoreError(f"{folder.parent}: {free:,.0f} MiB are free and the export takes {wanted:,.0f}; free some space or give to=...")
 
 
 def require_free(to: Path) -> None:

@@ -14,7 +14,7 @@ def snippets(header: ModelHeader, files: Sequence[str]) -> Iterator[Snippet]:
     """Those whose files are there."""
     if CONFIG in files:
         yield "With timm, from this folder or as `hf-hub:ORGANISATION/NAME`:", "python", _timm(header)
-    if ONNX in files:
+    if ONNX in files and header.preprocess["crop_mode"] != "border":  # which fills in colour
         yield "With onnxruntime:", "python", _ONNX
     if TORCH in files:
         yield "With torch alone:", "python", _TORCH.replace("SIZE", str(header.image_size))

@@ -57,6 +57,7 @@ def test_what_timm_cannot_hold_is_said() -> None:
     """Hidden layers, torchvision's architectures, and networks that timm would compute otherwise."""
     found = _backbone("test_resnet", 32)
     config = timm_config_of(found.spec, found.preprocess, NAMES, None)
+    assert "license" not in config["pretrained_cfg"]  # that of the published weights says nothing of these
     hidden = nn.Sequential(nn.Linear(found.num_features, 8), nn.ReLU(), nn.Linear(8, 3))
     with pytest.raises(NotInTimmError, match="hidden layer"):
         as_timm(found.trunk, hidden, config)
