@@ -204,7 +204,7 @@ class Study:
         Example:
             >>> import harness
             >>> folder = harness.load_study("lesions").export("exported", "test_resnet all", formats=["timm"])
-            test_resnet · all of study lesions -> exported: ...
+            test_resnet ... of study lesions -> exported: ...
             >>> harness.load_model(folder).class_names
             ['bright', 'dark']
         """

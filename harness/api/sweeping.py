@@ -61,6 +61,7 @@ def sweep(
         ... )
         folder: ...
         Report: results/lesions/report/index.html
+        ...
         >>> len(study.results), len(study.failed)
         (4, 0)
     """
