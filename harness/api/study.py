@@ -85,8 +85,8 @@ class Study:
             split: `"val"`, or `"test"`: only of jobs whose sealed test predictions a report has opened.
 
         Returns:
-            `job_id`, `backbone`, `freeze`, `seed`, `image`, `label` (its class), `decision` (the class it is called), and `prob_<class>`:
-            calibrated probabilities.
+            Columns `job_id`, `backbone`, `freeze`, `seed`, `image`, `label` (its class), `decision` (the class it is called), and
+            `prob_<class>`, which are calibrated probabilities.
 
         Raises:
             TableError: there are none, or they are sealed.
