@@ -17,7 +17,7 @@ def list_backbones(*patterns: str) -> "pd.DataFrame":
         patterns: names, aliases or patterns; none: the aliases and what they mean.
 
     Returns:
-        Of each: `name`, `family`, `params_m` (millions), `gmacs` (10^9 multiply-adds), `image_size`, `imagenet_top1_frac`, `licence`,
+        Columns `name`, `family`, `params_m` (millions), `gmacs` (10^9 multiply-adds), `image_size`, `imagenet_top1_frac`, `licence`,
         `local_weights` and `tags`; what is not known is empty.
 
     Raises:

@@ -63,9 +63,9 @@ class Model:
                 or height x width x 3; or a list of paths, pictures or arrays.
 
         Returns:
-            `path` (of pictures and arrays their number), `label` (the class that the image is called), `margin` (how much likelier the likeliest
-            class is than the second), `given_label` where folders or the CSV give one, `prob_<class>`: calibrated probabilities, and `error`: why
-            an image cannot be read, in which case the others are empty.
+            Columns `path` (of pictures and arrays their number), `label` (the class that the image is called), `margin` (how much likelier the likeliest
+            class is than the second), `given_label` where folders or the CSV give one, `prob_<class>` (calibrated probabilities), and `error` (why
+            an image cannot be read, in which case the others are empty).
 
         Raises:
             ConfigError: there is no such file or folder.

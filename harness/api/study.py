@@ -85,8 +85,8 @@ class Study:
             split: `"val"`, or `"test"`: only of jobs whose sealed test predictions a report has opened.
 
         Returns:
-            `job_id`, `backbone`, `freeze`, `seed`, `image`, `label` (its class), `decision` (the class it is called), and `prob_<class>`:
-            calibrated probabilities.
+            Columns `job_id`, `backbone`, `freeze`, `seed`, `image`, `label` (its class), `decision` (the class it is called), and
+            `prob_<class>`, which are calibrated probabilities.
 
         Raises:
             TableError: there are none, or they are sealed.
@@ -204,8 +204,7 @@ class Study:
         Example:
             >>> import harness
             >>> folder = harness.load_study("lesions").export("exported", "test_resnet all", formats=["timm"])
-            test_resnet (random weights) · all (= 0.5) of study lesions -> exported: ...
-            ...
+            test_resnet ... of study lesions -> exported: ...
             >>> harness.load_model(folder).class_names
             ['bright', 'dark']
         """

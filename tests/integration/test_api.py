@@ -278,7 +278,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
     swept = outputs["import harness"]
     lines = "".join(each.text for each in swept if each.output_type == "stream" and each.name == "stdout")
     assert "[6/6] " in lines
-    assert "Report: results/digits/report/index.html\n" in lines
+    assert "\nReport: results/digits/report/index.html\n" in lines
     assert not [each for cell in outputs.values() for each in cell if each.get("name") == "stderr"]
     (bar,) = [each for each in swept if each.output_type == "display_data"]
     assert bar.data["text/html"] == ""
