@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from harness.cli import command
+from harness.compute.idle_threads import wait_briefly
 from harness.config import Device, ExportConfig, Precision
 from harness.status import BAD_JOBS
 from harness.study.store import find_study
@@ -44,6 +45,7 @@ def run(cfg: ExportConfig) -> int:
         BackboneError: the base weights are not here, or are others.
         StoreError: the folder cannot be written.
     """
+    wait_briefly()
     from harness.cli.again import config_of
     from harness.compute.runtime import resolve_runtime
     from harness.models.card import measured

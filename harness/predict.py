@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from harness.cli import command
+from harness.compute.idle_threads import wait_briefly
 from harness.config import Precision, PredictConfig
 from harness.errors import ConfigError
 from harness.study.store import find_study
@@ -44,6 +45,7 @@ def run(cfg: PredictConfig) -> int:
         TableError: there is no such study, candidate or model, or the folder is no export.
         BackboneError: the base weights are not here, or are others.
     """
+    wait_briefly()
     from harness.models.new_images import list_images
     from harness.models.table import counts, judge, require_suffix, to_frame, write
 
