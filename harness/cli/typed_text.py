@@ -5,7 +5,7 @@ ASCII; here such a value is put into quotes, in which Hydra leaves it alone. Com
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from types import NoneType
@@ -56,10 +56,11 @@ def text_keys(schema: type, prefix: str = "") -> set[str]:
     return {name for name, kind in _kinds(schema, prefix) if kind is str or set(get_args(kind)) == {str, NoneType}}
 
 
-def choice_lists(schema: type) -> set[str]:
-    """Dotted names of the keys whose value is a list of choices, such as `track`."""
+def choice_lists(schema: type) -> dict[str, set[str]]:
+    """Dotted names of the keys whose value is a list of choices, such as `track` -> its choices."""
     kinds = ((name, kind, get_args(kind)) for name, kind in _kinds(schema))
-    return {name for name, kind, of in kinds if get_origin(kind) is list and isinstance(of[0], type) and issubclass(of[0], Enum)}
+    of_enum = ((name, of[0]) for name, kind, of in kinds if get_origin(kind) is list)
+    return {name: set(of.__members__) for name, of in of_enum if isinstance(of, type) and issubclass(of, Enum)}
 
 
 def _kinds(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,12 +74,13 @@ def _kinds(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", kind
 
 
-def _bracketed(argument: str, lists: set[str]) -> str:
+def _bracketed(argument: str, lists: Mapping[str, set[str]]) -> str:
     """Lists of choices need no brackets: `track=mlflow,wandb` is one list, which a sweep over its values could not mean; `none` is the empty one."""
     key, _, value = argument.partition("=")
-    if key not in lists or not value or value[0] in "[$" or value == "null" or _FUNCTION.match(value):
-        return argument
-    return f"{key}=[{'' if value == 'none' else value}]"
+    if key in lists and value == "none":
+        return f"{key}=[]"
+    is_bare = key in lists and (value in lists[key] or re.fullmatch(r"\w+(,\w+)+", value))
+    return f"{key}=[{value}]" if is_bare else argument  # a word that is no choice is told as it was typed
 
 
 def literal(text: str) -> str:
