@@ -42,6 +42,8 @@ BENCHMARKS = (
     Benchmark("export_families", needs="onnx", extra="export"),
     Benchmark("out_of_fold"),
     Benchmark("coverage"),
+    Benchmark("new_images"),
+    Benchmark("refit"),
 )
 
 

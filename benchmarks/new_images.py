@@ -11,6 +11,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.kept import add_json, keep
+from benchmarks.sweeps import sweep
 from harness import predict
 from harness.cli.again import config_of
 from harness.compute.runtime import resolve_runtime
@@ -33,8 +35,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.new_images", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--study", default="demo")
     parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--short", action="store_true", help="of a small sweep of its own")
+    add_json(parser)
     args = parser.parse_args()
-    study = find_study(args.results, args.study)
+    if not args.short:
+        return judge_study(args.study, args.results, args)
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("backbone=tf_efficientnet_lite0", "freeze=all", "data=elpv", "data.max_images=200", "data.image_size=64")
+        swept = sweep(Path(folder), *options, study="short")
+        return judge_study("short", swept.study.root.parent, args)
+
+
+def judge_study(name: str, results: Path, args: argparse.Namespace) -> int:
+    """Hold the score on the images that a study left out against the interval that it states. Returns 1 when it lies outside."""
+    study = find_study(results, name)
     ranking = ranked(study)
     chosen = choose(ranking, None)
     if ranking.test is None or ranking.test.interval is None:
@@ -42,7 +56,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder, "left_out.csv")
         print(f"{write_left_out(chosen.rows[0], images)} images of {chosen.rows[0].dataset} were left out of the study")
-        predict.run(PredictConfig(args.study, str(args.results), images=str(images), to=str(Path(folder, "said.csv")), refit=False))
+        predict.run(PredictConfig(name, str(results), images=str(images), to=str(Path(folder, "said.csv")), refit=False))
         file = chosen.model(Models(study), refitted=False)
         listed = list_images(str(images), file.header.max_values, file.header.class_names)
         model = load_model(file, resolve_runtime(Device.auto, Precision.float32))
@@ -55,6 +69,7 @@ def main() -> int:
     print(
         f"{found.score:.3f} on {found.num_images} new images is {'inside' if is_inside else 'OUTSIDE'} [{stated.low:.3f}, {stated.high:.3f}]"
     )
+    keep({"study": name, "score": found.score, "num_images": found.num_images, "low": stated.low, "high": stated.high}, args, __file__)
     return 0 if is_inside else 1
 
 
