@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.backbones.backbone import BackboneSpec
-from harness.backbones.catalog import timm_config, torchvision_weights
+from harness.backbones.catalog import model_args, timm_config, torchvision_weights
 from harness.backbones.from_torchvision import whole_model
 from harness.backbones.quiet import quiet
 
@@ -27,7 +27,7 @@ def complexity(spec: BackboneSpec) -> Complexity:
     """Count on the meta device, where tensors have shapes and no content."""
     with quiet(), torch.device("meta"), torch.no_grad():
         if spec.library == "timm":
-            model, size = timm.create_model(spec.model, pretrained=False), tuple(timm_config(spec).input_size)
+            model, size = timm.create_model(spec.model, pretrained=False, **model_args(spec)), tuple(timm_config(spec).input_size)
         else:
             model, size = whole_model(spec), (3, *torchvision_weights(spec).transforms().crop_size * 2)
         params_m = sum(parameter.numel() for parameter in model.parameters()) / 1e6

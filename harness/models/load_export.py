@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.backbones.backbone import Weights, WeightsSource
-from harness.backbones.catalog import resolve
+from harness.backbones.catalog import resolve_again
 from harness.backbones.load import load_backbone
 from harness.backbones.to_timm import build
 from harness.compute.runtime import Runtime
@@ -53,7 +53,7 @@ def load_export(folder: Path, runtime: Runtime) -> Model:
 
 def _chain(header: ModelHeader) -> nn.Module:
     """Trunk and head of a model that timm cannot hold, at random start."""
-    spec = resolve(header.backbone.partition("@")[0])
+    spec = resolve_again(header.backbone, header.model)
     none = Weights(WeightsSource.random, None, "random", None, header.licence, None)
     backbone = load_backbone(spec, none, image_size=header.image_size, features=Features(header.features), seed=0)
     return nn.Sequential(OrderedDict(trunk=backbone.trunk, head=head_of(backbone.num_features, header)))
