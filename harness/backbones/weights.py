@@ -77,6 +77,8 @@ def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True) -
 
 def local_weights(spec: BackboneSpec) -> WeightsSource | None:
     """Where `weights=pretrained` would be found without the network; None: only a download can help. Reads no file."""
+    if spec.own is not None and spec.own.kind is Kind.folder:
+        return WeightsSource.file if any(Path(spec.own.place, name).is_file() for name in CHECKPOINTS) else None
     source = published(spec)
     if source and cached_file(source):
         return WeightsSource.cache
