@@ -49,12 +49,12 @@ def _without_gradients(network: nn.Module) -> Iterator[None]:
     """Torch's counter follows gradients wherever a parameter asks for them, and fails where a view of one is handed to a module."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in trained:
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
     try:
         yield
     finally:
         for parameter in trained:
-            parameter.requires_grad_()
+            parameter.requires_grad = True
 
 
 def _outermost_frozen_flops(network: nn.Module, plan: FreezePlan, flops: dict[str, int]) -> list[int]:
