@@ -133,7 +133,8 @@ def find_blocks(trunk: nn.Module, matcher: Matcher, *, prefix: str = "") -> tupl
     kernels = {name for name, parameter in trunk.named_parameters() if parameter.ndim >= 2}
     position = {name: i for i, name in enumerate(names)}
     joined = [sorted(group, key=position.__getitem__) for group in _join(groups, kernels)]
-    return tuple(Block(name=_block_name(group, names), tensors=tuple(group)) for group in joined)
+    steps = matcher.modules if isinstance(matcher, Steps) else ()
+    return tuple(Block(name=_step_of(group, steps) or _block_name(group, names), tensors=tuple(group)) for group in joined)
 
 
 def _tensor_names(trunk: nn.Module) -> list[str]:
@@ -197,6 +198,12 @@ def _join(groups: Iterable[list[str]], kernels: set[str]) -> list[list[str]]:
         else:
             joined.append(list(group))
     return joined
+
+
+def _step_of(group: list[str], steps: Sequence[str]) -> str:
+    """The one that it is; empty where others have joined it."""
+    found = [step for step in steps if any(_is_in(name, step) for name in group)]
+    return found[0] if len(found) == 1 else ""
 
 
 def _block_name(group: list[str], names: list[str]) -> str:

@@ -103,7 +103,9 @@ def _read(name: str, path: Path) -> tuple[str, dict[str, Any]]:
     except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise BackboneError(f"backbone={name}: its {CONFIG} is not in timm's format ({brief(str(error))}).") from error
     if model not in architectures():
-        raise BackboneError(f"backbone={name}: its {CONFIG} asks for {brief(model)}, an architecture that the timm here does not have.")
+        raise BackboneError(
+            f"backbone={name}: its {CONFIG} asks for {brief(str(model))}, an architecture that the timm here does not have."
+        )
     if refused := sorted(set(args) & _refused()):
         raise BackboneError(f"backbone={name}: its {CONFIG} asks for {refused[0]}, which may not be given there.")
     return model, {"pretrained_cfg": config, "model_args": args}

@@ -65,7 +65,7 @@ def test_functions_are_swept_used_and_timed_again(here: Path) -> None:
     assert {(row.backbone.rpartition(":")[2], row.weights_source, row.num_blocks) for row in rows} == {
         *(("small", "code", 4), ("odd", "random", 7), ("registered", "random", 5))
     }
-    assert "python:networks:small: 4 blocks (stem, layers.0.0, layers.1.0, layers.2.0); cached at 3 of 3 boundaries" in done.stdout
+    assert "python:networks:small: 4 blocks (stem, layers.0, layers.1, layers.2); cached at 3 of 3 boundaries" in done.stdout
     assert "python:networks:odd: 7 blocks (stem, reused, ..., last); cached at 0 of 6 boundaries between them, where none is" in done.stdout
     assert "its classifier classifier (5 classes) is replaced; taken for granted: ImageNet's mean and deviation" in done.stdout
     notes = {(row.backbone.rpartition(":")[2], row.freeze): row.activations_note for row in rows}
