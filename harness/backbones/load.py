@@ -98,7 +98,10 @@ def _blocks(spec: BackboneSpec, built: FilledTrunk) -> tuple[Block, ...]:
 def matcher_for(spec: BackboneSpec, built: FilledTrunk) -> Matcher:
     """The rules for freeze steps: the modules that the user gave, else those of the architecture."""
     size, root = built.preprocess.image_size, built.trunk.get_submodule(built.prefix.removesuffix("."))
-    matcher = built.matcher if spec.blocks is None else given_steps(root, spec.blocks)
+    try:
+        matcher = built.matcher if spec.blocks is None else given_steps(root, spec.blocks)
+    except BackboneError as error:
+        raise BackboneError(f"backbone={spec.requested}: {error}") from error
     return in_run_order(root, matcher, lambda: built.trunk(torch.zeros(1, 3, size, size))) if isinstance(matcher, Steps) else matcher
 
 
