@@ -118,9 +118,11 @@ class Odd(nn.Module):
 
 
 def small(pretrained: bool = False) -> nn.Module:
-    """Its weights are the same each time when asked for."""
+    """Its weights are the same each time when asked for. It imports what Python itself has, and no file that is called so."""
+    from wave import WAVE_FORMAT_PCM
+
     if pretrained:
-        torch.manual_seed(7)
+        torch.manual_seed(WAVE_FORMAT_PCM)
     return Small()
 
 

@@ -31,7 +31,7 @@ SWEEP = (*TINY[:2], *TINY[3:], "evidence.minutes=0", "results_dir=results", "cac
 def here(tmp_path: Path) -> Path:
     """A folder with a file of networks, and traps called like modules that are installed."""
     shutil.copy(NETWORKS, tmp_path / "networks.py")
-    for name in ("pandas", "email", "xformers_trap"):
+    for name in ("pandas", "email", "wave"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\n", encoding="utf-8")
     return tmp_path
 
