@@ -1,18 +1,12 @@
 """Networks that a Python function of the user's returns, as trunks. Naming a function is trusting it: it runs here, with everything that it imports.
 
-Used by `own`, `weights` and `load` only. Shapes: B images, C classes, D features.
+Used by `weights` and `load` only; `python_source` finds the function. Shapes: B images, C classes, D features.
 """
 
 import hashlib
-import importlib
 import inspect
-import operator
-import os
-import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import timm
@@ -27,6 +21,7 @@ from harness.backbones.checkpoint import read_state_dict
 from harness.backbones.filled import FilledTrunk, find_source_head
 from harness.backbones.fit import bare, fits, is_beside, misfit, require_fit
 from harness.backbones.from_timm import preprocess_of
+from harness.backbones.python_source import find_function, source_hash
 from harness.backbones.quiet import quiet
 from harness.backbones.tensors import tensor_digest, tensors_of
 from harness.config import Features
@@ -35,7 +30,6 @@ from harness.online.reasons import brief
 
 IMAGE_KEYS = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 """What a network may state about the images that it takes, as timm calls it."""
-_NAME = re.compile(r"([\w.]+):([\w.]+)")
 
 
 def build_python(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features) -> FilledTrunk:
@@ -81,7 +75,7 @@ def make(spec: BackboneSpec, *, is_pretrained: bool) -> tuple[nn.Module, dict[st
     Raises:
         BackboneError: it raises, or returns something else.
     """
-    function = _function(spec.requested, spec.model)
+    _, function = find_function(spec.requested, spec.model)
     try:
         takes = "pretrained" in inspect.signature(function).parameters
         made = function(pretrained=is_pretrained) if takes else function()
@@ -224,71 +218,3 @@ def _stated(owner: object) -> dict[str, Any]:
         sides = (size, size) if isinstance(size, int) else tuple(size)
         found["input_size"] = (3, *sides) if len(sides) == 2 else sides
     return found
-
-
-def _function(requested: str, place: str) -> Callable[..., Any]:
-    _, function = _found(requested, place)
-    return function
-
-
-def _found(requested: str, place: str) -> tuple[ModuleType, Callable[..., Any]]:
-    """The module and the function in it, imported from where the command was started if nothing installed is called so."""
-    named = _NAME.fullmatch(place)
-    if named is None:
-        raise BackboneError(f"backbone={requested}: not allowed; give python:package.module:function.")
-    here = os.getcwd()  # noqa: PTH109
-    if here not in sys.path:
-        sys.path.append(here)  # last, so that no file in it stands for anything that is installed
-    try:
-        module = importlib.import_module(named[1])
-    except Exception as error:
-        if is_debugging():
-            raise
-        raise BackboneError(
-            f"backbone={requested}: {named[1]} cannot be imported ({type(error).__name__}: {brief(str(error))}); it must be installed, or lie in "
-            f"{here}, where the command was started."
-        ) from error
-    try:
-        function: Any = operator.attrgetter(named[2])(module)
-    except AttributeError as error:
-        raise BackboneError(f"backbone={requested}: {named[2]} is not in {getattr(module, '__file__', named[1])}.") from error
-    if not callable(function):
-        raise BackboneError(f"backbone={requested}: {named[2]} is a {type(function).__name__}; name a function or a class.")
-    return module, function
-
-
-def source_hash(requested: str, place: str) -> str:
-    """Of the files of the function's module and of those modules beside it that it takes something from, here or further down.
-
-    Raises:
-        BackboneError: it cannot be imported, or there is no such function in it.
-    """
-    module, function = _found(requested, place)
-    todo, files = [module, sys.modules.get(getattr(function, "__module__", ""), module)], dict[str, str]()
-    for each in todo:
-        if (path := _file(each)) is None or str(path) in files:
-            continue
-        files[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-        owners = (value if isinstance(value, ModuleType) else sys.modules.get(_text(value, "__module__")) for value in vars(each).values())
-        todo += [owner for owner in owners if owner is not None and _is_beside(owner, module)]
-    return hashlib.blake2b(" ".join([place, *sorted(files.values())]).encode(), digest_size=4).hexdigest()
-
-
-def _text(value: object, name: str) -> str:
-    found = getattr(value, name, "")
-    return found if isinstance(found, str) else ""
-
-
-def _file(module: ModuleType) -> Path | None:
-    path = Path(_text(module, "__file__"))
-    return path if path.is_file() else None
-
-
-def _is_beside(module: ModuleType, first: ModuleType) -> bool:
-    """Whether it is of the same package, or of the same folder where that is no place for installed packages."""
-    package = first.__name__.partition(".")[0]
-    path, home = _file(module), _file(first)
-    if path is None or home is None or module.__name__.partition(".")[0] == package:
-        return path is not None
-    installed = "site-packages" in path.parts or module.__name__.partition(".")[0] == "harness"
-    return not installed and path.is_relative_to(home.parents[first.__name__.count(".")])

@@ -16,6 +16,7 @@ from harness.backbones.backbone import BackboneSpec, Kind, Own
 from harness.backbones.catalog import architectures, family_of
 from harness.backbones.fetch import NotFetchedError, fetch
 from harness.backbones.hub import Published, cached_file, in_repository, why_unreachable
+from harness.backbones.python_source import source_hash
 from harness.errors import BackboneError
 from harness.online.reasons import brief
 
@@ -41,8 +42,6 @@ def resolve_own(name: str, kind: Kind, place: str) -> BackboneSpec:
         BackboneError: it is not there, or not in timm's format.
     """
     if kind is Kind.python:
-        from harness.backbones.from_python import source_hash
-
         return BackboneSpec(name, place, None, "python", "python", Own(kind, place, source_hash(name, place)))
     if kind is Kind.folder:
         folder = Path(place).expanduser().absolute()  # a job may run in another folder

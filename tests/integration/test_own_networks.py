@@ -244,3 +244,33 @@ def test_a_checkpoint_fills_a_function(here: Path) -> None:
     assert _rows(here)[0].transferability_s is not None
     wrong = _command(here, "sweep", "backbone=python:networks:small@odd.safetensors", "freeze=all", *SWEEP)
     assert (wrong.returncode, "does not fit the backbone: lacks" in wrong.stderr) == (2, True)
+
+
+API = """
+import harness, networks
+
+options = dict(data="digits", data__max_images=60, data__image_size=32, train__epochs=1, measure__timing_s=0, evidence__minutes=0, cache_dir="cache")
+def mine():
+    return networks.Small()
+try:
+    harness.sweep(None, [mine], **options)
+except harness.ConfigError as error:
+    print(error)
+study = harness.sweep(None, [networks.small, networks.Small], freeze="all", weights="random", **options)
+print(sorted(study.results["backbone"]), len(study.failed))
+"""
+
+
+def test_functions_are_given_from_python(here: Path) -> None:
+    """A function or a class that can be imported is called by its name; one of the running program is refused with what to do."""
+    for trap in ("pandas", "email", "wave"):
+        (here / f"{trap}.py").unlink()  # a program finds what lies beside it, as any Python does
+    done = subprocess.run(
+        [sys.executable, "-c", API], cwd=here, env=os.environ | {"PYTHONPATH": ROOT}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert told[0].startswith(
+        "backbones: mine cannot be imported by name, and jobs build their networks in processes of their own; put a function"
+    )
+    assert told[-1] == "['python:networks:Small', 'python:networks:small'] 0"
