@@ -4,6 +4,7 @@ Torch is not imported here: the report side reads these classes too.
 """
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -510,12 +511,24 @@ class Track(Enum):
     wandb = "wandb"  # Weights & Biases, by its own variables such as WANDB_MODE=offline
 
 
+_HUB_REVISION = re.compile(r"hf[-_]hub:(?!timm/)[^@]+@(?!random$)[^@]+", re.IGNORECASE)
+
+
+def name_and_weights(typed: str) -> tuple[str, str]:
+    """The two parts of `name@weights`, the second empty where it is not there. In `hf-hub:ORG/NAME@REVISION` the revision is part of the name."""
+    found = _HUB_REVISION.match(typed)
+    name = found.group() if found else typed.partition("@")[0]
+    return name, typed[len(name) + 1 :]
+
+
 @dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
 
     backbone: str = MISSING
     """What to build; `name@random` and `name@checkpoint.pth` set `weights` for this one alone."""
+    blocks: str | None = None
+    """Modules that freeze depths count, as a pattern such as 'layers.*' or a regular expression. None: they are found."""
     freeze: str = "all"
     """How much is frozen: all, none, a fraction of the blocks from the input (0.5), or minus the blocks left free (-4)."""
     seed: int = 0
@@ -549,7 +562,7 @@ class SweepConfig:
     """Experiment trackers that rows, curves, the report and the recommended model are logged to: mlflow, tensorboard, wandb, several or none."""
 
     def __post_init__(self) -> None:
-        self.backbone, _, own_weights = self.backbone.partition("@")
+        self.backbone, own_weights = name_and_weights(self.backbone)
         self.weights = own_weights or self.weights
         _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         _require(

@@ -81,7 +81,8 @@ def _checks(study: Study, cache_dir: Path) -> Iterator[Check]:
     job_ids = {row.job_id for row in rows} | {str(damage.job_id) for damage in damaged}
     yield kept_models(study, rows, job_ids)
     yield recomputed.openings(study, job_ids)
-    yield _weights(study, [row for row in rows if row.status == Status.ok and row.weights_sha256 is not None])
+    with_file = (row for row in rows if row.weights_sha256 is not None and row.weights_source != WeightsSource.code)
+    yield _weights(study, [row for row in with_file if row.status == Status.ok])
     yield _features(cache_dir)
 
 

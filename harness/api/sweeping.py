@@ -1,7 +1,8 @@
 """`harness.sweep(...)`: the sweep of the command line, in this process."""
 
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from harness.study import store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
 TABLE = "table"
 """Data source of a CSV, and name of the study of a DataFrame that is given none."""
@@ -24,7 +26,7 @@ TABLE = "table"
 
 def sweep(
     images: "str | os.PathLike[str] | pd.DataFrame | None" = None,
-    backbones: str | Iterable[str] | None = None,
+    backbones: "str | Callable[..., nn.Module] | Iterable[str | Callable[..., nn.Module]] | None" = None,
     freeze: str | float | Iterable[str | float] | None = None,
     seeds: int | Iterable[int] | None = None,
     study: str | None = None,
@@ -38,7 +40,8 @@ def sweep(
     Args:
         images: a folder with a folder for each class; a CSV, or a DataFrame, with columns `path`, `label` and, if wanted, `split` (train, val,
             test); None: the option `data` names a data set.
-        backbones: names, aliases or patterns such as `"mobilenet*"`.
+        backbones: names, aliases or patterns such as `"mobilenet*"`; functions that return a module, and module classes, if they can be imported
+            by name: jobs run in processes of their own, which build the network anew.
         freeze: depths; None: `["all", 0.5, "none"]`.
         seeds: None: 0.
         study: name of the study; None: that of the data set (`folder`, `table`, ...).
@@ -66,7 +69,7 @@ def sweep(
         (4, 0)
     """
     warm_up()  # what jobs need takes the longest to be there
-    asked = {"backbone": backbones, "freeze": freeze, "seed": seeds, "study": study}
+    asked = {"backbone": _names(backbones), "freeze": freeze, "seed": seeds, "study": study}
     given = _images(images, study, options) | {key: value for key, value in asked.items() if value is not None} | options
     with sweeper_of(given) as (sweeper, line):
         jobs = sweeper.asked(line)
@@ -76,6 +79,29 @@ def sweep(
     with own_errors():
         sweeper.run(jobs)
     return Study(store.Study(folders.pop()))
+
+
+def _names(backbones: Any) -> Any:
+    """As they are typed: a function is called by the module that it can be imported from."""
+    if callable(backbones) or isinstance(backbones, str) or not isinstance(backbones, Iterable):
+        return backbones if backbones is None or isinstance(backbones, str) else _name(backbones)
+    return [_name(backbone) for backbone in backbones]
+
+
+def _name(backbone: Any) -> str:
+    if isinstance(backbone, str):
+        return backbone
+    module, name = getattr(backbone, "__module__", ""), getattr(backbone, "__qualname__", "")
+    found: Any = sys.modules.get(module) if module != "__main__" else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not name or found is not backbone:
+        shown = name or f"a {type(backbone).__name__}"
+        raise ConfigError(
+            f"backbones: {shown} cannot be imported by name, and jobs build their networks in processes of their own; put a function that "
+            f"returns it into a file, networks.py say, and give networks.FUNCTION or 'python:networks:FUNCTION'."
+        )
+    return f"python:{module}:{name}"
 
 
 def _images(images: "str | os.PathLike[str] | pd.DataFrame | None", study: str | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,28 @@ class WeightsSource(StrEnum):
     bundled = "bundled"  # an installed package that carries them
     hub = "hub"  # downloaded in this sweep
     random = "random"  # asked for with weights=random
+    code = "code"  # what the user's Python function returned
+
+
+class Kind(StrEnum):
+    """What a network of the user's own is made from."""
+
+    folder = "local-dir"  # config.json and a checkpoint in it, as timm writes them
+    hub = "hf-hub"  # the same in a repository of the model hub
+    python = "python"  # a function that returns a module
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A network that no library has by name."""
+
+    kind: Kind
+    place: str
+    """The absolute folder, `ORG/NAME` or `ORG/NAME@REVISION`, or `package.module:function`."""
+    build: str
+    """Hash of what builds it, its weights aside: the configuration, or the source code."""
+    config: str = ""
+    """JSON of a folder or repository: `pretrained_cfg` and `model_args` as timm has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +63,16 @@ class BackboneSpec:
     """Pretrained tag after the dot of a timm name; torchvision's weights enum member (`IMAGENET1K_V1`)."""
     family: str
     library: str
-    """`timm` or `torchvision`."""
+    """`timm`, `torchvision` or `python`."""
+    own: Own | None = None
+    """What a network of the user's is made from; None: `library` has it by name."""
+    blocks: str | None = None
+    """Modules that the user gave as freeze steps (`blocks.given_steps`); None: they are found."""
+
+    @property
+    def identity(self) -> str:
+        """The architecture as rows and hashes name it: what one name of the user's stands for may be another network tomorrow."""
+        return self.model if self.own is None else f"{self.model}#{self.own.build}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +125,8 @@ class Backbone:
     preprocess: Preprocess
     source_head: SourceHead | None = None
     """The classifier that the weights came with; None: they came without, or what it saw is not what the trunk yields."""
+    notes: tuple[str, ...] = ()
+    """What was found or taken for granted where nobody has said it, a clause each."""
 
 
 class BackboneLoader(Protocol):

@@ -3,6 +3,7 @@
 Architectures are timm's, and torchvision's for the four families that timm lacks.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -10,9 +11,9 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from harness.backbones.backbone import BackboneSpec
+from harness.backbones.backbone import BackboneSpec, Kind
 from harness.backbones.quiet import quiet
-from harness.backbones.spellings import is_elsewhere, timm_name, timm_tag, without_hub
+from harness.backbones.spellings import is_elsewhere, own_place, timm_name, timm_tag, without_hub
 from harness.errors import BackboneError
 
 ALIASES: Mapping[str, str] = {
@@ -60,10 +61,10 @@ def expand(pattern: str) -> list[str]:
     Raises:
         BackboneError: a glob matches nothing.
     """
-    if not any(character in pattern for character in "*?["):
+    if own_place(pattern) or not any(character in pattern for character in "*?["):
         return [pattern]
     pattern = without_hub(pattern)
-    names = _tagged_names() if "." in pattern else _architectures()
+    names = _tagged_names() if "." in pattern else architectures()
     matches = [name for name in names if fnmatchcase(name, pattern)]
     if not matches:
         stem = re.split(r"[*?\[]", pattern.lstrip("*"))[0]
@@ -73,14 +74,18 @@ def expand(pattern: str) -> list[str]:
 
 def resolve(name: str) -> BackboneSpec:
     """Make `arch`, `arch.tag`, an alias or `alias.tag` exact, in front of it perhaps `timm/` or `hf-hub:timm/`. Without a tag its library's
-    default is taken.
+    default is taken. `local-dir:PATH`, `hf-hub:ORG/NAME` and `python:module:function` name networks of the user's own.
 
     Raises:
-        BackboneError: the architecture or the tag is unknown; the message says what is near.
+        BackboneError: the architecture or the tag is unknown; the message says what is near. A network of the user's own is not there.
     """
+    if found := own_place(name):
+        from harness.backbones.own import resolve_own
+
+        return resolve_own(name, *found)
     typed, _, tag = without_hub(name).partition(".")
     model = ALIASES.get(typed, typed)
-    if model not in _architectures():
+    if model not in architectures():
         model, _, renamed_tag = (_renamed().get(model) or "").partition(".")
         tag = tag or renamed_tag
     if not model:
@@ -89,7 +94,26 @@ def resolve(name: str) -> BackboneSpec:
     if tag and tag not in tags:
         raise BackboneError(f"backbone={name}: {model} has no weights {tag!r}{_near_tag(model, tag, tags)}")
     library = "torchvision" if model in TORCHVISION_FAMILIES else "timm"
-    return BackboneSpec(requested=name, model=model, tag=tag or (tags[0] if tags else None), family=_family(model), library=library)
+    return BackboneSpec(requested=name, model=model, tag=tag or (tags[0] if tags else None), family=family_of(model), library=library)
+
+
+def resolve_again(name: str, model: str) -> BackboneSpec:
+    """The network of a row or a kept model, which may be the user's own and another one by now.
+
+    Args:
+        name: as it was asked for.
+        model: what it was then, as `BackboneSpec.identity`.
+
+    Raises:
+        BackboneError: it cannot be made exact any more, or what builds it has changed.
+    """
+    spec = resolve(name)
+    if spec.own is not None and spec.identity != model:
+        raise BackboneError(
+            f"backbone={name}: what builds it has changed (now {spec.own.build}, then {model.rpartition('#')[2]}); bring back the "
+            f"{'source code' if spec.own.kind is Kind.python else 'config.json'} of then, or run the sweep again."
+        )
+    return spec
 
 
 def pretrained_tags(model: str) -> list[str]:
@@ -113,7 +137,17 @@ def timm_config(spec: BackboneSpec) -> Any:
     """The `PretrainedCfg` of timm: preprocessing, licence and where the weights are published."""
     import timm
 
+    if spec.own is not None:
+        from timm.models import PretrainedCfg
+
+        return PretrainedCfg(**json.loads(spec.own.config)["pretrained_cfg"])
     return timm.get_pretrained_cfg(f"{spec.model}.{spec.tag}" if spec.tag else spec.model)
+
+
+def model_args(spec: BackboneSpec) -> dict[str, Any]:
+    """Arguments by which timm builds it, besides its name: none of what timm has by name."""
+    found: dict[str, Any] = json.loads(spec.own.config)["model_args"] if spec.own is not None else {}
+    return found
 
 
 def torchvision_weights(spec: BackboneSpec) -> Any:
@@ -124,7 +158,8 @@ def torchvision_weights(spec: BackboneSpec) -> Any:
 
 
 @cache
-def _architectures() -> tuple[str, ...]:
+def architectures() -> tuple[str, ...]:
+    """All names that need no tag."""
     import timm
 
     return tuple(sorted({*timm.list_models(), *TORCHVISION_FAMILIES}))
@@ -152,7 +187,8 @@ def _renamed() -> dict[str, str | None]:
     return renamed
 
 
-def _family(model: str) -> str:
+def family_of(model: str) -> str:
+    """The module of timm, or the family of torchvision, that an architecture belongs to."""
     if model in TORCHVISION_FAMILIES:
         return TORCHVISION_FAMILIES[model]
     from timm.models import model_entrypoint
@@ -161,17 +197,17 @@ def _family(model: str) -> str:
 
 
 def _other_source(typed: str) -> str | None:
-    """What to say of a repository that is not timm's."""
+    """What to say of a repository or folder without a word in front that says so."""
     if not is_elsewhere(typed):
         return None
     base = typed.rpartition("/")[2].replace("-", "_")
-    return f"; of repositories only timm's are taken (timm/NAME.TAG){_suggestion(base)}"
+    return f"; a repository or folder in timm's format is hf-hub:{typed} or local-dir:{typed}{_suggestion(base)}"
 
 
 def _other_spelling(typed: str, tag: str) -> str | None:
     """What to say of a name that torchvision uses."""
     named = timm_name(typed)
-    if named is None or named not in _architectures():
+    if named is None or named not in architectures():
         return None
     return f": that is torchvision's name; timm's for it or the nearest that it has is {named}; give backbone={_tagged(named, tag)}."
 
@@ -185,7 +221,7 @@ def _near_tag(model: str, tag: str, tags: list[str]) -> str:
 
 
 def _suggestion(typed: str, tag: str = "") -> str:
-    near = get_close_matches(typed.lower(), [*ALIASES, *_architectures()], n=3, cutoff=0.5)
+    near = get_close_matches(typed.lower(), [*ALIASES, *architectures()], n=3, cutoff=0.5)
     asked = f"; did you mean {' or '.join(_tagged(name, tag) for name in near)}?" if near else "."
     stem = re.match(r"[a-z]*", near[0] if near else "")
     return f"{asked} See: python -m harness.backbones '{stem.group() if stem else ''}*'"

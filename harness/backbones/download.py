@@ -45,6 +45,8 @@ class Order:
     """Alternatives, preferred first."""
     folder: str
     """Of the cache."""
+    is_checkpoint: bool = True
+    """Whether what comes must look like weights."""
 
     @property
     def growing(self) -> tuple[Path, str]:
@@ -112,7 +114,8 @@ def _from_hub(order: Order, repo: str) -> Path:
             if status_of(error) != HTTPStatus.NOT_FOUND:
                 raise
             continue
-        _require_published(path, path)
+        if order.is_checkpoint:
+            _require_published(path, path)
         return path
     raise LookupError(f"HTTP 404: it is not there, or holds none of {', '.join(order.filenames)}")
 

@@ -20,6 +20,8 @@ class FilledTrunk:
     prefix: str = ""
     """Stands before the tensor names that `matcher` knows."""
     source_head: SourceHead | None = None
+    notes: tuple[str, ...] = ()
+    """What was found or taken for granted where nobody has said it, a clause each."""
 
 
 def find_source_head(state: Mapping[str, Tensor], name: object) -> SourceHead | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
 from harness.backbones.blocks import Matcher, matcher_of
-from harness.backbones.catalog import timm_config
+from harness.backbones.catalog import model_args, timm_config
 from harness.backbones.checkpoint import read_state_dict, rename_by_position
 from harness.backbones.filled import FilledTrunk, find_source_head
 from harness.backbones.fit import bare, fits, is_beside, misfit, require_fit
@@ -46,13 +46,13 @@ class FeatureMap(nn.Module):
 def build_timm(spec: BackboneSpec, weights: Weights, *, image_size: int | None, features: Features) -> FilledTrunk:
     """Build and fill; see `load_backbone`."""
     config = timm_config(spec)
-    options: dict[str, Any] = {"num_classes": 0}
+    options: dict[str, Any] = {"num_classes": 0, **model_args(spec)}
     if image_size and config.fixed_input_size:
         options["img_size"] = image_size
     state = _read(spec, weights, weights.path) if weights.path else {}
     model = _create(spec, weights, options, state)
     matcher: Matcher = matcher_of(model, spec.family)
-    preprocess = _preprocess(spec, config, image_size)
+    preprocess = preprocess_of(spec, config, image_size)
     if features is Features.map:
         return FilledTrunk(_feature_map(model, preprocess.image_size), preprocess, matcher, FeatureMap.prefix)
     return FilledTrunk(model, preprocess, matcher, source_head=find_source_head(state, config.classifier))
@@ -60,6 +60,8 @@ def build_timm(spec: BackboneSpec, weights: Weights, *, image_size: int | None, 
 
 def _create(spec: BackboneSpec, weights: Weights, options: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
     name = f"{spec.model}.{spec.tag}" if spec.tag else spec.model
+    if spec.own is not None:
+        options["pretrained_cfg"] = timm_config(spec)
     if weights.path is None:
         model: nn.Module = timm.create_model(name, pretrained=False, **options)
         return model
@@ -80,7 +82,7 @@ def _read(spec: BackboneSpec, weights: Weights, path: Path) -> dict[str, Tensor]
 def _whole_model(spec: BackboneSpec) -> dict[str, Tensor]:
     """Names and shapes with the ImageNet classifier; costs no memory."""
     with torch.device("meta"):
-        state: dict[str, Tensor] = timm.create_model(spec.model, pretrained=False).state_dict()
+        state: dict[str, Tensor] = timm.create_model(spec.model, pretrained=False, **model_args(spec)).state_dict()
     return state
 
 
@@ -129,7 +131,8 @@ def _recorded_loading() -> Iterator[_Loading]:
         yield loading
 
 
-def _preprocess(spec: BackboneSpec, config: Any, image_size: int | None) -> Preprocess:
+def preprocess_of(spec: BackboneSpec, config: Any, image_size: int | None) -> Preprocess:
+    """How images come in, by a `PretrainedCfg`. Raises BackboneError: no square RGB images."""
     resolve: Any = resolve_data_config
     data = resolve(pretrained_cfg=config.to_dict())
     channels, height, width = data["input_size"]

@@ -13,13 +13,15 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from harness.backbones.backbone import BackboneSpec
+from harness.backbones.backbone import BackboneSpec, Kind
 from harness.backbones.catalog import timm_config, torchvision_weights
 from harness.backbones.download import Order
 from harness.online.answer import why_no_answer
 from harness.online.reasons import status_of
 
 _PROBE_TIMEOUT_S = 3.0
+CHECKPOINTS = ("model.safetensors", "pytorch_model.bin")
+"""Names of the file with the weights in timm's format, preferred first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Published:
 
 def published(spec: BackboneSpec) -> Published | None:
     """Where the weights of `spec` are published; None for an architecture without any."""
+    if spec.own is not None:
+        return in_repository(spec.own.place, CHECKPOINTS) if spec.own.kind is Kind.hub else None
     if spec.tag is None:
         return None
     if spec.library == "torchvision":
@@ -64,10 +68,14 @@ def published(spec: BackboneSpec) -> Published | None:
         return Published(repo=None, revision=None, filenames=(_url_filename(url),), url=url)
     config = timm_config(spec)
     if config.hf_hub_id:
-        repo, _, revision = str(config.hf_hub_id).partition("@")
-        names = (config.hf_hub_filename,) if config.hf_hub_filename else ("model.safetensors", "pytorch_model.bin")
-        return Published(repo=repo, revision=revision or None, filenames=names, url=None)
+        return in_repository(str(config.hf_hub_id), (config.hf_hub_filename,) if config.hf_hub_filename else CHECKPOINTS)
     return Published(repo=None, revision=None, filenames=(_url_filename(config.url),), url=str(config.url))
+
+
+def in_repository(place: str, filenames: tuple[str, ...]) -> Published:
+    """Files of a repository of the hub, named as `ORG/NAME` or `ORG/NAME@REVISION`."""
+    repo, _, revision = place.partition("@")
+    return Published(repo=repo, revision=revision or None, filenames=filenames, url=None)
 
 
 def cached_file(source: Published) -> Path | None:

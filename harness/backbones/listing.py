@@ -30,9 +30,9 @@ def listing(patterns: Sequence[str]) -> tuple[Cells, list[Cells]]:
 def _cells(spec: BackboneSpec) -> Cells:
     size = complexity(spec)
     top1_frac = imagenet_top1_frac(spec)
-    is_tagged = "." in spec.requested
+    name = f"{spec.model}.{spec.tag}" if "." in spec.requested else spec.model
     return (
-        f"{spec.model}.{spec.tag}" if is_tagged else spec.model,
+        name if spec.own is None else spec.requested,
         spec.family,
         f"{size.params_m:.2f}",
         "" if size.gmacs is None else f"{size.gmacs:.2f}",
@@ -40,5 +40,5 @@ def _cells(spec: BackboneSpec) -> Cells:
         "" if top1_frac is None else f"{top1_frac:.4f}",
         licence(spec) or "",
         local_weights(spec) or "",
-        " ".join(pretrained_tags(spec.model)),
+        " ".join(pretrained_tags(spec.model)) if spec.own is None else "",
     )

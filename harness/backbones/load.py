@@ -7,16 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.backbone import Backbone, BackboneSpec, SourceHead, Weights, WeightsSource
-from harness.backbones.blocks import find_blocks
+from harness.backbones.backbone import Backbone, BackboneSpec, Block, SourceHead, Weights, WeightsSource
+from harness.backbones.blocks import Matcher, Steps, find_blocks, given_steps, in_run_order
 from harness.backbones.checkpoint import require_finite
+from harness.backbones.filled import FilledTrunk
+from harness.backbones.from_python import build_python
 from harness.backbones.from_timm import build_timm
 from harness.backbones.from_torchvision import build_torchvision
 from harness.backbones.quiet import quiet
 from harness.config import Features
 from harness.errors import BackboneError, is_out_of_memory
 
-_BUILDERS = {"timm": build_timm, "torchvision": build_torchvision}
+_BUILDERS = {"timm": build_timm, "torchvision": build_torchvision, "python": build_python}
 
 _MISFITS = (RuntimeError, AssertionError, ValueError, LookupError, TypeError, AttributeError, ZeroDivisionError)
 """What architectures raise on an input size they cannot take, and timm's checkpoint filters on another model's file."""
@@ -44,6 +46,7 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         try:
             built = _BUILDERS[spec.library](spec, weights, image_size=image_size, features=features)
             num_features = _num_features(built.trunk, built.preprocess.image_size)
+            blocks = _blocks(spec, built)
         except _MISFITS as error:
             if is_out_of_memory(error):
                 raise
@@ -59,9 +62,10 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         weights=weights,
         trunk=built.trunk,
         num_features=num_features,
-        blocks=find_blocks(built.trunk, built.matcher, prefix=built.prefix),
+        blocks=blocks,
         preprocess=built.preprocess,
         source_head=built.source_head if built.source_head and built.source_head.weight_SD.shape[1] == num_features else None,
+        notes=built.notes,
     )
 
 
@@ -76,15 +80,29 @@ def outline_backbone(spec: BackboneSpec, *, image_size: int | None, features: Fe
         try:
             built = _BUILDERS[spec.library](spec, weights, image_size=image_size, features=features)
             num_features = _num_features(built.trunk, built.preprocess.image_size)
+            blocks = _blocks(spec, built)
         except _MISFITS as error:
             raise BackboneError(f"backbone={spec.requested}: {spec.model} has no outline ({error}).") from error
-    return Backbone(
-        spec, weights, built.trunk, num_features, find_blocks(built.trunk, built.matcher, prefix=built.prefix), built.preprocess
-    )
+    return Backbone(spec, weights, built.trunk, num_features, blocks, built.preprocess)
 
 
 def _classifier(head: SourceHead | None) -> dict[str, Tensor]:
     return {} if head is None else {"its classifier": torch.from_numpy(np.concatenate([head.weight_SD.ravel(), head.bias_S]))}
+
+
+def _blocks(spec: BackboneSpec, built: FilledTrunk) -> tuple[Block, ...]:
+    return find_blocks(built.trunk, matcher_for(spec, built), prefix=built.prefix)
+
+
+@torch.no_grad()
+def matcher_for(spec: BackboneSpec, built: FilledTrunk) -> Matcher:
+    """The rules for freeze steps: the modules that the user gave, else those of the architecture."""
+    size, root = built.preprocess.image_size, built.trunk.get_submodule(built.prefix.removesuffix("."))
+    try:
+        matcher = built.matcher if spec.blocks is None else given_steps(root, spec.blocks)
+    except BackboneError as error:
+        raise BackboneError(f"backbone={spec.requested}: {error}") from error
+    return in_run_order(root, matcher, lambda: built.trunk(torch.zeros(1, 3, size, size))) if isinstance(matcher, Steps) else matcher
 
 
 @torch.no_grad()

@@ -6,8 +6,11 @@ Used by `catalog`. The first are the same weights and are taken; the second come
 import re
 from collections.abc import Callable, Mapping
 
+from harness.backbones.backbone import Kind
+
 _HUB = re.compile(r"(?:hf[-_]hub:)?timm/|timm:", re.IGNORECASE)
-_ELSEWHERE = re.compile(r"(?:hf[-_]hub:|local-dir:)|[^/]+/")
+_ELSEWHERE = re.compile(r"[^/]+/")
+_OWN = re.compile(r"(local-dir|hf[-_]hub|python):(?!timm/)", re.IGNORECASE)
 
 _SIZES = {"t": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge"}
 
@@ -29,8 +32,14 @@ def without_hub(name: str) -> str:
     return _HUB.sub("", name, count=1) if _HUB.match(name) else name
 
 
+def own_place(name: str) -> tuple[Kind, str] | None:
+    """What a network of the user's own is made from, and where that is: `local-dir:PATH`, `hf-hub:ORG/NAME`, `python:module:function`."""
+    found = _OWN.match(name)
+    return None if found is None else (Kind(found[1].lower().replace("_", "-")), name[found.end() :])
+
+
 def is_elsewhere(name: str) -> bool:
-    """Whether it names a repository that is not timm's."""
+    """Whether it looks like a repository or a folder without saying which."""
     return _ELSEWHERE.match(name) is not None
 
 

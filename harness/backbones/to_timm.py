@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.backbone import BackboneSpec
-from harness.backbones.catalog import timm_config
+from harness.backbones.catalog import model_args, timm_config
 from harness.backbones.quiet import quiet
 from harness.data.preprocess import Preprocess
 
@@ -76,7 +76,8 @@ def timm_config_of(spec: BackboneSpec, preprocess: Preprocess, class_names: Sequ
         NotInTimmError: the architecture is not timm's.
     """
     if spec.library != "timm":
-        raise NotInTimmError(f"{spec.model} is torchvision's, and timm has no such architecture")
+        whose = "torchvision's" if spec.library == "torchvision" else "your own code"
+        raise NotInTimmError(f"{spec.model} is {whose}, and timm has no such architecture")
     published, size = timm_config(spec), preprocess.image_size
     own: Config = published.to_dict(remove_source=True, remove_null=True)
     is_own_size = published.input_size[-1] == size
@@ -106,7 +107,7 @@ def timm_config_of(spec: BackboneSpec, preprocess: Preprocess, class_names: Sequ
     }
     if licence:
         described["license"] = licence
-    args = {"img_size": size} if published.fixed_input_size and not is_own_size else {}
+    args = model_args(spec) | ({"img_size": size} if published.fixed_input_size and not is_own_size else {})
     return {
         "architecture": spec.model,
         "num_classes": len(class_names),

@@ -14,6 +14,24 @@ _timm: Any = timm.layers
 PLAIN_CONVS: tuple[type[nn.Conv2d], ...] = (nn.Conv2d, _timm.Conv2dSame)
 """Convolutions that use their weight as it is; other subclasses may standardise or rebuild it in every call."""
 
+_Norm = nn.modules.batchnorm._BatchNorm
+
+
+def is_plain_conv(module: nn.Module) -> bool:
+    """Whether it is a convolution that computes with its weight as it is; a hook, such as that of weight norm, may set another in every call."""
+    return type(module) in PLAIN_CONVS and not _has_hooks(module)
+
+
+def is_plain_norm(module: nn.Module) -> bool:
+    """Whether it is torch's batch-norm or timm's, with statistics of its own; others may compute something else."""
+    is_known = isinstance(module, _Norm) and type(module).__module__.startswith(("torch.", "timm."))
+    return is_known and module.running_mean is not None and not _has_hooks(module)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_pre_hooks or module._forward_hooks)
+
+
 IsLeaf = Callable[[nn.Module, str], bool]
 """Whether the recording takes a module, given with its name, as one call instead of going into it."""
 

@@ -5,15 +5,15 @@ an error that lists the places looked in. Whatever is found is read once, so tha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
+from harness.backbones.backbone import BackboneSpec, Kind, Weights, WeightsSource
 from harness.backbones.catalog import pretrained_tags, timm_config, torchvision_weights
 from harness.backbones.fetch import NotFetchedError, fetch
-from harness.backbones.hub import cached_file, published, why_unreachable
+from harness.backbones.hub import CHECKPOINTS, cached_file, published, why_unreachable
 from harness.backbones.imagenet import published_top1
 from harness.backbones.integrity import published_sha256, sha256_of, why_not_as_published
 from harness.errors import BackboneError
@@ -58,9 +58,18 @@ def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True) -
     Raises:
         BackboneError: the file does not exist or holds no tensors, or pretrained weights are nowhere to be had.
     """
+    if spec.library == "python" and requested in ("random", "pretrained"):
+        from harness.backbones.from_python import function_weights
+
+        return function_weights(spec, is_random=requested == "random")
     if requested == "random":
         return Weights(source=WeightsSource.random, path=None, tag="random", sha256=None, licence=None, imagenet_top1_frac=None)
-    found = _from_file(spec, requested) if requested != "pretrained" else _local(spec) or _from_hub(spec, may_download=download)
+    if requested != "pretrained":
+        found = _from_file(spec, requested)
+    elif spec.own is not None and spec.own.kind is Kind.folder:
+        found = _from_folder(spec, Path(spec.own.place))
+    else:
+        found = _local(spec) or _from_hub(spec, may_download=download)
     if found.path is not None:
         _require_tensors(found.path, found.sha256)
     return found
@@ -68,6 +77,8 @@ def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True) -
 
 def local_weights(spec: BackboneSpec) -> WeightsSource | None:
     """Where `weights=pretrained` would be found without the network; None: only a download can help. Reads no file."""
+    if spec.own is not None and spec.own.kind is Kind.folder:
+        return WeightsSource.file if any(Path(spec.own.place, name).is_file() for name in CHECKPOINTS) else None
     source = published(spec)
     if source and cached_file(source):
         return WeightsSource.cache
@@ -76,7 +87,8 @@ def local_weights(spec: BackboneSpec) -> WeightsSource | None:
 
 def licence(spec: BackboneSpec) -> str | None:
     """Licence of the published weights, where their source states one. torchvision states none for its weights."""
-    return timm_config(spec).license if spec.tag and spec.library == "timm" else None
+    has_stated = spec.library == "timm" and (spec.tag or spec.own)
+    return timm_config(spec).license if has_stated else None
 
 
 def imagenet_top1_frac(spec: BackboneSpec) -> float | None:
@@ -109,6 +121,13 @@ def _from_file(spec: BackboneSpec, requested: str) -> Weights:
     return Weights(source=WeightsSource.file, path=path, tag=path.name, sha256=sha256, licence=None, imagenet_top1_frac=None)
 
 
+def _from_folder(spec: BackboneSpec, folder: Path) -> Weights:
+    names = [name for name in CHECKPOINTS if (folder / name).is_file()]
+    if not names:
+        raise BackboneError(f"weights=pretrained: {folder} holds none of {', '.join(CHECKPOINTS)}; give weights=PATH or weights=random.")
+    return replace(_from_file(spec, str(folder / names[0])), licence=licence(spec))
+
+
 def _local(spec: BackboneSpec) -> Weights | None:
     source = published(spec)
     cached = cached_file(source) if source else None
@@ -124,8 +143,10 @@ def _local(spec: BackboneSpec) -> Weights | None:
 
 def _bundle_path(spec: BackboneSpec) -> Path | None:
     """A bundle stands in for the default tag only: whoever names another tag wants that one."""
+    if spec.own is not None or spec.model not in BUNDLES:
+        return None
     is_default = spec.tag is None or spec.tag == pretrained_tags(spec.model)[0]
-    return BUNDLES[spec.model].path() if spec.model in BUNDLES and is_default else None
+    return BUNDLES[spec.model].path() if is_default else None
 
 
 def _from_hub(spec: BackboneSpec, *, may_download: bool) -> Weights:
@@ -135,13 +156,12 @@ def _from_hub(spec: BackboneSpec, *, may_download: bool) -> Weights:
     obstacle = why_unreachable(source) if may_download else "downloads are off"
     if obstacle:
         places = f"not in the cache {source.cache_dir}, not in an installed package, and {source.address} is out of reach ({obstacle})"
-        raise BackboneError(f"weights=pretrained: {spec.model}.{spec.tag} is {places}; {_ways_out()}.")
+        raise BackboneError(f"weights=pretrained: {_published_name(spec)} is {places}; {_ways_out()}.")
     try:
         path = fetch(source.order)
     except NotFetchedError as error:
-        name = f"{spec.model}.{spec.tag}"
         raise BackboneError(
-            f"weights=pretrained: {name}: the download from {source.address} failed ({error}); nothing of it is used; {_ways_out()}."
+            f"weights=pretrained: {_published_name(spec)}: the download from {source.address} failed ({error}); nothing of it is used; {_ways_out()}."
         ) from error
     return _published_weights(spec, WeightsSource.hub, path)
 
@@ -156,9 +176,12 @@ def _published_weights(spec: BackboneSpec, source: WeightsSource, path: Path) ->
         ) from error
     if fault is not None:
         raise BackboneError(f"weights=pretrained: {path} is damaged ({fault}); delete it and try again.")
-    return Weights(
-        source=source, path=path, tag=str(spec.tag), sha256=sha256, licence=licence(spec), imagenet_top1_frac=imagenet_top1_frac(spec)
-    )
+    tag = str(spec.tag) if spec.own is None else spec.own.place.partition("@")[2] or path.name
+    return Weights(source=source, path=path, tag=tag, sha256=sha256, licence=licence(spec), imagenet_top1_frac=imagenet_top1_frac(spec))
+
+
+def _published_name(spec: BackboneSpec) -> str:
+    return spec.requested if spec.own is not None else f"{spec.model}.{spec.tag}"
 
 
 def _ways_out() -> str:

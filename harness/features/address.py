@@ -52,7 +52,7 @@ def block_digests(backbone: Backbone) -> list[str]:
     By its tensors, and not only by its name: what a name stands for may be other weights tomorrow.
     """
     tensors = tensors_of(backbone.trunk)
-    network = f"{backbone.spec.library} {backbone.spec.model} {type(backbone.trunk).__name__}"
+    network = f"{backbone.spec.library} {backbone.spec.identity} {type(backbone.trunk).__name__}"
     return [_hash("\n".join([network, *(f"{name} {tensor_digest(tensors[name])}" for name in block.tensors)])) for block in backbone.blocks]
 
 

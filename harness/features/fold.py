@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from harness.backbones.trace import PLAIN_CONVS, trace
+from harness.backbones.trace import PLAIN_CONVS, is_plain_conv, is_plain_norm, trace
 from harness.features.fuse import fuse, sole_readers
 
 
@@ -35,11 +35,7 @@ def folded(trunk: nn.Module, *, fuses: bool = False) -> nn.Module:
 def _pairs(trunk: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
     """Names of each convolution and the batch-norm that alone reads it."""
     modules = dict(trunk.named_modules())
-    return [(conv, norm) for conv, norm in sole_readers(graph) if type(modules[conv]) in PLAIN_CONVS and _has_statistics(modules[norm])]
-
-
-def _has_statistics(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm) and module.running_mean is not None
+    return [(conv, norm) for conv, norm in sole_readers(graph) if is_plain_conv(modules[conv]) and is_plain_norm(modules[norm])]
 
 
 def _fold(trunk: nn.Module, conv_name: str, norm_name: str) -> None:

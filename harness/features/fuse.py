@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from harness.backbones.trace import PLAIN_CONVS
+from harness.backbones.trace import is_plain_conv
 from harness.config import Device, Precision
 
 _timm: Any = timm.layers
@@ -128,7 +128,7 @@ def _follow(name: str, readers: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_plain(conv: nn.Module) -> bool:
-    return type(conv) in PLAIN_CONVS and getattr(conv, "padding_mode", "") == "zeros" and not isinstance(conv.padding, str)
+    return is_plain_conv(conv) and getattr(conv, "padding_mode", "") == "zeros" and not isinstance(conv.padding, str)
 
 
 def _is_nothing(module: nn.Module) -> bool:

@@ -1,5 +1,7 @@
 """What a network costs: parameters, multiply-adds, memory, size on disk. How long it takes is measured after the jobs (`timing`)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +35,26 @@ def count_macs(network: nn.Module, plan: FreezePlan, image_size: int, runtime: R
     network.eval()
     image_1CHW = runtime.send(torch.zeros(1, 3, image_size, image_size))
     # Fused attention kernels hide their multiply-adds on some devices; the plain formula is counted everywhere.
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+    with _without_gradients(network), FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         network(image_1CHW)
     flops = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
     total = flops.get("Global", 0)
     root = type(network).__name__
     frozen = sum(_outermost_frozen_flops(network, plan, {name.removeprefix(f"{root}."): count for name, count in flops.items()}))
     return Macs(gmacs=total / 2e9, frozen_frac=frozen / total if total else 0.0)
+
+
+@contextmanager
+def _without_gradients(network: nn.Module) -> Iterator[None]:
+    """Torch's counter follows gradients wherever a parameter asks for them, and fails where a view of one is handed to a module."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad = False
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad = True
 
 
 def _outermost_frozen_flops(network: nn.Module, plan: FreezePlan, flops: dict[str, int]) -> list[int]:

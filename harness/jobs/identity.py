@@ -29,7 +29,7 @@ def identity(job: JobSpec, started_at: str) -> dict[str, Any]:
         "study": cfg.study,
         "protocol": job.protocol_hash,
         "backbone": cfg.backbone,
-        "model": job.backbone.model,
+        "model": job.backbone.identity,
         "family": job.backbone.family,
         "weights": job.weights.tag,
         "weights_source": job.weights.source.value,

@@ -22,7 +22,7 @@ def model_file(job: JobSpec, spec: TrainingSpec, fitted: Fitted, model_blake2b: 
         dataset=job.dataset.name,
         model_blake2b=model_blake2b,
         backbone=job.config.backbone,
-        model=backbone.spec.model,
+        model=backbone.spec.identity,
         weights=weights.tag,
         weights_source=weights.source.value,
         weights_sha256=weights.sha256,

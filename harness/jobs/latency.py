@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from harness.backbones.backbone import Weights, WeightsSource
-from harness.backbones.catalog import resolve
+from harness.backbones.catalog import resolve_again
 from harness.backbones.load import load_backbone
 from harness.compute.runtime import Runtime, resolve_runtime
 from harness.config import Device, Features, Head, HeadInit, MeasureConfig, Precision, TrainConfig, Variant
@@ -148,7 +148,9 @@ def _build(row: Row, runtime: Runtime) -> Network:
     """The network that the row's job has trained, untrained."""
     recipe = row.details.recipe
     assert row.num_classes is not None
-    backbone = load_backbone(resolve(row.backbone), _RANDOM, image_size=row.image_size, features=Features(recipe["features"]), seed=0)
+    backbone = load_backbone(
+        resolve_again(row.backbone, row.model), _RANDOM, image_size=row.image_size, features=Features(recipe["features"]), seed=0
+    )
     head_cfg = TrainConfig(head=Head(recipe["head"]), head_hidden=int(recipe["head_hidden"]), head_init=HeadInit.random)
     network = Network(backbone.trunk, new_head(backbone.num_features, row.num_classes, head_cfg, seed=0), runtime)
     runtime.place(network.eval())

@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
+from harness.backbones.backbone import Backbone, BackboneSpec, Weights, WeightsSource
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
@@ -17,9 +17,10 @@ from harness.config import Keep, SweepConfig
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
 from harness.data.load import load_dataset
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.jobs.identity import now
 from harness.jobs.model_size import model_mib, outline
+from harness.jobs.own_network import described, require_usable
 from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
 from harness.measure.quality import primary_metric
@@ -42,7 +43,7 @@ def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loa
     jobs: dict[tuple[Path, str], JobSpec] = {}
     problems: dict[str, None] = {}
     for cfg, command in wanted:
-        wrong = [str(error) for part in _PARTS if (error := _error_of(part, cfg))]
+        wrong = [problem for part in _PARTS for problem in _problems(part, cfg)]
         problems |= dict.fromkeys(wrong)
         if not wrong:
             job = _prepare(cfg, command)
@@ -75,14 +76,19 @@ def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
         protocol=_protocol(cfg, dataset),
         command=tuple(command),
         asked_at=now(),
-        model_mib=_model_mib(cfg, backbone, dataset),
+        about=_looked_at(cfg, backbone, weights).about if _is_unknown(backbone) else "",
+        model_mib=_model_mib(cfg, backbone, weights, dataset),
     )
 
 
-def _model_mib(cfg: SweepConfig, spec: BackboneSpec, dataset: Dataset) -> float | None:
+def _model_mib(cfg: SweepConfig, spec: BackboneSpec, weights: Weights, dataset: Dataset) -> float | None:
     if cfg.model.keep is Keep.none:
         return 0.0
-    backbone = _once(repr((spec, cfg.data.image_size, cfg.train.features)), lambda: outline(cfg, spec))
+    backbone = (
+        _looked_at(cfg, spec, weights).outline
+        if _is_unknown(spec)
+        else _once(repr((spec, cfg.data.image_size, cfg.train.features)), lambda: outline(cfg, spec))
+    )
     return model_mib(cfg, backbone, _depth(cfg), dataset.num_classes)
 
 
@@ -93,20 +99,43 @@ def _data(cfg: SweepConfig) -> Dataset:
 
 def _backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
     """The exact architecture and where its weights are; downloaded, if need be, before any job starts."""
-    found = _once(repr((cfg.backbone, cfg.weights)), lambda: _with_weights(resolve(cfg.backbone), cfg.weights))
-    if found[1].source is WeightsSource.file:
-        _once(repr((*found, cfg.data.image_size, cfg.train.features)), lambda: _fill(*found, cfg))
+    found = _once(repr((cfg.backbone, cfg.blocks, cfg.weights)), lambda: _with_weights(cfg))
+    if _is_unknown(found[0]) or found[1].source is WeightsSource.file:
+        _looked_at(cfg, *found)
     return found
 
 
-def _fill(spec: BackboneSpec, weights: Weights, cfg: SweepConfig) -> bool:
-    """See that a user's file fills the network."""
-    load_backbone(spec, weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
-    return True
+def _with_weights(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
+    spec = replace(resolve(cfg.backbone), blocks=cfg.blocks)
+    return spec, find_weights(spec, cfg.weights)
 
 
-def _with_weights(spec: BackboneSpec, requested: str) -> tuple[BackboneSpec, Weights]:
-    return spec, find_weights(spec, requested)
+@dataclass(frozen=True, slots=True)
+class _LookedAt:
+    """What is known of a network once it was built."""
+
+    outline: Backbone | None = None
+    """Its shapes."""
+    about: str = ""
+
+
+def _is_unknown(spec: BackboneSpec) -> bool:
+    """Whether nobody has tried such a network, or such blocks of it, before."""
+    return spec.own is not None or spec.blocks is not None
+
+
+def _looked_at(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> _LookedAt:
+    """See that a user's file fills the network, and that a network of the user's does what jobs rely on."""
+    return _once(repr((spec, weights, cfg.data.image_size, cfg.train.features)), lambda: _look_at(cfg, spec, weights))
+
+
+def _look_at(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> _LookedAt:
+    backbone = load_backbone(spec, weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
+    if not _is_unknown(spec):
+        return _LookedAt()
+    require_usable(backbone)
+    about = described(backbone)
+    return _LookedAt(replace(backbone, trunk=backbone.trunk.to("meta"), source_head=None), about)
 
 
 def _runtime(cfg: SweepConfig) -> Runtime:
@@ -123,12 +152,14 @@ _PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _b
 """What can be wrong with a job, the quick ones first."""
 
 
-def _error_of(part: Callable[[SweepConfig], object], cfg: SweepConfig) -> HarnessError | None:
+def _problems(part: Callable[[SweepConfig], object], cfg: SweepConfig) -> Sequence[str]:
     try:
         part(cfg)
+    except ConfigError as error:
+        return error.problems
     except HarnessError as error:
-        return error
-    return None
+        return [str(error)]
+    return []
 
 
 _seen: dict[str, Any] = {}

@@ -11,7 +11,7 @@ def activations_key(job: JobSpec) -> str:
     is_random = job.weights.sha256 is None
     return hash_of(
         {
-            "model": job.backbone.model,
+            "model": job.backbone.identity,
             "library": job.backbone.library,
             "weights": [job.weights.tag, job.weights.sha256, job.config.seed if is_random else None],
             "features": job.config.train.features.value,
@@ -20,6 +20,7 @@ def activations_key(job: JobSpec) -> str:
             "precision": job.config.precision.value,
             "device": job.device.value,
         }
+        | ({} if job.config.blocks is None else {"blocks": job.config.blocks})
     )
 
 
@@ -43,7 +44,7 @@ def latency_key(job: JobSpec, image_size: int) -> str:
     train = job.config.train
     head = [train.head.value, train.head_hidden, train.features.value, job.dataset.num_classes]
     return hash_of(
-        {"model": job.backbone.model, "library": job.backbone.library, "size": image_size, "head": head, "device": job.device.value}
+        {"model": job.backbone.identity, "library": job.backbone.library, "size": image_size, "head": head, "device": job.device.value}
     )
 
 

@@ -65,6 +65,8 @@ class JobSpec:
     """Freeze depths at which other jobs of the sweep use the same backbone and images; a pass caches activations for them on its way."""
     micro_batch: int | None = None
     """Images that are computed at once at most, as memory did not allow for more; None: as many as is quickest."""
+    about: str = ""
+    """What was made of a network of the user's own, to be said before jobs run; empty: a library knows it."""
     model_mib: float | None = None
     """What its kept model will take, as predicted; None: not known."""
     fold: Fold | None = None
@@ -83,8 +85,9 @@ class JobSpec:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """Every training setting as plain values."""
-        return {name: plain(value) for name, value in asdict(self.config.train).items()}
+        """Every training setting as plain values, and which blocks freeze depths count, where they were given."""
+        given = {} if self.config.blocks is None else {"blocks": self.config.blocks}
+        return {name: plain(value) for name, value in asdict(self.config.train).items()} | given
 
     @cached_property
     def recipe_hash(self) -> str:
@@ -105,7 +108,7 @@ class JobSpec:
         fold = {} if self.fold is None else {"fold": asdict(self.fold)}
         return fold | {
             "schema": ROW_SCHEMA,
-            "model": self.backbone.model,
+            "model": self.backbone.identity,
             "library": self.backbone.library,
             "weights": self.weights.sha256 or self.weights.tag,
             "freeze": str(self.depth),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.catalog import resolve
+from harness.backbones.catalog import resolve_again
 from harness.backbones.to_timm import Config, NotInTimmError, as_timm, timm_config_of
 from harness.config import Metric
 from harness.models.model import Model
@@ -35,7 +35,7 @@ def whole(model: Model) -> Whole:
     for part in (trunk, head):
         part.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     _divide(head, header.temperature)
-    spec = resolve(header.backbone.partition("@")[0])
+    spec = resolve_again(header.backbone, header.model)
     chain = nn.Sequential(OrderedDict(trunk=trunk, head=head)).eval()
     if header.features == "map":
         return Whole(chain, None, "its head sees the whole last feature map, which timm's classifiers do not")

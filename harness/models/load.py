@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from harness.backbones.backbone import BackboneLoader, BackboneSpec, Weights, WeightsSource
-from harness.backbones.catalog import resolve
+from harness.backbones.catalog import resolve_again
 from harness.backbones.load import load_backbone
 from harness.backbones.tensors import network_digest
 from harness.backbones.weights import find_weights
@@ -29,7 +29,7 @@ def load_model(file: ModelFile, runtime: Runtime, *, load: BackboneLoader = load
         BackboneError: the base weights are not here, or are others than those that the model was trained from.
     """
     header = file.header
-    spec = resolve(header.backbone.partition("@")[0])
+    spec = resolve_again(header.backbone, header.model)
     weights = _base(spec, header)
     backbone = load(spec, weights, image_size=header.image_size, features=Features(header.features), seed=header.seed)
     network = Network(backbone.trunk, head_of(backbone.num_features, header), runtime)

@@ -8,9 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from harness.backbones.backbone import Weights, WeightsSource
-from harness.backbones.catalog import resolve
+from harness.backbones.backbone import Kind, Weights, WeightsSource
+from harness.backbones.catalog import resolve_again
 from harness.backbones.load import load_backbone
+from harness.backbones.spellings import own_place
 from harness.backbones.to_timm import build
 from harness.compute.runtime import Runtime
 from harness.config import Features
@@ -53,7 +54,12 @@ def load_export(folder: Path, runtime: Runtime) -> Model:
 
 def _chain(header: ModelHeader) -> nn.Module:
     """Trunk and head of a model that timm cannot hold, at random start."""
-    spec = resolve(header.backbone.partition("@")[0])
+    if (own := own_place(header.backbone)) and own[0] is Kind.python:  # a folder from anywhere may name anything
+        raise BackboneError(
+            f"{header.backbone}: an exported folder names no code that is run; use its model.onnx or model.pt2, or `python -m harness.predict "
+            f"study=...` with the study that it came from."
+        )
+    spec = resolve_again(header.backbone, header.model)
     none = Weights(WeightsSource.random, None, "random", None, header.licence, None)
     backbone = load_backbone(spec, none, image_size=header.image_size, features=Features(header.features), seed=0)
     return nn.Sequential(OrderedDict(trunk=backbone.trunk, head=head_of(backbone.num_features, header)))

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from harness.backbones.backbone import Kind
+from harness.backbones.spellings import own_place
 from harness.config import Metric
 from harness.models.exported import CONFIG, ONNX, TORCH
 from harness.study.model_file import ModelHeader
@@ -18,7 +20,9 @@ def snippets(header: ModelHeader, files: Sequence[str]) -> Iterator[Snippet]:
         yield "With onnxruntime:", "python", _ONNX
     if TORCH in files:
         yield "With torch alone:", "python", _TORCH.replace("SIZE", str(header.image_size))
-    yield "With model-selection-harness:", "sh", _HARNESS
+    own = own_place(header.backbone)
+    if own is None or own[0] is not Kind.python or CONFIG in files:
+        yield "With model-selection-harness:", "sh", _HARNESS
 
 
 def _timm(header: ModelHeader) -> str:

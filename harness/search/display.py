@@ -42,6 +42,8 @@ class Progress:
             for what, sentences in (("read as it is here", data.profile.remarks), ("not used", data.profile.left_out)):
                 if sentences:
                     self.say(f"{data.name}: {what}: {' '.join(sentences)}")
+        for about in dict.fromkeys(job.about for job in self.jobs if job.about):
+            self.say(about)
         if hit := [damage for job in self.jobs if (damage := Study(job.config.study_dir).damage(job.job_id))]:
             more = f", and {len(hit) - 1} more" if hit[1:] else ""
             self.say(f"{hit[0].name} {hit[0].reason}{more}; what cannot be used is done anew")

@@ -24,10 +24,10 @@ from harness.text.counts import counted
 
 IntArray = npt.NDArray[np.int64]
 
-FEATURES_KEY = ("backbone", "weights", "weights_sha256", "image_size", "precision", "device")
+FEATURES_KEY = ("backbone", "model", "weights", "weights_sha256", "image_size", "precision", "device")
 """Columns that make two rows start from the same backbone, as it was loaded, on the same features."""
 
-CANDIDATE = ("backbone", "weights", "weights_sha256", "freeze", "release", "recipe_hash", "image_size", "precision", "device")
+CANDIDATE = ("backbone", "model", "weights", "weights_sha256", "freeze", "release", "recipe_hash", "image_size", "precision", "device")
 """Columns that make two rows the same candidate; weights of equal name but other content are not, nor is another processor."""
 
 TIMED_MODEL = ("latency_key", "model", "params_m", "image_size", "device")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from harness.backbones.backbone import WeightsSource
+from harness.backbones.backbone import Kind, WeightsSource
 from harness.backbones.catalog import resolve
-from harness.backbones.hub import cached_file, published
+from harness.backbones.hub import CHECKPOINTS, cached_file, published
 from harness.backbones.integrity import sha256_of
+from harness.backbones.spellings import own_place
 from harness.backbones.weights import BUNDLES
 from harness.errors import BackboneError
 from harness.study.row import Row
@@ -52,12 +53,14 @@ def _path(row: Row) -> Path | None:
         source = published(spec)
     except BackboneError:  # another version of the libraries has no such model
         return None
-    return cached_file(source) if source and spec.tag == row.weights else None
+    return cached_file(source) if source and (spec.own or spec.tag == row.weights) else None
 
 
 def _given(row: Row) -> Path | None:
-    """The file that the command named, quoted or not."""
+    """The file that the command named, quoted or not, or the one in the folder that it named."""
     parser = OverridesParser.create()
     values = [str(parser.parse_override(part).value()) for part in row.details.command if part.startswith(("weights=", "backbone="))]
     paths = [Path(value.rpartition("@")[2]).expanduser() for value in values]
+    if (own := own_place(row.backbone)) and own[0] is Kind.folder:
+        paths += [Path(own[1]).expanduser() / name for name in CHECKPOINTS]
     return next((path for path in paths if path.name == row.weights and path.is_file()), None)

@@ -163,7 +163,7 @@ def test_a_word_where_none_fits_is_told_with_its_key_and_what_that_takes(stubbed
         else:
             texts.add(key)
     assert texts == {
-        *("backbone", "freeze", "weights", "study", "results_dir", "cache_dir"),
+        *("backbone", "blocks", "freeze", "weights", "study", "results_dir", "cache_dir"),
         *("data.name", "data.source", "data.root", "train.name"),
     }
 

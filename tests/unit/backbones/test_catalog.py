@@ -144,6 +144,6 @@ def test_suggestions_keep_the_tag() -> None:
 
 
 def test_other_repositories_are_not_taken() -> None:
-    """Whoever names one is told that only timm's are, and what is near among these."""
-    with pytest.raises(BackboneError, match=r"only timm's are taken \(timm/NAME\.TAG\); did you mean vit_base_patch16_224 "):
+    """Whoever names one is told what to put in front if it is in timm's format, and what is near among timm's own."""
+    with pytest.raises(BackboneError, match=r"hf-hub:google/vit-base-patch16-224 or local-dir:.*; did you mean vit_base_patch16_224 "):
         resolve("google/vit-base-patch16-224")

@@ -15,7 +15,7 @@ from harness.features.fold import folded
 from harness.features.mode import PLAIN, Chain
 from harness.features.view import View
 from harness.transfer.split_inputs import DecodedInputs
-from tests.unit.tiny import PLAIN_CPU, colours, images_of, own_backbone, random_backbone
+from tests.unit.tiny import PLAIN_CPU, colours, images_of, own_backbone, random_backbone, settle
 
 
 class _Halves(nn.Module):
@@ -127,3 +127,21 @@ def test_a_batch_norm_without_statistics_is_not_folded() -> None:
     images_BCHW = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         assert torch.equal(folded(trunk)(images_BCHW), trunk(images_BCHW))
+
+
+class _Doubled(nn.BatchNorm2d):
+    """Somebody's own batch-norm, which does more than torch's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("fuses", [False, True])
+def test_layers_that_are_not_what_they_seem_are_not_folded(fuses: bool) -> None:
+    """A convolution whose weight a hook sets in every call, and a batch-norm of somebody's own, stay as they are."""
+    hooked = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
+    trunk = nn.Sequential(hooked, nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), _Doubled(4), nn.ReLU())
+    images_BCHW = torch.randn(2, 3, 12, 12)
+    settle(trunk, images_BCHW)
+    with torch.no_grad():
+        assert difference(folded(trunk, fuses=fuses)(images_BCHW), trunk(images_BCHW)) <= 1e-5
