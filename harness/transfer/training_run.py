@@ -16,6 +16,7 @@ from harness.config import HeadInit, Schedule
 from harness.errors import DivergedError
 from harness.measure.choice import Selector
 from harness.process.progress import track
+from harness.transfer.adapter import add_low_rank, merge_low_rank
 from harness.transfer.checkpoints import Checkpoints
 from harness.transfer.freeze import apply_freeze, set_train_mode
 from harness.transfer.heads import HeadFit
@@ -30,6 +31,7 @@ from harness.transfer.spec import (
     Fitted,
     Phase,
     TrainingSpec,
+    as_loaded,
     fixes_batch_norm,
     is_probe,
     learning_rates,
@@ -55,6 +57,7 @@ class TrainingRun:
         head = new_head(spec.backbone.num_features, spec.dataset.num_classes, spec.cfg, spec.seed)
         self.network = Network(spec.backbone.trunk, head, spec.runtime)
         spec.runtime.place(self.network)
+        add_low_rank(self.network.trunk, phases[0].plan.low_rank, spec.cfg.lora_rank, spec.seed)
         frozen = frozenset.intersection(*(phase.plan.frozen for phase in phases))
         self.objective, self.loss = objective_of(spec), loss_of(spec)
         selector = Selector.of(spec.dataset.val.labels, spec.metric, self.objective)
@@ -210,14 +213,17 @@ class TrainingRun:
         return log_probabilities(self.network, self.spec.trunk, inputs, self.loss, pool=self.inputs.pool, what=what)
 
     def finish(self, shared_s: float) -> Fitted | DivergedError:
-        """Put the chosen epoch's weights back and predict train once more, without augmentation."""
+        """Put the chosen epoch's weights back, merged, and predict train once more, without augmentation."""
         if self.error is not None:
             return self.error
         started = time.perf_counter()
         choice = self.checkpoints.choose()
         self.checkpoints.put_back(choice.position)
+        num_trainable = sum(parameter.numel() for parameter in self.network.parameters() if parameter.requires_grad)
+        merge_low_rank(self.network.trunk)
         chosen = self.checkpoints.curve[choice.position]
-        unchanged = num_unchanged(self.spec.backbone, self.phases[: chosen.phase] if chosen.epoch else [])
+        gone_through = self.phases[: chosen.phase] if chosen.epoch else []
+        unchanged = num_unchanged(self.spec.backbone, gone_through)
         train_log_probs_NC = self._log_probabilities(self.inputs.split("train", unchanged), "predictions on train")
         heat, val_log_probs_NC = choice.temperature, choice.log_probs_NC
         if (
@@ -236,6 +242,8 @@ class TrainingRun:
             lr_losses=self.lr_losses,
             is_complete=self.is_complete,
             unchanged=unchanged,
+            as_loaded=as_loaded(self.spec.backbone, gone_through),
+            num_trainable=num_trainable,
             objective=self.objective,
             loss=self.loss,
             temperature=heat,
