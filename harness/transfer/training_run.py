@@ -5,6 +5,7 @@ Between `train`, which knows all runs of a group, and `loop`, which knows one ep
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.transfer.freeze import apply_freeze, set_train_mode
 from harness.transfer.heads import HeadFit
 from harness.transfer.inputs import Inputs
 from harness.transfer.loop import Learner, new_learner, run_epoch
+from harness.transfer.mixing import mixed
 from harness.transfer.network import Network, Tail, new_head
 from harness.transfer.predict import log_probabilities
 from harness.transfer.probe import Probe
@@ -176,9 +178,14 @@ class TrainingRun:
             rng = _generator(spec.seed, phase.number, number)
             order_N = rng.permutation(len(train.labels_N))[: self._epoch_images]
             batches = train.batches(order_N, spec.cfg.batch_size, seed=int(rng.integers(2**31)))
+            if spec.cfg.mixes:
+                batches = mixed(batches, spec.cfg, spec.dataset.num_classes, rng)
             what = f"phase {phase.number}, epoch {number} of {phase.epochs}, lr {lr:g}"
             seen = run_epoch(tail, track(batches, what, self._epoch_steps), learner, self.inputs.pool.micro_batch)
-            self.evaluate(val, phase=phase.number, lr=lr, train_loss=seen[0], train_accuracy=seen[1])
+            with learner.average.shown() if learner.average else nullcontext():
+                self.evaluate(val, phase=phase.number, lr=lr, train_loss=seen[0], train_accuracy=seen[1])
+        if learner.average and phase.epochs:
+            learner.average.keep()
 
     def seconds_per_image(self) -> float:
         """Of training in the first phase, by a few steps after a first one, which train the network."""
