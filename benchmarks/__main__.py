@@ -27,6 +27,7 @@ BENCHMARKS = (
     Benchmark("tutorial_loop"),
     Benchmark("fastai", needs="fastai"),
     Benchmark("finetune"),
+    Benchmark("adapters"),
     Benchmark("depths"),
     Benchmark("modes"),
     Benchmark("pipeline"),

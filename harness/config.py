@@ -5,7 +5,7 @@ Torch is not imported here: the report side reads these classes too.
 
 import math
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,15 @@ class Schedule(Enum):
     cosine = "cosine"  # falls to zero at the last step
     constant = "constant"
     one_cycle = "one_cycle"  # rises along half a cosine during warm-up, then falls to zero along another
+
+
+class Adapter(Enum):
+    """What is trained inside the frozen blocks, whose own weights stay as they are."""
+
+    none = "none"  # nothing
+    norm = "norm"  # scale and shift of normalisation layers; running statistics stay
+    bias = "bias"  # every bias
+    lora = "lora"  # updates of low rank to linear layers and 1x1 convolutions; merged into them when training is over
 
 
 class Head(Enum):
@@ -205,6 +214,13 @@ class TorchvisionConfig(DataConfig):
 MIN_EPOCHS, MAX_EPOCHS = 3, 20
 """Of a recipe that does not say how many."""
 
+_ADDED = "added"
+
+
+def _added(default: Any) -> Any:
+    """A setting that came after the first rows: at its default it is left out of recipes, so that older jobs keep their ids."""
+    return field(default=default, metadata={_ADDED: True})
+
 
 @dataclass
 class TrainConfig:
@@ -249,13 +265,39 @@ class TrainConfig:
     class_weights: bool = False
     """Weigh each class by the inverse of its frequency in train, in the loss and in the closed-form head."""
     label_smoothing: float = 0.0
-    """Share of every target that goes to all classes alike where images are trained on; heads on cached features do without."""
+    """Share of every target that goes to all classes alike; a closed-form head is solved without."""
     release: str | None = None
     """Freeze depth of a second phase, as `freeze`; None: one phase."""
     release_epochs: int = 0
     """Epochs of the second phase."""
     release_lr: float = 1e-5
     """Peak learning rate of the second phase."""
+    lora_rank: int = _added(8)
+    """Rank of the updates of `adapter=lora`."""
+    mixup: float = _added(0.0)
+    """Each image of a batch is blended with another by a share from Beta(a, a), and so are their classes; this is a. 0: not at all."""
+    cutmix: float = _added(0.0)
+    """A rectangle of each image is replaced by that of another, its area by a share from Beta(a, a); this is a. 0: not at all."""
+    clip_grad: float | None = _added(None)
+    """Largest norm of the gradients of a step; larger ones are scaled down to it. None: any."""
+    ema: float = _added(0.0)
+    """Decay of a moving average over the weights of all steps, which is what is evaluated and kept. 0: the weights themselves."""
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Every setting, but for those that were added later and are at their default."""
+        found = {each: getattr(self, each.name) for each in fields(self)}
+        return {each.name: value for each, value in found.items() if _ADDED not in each.metadata or value != each.default}
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch are mixed with each other."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def shows_new_images(self) -> bool:
+        """Whether every epoch trains on images that none before it had, so that cached activations are of no use to it."""
+        return self.mixes or (self.augment is not Augment.none and self.views == 1)
 
     @property
     def num_epochs(self) -> int:
@@ -302,6 +344,12 @@ class TrainConfig:
             self.views,
             "1, or train.augment=flip, light, strong or pad_crop",
         )
+        _require(self.lora_rank >= 1, "train.lora_rank", self.lora_rank, "1 or more")
+        _require(self.mixup >= 0, "train.mixup", self.mixup, "0 or more")
+        _require(self.cutmix >= 0, "train.cutmix", self.cutmix, "0 or more")
+        _require(self.views == 1 or not self.mixes, "train.views", self.views, "train.views=1 with train.mixup or train.cutmix")
+        _require(self.clip_grad is None or self.clip_grad > 0, "train.clip_grad", self.clip_grad, "a positive number, or null")
+        _require(0 <= self.ema < 1, "train.ema", self.ema, "a fraction from 0 to below 1")
         _require(
             (self.release is None) == (self.release_epochs == 0),
             "train.release_epochs",
@@ -531,6 +579,8 @@ class SweepConfig:
     """Modules that freeze depths count, as a pattern such as 'layers.*' or a regular expression. None: they are found."""
     freeze: str = "all"
     """How much is frozen: all, none, a fraction of the blocks from the input (0.5), or minus the blocks left free (-4)."""
+    adapter: Adapter = Adapter.none
+    """What is trained inside the frozen blocks."""
     seed: int = 0
     """Decides the order of batches, augmentation and random weights."""
     weights: str = "pretrained"

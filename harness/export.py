@@ -73,7 +73,7 @@ def run(cfg: ExportConfig) -> int:
 
 def folder_name(row: "Row") -> str:
     """`resnet50-0.5`: what may stand in any file name."""
-    return re.sub(r"[^\w.-]+", "-", f"{row.backbone}-{row.freeze}").strip("-.")
+    return re.sub(r"[^\w.-]+", "-", f"{row.backbone}-{row.strategy}").strip("-.")
 
 
 def _verdict(done: "Exported", cfg: ExportConfig) -> int:

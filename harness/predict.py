@@ -83,7 +83,7 @@ def _model(cfg: PredictConfig) -> tuple[str, "Model"]:
     runtime = resolve_runtime(cfg.device, Precision.float32)
     if cfg.folder is not None:
         model = load_export(Path(cfg.folder).expanduser(), runtime)
-        return f"{model.header.backbone} {model.header.freeze} in {cfg.folder}{_refitted(model.header)}", model
+        return f"{model.header.backbone} {model.header.strategy} in {cfg.folder}{_refitted(model.header)}", model
     study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
     chosen = choose(ranked(study, cfg.protocol), cfg.candidate)
     file = chosen.model(Models(study), refitted=cfg.refit)

@@ -41,7 +41,7 @@ class Model:
         self._own = own
 
     def __repr__(self) -> str:
-        return f"Model({self.backbone} {self.freeze}: {', '.join(self.class_names)})"
+        return f"Model({self.backbone} {self._own.header.strategy}: {', '.join(self.class_names)})"
 
     @property
     def backbone(self) -> str:

@@ -60,7 +60,7 @@ def shared_columns(job: JobSpec, backbone: Backbone, inputs: Inputs, fitted: Fit
 
 def trains_nothing_but_probe(spec: TrainingSpec) -> bool:
     """Return whether the model is the closed-form head, on the backbone as it was loaded."""
-    return is_probe(spec, phases_of(spec.backbone, spec.depth, spec.cfg))
+    return is_probe(spec, phases_of(spec.backbone, spec.depth, spec.cfg, spec.adapter))
 
 
 def _in_fold(job: JobSpec, dataset: Dataset) -> Columns:
@@ -161,11 +161,11 @@ def _training(job: JobSpec, spec: TrainingSpec, fitted: Fitted) -> Columns:
 def _cost(first: JobSpec, fitted: Fitted, backbone: Backbone) -> Columns:
     network, image_size, runtime = fitted.network, backbone.preprocess.image_size, fitted.network.runtime
     peak_mem_mib = cost.peak_memory_mib(runtime)  # before what follows adds its own
-    macs = cost.count_macs(network, fitted.plan, image_size, runtime)
+    macs = cost.count_macs(network, _before_changes(fitted), image_size, runtime)
     return {
         "image_size": image_size,
         "params_m": cost.params_m(network),
-        "trainable_params_m": cost.params_m(network, trainable_only=True),
+        "trainable_params_m": fitted.num_trainable / 1e6,
         "latency_key": latency_key(first, image_size),
         "gmacs": macs.gmacs,
         "frozen_macs_frac": macs.frozen_frac,
@@ -173,6 +173,11 @@ def _cost(first: JobSpec, fitted: Fitted, backbone: Backbone) -> Columns:
         "weights_mib": cost.weights_mib(network),
         "num_threads": torch.get_num_threads(),
     }
+
+
+def _before_changes(fitted: Fitted) -> frozenset[str]:
+    """Tensors of the blocks that no gradient goes back through: the frozen ones, up to the first that has an adapter."""
+    return frozenset(name for block in fitted.blocks[: fitted.plan.first_changed_block] for name in block.tensors)
 
 
 def _details(job: JobSpec, spec: TrainingSpec, fitted: Fitted, undefined: dict[str, str]) -> Details:

@@ -1,6 +1,7 @@
 """What a network costs: parameters, multiply-adds, memory, size on disk. How long it takes is measured after the jobs (`timing`)."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.backbones.tensors import tensors_of
 from harness.compute.runtime import Runtime
 from harness.config import Device
-from harness.transfer.freeze import FreezePlan
 
 _MIB = 2**20
 
@@ -24,13 +24,13 @@ class Macs:
 
     gmacs: float
     frozen_frac: float
-    """Share that happens in the frozen blocks, in [0, 1]."""
+    """Share that happens in frozen blocks before any that an adapter is in, in [0, 1]."""
 
 
-def count_macs(network: nn.Module, plan: FreezePlan, image_size: int, runtime: Runtime) -> Macs:
+def count_macs(network: nn.Module, frozen: AbstractSet[str], image_size: int, runtime: Runtime) -> Macs:
     """Count the multiply-adds of one image and those of the frozen blocks, with torch's flop counter (two flops each).
 
-    A module's own operations belong to the frozen part when every tensor it owns is frozen.
+    A module's own operations belong to the frozen part when every tensor it owns is among the `frozen` ones of the trunk.
     """
     network.eval()
     image_1CHW = runtime.send(torch.zeros(1, 3, image_size, image_size))
@@ -40,8 +40,8 @@ def count_macs(network: nn.Module, plan: FreezePlan, image_size: int, runtime: R
     flops = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
     total = flops.get("Global", 0)
     root = type(network).__name__
-    frozen = sum(_outermost_frozen_flops(network, plan, {name.removeprefix(f"{root}."): count for name, count in flops.items()}))
-    return Macs(gmacs=total / 2e9, frozen_frac=frozen / total if total else 0.0)
+    frozen_flops = sum(_outermost_frozen_flops(network, frozen, {name.removeprefix(f"{root}."): count for name, count in flops.items()}))
+    return Macs(gmacs=total / 2e9, frozen_frac=frozen_flops / total if total else 0.0)
 
 
 @contextmanager
@@ -57,20 +57,20 @@ def _without_gradients(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad = True
 
 
-def _outermost_frozen_flops(network: nn.Module, plan: FreezePlan, flops: dict[str, int]) -> list[int]:
+def _outermost_frozen_flops(network: nn.Module, frozen: AbstractSet[str], flops: dict[str, int]) -> list[int]:
     """Flops of each module that is frozen as a whole and does not lie inside another such module."""
     found: dict[str, int] = {}
     for name, module in network.named_modules():
         owned = [f"{name}.{key}".removeprefix("trunk.") for key in tensors_of(module)]
         is_inside = any(name.startswith(f"{outer}.") for outer in found)
-        if name.startswith("trunk") and owned and not is_inside and plan.frozen.issuperset(owned):
+        if name.startswith("trunk") and owned and not is_inside and frozen >= set(owned):
             found[name] = flops.get(name, 0)
     return list(found.values())
 
 
-def params_m(network: nn.Module, *, trainable_only: bool = False) -> float:
+def params_m(network: nn.Module) -> float:
     """Parameters in millions."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable_only) / 1e6
+    return sum(parameter.numel() for parameter in network.parameters()) / 1e6
 
 
 def weights_mib(network: nn.Module) -> float:

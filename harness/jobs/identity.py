@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from platform import node
 from typing import Any
 
+from harness.config import Adapter
 from harness.jobs import provenance
 from harness.jobs.spec import JobSpec
 from harness.status import Status
@@ -38,6 +39,7 @@ def identity(job: JobSpec, started_at: str) -> dict[str, Any]:
         "imagenet_top1_frac": job.weights.imagenet_top1_frac,
         "freeze": str(job.depth),
         "release": recipe.release,
+        "adapter": None if cfg.adapter is Adapter.none else cfg.adapter.value,
         "recipe": recipe.name,
         "recipe_hash": job.recipe_hash,
         "seed": cfg.seed,

@@ -1,11 +1,11 @@
 """What a job has learnt, kept beside its row: the tensors that training may have changed, and what turns them into decisions."""
 
-from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from importlib.metadata import version
 
 from harness import __version__
-from harness.backbones.backbone import Block, WeightsSource
+from harness.backbones.backbone import WeightsSource
 from harness.backbones.tensors import tensors_of
 from harness.jobs.spec import JobSpec
 from harness.study.model_file import ModelFile, ModelHeader, Tensors
@@ -33,6 +33,7 @@ def model_file(job: JobSpec, spec: TrainingSpec, fitted: Fitted, model_blake2b: 
         head=cfg.head.value,
         head_hidden=cfg.head_hidden,
         freeze=str(job.depth),
+        adapter=job.config.adapter.value,
         num_unchanged_blocks=fitted.unchanged,
         image_size=backbone.preprocess.image_size,
         preprocess=asdict(backbone.preprocess),
@@ -47,10 +48,10 @@ def model_file(job: JobSpec, spec: TrainingSpec, fitted: Fitted, model_blake2b: 
         timm_version=version("timm"),
         torch_version=version("torch"),
     )
-    return ModelFile(header, changed_tensors(fitted.network, fitted.blocks, fitted.unchanged))
+    return ModelFile(header, changed_tensors(fitted.network, fitted.as_loaded))
 
 
-def changed_tensors(network: Network, blocks: Sequence[Block], num_unchanged: int) -> Tensors:
-    """Tensors of a network by name, less those of the blocks in front that are still as they were loaded."""
-    base = {f"trunk.{name}" for block in blocks[:num_unchanged] for name in block.tensors}
+def changed_tensors(network: Network, as_loaded: AbstractSet[str]) -> Tensors:
+    """Tensors of a network by name, less those of its trunk that are still as they were loaded."""
+    base = {f"trunk.{name}" for name in as_loaded}
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors_of(network).items() if name not in base}

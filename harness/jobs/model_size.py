@@ -8,7 +8,7 @@ from harness.config import SweepConfig
 from harness.errors import BackboneError
 from harness.transfer.depth import FreezeDepth
 from harness.transfer.network import new_head
-from harness.transfer.spec import num_unchanged, phases_of
+from harness.transfer.spec import as_loaded, phases_of
 
 _MIB = 2**20
 _HEADER_BYTES, _TENSOR_BYTES = 8192, 160
@@ -34,10 +34,10 @@ def model_mib(cfg: SweepConfig, backbone: Backbone | None, depth: FreezeDepth, n
     """
     if backbone is None or (depth.num_free or 0) > len(backbone.blocks):
         return None
-    unchanged = num_unchanged(backbone, phases_of(backbone, depth, cfg.train))
+    unchanged = as_loaded(backbone, phases_of(backbone, depth, cfg.train, cfg.adapter))
     tensors = dict(backbone.trunk.named_parameters()) | dict(backbone.trunk.named_buffers())
     with torch.device("meta"):
         head = new_head(backbone.num_features, num_classes, cfg.train, seed=0)
-    changed = [tensors[name] for block in backbone.blocks[unchanged:] for name in block.tensors]
+    changed = [tensor for name, tensor in tensors.items() if name not in unchanged]
     tensors_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*changed, *head.parameters()))
     return (tensors_bytes + _HEADER_BYTES + _TENSOR_BYTES * len(changed)) / _MIB

@@ -13,7 +13,7 @@ from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import Keep, SweepConfig
+from harness.config import Adapter, Keep, SweepConfig
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
 from harness.data.load import load_dataset
@@ -24,7 +24,9 @@ from harness.jobs.own_network import described, require_usable
 from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
 from harness.measure.quality import primary_metric
+from harness.transfer.adapter import plan_adapter
 from harness.transfer.depth import FreezeDepth, parse_freeze
+from harness.transfer.freeze import plan_freeze
 
 T = TypeVar("T")
 
@@ -52,11 +54,11 @@ def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loa
 
 
 def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
-    """Tell every job at which depths others need activations that it can cache for them."""
+    """Tell every job at which depths others need activations that it can cache for them; an adapter starts in the first blocks."""
     keys = [activations_key(job) for job in jobs]
     depths: dict[str, dict[FreezeDepth, None]] = defaultdict(dict)
     for key, job in zip(keys, jobs, strict=True):
-        depths[key][job.depth] = None
+        depths[key][job.depth if job.config.adapter is Adapter.none else FreezeDepth(frozen_frac=0.0)] = None
     passing = {key: tuple(found) for key, found in depths.items()}
     return [replace(job, passing=passing[key]) for key, job in zip(keys, jobs, strict=True)]
 
@@ -84,12 +86,13 @@ def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
 def _model_mib(cfg: SweepConfig, spec: BackboneSpec, weights: Weights, dataset: Dataset) -> float | None:
     if cfg.model.keep is Keep.none:
         return 0.0
-    backbone = (
-        _looked_at(cfg, spec, weights).outline
-        if _is_unknown(spec)
-        else _once(repr((spec, cfg.data.image_size, cfg.train.features)), lambda: outline(cfg, spec))
-    )
-    return model_mib(cfg, backbone, _depth(cfg), dataset.num_classes)
+    return model_mib(cfg, _outline(cfg, spec, weights), _depth(cfg), dataset.num_classes)
+
+
+def _outline(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> Backbone | None:
+    if _is_unknown(spec):
+        return _looked_at(cfg, spec, weights).outline
+    return _once(repr((spec, cfg.data.image_size, cfg.train.features)), lambda: outline(cfg, spec))
 
 
 def _data(cfg: SweepConfig) -> Dataset:
@@ -148,7 +151,22 @@ def _depth(cfg: SweepConfig) -> FreezeDepth:
     return parse_freeze(cfg.freeze)
 
 
-_PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _backbone)
+def _adapter(cfg: SweepConfig) -> None:
+    """See that an adapter has something to adapt."""
+    if cfg.adapter is Adapter.none:
+        return
+    given, depth = f"adapter={cfg.adapter.value}", _depth(cfg)
+    if depth.frozen_frac == 0:
+        raise ConfigError(f"{given} freeze={depth}: nothing is frozen that it could adapt; sweep adapters with freeze=all, 0.5 or -4.")
+    if cfg.train.release is not None:
+        raise ConfigError(
+            f"{given} train.release={cfg.train.release}: a second phase lets layers go, an adapter leaves them; give one of the two."
+        )
+    if (backbone := _outline(cfg, *_backbone(cfg))) is not None and (depth.num_free or 0) <= len(backbone.blocks):
+        plan_adapter(plan_freeze(backbone.blocks, depth), backbone.trunk, backbone.blocks, cfg.adapter)
+
+
+_PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _backbone, _adapter)
 """What can be wrong with a job, the quick ones first."""
 
 

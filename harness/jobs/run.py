@@ -135,6 +135,7 @@ def _training_spec(job: JobSpec, backbone: Backbone, trunk: CutTrunk, dataset: D
         runtime=Runtime(job.device, job.precision),
         seed=cfg.seed,
         metric=Metric(job.primary_metric),
+        adapter=cfg.adapter,
     )
     if job.refit is not None:
         return replace(spec, settled=Settled(job.refit.epoch, job.refit.temperature))
@@ -153,7 +154,7 @@ def _inputs(jobs: Sequence[JobSpec], backbone: Backbone, trunk: CutTrunk, runtim
         pool=ThreadPool(runtime, jobs[0].micro_batch),
         precision=cfg.precision,
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
-        starts={phase.plan.first_changed_block for phase in phases_of(backbone, jobs[0].depth, cfg.train)},
+        starts={phase.plan.first_changed_block for phase in phases_of(backbone, jobs[0].depth, cfg.train, cfg.adapter)},
         passing={plan_freeze(backbone.blocks, depth).first_changed_block for depth in _other_depths(jobs[0], backbone)},
         fold=_held_out(jobs[0]),
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from harness.config import Augment
 from harness.jobs.spec import JobSpec, hash_of
 
 
@@ -30,8 +29,7 @@ def head_group_key(job: JobSpec) -> str:
     A job that trains anything else is a group of its own.
     """
     train = job.config.train
-    keeps_features = train.augment is Augment.none or train.views > 1
-    if job.fold is not None or not (job.trains_head_only and keeps_features):
+    if job.fold is not None or train.shows_new_images or not job.trains_head_only:
         return job.job_id
     recipe = {key: value for key, value in job.recipe.items() if key not in {"name", "lr", "weight_decay"}}
     return hash_of(
@@ -54,8 +52,8 @@ def candidate_key(job: JobSpec) -> str:
 
 
 def backbone_key(job: JobSpec) -> str:
-    """Of candidates that differ in their freeze depth only."""
-    return _without(job, "seed", "fold", "freeze")
+    """Of candidates that differ in their freeze depth and adapter only."""
+    return _without(job, "seed", "fold", "freeze", "adapter")
 
 
 def head_groups(jobs: Sequence[JobSpec]) -> dict[str, list[JobSpec]]:

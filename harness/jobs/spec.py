@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backbones.backbone import BackboneSpec, Weights
-from harness.config import Device, Precision, RefitOn, SweepConfig
+from harness.config import Adapter, Device, Precision, RefitOn, SweepConfig
 from harness.data.dataset import Dataset
 from harness.study.row import ROW_SCHEMA
 from harness.transfer.depth import FreezeDepth
@@ -85,9 +85,9 @@ class JobSpec:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """Every training setting as plain values, and which blocks freeze depths count, where they were given."""
+        """Every training setting as plain values, less those that were added later and are at their default; blocks where they were given."""
         given = {} if self.config.blocks is None else {"blocks": self.config.blocks}
-        return {name: plain(value) for name, value in asdict(self.config.train).items()} | given
+        return {name: plain(value) for name, value in self.config.train.recorded.items()} | given
 
     @cached_property
     def recipe_hash(self) -> str:
@@ -100,13 +100,16 @@ class JobSpec:
     @property
     def trains_head_only(self) -> bool:
         """Whether nothing of the backbone is trained."""
-        return self.depth.is_whole and self.config.train.release is None
+        return self.depth.is_whole and self.config.train.release is None and self.config.adapter is Adapter.none
 
     @property
     def outcome(self) -> dict[str, Any]:
         """Everything that decides the outcome, as plain values."""
         fold = {} if self.fold is None else {"fold": asdict(self.fold)}
-        return fold | {
+        adapter = {} if self.config.adapter is Adapter.none else {"adapter": self.config.adapter.value}
+        return {
+            **fold,
+            **adapter,
             "schema": ROW_SCHEMA,
             "model": self.backbone.identity,
             "library": self.backbone.library,

@@ -105,7 +105,7 @@ def _front_matter(facts: Facts) -> str:
         tags=tags,
         datasets=[header.dataset],
         metrics=[header.metric],
-        model_name=f"{header.backbone} {header.freeze}",
+        model_name=f"{header.backbone} {header.strategy}",
         eval_results=results or None,
         **more,
     ).to_yaml()
@@ -116,7 +116,7 @@ def _body(facts: Facts) -> Iterator[str]:
     yield f"# {literal(f'{facts.label} on {header.dataset}')}"
     yield literal(
         f"Says which of {counted(len(header.class_names), 'class', 'classes')} an image shows. {header.model} with weights {header.weights}, "
-        f"fine-tuned at freeze={header.freeze} and chosen among {_others(facts.row)} by model-selection-harness {header.harness_version}."
+        f"fine-tuned at freeze={header.strategy} and chosen among {_others(facts.row)} by model-selection-harness {header.harness_version}."
     )
     yield "## How good it is"
     yield _scores(facts)

@@ -60,10 +60,10 @@ def choose(ranking: Ranking, named: str | None) -> Chosen:
             raise TableError(f"nothing is recommended, as nobody is within the limits; name one with candidate=...: {_known(ranking)}.")
         return _chosen(ranking.recommended.candidate)
     for entry in ranking.entries:
-        own = [row for row in _rows(entry.candidate) if named == row.job_id or _plain(named) == _plain(f"{row.backbone} {row.freeze}")]
+        own = [row for row in _rows(entry.candidate) if named == row.job_id or _plain(named) == _plain(f"{row.backbone} {row.strategy}")]
         if own or _plain(named) == _plain(entry.label):
             return _chosen(entry.candidate, own)
-    names = [f"{row.backbone} {row.freeze}" for entry in ranking.entries for row in _rows(entry.candidate)]
+    names = [f"{row.backbone} {row.strategy}" for entry in ranking.entries for row in _rows(entry.candidate)]
     near = difflib.get_close_matches(named, names, n=1)
     raise TableError(f"candidate={named}: no such candidate{f'; did you mean {near[0]!r}?' if near else '.'} There are {_known(ranking)}.")
 

@@ -95,7 +95,7 @@ class _Tuned:
     def of(cls, ranking: Ranking, entries: Sequence[Entry]) -> "_Tuned | None":
         """None where it was not fine-tuned, or there is no frozen one to compare with."""
         sign = 1.0 if is_higher_better(ranking.metric) else -1.0
-        kept = list(dict.fromkeys(row.freeze for entry in entries for row in _as_loaded(entry)))
+        kept = list(dict.fromkeys(row.strategy for entry in entries for row in _as_loaded(entry)))
         frozen, trained = [each for each in entries if is_frozen(each.candidate.row)], [each for each in entries if _is_trained(each)]
         if not (kept or trained):
             return None
@@ -108,7 +108,7 @@ class _Tuned:
         lost = sign * (head.expected - first.expected)
         if lost < 0:
             return cls(name, "")
-        freeze = first.candidate.row.freeze
+        freeze = first.candidate.row.strategy
         return cls(name, f"freeze={freeze} is expected to score {formats.difference(ranking.metric, lost)} worse than the frozen backbone")
 
 

@@ -12,7 +12,7 @@ from harness.text.untrusted import shell_word
 
 _MORE_SEEDS = 2
 """That a tie is settled with."""
-_OWN = ("backbone=", "freeze=", "seed=")
+_OWN = ("backbone=", "freeze=", "adapter=", "seed=")
 """Overrides that tell candidates of one sweep apart."""
 
 
@@ -31,11 +31,15 @@ def next_steps(ranking: Ranking) -> list[Command]:
 def _settle(ranking: Ranking, chosen: Row) -> str | None:
     """The sweep that runs the tied candidates of the recommended's recipe with more seeds."""
     rows = [entry.candidate.row for entry in ranking.tied if _shared(entry.candidate.row) == _shared(chosen)]
+    if any(row.num_frozen_blocks == 0 for row in rows):  # no adapter goes with that depth, and a sweep is over all pairs
+        rows = [row for row in rows if row.adapter == chosen.adapter]
     if len(rows) < 2:
         return None
     first = 1 + max(row.seed for entry in ranking.tied for row in entry.candidate.rows)
     seeds = ",".join(map(str, range(first, first + _MORE_SEEDS)))
     swept = [f"{key}{','.join(_values(rows, key))}" for key in ("backbone=", "freeze=")]
+    if any(row.adapter for row in rows):
+        swept.append(f"adapter={','.join(dict.fromkeys(row.adapter or 'none' for row in rows))}")
     return " ".join(["python -m harness.sweep", *map(shell_word, (*swept, f"seed={seeds}", *_shared(chosen)))])
 
 

@@ -123,7 +123,7 @@ def _cells(ranking: Ranking, entry: Entry, more: Iterable[str]) -> list[str]:
 
 
 def _failures(ranking: Ranking) -> str:
-    named = [f"{row.backbone} · {row.freeze} ({row.status})" for row in ranking.pool.failed[:5]]
+    named = [f"{row.backbone} · {row.strategy} ({row.status})" for row in ranking.pool.failed[:5]]
     hidden = len(ranking.pool.failed) - len(named)
     return formats.one_line(", ".join(named) + (f" and {hidden} more" if hidden > 0 else ""))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from harness.config import Metric
+from harness.config import Adapter, Metric
 from harness.reporting import formats
 from harness.select.audit import is_frozen
 from harness.select.candidates import Candidate, Cost
@@ -29,6 +29,13 @@ METRIC_MEANINGS = {
 }
 
 
+_ADAPTED = {
+    Adapter.norm.value: "the scales and shifts of normalisation layers",
+    Adapter.bias.value: "the biases",
+    Adapter.lora.value: "updates of low rank",
+}
+
+
 def depth(candidate: Candidate) -> str:
     """A freeze depth in words. What could be trained but was kept as loaded is not called trained."""
     row, outcome = candidate.row, _outcome(candidate)
@@ -39,6 +46,9 @@ def depth(candidate: Candidate) -> str:
             if outcome
             else f"trained in two phases, first with freeze={row.freeze}, then with freeze={row.release}"
         )
+    if row.adapter is not None:
+        what, where = _ADAPTED.get(row.adapter, formats.one_line(row.adapter)), _held(row)
+        return f"{what} free in {where}, {outcome}" if outcome else f"{what} trained in {where}"
     if is_frozen(row):
         return "its whole backbone frozen, only the new classifier trained"
     if row.freeze == "none":
@@ -109,6 +119,15 @@ def _outcome(candidate: Candidate) -> str:
     if all(trained):
         return ""
     return f"trained in {sum(trained)} of {len(trained)} runs, else kept as loaded" if any(trained) else "kept as loaded"
+
+
+def _held(row: Row) -> str:
+    """The frozen blocks that an adapter is in, and what is free behind them."""
+    if row.num_frozen_blocks is None or row.num_blocks is None:
+        return f"what freeze={row.freeze} freezes"
+    if row.num_frozen_blocks == row.num_blocks:
+        return "its frozen backbone"
+    return f"the first {row.num_frozen_blocks} of its {row.num_blocks} blocks, otherwise frozen, and every layer behind them"
 
 
 def _part(row: Row) -> str:

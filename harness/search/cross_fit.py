@@ -193,7 +193,7 @@ class _Rounds:
             self.say(f"cross-fitting fine-tunes that may be the best, {room}")
         self.begun.add(job.job_id)
         row = self.run(job)
-        what = f"cross-fitted {row.backbone} freeze={row.freeze} seed={row.seed}: fold {_number(job) + 1} of {folds_of(job.dataset)}"
+        what = f"cross-fitted {row.backbone} freeze={row.strategy} seed={row.seed}: fold {_number(job) + 1} of {folds_of(job.dataset)}"
         if row.status != Status.ok:
             self.say(f"{what} {row.status.upper()}: {row.error}; it gets no more folds")
         else:

@@ -80,7 +80,7 @@ class Progress:
             position = "" if num_left is None else f"[{len(self.jobs) - num_left - len(rows) + number}/{len(self.jobs)}] "
             left = f" · about {duration(self._left_s(num_left))} left" if num_left and number == len(rows) else ""
             style = "" if row.status in (Status.ok, Status.pruned) else "red"
-            self.say(f"{position}{row.backbone} freeze={row.freeze} seed={row.seed}: {_outcome(row)}{left}", style)
+            self.say(f"{position}{row.backbone} freeze={row.strategy} seed={row.seed}: {_outcome(row)}{left}", style)
 
     def _left_s(self, num_left: int) -> float:
         return (time.perf_counter() - self.started) / self.num_run * num_left

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.config import SweepConfig
+from harness.config import Adapter, SweepConfig
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row, now
 from harness.jobs.sharing import backbone_key, candidate_key
@@ -87,6 +87,8 @@ def _beliefs(first: SweepConfig, trials: Mapping[str, Sequence[JobSpec]], backbo
 
 
 def _require_stages(jobs: Sequence[JobSpec]) -> None:
+    if any(job.config.adapter is not Adapter.none for job in jobs):
+        raise ConfigError("search=staged: predicts and judges freeze depths, not adapters; give search=grid for these.")
     recipes = {(job.config.train.num_epochs, job.config.train.release) for job in jobs}
     if len(recipes) > 1 or any(release is not None or epochs < 1 for epochs, release in recipes):
         raise ConfigError(

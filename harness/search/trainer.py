@@ -49,7 +49,7 @@ class JobTrainer:
             self.model = self.model.observe(name, work, time.perf_counter() - before)
         for row in rows:
             if row.status == Status.pruned and not _is_at(row, rung):
-                self.sweep.progress.say(f"{row.backbone} freeze={row.freeze} seed={row.seed}: the search's time was up while it ran")
+                self.sweep.progress.say(f"{row.backbone} freeze={row.strategy} seed={row.seed}: the search's time was up while it ran")
             else:
                 self.sweep.finished([row])
         if len(rows) < len(jobs) or not all(_is_at(row, rung) for row in rows):

@@ -24,7 +24,7 @@ from harness.select.prior import OwnRanks
 from harness.study.row import Row
 from harness.study.store import Study
 
-SHARED = ("backbone", "weights", "weights_sha256", "freeze", "release")
+SHARED = ("backbone", "weights", "weights_sha256", "freeze", "release", "adapter")
 """Columns that make candidates of two studies the same: recipe, image size and machine may differ. Where a study has several of one such name, these
 count as well."""
 
@@ -230,7 +230,7 @@ def _name(row: Row, several: Iterable[Name] = ()) -> Name:
 def _titles(groups: Sequence[Sequence[Row]]) -> list[str]:
     """`resnet50 · all (= none)`."""
     firsts = [label for label, _ in labels([group[0] for group in groups])]
-    same = [f" (= {', '.join(row.freeze for row in group[1:])})" if len(group) > 1 else "" for group in groups]
+    same = [f" (= {', '.join(row.strategy for row in group[1:])})" if len(group) > 1 else "" for group in groups]
     return [first + more for first, more in zip(firsts, same, strict=True)]
 
 

@@ -26,6 +26,7 @@ def _averages(each: Compared) -> dict[str, object]:
         "backbone": row.backbone,
         "weights": row.weights,
         "freeze": row.freeze,
+        "adapter": row.adapter,
         "mean_rank": each.mean_rank,
         "mean_rank_low": each.interval.low if each.interval else None,
         "mean_rank_high": each.interval.high if each.interval else None,

@@ -120,6 +120,8 @@ def is_fine_tuned(row: Row) -> bool:
 
 def is_frozen(row: Row) -> bool:
     """Whether nothing of the backbone could be trained."""
+    if row.adapter is not None:
+        return False
     if row.num_frozen_blocks is None or row.num_blocks is None:
         return row.freeze == str(WHOLE)
     return row.num_frozen_blocks >= row.num_blocks

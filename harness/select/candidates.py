@@ -27,7 +27,19 @@ IntArray = npt.NDArray[np.int64]
 FEATURES_KEY = ("backbone", "model", "weights", "weights_sha256", "image_size", "precision", "device")
 """Columns that make two rows start from the same backbone, as it was loaded, on the same features."""
 
-CANDIDATE = ("backbone", "model", "weights", "weights_sha256", "freeze", "release", "recipe_hash", "image_size", "precision", "device")
+CANDIDATE = (
+    "backbone",
+    "model",
+    "weights",
+    "weights_sha256",
+    "freeze",
+    "release",
+    "adapter",
+    "recipe_hash",
+    "image_size",
+    "precision",
+    "device",
+)
 """Columns that make two rows the same candidate; weights of equal name but other content are not, nor is another processor."""
 
 TIMED_MODEL = ("latency_key", "model", "params_m", "image_size", "device")
@@ -71,7 +83,7 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One backbone at one freeze depth under one recipe, with one row per seed."""
+    """One backbone at one freeze depth with one adapter or none, under one recipe, with one row per seed."""
 
     label: str
     """For people; unique within a ranking."""
@@ -354,12 +366,13 @@ def _require_same_images(row: Row, found: Predictions, first_row: Row, first: Pr
 
 
 def labels(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """(label, line) of each candidate: backbone and depth, and whatever else is needed to tell its candidates apart."""
+    """(label, line) of each candidate: backbone, depth and adapter, and whatever else is needed to tell its candidates apart."""
     extras = _extras(rows)
     names = []
     for row in rows:
         told = [text for name in extras[_backbone(row)] if (text := _setting(row, name))]
-        names.append((" · ".join([_backbone(row), row.freeze, *told]), " · ".join([_backbone(row), *told])))
+        adapter = [row.adapter] if row.adapter else []
+        names.append((" · ".join([_backbone(row), row.freeze, *adapter, *told]), " · ".join([_backbone(row), *adapter, *told])))
     count = Counter(label for label, _ in names)
     return [
         (label, line) if count[label] == 1 else (f"{label} · {row.job_id}", f"{line} · {row.job_id}")
@@ -368,10 +381,10 @@ def labels(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def _extras(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Per backbone, the settings in which candidates of one depth differ; used for all its depths, so that lines hold together."""
+    """Per backbone, the settings in which candidates of one depth and adapter differ; used for all of them, so that lines hold together."""
     depths: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        depths[(_backbone(row), row.freeze)].append(row)
+        depths[_backbone(row), row.strategy].append(row)
     extras: dict[str, list[str]] = defaultdict(list)
     for (backbone, _), group in depths.items():
         extras[backbone] += [name for name in _varying(group) if name not in extras[backbone]]
@@ -390,7 +403,11 @@ def _settings(row: Row) -> dict[str, Any]:
 
 def _varying(rows: Sequence[Row]) -> list[str]:
     settings = [_settings(row) for row in rows]
-    names = [name for name in settings[0] if len({str(setting.get(name)) for setting in settings}) > 1]
+    names = [
+        name
+        for name in dict.fromkeys(name for setting in settings for name in setting)
+        if len({str(setting.get(name)) for setting in settings}) > 1
+    ]
     if "recipe" in names:  # the name of a recipe stands for its settings, as long as no two share it
         short = [name for name in names if not name.startswith("recipe.")]
         if len({tuple(str(setting.get(name)) for name in short) for setting in settings}) == len(rows):
@@ -399,7 +416,9 @@ def _varying(rows: Sequence[Row]) -> list[str]:
 
 
 def _setting(row: Row, name: str) -> str:
-    value = _settings(row).get(name)
+    if name not in (own := _settings(row)):  # a setting that was added later, at its default
+        return ""
+    value = own[name]
     if name == "image_size":
         return f"{value} px"
     return f"{name.removeprefix('recipe.')}={value}" if name.startswith("recipe.") else str(value)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from harness.config import Adapter
 from harness.study.row_file import OtherSchemaError
 from harness.study.sealed import dumped, unsealed
 
@@ -71,11 +72,18 @@ class ModelHeader:
     harness_version: str
     timm_version: str
     torch_version: str
+    adapter: str = Adapter.none.value
+    """What was trained inside the frozen blocks; merged into the tensors. Files of before there were adapters say nothing of it."""
+
+    @property
+    def strategy(self) -> str:
+        """As the row's."""
+        return self.freeze if self.adapter == Adapter.none.value else f"{self.freeze} {self.adapter}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelFile:
-    """A kept model: the tensors of the head and of every block that training may have changed, by their names in the network."""
+    """A kept model: the tensors that training may have changed, those of the head among them, by their names in the network."""
 
     header: ModelHeader
     tensors: Tensors

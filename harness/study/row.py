@@ -35,7 +35,7 @@ class Details:
     protocol: dict[str, Any] = field(default_factory=dict)
     """The values that the `protocol` hash covers, so that a difference can be named."""
     recipe: dict[str, Any] = field(default_factory=dict)
-    """Every field of `TrainConfig` as it was used."""
+    """Every field of `TrainConfig` as it was used; those that came later are missing where they are at their default."""
     transforms: dict[str, str] = field(default_factory=dict)
     """`train` and `eval`: the image transforms in words."""
     train_s_per_image: dict[str, float] = field(default_factory=dict)
@@ -71,6 +71,7 @@ class Row:
     imagenet_top1_frac: float | None = _column("published ImageNet-1k accuracy of these weights (fraction)")
     freeze: str = _column("freeze depth as asked: all, none, a fraction of the blocks, or minus the blocks left free")
     release: str | None = _column("freeze depth of the second phase, if the recipe has one")
+    adapter: str | None = _column("what was trained inside the frozen blocks: norm, bias or lora; empty: nothing")
     boundary: str | None = _column("module name of the last frozen block in the last phase; empty: nothing is frozen")
     num_frozen_blocks: int | None = _column("frozen blocks, counted from the input, in the last phase")
     num_blocks: int | None = _column("blocks of the backbone")
@@ -131,7 +132,7 @@ class Row:
     trainable_params_m: float | None = _column("parameters that training could change, in the last phase (millions)")
     latency_key: str | None = _column("hash of what latency depends on; rows with equal ones are timed once")
     gmacs: float | None = _column("multiply-adds of one image (10^9)")
-    frozen_macs_frac: float | None = _column("share of the multiply-adds in the frozen blocks")
+    frozen_macs_frac: float | None = _column("share of the multiply-adds in the frozen blocks, up to the first that has an adapter")
     primary_metric: str | None = _column("the metric the data calls for: accuracy, or balanced_accuracy when imbalanced")
     temperature: float | None = _column("number that the kept model's logits are divided by, so that its probabilities are calibrated")
     val_accuracy: float | None = _column(
@@ -198,6 +199,11 @@ class Row:
     host: str = _column("name of the machine")
     git: str | None = _column("commit of the working directory, `+` when changed; empty outside a repository")
     details: Details = field(default_factory=Details)
+
+    @property
+    def strategy(self) -> str:
+        """Freeze depth and adapter, as people name a candidate by: `0.5`, `all lora`."""
+        return f"{self.freeze} {self.adapter}" if self.adapter else self.freeze
 
 
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row) if f.name != "details")

@@ -14,7 +14,8 @@ from harness.study.row import COLUMNS, Row, to_json
 from harness.study.store import Study
 
 PARAMS = (
-    *("backbone", "model", "family", "weights", "weights_sha256", "freeze", "release", "boundary", "num_frozen_blocks", "num_blocks"),
+    *("backbone", "model", "family", "weights", "weights_sha256", "freeze", "release", "adapter", "boundary"),
+    *("num_frozen_blocks", "num_blocks"),
     *("recipe_hash", "epochs", "batch_size", "weight_decay", "augment", "views", "precision", "device", "seed", "fold"),
     *("dataset", "data_fingerprint", "protocol", "n_train", "n_val", "n_test", "num_classes", "image_size", "primary_metric"),
 )
@@ -55,7 +56,7 @@ def run_of(row: Row, study: Study) -> Run:
     fold = "" if row.fold is None else f" fold {row.fold}"
     return Run(
         job_id=row.job_id,
-        name=f"{row.backbone} {row.freeze} seed {row.seed}{fold}",
+        name=f"{row.backbone} {row.strategy} seed {row.seed}{fold}",
         params={name: values[name] for name in PARAMS if name in values} | {name: _plain(value) for name, value in recipe.items()},
         metrics=numbers(rest),
         texts={name: value for name, value in rest.items() if isinstance(value, str)},

@@ -110,7 +110,7 @@ class MlflowTracker:
             self.client.log_artifact(self.parent_id, str(file), place.rpartition("/")[0] or None)
         tags = {DIGEST: end.digest}
         if end.recommended:
-            tags[ALIAS] = f"{end.recommended.backbone} {end.recommended.freeze}"
+            tags[ALIAS] = f"{end.recommended.backbone} {end.recommended.strategy}"
             self._register(end, end.recommended)
         self.client.set_terminated(self.parent_id, "FINISHED")
         self.client.log_batch(self.parent_id, tags=[RunTag(*tag) for tag in tags.items()])

@@ -49,7 +49,7 @@ class WandbTracker:
     def finish(self, end: StudyEnd) -> None:
         config = {"study": self.study.name}
         if end.recommended:
-            config["recommended"] = f"{end.recommended.backbone} {end.recommended.freeze}"
+            config["recommended"] = f"{end.recommended.backbone} {end.recommended.strategy}"
         entry = _Entry(digest(self.study.name.encode())[:16], self.study.name, end.digest, config, b"{}")
         self._log(entry, lambda open_run: _log_files(open_run, end))
 

@@ -20,11 +20,20 @@ class FreezePlan:
     num_frozen_blocks: int
     first_changed_block: int
     """The first block, from 0, whose function training may change; `num_blocks`: none. Activations at this boundary stay those of the backbone as
-    it was loaded. Without an adapter it is the first block that is not frozen; an adapter in a frozen block would come before it."""
+    it was loaded. Without an adapter it is the first block that is not frozen, else the first that the adapter is in."""
     boundary: str | None
     """Module name of the last frozen block; None when nothing is frozen."""
     frozen: frozenset[str]
-    """Names of the trunk's frozen parameters and buffers."""
+    """Names of the trunk's parameters and buffers that training does not change by a bit."""
+    adapted: frozenset[str] = frozenset()
+    """Names of the parameters in frozen blocks that an adapter trains, those that it adds included."""
+    low_rank: frozenset[str] = frozenset()
+    """Frozen weights that an adapter trains an update beside, which is merged into them when training is over."""
+
+    @property
+    def as_loaded(self) -> frozenset[str]:
+        """Names of what a network still has from the backbone as it was loaded, once all is done."""
+        return self.frozen - self.low_rank
 
     @property
     def trains_head_only(self) -> bool:
@@ -53,10 +62,10 @@ def apply_freeze(trunk: nn.Module, plan: FreezePlan) -> None:
 
 
 def set_train_mode(trunk: nn.Module, plan: FreezePlan, *, fix_batch_norm: bool) -> None:
-    """Train mode for what learns, eval mode for what is frozen.
+    """Train mode for what learns, eval mode for frozen blocks, whatever an adapter trains in them.
 
-    Batch-norm in train mode would move its running statistics although its parameters are frozen, and dropout in a
-    frozen part would make its output random: both belong in eval mode. With `fix_batch_norm` free batch-norm layers
+    Batch-norm in train mode would move its running statistics although its block is frozen, and dropout in a
+    frozen block would make its output random: both belong in eval mode. With `fix_batch_norm` free batch-norm layers
     normalise with their running statistics too, so that the head meets the features that it was fitted on.
     """
     trunk.train()
@@ -64,9 +73,10 @@ def set_train_mode(trunk: nn.Module, plan: FreezePlan, *, fix_batch_norm: bool) 
         for module in trunk.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
+    in_frozen_blocks = plan.frozen | plan.adapted
     for name, module in trunk.named_modules():
         owned = [f"{name}.{key}" if name else key for key in tensors_of(module)]
-        if owned and plan.frozen.issuperset(owned):
+        if owned and in_frozen_blocks.issuperset(owned):
             module.eval()
 
 

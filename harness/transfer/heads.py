@@ -10,7 +10,7 @@ O outputs of a layer, I its inputs.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -24,6 +24,7 @@ from harness.config import TrainConfig
 from harness.measure.choice import Evaluation, Selector
 from harness.measure.epoch import Epoch
 from harness.process.progress import track
+from harness.transfer.averaging import WeightAverage
 from harness.transfer.loop import learner_of
 from harness.transfer.objective import Loss
 
@@ -35,6 +36,9 @@ _GROUP_MIB = 256
 
 _CHUNK_IMAGES = 256
 """Val images that are float64 at once."""
+
+_TINY = 1e-6
+"""Added to a norm that gradients are divided by, as torch does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,37 +218,55 @@ class _Heads:
             for part, ((lr, weight_decay), _) in zip(parts, paces, strict=True)
         ]
         self._learner = learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, loss=loss.double())
+        self._clip_grad = cfg.clip_grad
+        self._average = WeightAverage({name: stack.detach() for name, stack in self._stacks.items()}, cfg.ema) if cfg.ema else None
 
     def step(self, inputs_JBI: Tensor, labels_JB: Tensor) -> tuple[Tensor, Tensor]:
         """One step of every head. Returns the loss of each before the step, and how many images it had right."""
-        logits_JBC = self._logits(inputs_JBI)
+        logits_JBC = _logits(self._stacks, inputs_JBI)
         loss_J = self._learner.loss.means(logits_JBC, labels_JB)
-        gradients = torch.autograd.grad(loss_J.sum(), list(self._stacks.values()))
+        gradients = self._clipped(torch.autograd.grad(loss_J.sum(), list(self._stacks.values())))
         for parts, gradient in zip(self._parts, gradients, strict=True):
             for part, own in zip(parts, torch.split(gradient, self._sizes), strict=True):
                 part.grad = own
         self._learner.optimizer.step()
         self._learner.schedule.step()
+        if self._average is not None:
+            self._average.update()
         return loss_J.detach(), self._learner.loss.num_correct(logits_JBC, labels_JB)
+
+    def _clipped(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Gradients whose norm is at most what the recipe allows, for each head by itself."""
+        if self._clip_grad is None:
+            return gradients
+        norm_J = torch.stack([gradient.flatten(1).square().sum(dim=1) for gradient in gradients]).sum(dim=0).sqrt()
+        factor_J = (self._clip_grad / (norm_J + _TINY)).clamp(max=1.0)
+        return [gradient * factor_J.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
+
+    @property
+    def _kept(self) -> Mapping[str, Tensor]:
+        """The weights that are evaluated and kept."""
+        return self._stacks if self._average is None else self._average.averages
 
     @torch.no_grad()
     def log_probs(self, inputs_BI: Tensor) -> FloatArray:
         """Of the same images under every head, float32, shape J x B x C."""
-        logits_JBC = self._logits(inputs_BI.expand(sum(self._sizes), -1, -1))
+        logits_JBC = _logits(self._kept, inputs_BI.expand(sum(self._sizes), -1, -1))
         return self._learner.loss.log_probs(logits_JBC).float().numpy()
-
-    def _logits(self, inputs_JBI: Tensor) -> Tensor:
-        """What comes out of the last layer, shape J x B x C; there is a ReLU before every layer but the first."""
-        stacks = list(self._stacks.values())
-        outputs_JBO = inputs_JBI
-        for number, (weight_JOI, bias_JO) in enumerate(zip(stacks[::2], stacks[1::2], strict=True)):
-            entering_JBI = outputs_JBO.relu() if number else outputs_JBO
-            outputs_JBO = torch.baddbmm(bias_JO.unsqueeze(2), weight_JOI, entering_JBI.mT).mT  # gradients in the weights' own order
-        return outputs_JBO
 
     def state(self, j: int) -> dict[str, Tensor]:
         """A state dict of one head: copies, float32."""
-        return {name: stack[j].detach().float() for name, stack in self._stacks.items()}
+        return {name: stack[j].detach().float() for name, stack in self._kept.items()}
+
+
+def _logits(named: Mapping[str, Tensor], inputs_JBI: Tensor) -> Tensor:
+    """What comes out of the last layer, shape J x B x C; there is a ReLU before every layer but the first."""
+    stacks = list(named.values())
+    outputs_JBO = inputs_JBI
+    for number, (weight_JOI, bias_JO) in enumerate(zip(stacks[::2], stacks[1::2], strict=True)):
+        entering_JBI = outputs_JBO.relu() if number else outputs_JBO
+        outputs_JBO = torch.baddbmm(bias_JO.unsqueeze(2), weight_JOI, entering_JBI.mT).mT  # gradients in the weights' own order
+    return outputs_JBO
 
 
 def _batches(data: HeadData, orders: Sequence[torch.Generator], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

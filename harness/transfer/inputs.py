@@ -42,6 +42,8 @@ class Inputs:
     """Of train, once for each augmented view that is cached; where images are dealt anew, of those that take part (`held_out`)."""
     order_N: IntArray | None = None
     """Where images are dealt anew: row in the views of each image of train and then val. None: the splits as they lie there."""
+    mixes: bool = False
+    """Whether images of a batch are mixed with each other, before any layer sees them."""
 
     @property
     def pool(self) -> ThreadPool:
@@ -54,7 +56,7 @@ class Inputs:
     def train(self, boundary: int) -> SplitInputs:
         """Return what an epoch trains on: activations at the nearest cached boundary not behind `boundary`, or images."""
         if self.augment is Augment.none:
-            return self.split("train", boundary)
+            return self.split("train", 0 if self.mixes else boundary)
         if self.views:
             return _split_inputs(self.views, boundary, self.dataset.train, self._rows("train"))
         anew = View(self.dataset.train.images, self.plain.view.preprocess, self.augment)
@@ -139,5 +141,5 @@ def provide_inputs(
     augmented = [View(viewed, backbone.preprocess, cfg.augment, number) for number in range(cfg.views if cfg.views > 1 else 0)]
     views = tuple(filled(view, final=is_head_only, judge=None) for view in augmented)
     if fold is None:
-        return Inputs(dataset, cfg.augment, plain, views)
-    return Inputs(fold.dataset, cfg.augment, plain, views, fold.order_N)
+        return Inputs(dataset, cfg.augment, plain, views, mixes=cfg.mixes)
+    return Inputs(fold.dataset, cfg.augment, plain, views, fold.order_N, cfg.mixes)

@@ -5,7 +5,7 @@ Shapes: B images of a batch, C classes.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.backbone import Block
+from harness.backbones.tensors import tensors_of
 from harness.config import Optimizer, Schedule, TrainConfig
 from harness.errors import DivergedError
+from harness.transfer.averaging import WeightAverage
 from harness.transfer.network import Tail
 from harness.transfer.objective import Loss
 from harness.transfer.rungs import held_epochs
@@ -28,6 +30,19 @@ class Learner:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     loss: Loss
+    clip_grad: float | None = None
+    """Largest norm of the gradients; None: any."""
+    average: WeightAverage | None = None
+    """Of the weights of all steps; None: nobody wants it."""
+
+    def step(self) -> None:
+        """Move the weights by the gradients that are there."""
+        if self.clip_grad is not None:
+            nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], self.clip_grad)
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update()
 
 
 def new_learner(
@@ -41,8 +56,14 @@ def new_learner(
     blocks: Sequence[Block] = (),
 ) -> Learner:
     """An optimiser over what is trainable; what lies in none of the trunk's `blocks` learns at the full rate."""
-    groups = _groups(network, cfg, lr, blocks)
-    return learner_of(groups, cfg, epochs=epochs, epoch_steps=epoch_steps, loss=loss)
+    learner = learner_of(_groups(network, cfg, lr, blocks), cfg, epochs=epochs, epoch_steps=epoch_steps, loss=loss)
+    average = WeightAverage(_moving(network), cfg.ema) if cfg.ema else None
+    return replace(learner, clip_grad=cfg.clip_grad, average=average)
+
+
+def _moving(network: nn.Module) -> dict[str, Tensor]:
+    """What training moves: trainable parameters, and the statistics of layers in train mode."""
+    return {name: tensor for name, tensor in tensors_of(network).items() if tensor.requires_grad or not isinstance(tensor, nn.Parameter)}
 
 
 def _groups(network: nn.Module, cfg: TrainConfig, lr: float, blocks: Sequence[Block]) -> list[dict[str, Any]]:
@@ -87,8 +108,7 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
         pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*activations, labels_B)), strict=True))
         loss, num_hits = set_gradients(tail, pieces, learner.loss)
         _require_finite(loss, learner.optimizer)
-        learner.optimizer.step()
-        learner.schedule.step()
+        learner.step()
         total_loss += loss * len(labels_B)
         hits += num_hits
         seen += len(labels_B)

@@ -17,21 +17,29 @@ class SingleLabelLoss:
     class_weights_C: Tensor | None = None
     """Weight of an image of each class; None: all weigh the same."""
     label_smoothing: float = 0.0
-    """Share of every target that goes to all classes alike, where whole networks train."""
+    """Share of every target that goes to all classes alike."""
 
     def total(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-        """Return the weighted sum over images; times `share` of the batch that they are part of it adds up to the batch's mean."""
+        """Return the weighted sum over images; times `share` of the batch that they are part of it adds up to the batch's mean.
+
+        Labels of mixed images are shares of classes, shape B x C.
+        """
         smoothing = self.label_smoothing
         return functional.cross_entropy(logits_BC, labels_B, weight=self.class_weights_C, reduction="sum", label_smoothing=smoothing)
 
     def share(self, labels_B: Tensor) -> float | Tensor:
         """Return one over the weight of a batch."""
-        return 1.0 / (len(labels_B) if self.class_weights_C is None else self.class_weights_C[labels_B].sum())
+        weights_C = self.class_weights_C
+        if weights_C is None:
+            return 1.0 / len(labels_B)
+        return 1.0 / (labels_B @ weights_C if _are_shares(labels_B) else weights_C[labels_B]).sum()
 
     def means(self, logits_JBC: Tensor, labels_JB: Tensor) -> Tensor:
-        """Return the mean of each head's own batch, shape J, targets not smoothed."""
+        """Return the mean of each head's own batch, shape J."""
         weights_C = self.class_weights_C
-        loss_JB = functional.cross_entropy(logits_JBC.flatten(0, 1), labels_JB.flatten(), weights_C, reduction="none").view_as(labels_JB)
+        loss_JB = functional.cross_entropy(
+            logits_JBC.flatten(0, 1), labels_JB.flatten(), weights_C, reduction="none", label_smoothing=self.label_smoothing
+        ).view_as(labels_JB)
         return loss_JB.mean(dim=1) if weights_C is None else loss_JB.sum(dim=1) / weights_C[labels_JB].sum(dim=1)
 
     def double(self) -> "SingleLabelLoss":
@@ -39,12 +47,17 @@ class SingleLabelLoss:
         return replace(self, class_weights_C=None if self.class_weights_C is None else self.class_weights_C.to("cpu", torch.float64))
 
     def num_correct(self, logits_xBC: Tensor, labels_xB: Tensor) -> Tensor:
-        """Return how many images of a batch are correctly classified; of each head's where there are several."""
-        return (logits_xBC.argmax(dim=-1) == labels_xB).sum(dim=-1)
+        """Return how many images of a batch are correctly classified; of each head's where there are several. Of mixed images the larger share counts."""
+        called_xB = labels_xB.argmax(dim=-1) if _are_shares(labels_xB) else labels_xB
+        return (logits_xBC.argmax(dim=-1) == called_xB).sum(dim=-1)
 
     def log_probs(self, logits_xC: Tensor) -> Tensor:
         """Return log-probabilities, float32 for float32."""
         return torch.log_softmax(logits_xC, dim=-1)
+
+
+def _are_shares(labels: Tensor) -> bool:
+    return labels.is_floating_point()
 
 
 Loss = SingleLabelLoss

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from harness.backbones.backbone import Backbone, Block, WeightsSource
 from harness.compute.runtime import Runtime
-from harness.config import Augment, BatchNorm, HeadInit, Metric, TrainConfig
+from harness.config import Adapter, Augment, BatchNorm, HeadInit, Metric, TrainConfig
 from harness.data.dataset import Dataset
 from harness.features.cut import CutTrunk
 from harness.measure.epoch import Epoch
 from harness.measure.objective import Objective
+from harness.transfer.adapter import plan_adapter
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.freeze import FreezePlan, plan_freeze
 from harness.transfer.network import Network
@@ -47,6 +48,8 @@ class TrainingSpec:
     """Learning rates whose short training was done before -> what it came to, as in `Fitted.lr_losses`."""
     settled: "Settled | None" = None
     """In a fold: nothing is chosen by the images that it is judged on. None: val chooses."""
+    adapter: Adapter = Adapter.none
+    """What is trained inside the frozen blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,10 @@ class Fitted:
     """Whether the recipe was followed to its end; false for a short training."""
     unchanged: int
     """Blocks that are still as they were loaded, counted from the input: cached activations up to this boundary are those of this network."""
+    as_loaded: frozenset[str]
+    """Names of the trunk's tensors that are still as they were loaded: all of those blocks, and what an adapter leaves alone behind them."""
+    num_trainable: int
+    """Parameters that training could change in the last phase."""
     objective: Objective
     loss: Loss
     temperature: float
@@ -103,9 +110,10 @@ class Fitted:
     train_s: float
 
 
-def phases_of(backbone: Backbone, depth: FreezeDepth, cfg: TrainConfig) -> list[Phase]:
-    """The phases of a recipe. Raises ConfigError when a depth asks for more blocks than the backbone has."""
-    phases = [Phase(1, plan_freeze(backbone.blocks, depth), cfg.num_epochs, cfg.lr)]
+def phases_of(backbone: Backbone, depth: FreezeDepth, cfg: TrainConfig, adapter: Adapter = Adapter.none) -> list[Phase]:
+    """The phases of a recipe. Raises ConfigError when a depth asks for more blocks than the backbone has, or an adapter for what it has not."""
+    first = plan_adapter(plan_freeze(backbone.blocks, depth), backbone.trunk, backbone.blocks, adapter)
+    phases = [Phase(1, first, cfg.num_epochs, cfg.lr)]
     if cfg.release is not None:
         released = plan_freeze(backbone.blocks, parse_freeze(cfg.release, "train.release"))
         phases.append(Phase(2, released, cfg.release_epochs, cfg.release_lr))
@@ -118,9 +126,9 @@ def learning_rates(cfg: TrainConfig) -> list[float]:
 
 
 def is_probe(spec: TrainingSpec, phases: Sequence[Phase]) -> bool:
-    """Whether nothing is left to train once the closed-form head is there: no layer is free, and no augmentation shows anything new."""
-    is_closed_form = spec.cfg.head_init is HeadInit.closed_form and spec.cfg.augment is Augment.none
-    return is_closed_form and trains_head_only(phases)
+    """Whether nothing is left to train once the closed-form head is there: no layer is free, and neither augmentation nor mixing shows anything new."""
+    shows_the_same = spec.cfg.augment is Augment.none and not spec.cfg.mixes
+    return spec.cfg.head_init is HeadInit.closed_form and shows_the_same and trains_head_only(phases)
 
 
 def trains_head_only(phases: Sequence[Phase]) -> bool:
@@ -145,6 +153,12 @@ def loss_of(spec: TrainingSpec) -> Loss:
 def num_unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:
     """Blocks that these phases leave as they were loaded, counted from the input: cached activations up to this boundary stay true."""
     return min((phase.plan.first_changed_block for phase in phases), default=len(backbone.blocks))
+
+
+def as_loaded(backbone: Backbone, phases: Sequence[Phase]) -> frozenset[str]:
+    """Return the names of the trunk's tensors that these phases leave as they were loaded."""
+    every = frozenset(name for block in backbone.blocks for name in block.tensors)
+    return every.intersection(*(phase.plan.as_loaded for phase in phases))
 
 
 def fixes_batch_norm(spec: TrainingSpec) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.config import Augment, HeadInit
+from harness.config import Adapter, HeadInit
 from harness.errors import DivergedError
 from harness.measure.choice import Selector
 from harness.transfer.depth import FreezeDepth
@@ -37,7 +37,7 @@ def fit(specs: Sequence[TrainingSpec], inputs: Inputs) -> list[Fitted | Diverged
         FrozenChangedError: something frozen was different after training.
     """
     first, started = specs[0], time.perf_counter()
-    phases = phases_of(first.backbone, first.depth, first.cfg)
+    phases = phases_of(first.backbone, first.depth, first.cfg, first.adapter)
     runs = [TrainingRun(spec, inputs, phases) for spec in specs]
     if first.cfg.head_init is HeadInit.closed_form:
         _start_in_closed_form(runs, inputs)
@@ -59,7 +59,7 @@ def seconds_per_image(spec: TrainingSpec, depths: Iterable[FreezeDepth], inputs:
     found: dict[str, float] = {}
     for depth in depths:
         backbone = replace(spec.backbone, trunk=copy.deepcopy(spec.backbone.trunk))
-        there = replace(spec, backbone=backbone, depth=depth)
+        there = replace(spec, backbone=backbone, depth=depth, adapter=Adapter.none)
         with suppress(DivergedError):
             found[str(depth)] = TrainingRun(there, inputs, phases_of(there.backbone, depth, there.cfg)).seconds_per_image()
     return found
@@ -99,7 +99,7 @@ def _start_in_closed_form(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
 def _train(runs: Sequence[TrainingRun], inputs: Inputs, phase: Phase) -> None:
     """One phase of all runs: heads together, or the one run that trains more than its head or sees every image anew."""
     spec, phases = runs[0].spec, runs[0].phases
-    if trains_head_only(phases[: phase.number]) and (spec.cfg.augment is Augment.none or inputs.views):
+    if trains_head_only(phases[: phase.number]) and not spec.cfg.shows_new_images:
         _run_heads(runs, inputs, phase)
     else:
         (run,) = runs

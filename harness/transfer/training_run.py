@@ -5,6 +5,7 @@ Between `train`, which knows all runs of a group, and `loop`, which knows one ep
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +17,13 @@ from harness.config import HeadInit, Schedule
 from harness.errors import DivergedError
 from harness.measure.choice import Selector
 from harness.process.progress import track
+from harness.transfer.adapter import add_low_rank, merge_low_rank
 from harness.transfer.checkpoints import Checkpoints
 from harness.transfer.freeze import apply_freeze, set_train_mode
 from harness.transfer.heads import HeadFit
 from harness.transfer.inputs import Inputs
 from harness.transfer.loop import Learner, new_learner, run_epoch
+from harness.transfer.mixing import mixed
 from harness.transfer.network import Network, Tail, new_head
 from harness.transfer.predict import log_probabilities
 from harness.transfer.probe import Probe
@@ -30,6 +33,7 @@ from harness.transfer.spec import (
     Fitted,
     Phase,
     TrainingSpec,
+    as_loaded,
     fixes_batch_norm,
     is_probe,
     learning_rates,
@@ -55,6 +59,7 @@ class TrainingRun:
         head = new_head(spec.backbone.num_features, spec.dataset.num_classes, spec.cfg, spec.seed)
         self.network = Network(spec.backbone.trunk, head, spec.runtime)
         spec.runtime.place(self.network)
+        add_low_rank(self.network.trunk, phases[0].plan.low_rank, spec.cfg.lora_rank, spec.seed)
         frozen = frozenset.intersection(*(phase.plan.frozen for phase in phases))
         self.objective, self.loss = objective_of(spec), loss_of(spec)
         selector = Selector.of(spec.dataset.val.labels, spec.metric, self.objective)
@@ -173,9 +178,14 @@ class TrainingRun:
             rng = _generator(spec.seed, phase.number, number)
             order_N = rng.permutation(len(train.labels_N))[: self._epoch_images]
             batches = train.batches(order_N, spec.cfg.batch_size, seed=int(rng.integers(2**31)))
+            if spec.cfg.mixes:
+                batches = mixed(batches, spec.cfg, spec.dataset.num_classes, rng)
             what = f"phase {phase.number}, epoch {number} of {phase.epochs}, lr {lr:g}"
             seen = run_epoch(tail, track(batches, what, self._epoch_steps), learner, self.inputs.pool.micro_batch)
-            self.evaluate(val, phase=phase.number, lr=lr, train_loss=seen[0], train_accuracy=seen[1])
+            with learner.average.shown() if learner.average else nullcontext():
+                self.evaluate(val, phase=phase.number, lr=lr, train_loss=seen[0], train_accuracy=seen[1])
+        if learner.average and phase.epochs:
+            learner.average.keep()
 
     def seconds_per_image(self) -> float:
         """Of training in the first phase, by a few steps after a first one, which train the network."""
@@ -210,14 +220,17 @@ class TrainingRun:
         return log_probabilities(self.network, self.spec.trunk, inputs, self.loss, pool=self.inputs.pool, what=what)
 
     def finish(self, shared_s: float) -> Fitted | DivergedError:
-        """Put the chosen epoch's weights back and predict train once more, without augmentation."""
+        """Put the chosen epoch's weights back, merged, and predict train once more, without augmentation."""
         if self.error is not None:
             return self.error
         started = time.perf_counter()
         choice = self.checkpoints.choose()
         self.checkpoints.put_back(choice.position)
+        num_trainable = sum(parameter.numel() for parameter in self.network.parameters() if parameter.requires_grad)
+        merge_low_rank(self.network.trunk)
         chosen = self.checkpoints.curve[choice.position]
-        unchanged = num_unchanged(self.spec.backbone, self.phases[: chosen.phase] if chosen.epoch else [])
+        gone_through = self.phases[: chosen.phase] if chosen.epoch else []
+        unchanged = num_unchanged(self.spec.backbone, gone_through)
         train_log_probs_NC = self._log_probabilities(self.inputs.split("train", unchanged), "predictions on train")
         heat, val_log_probs_NC = choice.temperature, choice.log_probs_NC
         if (
@@ -236,6 +249,8 @@ class TrainingRun:
             lr_losses=self.lr_losses,
             is_complete=self.is_complete,
             unchanged=unchanged,
+            as_loaded=as_loaded(self.spec.backbone, gone_through),
+            num_trainable=num_trainable,
             objective=self.objective,
             loss=self.loss,
             temperature=heat,

@@ -50,7 +50,7 @@ def _failed(ranking: Ranking) -> list[Block]:
         return [Paragraph("No job failed.")]
     columns = [Column("job"), Column("backbone"), Column("freeze"), Column("seed", is_number=True), Column("status"), Column("reason")]
     rows = [
-        [*(formats.plain(value) for value in (row.job_id, row.backbone, row.freeze, row.seed, row.status, row.error))]
+        [*(formats.plain(value) for value in (row.job_id, row.backbone, row.strategy, row.seed, row.status, row.error))]
         for row in ranking.pool.failed
     ]
     return [Table("Failed jobs", columns, rows)]
@@ -60,7 +60,7 @@ def _left_out(ranking: Ranking) -> list[Block]:
     if not ranking.pool.left_out:
         return []
     sentences = [
-        f"Job {left.row.job_id} ({formats.one_line(left.row.backbone)}, freeze={left.row.freeze}): {formats.one_line(left.reason)}."
+        f"Job {left.row.job_id} ({formats.one_line(left.row.backbone)}, freeze={left.row.strategy}): {formats.one_line(left.reason)}."
         for left in ranking.pool.left_out[:MAX_LISTED]
     ]
     hidden = len(ranking.pool.left_out) - MAX_LISTED

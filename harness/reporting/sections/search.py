@@ -58,7 +58,7 @@ class _Run:
 def _runs(entry: Entry) -> list[_Run]:
     twins: dict[str, list[Row]] = defaultdict(list)
     for row in entry.candidate.twins:
-        twins[row.freeze].append(row)
+        twins[row.strategy].append(row)
     others = [_Run(f"{formats.one_line(entry.candidate.line)}, freeze={freeze}", rows) for freeze, rows in twins.items()]
     return [_Run(entry.label, entry.candidate.rows), *others]
 
@@ -66,7 +66,7 @@ def _runs(entry: Entry) -> list[_Run]:
 def _stopped_line(ranking: Ranking, row: Row) -> list[Cell]:
     epochs = formats.EMPTY if row.epochs_trained is None else f"{formats.count(row.epochs_trained)} of {formats.count(row.epochs)}"
     then = formats.score(ranking.metric, getattr(row, f"val_{ranking.metric.value}", None))
-    return [*(formats.plain(value) for value in (row.backbone, row.freeze, row.seed)), epochs, then, formats.plain(row.error)]
+    return [*(formats.plain(value) for value in (row.backbone, row.strategy, row.seed)), epochs, then, formats.plain(row.error)]
 
 
 def _tried(run: _Run) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.config import Augment, Features, SweepConfig
+from harness.config import Adapter, Augment, Features, SweepConfig
 from harness.jobs.sharing import activations_key, backbone_key, candidate_key, head_group_key, head_groups, latency_key
 from harness.jobs.spec import Fold, JobSpec
 from harness.transfer.depth import parse_freeze
@@ -31,7 +31,9 @@ def test_candidates_are_told_by_values(job: JobSpec) -> None:
     assert {candidate_key(each) for each in (job, _with(job, seed=7), _with(job, freeze="1.0"), fold)} == {candidate_key(job)}
     deeper, other = _with(job, freeze="none"), _with(job, {"lr": 0.5})
     assert len({candidate_key(each) for each in (job, deeper, other)}) == 3
-    assert backbone_key(deeper) == backbone_key(job) != backbone_key(other)
+    adapted = _with(job, adapter=Adapter.norm)
+    assert candidate_key(adapted) != candidate_key(job)
+    assert backbone_key(deeper) == backbone_key(adapted) == backbone_key(job) != backbone_key(other)
 
 
 @pytest.mark.parametrize("train", [{"lr": 0.5}, {"weight_decay": 0.5}, {"name": "mine"}])
@@ -42,7 +44,14 @@ def test_heads_that_differ_in_little_run_together(job: JobSpec, train: dict[str,
 
 @pytest.mark.parametrize(
     "changed",
-    [{"freeze": "none"}, {"train": {"augment": Augment.flip}}, {"train": {"release": "-1", "release_epochs": 1}}, {"study": "other"}],
+    [
+        {"freeze": "none"},
+        {"train": {"augment": Augment.flip}},
+        {"train": {"mixup": 0.2}},
+        {"adapter": Adapter.norm},
+        {"train": {"release": "-1", "release_epochs": 1}},
+        {"study": "other"},
+    ],
 )
 def test_what_trains_more_or_sees_other_images_runs_alone(job: JobSpec, changed: dict[str, Any]) -> None:
     """Free layers, images that change in every epoch, a second phase; rows of another study are another group."""

@@ -201,6 +201,12 @@ def candidate(freeze: str, *trained: bool, **changes: object) -> Candidate:
             candidate("all", False, release="0.5", num_frozen_blocks=8),
             "two phases, freeze=all and then freeze=0.5, the backbone kept as loaded",
         ),
+        (candidate("all", True, adapter="lora", num_frozen_blocks=17), "updates of low rank trained in its frozen backbone"),
+        (candidate("all", False, adapter="bias", num_frozen_blocks=17), "the biases free in its frozen backbone, kept as loaded"),
+        (
+            candidate("0.5", True, adapter="norm"),
+            "the scales and shifts of normalisation layers trained in the first 8 of its 17 blocks, otherwise frozen, and every layer behind them",
+        ),
         (candidate("1.0", False, num_frozen_blocks=17), "its whole backbone frozen, only the new classifier trained"),
     ],
 )

@@ -68,6 +68,19 @@ def test_labels_add_only_what_tells_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_an_adapter_is_part_of_a_name(tmp_path: Path) -> None:
+    """With the depth it says what is trained; a setting that one recipe has and the other leaves at its default tells the rest."""
+    study = Study(tmp_path / "s")
+    add(study, "a", 0)
+    add(study, "b", 1, adapter="norm")
+    for second, recipe in ((2, {"name": "short"}), (3, {"name": "short", "lora_rank": 4})):
+        details = make_details(protocol={"epochs": 3}, recipe=recipe)
+        add(study, f"c{second}", second, adapter="lora", recipe_hash=str(second), details=details)
+    assert labels(study) == ["resnet50 · all", "resnet50 · all · lora", "resnet50 · all · lora · lora_rank=4", "resnet50 · all · norm"]
+    lines = {candidate.label: candidate.line for candidate in load_pool(study).candidates}
+    assert lines["resnet50 · all · norm"] == "resnet50 · norm"
+
+
 def test_named_recipes_go_by_their_names(tmp_path: Path) -> None:
     """Two recipes with names of their own need no list of their settings."""
     study = Study(tmp_path / "s")

@@ -72,14 +72,15 @@ def _plain(spec: HeadSpec, data: Given, cfg: TrainConfig) -> tuple[list[tuple[fl
         total, hits = 0.0, 0
         for batch_B in torch.split(torch.randperm(len(labels_N), generator=order), cfg.batch_size):
             logits_BC = head(features_ND[batch_B])
-            mean = functional.cross_entropy(logits_BC, labels_N[batch_B], weight=loss.class_weights_C)
+            mean = functional.cross_entropy(logits_BC, labels_N[batch_B], weight=loss.class_weights_C, label_smoothing=loss.label_smoothing)
             learner.optimizer.zero_grad()
             mean.backward()  # type: ignore[no-untyped-call]
-            learner.optimizer.step()
-            learner.schedule.step()
+            learner.step()
             total += mean.item() * len(batch_B)
             hits += int((logits_BC.argmax(dim=1) == labels_N[batch_B]).sum())
         seen.append((total / len(labels_N), hits / len(labels_N)))
+    if learner.average is not None:
+        learner.average.keep()
     return seen, head.state_dict()
 
 
@@ -90,12 +91,25 @@ def _plain(spec: HeadSpec, data: Given, cfg: TrainConfig) -> tuple[list[tuple[fl
 def test_every_head_is_what_a_plain_torch_loop_gives(optimizer: Optimizer, schedule: Schedule, head: Head, is_weighted: bool) -> None:
     """Two heads with unlike rates and decays, 21 images in batches of 4: losses agree to 1e-10, weights to float32 rounding."""
     cfg = TrainConfig(optimizer=optimizer, schedule=schedule, head=head, head_hidden=5, head_init=HeadInit.random, batch_size=4)
-    data = replace(_data(), loss=Loss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None))
+    _require_plain(cfg, Loss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None))
+
+
+@pytest.mark.parametrize("clip_grad", [None, 0.3])
+@pytest.mark.parametrize("ema", [0.0, 0.8])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_settings_of_a_step_are_those_of_the_plain_loop(clip_grad: float | None, ema: float, is_weighted: bool) -> None:
+    """Large gradients are scaled down for each head by itself, weights averaged, targets smoothed: as the loop does it for one head."""
+    cfg = TrainConfig(head=Head.mlp, head_hidden=5, head_init=HeadInit.random, batch_size=4, clip_grad=clip_grad, ema=ema)
+    _require_plain(cfg, Loss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None, label_smoothing=0.2))
+
+
+def _require_plain(cfg: TrainConfig, loss: Loss) -> None:
+    data = replace(_data(), loss=loss)
     specs = [_spec(data, cfg, seed=1, lr=0.02, weight_decay=0.5), _spec(data, cfg, seed=2, lr=0.003, weight_decay=0.0)]
     for spec, fit in zip(specs, _fit(specs, data, cfg), strict=True):
         seen, state = _plain(spec, data, cfg)
-        for point, (loss, accuracy) in zip(fit.curve, seen, strict=True):
-            assert point.train_loss == pytest.approx(loss, rel=1e-10, abs=1e-12)
+        for point, (mean, accuracy) in zip(fit.curve, seen, strict=True):
+            assert point.train_loss == pytest.approx(mean, rel=1e-10, abs=1e-12)
             assert point.train_accuracy == pytest.approx(accuracy, abs=1e-12)
         assert fit.last.keys() == state.keys()
         for name, tensor in state.items():

@@ -30,9 +30,9 @@ def test_the_mean_of_each_head_is_of_its_own_batch(weights_C: Tensor | None) -> 
     """Heads that train together see images in orders of their own; each mean and each count is what the head alone would have."""
     logits_JBC = torch.randn(4, 7, 3, generator=torch.Generator().manual_seed(0))
     labels_JB = torch.stack([torch.arange(7).roll(k) % 3 for k in range(4)])
-    loss = Loss(weights_C)
+    loss = Loss(weights_C, label_smoothing=0.2)
     for j, (logits_BC, labels_B) in enumerate(zip(logits_JBC, labels_JB, strict=True)):
-        wanted = functional.cross_entropy(logits_BC, labels_B, weights_C)
+        wanted = functional.cross_entropy(logits_BC, labels_B, weights_C, label_smoothing=0.2)
         assert float(loss.means(logits_JBC, labels_JB)[j]) == pytest.approx(float(wanted))
         assert loss.num_correct(logits_JBC, labels_JB)[j] == loss.num_correct(logits_BC, labels_B)
 
