@@ -96,9 +96,9 @@ def _refitted(header: "ModelHeader") -> str:
 
 def _score(judged: "Judged") -> str:
     from harness.reporting import formats
-    from harness.reporting.wording import METRIC_NAMES
+    from harness.reporting.wording import metric_name
 
-    images, metric = counted(judged.num_images, "image"), METRIC_NAMES[judged.metric]
+    images, metric = counted(judged.num_images, "image"), metric_name(judged.metric)
     if judged.score is None or judged.interval is None:
         return f"Against the labels given for {images}: {metric} has no value ({judged.reason})."
     return (

@@ -6,7 +6,7 @@ from harness.config import Metric
 from harness.reporting import formats
 from harness.reporting.document import Block, Bullets, Cell, Column, Paragraph, Section, Table, Tone
 from harness.reporting.sections.facts import MAX_LISTED, known_rows, pairs, profile
-from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES
+from harness.reporting.wording import metric_meaning, metric_name
 from harness.select.metric import baseline
 from harness.select.ranking import Ranking
 
@@ -37,8 +37,8 @@ def _task(ranking: Ranking) -> str:
 
 
 def _metric(ranking: Ranking) -> str:
-    name = METRIC_NAMES[ranking.metric]
-    return f"Candidates are ranked by {name} ({ranking.metric_reason}): {METRIC_MEANINGS[ranking.metric]}."
+    name = metric_name(ranking.metric)
+    return f"Candidates are ranked by {name} ({ranking.metric_reason}): {metric_meaning(ranking.metric)}."
 
 
 def _baseline(ranking: Ranking) -> str:
@@ -51,7 +51,7 @@ def _baseline(ranking: Ranking) -> str:
     if ranking.metric is Metric.accuracy or value is None:
         return f"{sentence}."
     basis = "stating the class shares of val" if ranking.metric is Metric.log_loss else "that answer"
-    return f"{sentence}; by {METRIC_NAMES[ranking.metric]}, {basis} scores {formats.score(ranking.metric, value)}."
+    return f"{sentence}; by {metric_name(ranking.metric)}, {basis} scores {formats.score(ranking.metric, value)}."
 
 
 def _counts(ranking: Ranking) -> Table:
