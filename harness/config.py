@@ -706,6 +706,10 @@ class PredictConfig:
     """Whether its model of `harness refit` is used. None: where there is one."""
     to: str = "predictions.csv"
     """File of the answers: .csv or .parquet."""
+    metric: str | None = None
+    """What the model is scored by on images whose labels are known, as `rank.metric`. None: what its study's training chose by."""
+    costs: str | None = None
+    """CSV of what a decision costs, as `rank.costs`, with metric=expected_cost: each image is called the class with the lowest cost to be expected."""
     device: Device = Device.auto
     """Where the network computes."""
 
@@ -716,6 +720,10 @@ class PredictConfig:
             self.folder,
             "folder alone, without study, candidate, protocol and refit",
         )
+        metric = None if self.metric is None else rank_metric(self.metric, "metric")
+        has_costs = metric is not None and metric.value == "expected_cost"
+        _require(metric is not Metric.auto, "metric", self.metric, "another one, or null for what its study's training chose by")
+        _require(has_costs == (self.costs is not None), "costs", self.costs, "metric=expected_cost and costs=FILE together, or neither")
 
 
 class Quantize(Enum):

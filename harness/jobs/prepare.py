@@ -13,7 +13,7 @@ from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import Keep, SweepConfig
+from harness.config import Keep, Metric, SweepConfig, rank_metric, score_limit
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
 from harness.data.load import load_dataset
@@ -22,6 +22,7 @@ from harness.jobs.identity import now
 from harness.jobs.model_size import model_mib, outline
 from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
+from harness.measure.binding import bound
 from harness.measure.quality import primary_metric
 from harness.transfer.depth import FreezeDepth, parse_freeze
 
@@ -119,7 +120,13 @@ def _depth(cfg: SweepConfig) -> FreezeDepth:
     return parse_freeze(cfg.freeze)
 
 
-_PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _backbone)
+def _ranked(cfg: SweepConfig) -> None:
+    """See that the classes and costs that the jobs are to be ranked by are there."""
+    for metric in (rank_metric(cfg.rank.metric), *(score_limit(text).metric for text in cfg.rank.limits)):
+        bound(metric, _data(cfg).class_names, Metric.accuracy, cfg.rank.costs)
+
+
+_PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _ranked, _backbone)
 """What can be wrong with a job, the quick ones first."""
 
 

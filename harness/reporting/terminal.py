@@ -99,7 +99,9 @@ def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
 
     table.add_column("rank", justify="right", no_wrap=True, min_width=widest(0))
     table.add_column("candidate", min_width=longest_word(entry.label for entry in leading(ranking, _TOP)))
-    table.add_column(metric_name(ranking.metric), justify="right", max_width=9)  # the header wraps, names need not
+    table.add_column(
+        metric_name(ranking.metric), justify="right", max_width=max(9, longest_word([metric_name(ranking.metric)]))
+    )  # the header wraps, names need not
     for place, name in enumerate(more, start=3):
         table.add_column(name, justify="right", no_wrap=True, min_width=widest(place))
     table.add_column("outcome", min_width=longest_word(outcome_of(ranking, entry) for entry in leading(ranking, _TOP)))

@@ -27,6 +27,7 @@ from harness.select.ranks import Leads, RankInterval, rank_intervals
 from harness.select.resamples import Resamples
 from harness.select.rule import or_infinite
 from harness.select.sample_size import Separation, separate
+from harness.select.scores import natural
 
 
 def believe(pool: Pool, own: OwnRanks, scores_K: FloatArray, covariance_KK: FloatArray) -> Posterior:
@@ -43,8 +44,8 @@ def _short_of(pool: Pool, cfg: RankConfig) -> list[list[Breach]]:
     """Limits on scores that each candidate misses, by what was measured."""
     missed: list[list[Breach]] = [[] for _ in pool.candidates]
     for metric, limit in score_limits(pool, cfg):
-        found = Resamples.from_evidence(evidence_of(pool, pool.candidates, metric), metric, 0)
-        for k, breach in enumerate(score_breach(metric, found.score(k), limit) for k in range(len(missed))):
+        for k, score in enumerate(evidence_of(pool, pool.candidates, metric).scores_K):
+            breach = score_breach(metric, natural(metric, float(score)), limit)
             missed[k] += [breach] if breach else []
     return missed
 

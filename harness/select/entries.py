@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import RankMetric, is_higher_better
+from harness.config import RankMetric
 from harness.select.candidates import Candidate, Cost
 from harness.select.comparison import Interval
 from harness.select.contest import Contest
 from harness.select.limits import Breach
 from harness.select.ranks import RankInterval
 from harness.select.resamples import Difference
-from harness.select.scores import bounds, unit
+from harness.select.scores import bounds, natural
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -84,8 +84,7 @@ def possible(metric: RankMetric, mean: float) -> float:
         metric: whose score it is.
         mean: higher is better.
     """
-    nearest = float(np.clip(mean, *bounds(metric))) * unit(metric)
-    return nearest if is_higher_better(metric) else 0.0 - nearest
+    return natural(metric, float(np.clip(mean, *bounds(metric)))) + 0.0  # minus nothing is nothing
 
 
 def _entry(contest: Contest, k: int, recommended: int | None) -> Entry:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import RankMetric, is_higher_better
+from harness.config import RankMetric
 from harness.select.comparison import Interval, interval, score_interval
 from harness.select.evidence import Evidence, image_errors
-from harness.select.scores import FloatArray, IntArray, Runs, unit
+from harness.select.scores import FloatArray, IntArray, Runs, natural
 
 Answers = tuple[IntArray, npt.NDArray[np.floating]]
 """What one candidate said about the images: predicted class (S x N), log-probability of the true class (S x N)."""
@@ -63,16 +63,12 @@ class Resamples:
 
     def natural(self, found: Interval) -> Interval:
         """An interval of scores in the metric's own unit and order."""
-        scale = unit(self.metric)
-        return (
-            Interval(scale * found.low, scale * found.high)
-            if is_higher_better(self.metric)
-            else Interval(-scale * found.high, -scale * found.low)
-        )
+        ends = natural(self.metric, found.low), natural(self.metric, found.high)
+        return Interval(min(ends), max(ends))
 
     def score(self, k: int) -> float:
         """In the metric's own unit."""
-        return float(self.scores_K[k] if is_higher_better(self.metric) else -self.scores_K[k]) * unit(self.metric)
+        return natural(self.metric, float(self.scores_K[k]))
 
     def interval(self, k: int, confidence: float) -> Interval:
         """Of one candidate's score, in the metric's own unit."""

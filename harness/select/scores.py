@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import Metric, RankMetric
+from harness.config import Metric, RankMetric, is_higher_better
 from harness.errors import TableError, UndefinedMetricError
 from harness.measure.statistics import Run, statistic
 from harness.text.metric_spec import MetricSpec
@@ -79,6 +79,11 @@ def bounds(metric: RankMetric) -> tuple[float, float]:
 def unit(metric: RankMetric) -> float:
     """What one here is in the metric's own numbers."""
     return metric.unit if isinstance(metric, MetricSpec) else 1.0
+
+
+def natural(metric: RankMetric, score: float) -> float:
+    """A score in the metric's own numbers, of which lower may be better."""
+    return (score if is_higher_better(metric) else -score) * unit(metric)
 
 
 def shares(labels_N: IntArray, metric: RankMetric) -> FloatArray:
