@@ -332,7 +332,9 @@ class ScoreLimit:
     """How good a candidate's score has to be by some metric."""
 
     metric: RankMetric
+    """By which candidates are scored."""
     limit: float
+    """The lowest score that is accepted, or the highest where lower is better."""
 
     @property
     def text(self) -> str:
