@@ -6,7 +6,7 @@ Probabilities and losses are those of the decision: of train and val, and after 
 from harness.config import RankConfig, RankMetric
 from harness.reporting import formats
 from harness.reporting.document import Block, Column, Paragraph, Table
-from harness.reporting.wording import latency
+from harness.reporting.wording import latency, metric_name
 from harness.select.decision import MARGIN_POINTS, Pick, Picks
 from harness.select.finalists import Outcome
 from harness.select.limits import number
@@ -108,7 +108,7 @@ def table(ranking: Ranking) -> list[Block]:
 
 def unit(metric: RankMetric) -> str:
     """What differences of scores are in."""
-    return formats.unit_name(metric) or "in its own unit"
+    return formats.unit_name(metric) or metric_name(metric)
 
 
 def _line(ranking: Ranking, entry: Entry, pick: Pick) -> list[str]:

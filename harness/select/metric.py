@@ -9,7 +9,7 @@ import numpy.typing as npt
 from harness.config import Metric, RankConfig, RankMetric, is_higher_better, rank_metric, score_limit
 from harness.errors import TableError
 from harness.measure.binding import bound
-from harness.measure.quality import imbalance_ratio, primary_metric, quality
+from harness.measure.quality import decide, imbalance_ratio, primary_metric, quality
 from harness.select.candidates import Pool
 from harness.text.counts import counted
 from harness.text.metric_spec import MetricSpec
@@ -117,11 +117,21 @@ def _too_few_images(counts_C: npt.NDArray[np.int64], spec: MetricSpec) -> str | 
     return None
 
 
-def baseline(pool: Pool) -> dict[str, float]:
-    """Val quality of always naming the most frequent class of val, by every metric that is defined; the pool has candidates."""
+def baseline(pool: Pool, metric: RankMetric = Metric.auto) -> dict[str, float]:
+    """Val quality of always stating the class shares of val, which names the most frequent class, or by costs the cheapest one.
+
+    Args:
+        pool: with candidates.
+        metric: one more than those that rows have columns for, where it has a name of its own.
+
+    Returns:
+        Every metric that is defined.
+    """
     share_C = np.bincount(pool.labels_N, minlength=len(pool.class_names)) / len(pool.labels_N)
     log_probs_NC = np.tile(np.log(np.maximum(share_C, 1e-12)), (len(pool.labels_N), 1))
-    return {name: value for name, value in quality(log_probs_NC, pool.labels_N)[0].items() if value is not None}
+    spec = metric if isinstance(metric, MetricSpec) else None
+    decided_N = None if spec is None else decide(log_probs_NC, spec, np.ones(len(pool.class_names)))
+    return {name: value for name, value in quality(log_probs_NC, pool.labels_N, decided_N, spec)[0].items() if value is not None}
 
 
 def _by_rule(pool: Pool) -> tuple[RankMetric, str]:

@@ -43,14 +43,16 @@ def _metric(ranking: Ranking) -> str:
 
 def _baseline(ranking: Ranking) -> str:
     """Always naming the most frequent class: what a score must beat to mean anything."""
-    scores = baseline(ranking.pool)
-    most = int(np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names)).argmax())
+    scores = baseline(ranking.pool, ranking.metric)
+    counts_C = np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names))
+    most = int(counts_C.argmax())
     name = formats.one_line(ranking.pool.class_names[most])
-    sentence = f"Without looking at an image, always answering “{name}” is right on {formats.percent(scores['accuracy'])} of the val images"
+    sentence = f"Without looking at an image, always answering “{name}” is right on {formats.percent(counts_C[most] / counts_C.sum())} of the val images"
     value = scores.get(ranking.metric.value)
     if ranking.metric is Metric.accuracy or value is None:
         return f"{sentence}."
-    basis = "stating the class shares of val" if ranking.metric is Metric.log_loss else "that answer"
+    states_shares = ranking.metric is Metric.log_loss or ranking.metric.value == "expected_cost"
+    basis = "stating the class shares of val" if states_shares else "that answer"
     return f"{sentence}; by {metric_name(ranking.metric)}, {basis} scores {formats.score(ranking.metric, value)}."
 
 
