@@ -347,7 +347,7 @@ def score_limit(text: str) -> ScoreLimit:
     found = re.fullmatch(r"(.+?)\s*(>=|<=)\s*([-+.\de]+)", text.strip(), re.DOTALL)
     number = _number(found[3]) if found else None
     if found is None or number is None:
-        raise ConfigError(f"rank.limits={text}: not allowed; give METRIC>=NUMBER, such as 'rank.limits=recall:malignant>=0.9'.")
+        raise ConfigError(f"rank.limits={text}: not allowed; rank.limits takes METRIC>=NUMBER, such as recall:malignant>=0.9.")
     metric = rank_metric(found[1], "rank.limits")
     wanted = ">=" if is_higher_better(metric) else "<="
     if metric is Metric.auto or found[2] != wanted:

@@ -122,7 +122,7 @@ def parse(text: str, plain: Sequence[str], key: str) -> MetricSpec:
     shown = f"{key}={one_line(text)}"
     top = _TOP_K.fullmatch(name)
     if top is None and name not in KINDS:
-        raise ConfigError(f"{shown}: no such metric{_nearest(name, plain)} Give one of {', '.join([*plain, *map(usage, KINDS)])}.")
+        raise ConfigError(f"{shown}: not allowed; {key} takes one of {', '.join([*plain, *map(usage, KINDS)])}{_nearest(name, plain)}")
     name, kind = ("top_k_accuracy", KINDS["top_k_accuracy"]) if top else (name, KINDS[name])
     if (kind.takes_class is Takes.always and not label) or (colon and (kind.takes_class is Takes.never or not label)):
         raise ConfigError(f"{shown}: not allowed; give {usage(name)}, {_CLASS[kind.takes_class]}.")

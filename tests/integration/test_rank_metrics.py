@@ -57,5 +57,5 @@ def test_a_study_is_ranked_limited_and_used_by_any_metric(
     scored = run_predict("study=digits", f"images={photos / 'test'}", "metric=roc_auc").out
     assert f"{100 * auc:.1f}" in scored
     assert run_predict("study=digits", f"images={photos / 'test'}", "metric=expected_cost").status == 2
-    with pytest.raises(harness.ConfigError, match="no such metric"):
+    with pytest.raises(harness.ConfigError, match="did you mean accuracy"):
         study.rank(metric="acuracy")

@@ -132,7 +132,10 @@ def test_a_limit_on_a_score_excludes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"metric": "recal:a"}, r"rank.metric=recal:a: no such metric; did you mean recall:CLASS\? Give one of auto, accuracy"),
+        (
+            {"metric": "recal:a"},
+            r"rank.metric=recal:a: not allowed; rank.metric takes one of auto, accuracy, .*; did you mean recall:CLASS\?",
+        ),
         ({"metric": "recall"}, "give recall:CLASS"),
         ({"metric": "cohen_kappa:a"}, "give cohen_kappa, which is not of one class"),
         ({"metric": "roc_auc@beta=2"}, "takes no parameter"),
@@ -140,7 +143,7 @@ def test_a_limit_on_a_score_excludes(tmp_path: Path) -> None:
         ({"metric": "sensitivity@specificity=95:a"}, "specificity being a fraction above 0, at most 1"),
         ({"metric": "top1_accuracy"}, "give accuracy, which it is"),
         ({"metric": "expected_cost"}, "rank.costs=FILE"),
-        ({"limits": ["recall:a=0.9"]}, "give METRIC>=NUMBER"),
+        ({"limits": ["recall:a=0.9"]}, "takes METRIC>=NUMBER"),
         ({"limits": ["log_loss>=0.9"]}, "lower is better there"),
     ],
 )
@@ -171,3 +174,13 @@ def test_what_does_not_fit_the_classes_is_refused(tmp_path: Path) -> None:
             rank(study, RankConfig(metric="expected_cost", costs=str(costs)))
     with pytest.raises(ConfigError, match="cannot be read"):
         rank(study, RankConfig(metric="expected_cost", costs=str(tmp_path / "none.csv")))
+
+
+def test_who_never_calls_a_class_has_no_precision_of_it(tmp_path: Path) -> None:
+    """In a ranking it counts as 0, as in scikit-learn, instead of leaving the study without an answer."""
+    study, labels_N = write_study(tmp_path), np.arange(60) % 2
+    never = Predictions(np.log(np.tile([0.9, 0.1], (60, 1))).astype(np.float32), labels_N, [f"{n}.png" for n in range(60)])
+    add(study, "never", never, never, primary_metric="accuracy")
+    found = rank(study, RankConfig(metric="precision:b", num_resamples=200), may_open=False, by="test")
+    assert (found.entries[-1].label, found.entries[-1].score) == ("never · all", 0.0)
+    assert found.entries[-1].interval.high > 0.05
