@@ -6,13 +6,14 @@ Torch is not imported here: the report side reads these classes too.
 import math
 import re
 from dataclasses import dataclass, field, fields, replace
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
 from harness.errors import ConfigError
+from harness.text.metric_spec import MetricSpec, parse
 
 
 class Device(Enum):
@@ -112,8 +113,8 @@ class BatchNorm(Enum):
     batch = "batch"  # each batch's own statistics, which also move the running ones
 
 
-class Metric(Enum):
-    """What a ranking may optimise; names as in scikit-learn."""
+class Metric(StrEnum):
+    """What a ranking may optimise and rows have columns for; names as in scikit-learn. Others are a `MetricSpec`."""
 
     auto = "auto"  # accuracy, or balanced accuracy when classes are imbalanced
     accuracy = "accuracy"
@@ -121,6 +122,16 @@ class Metric(Enum):
     f1_macro = "f1_macro"
     f1_weighted = "f1_weighted"
     log_loss = "log_loss"  # lower is better; the only one here
+
+
+RankMetric = Metric | MetricSpec
+"""What a ranking may optimise."""
+
+
+def rank_metric(text: str, key: str = "rank.metric") -> RankMetric:
+    """The metric of a name. Raises ConfigError when there is none, or what has to follow its name is missing or not allowed."""
+    names = [metric.value for metric in Metric]
+    return Metric(text) if text in names else parse(text, names, key)
 
 
 class ElpvTask(Enum):
@@ -364,12 +375,59 @@ class TrainConfig:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreLimit:
+    """How good a candidate's score has to be by some metric."""
+
+    metric: RankMetric
+    """By which candidates are scored."""
+    limit: float
+    """The lowest score that is accepted, or the highest where lower is better."""
+
+    @property
+    def text(self) -> str:
+        """As it is typed."""
+        return f"{self.metric.value}{'>=' if is_higher_better(self.metric) else '<='}{self.limit:g}"
+
+
+def score_limit(text: str) -> ScoreLimit:
+    """The limit that a text states. Raises ConfigError."""
+    found = re.fullmatch(r"(.+?)\s*(>=|<=)\s*([-+.\de]+)", text.strip(), re.DOTALL)
+    number = _number(found[3]) if found else None
+    if found is None or number is None:
+        raise ConfigError(f"rank.limits={text}: not allowed; rank.limits takes METRIC>=NUMBER, such as recall:malignant>=0.9.")
+    metric = rank_metric(found[1], "rank.limits")
+    wanted = ">=" if is_higher_better(metric) else "<="
+    if metric is Metric.auto or found[2] != wanted:
+        why = "name the metric" if metric is Metric.auto else f"{'higher' if wanted == '>=' else 'lower'} is better there"
+        raise ConfigError(
+            f"rank.limits={text}: not allowed; {why}, as in '{Metric.accuracy if metric is Metric.auto else metric.value}{wanted}{found[3]}'."
+        )
+    return ScoreLimit(metric, number)
+
+
+def is_higher_better(metric: RankMetric) -> bool:
+    """All but log loss and costs are."""
+    return metric is not Metric.log_loss if isinstance(metric, Metric) else metric.is_higher_better
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 @dataclass
 class RankConfig:
     """What the report optimises and what it must respect. None: no limit."""
 
-    metric: Metric = Metric.auto
+    metric: str = Metric.auto.value
     """What the ranking optimises."""
+    costs: str | None = None
+    """CSV of what a decision costs, by true class (rows) and by the class that an image is called (columns): for `metric=expected_cost`."""
+    limits: list[str] = field(default_factory=list)
+    """Lowest scores that are accepted, such as recall:malignant>=0.9; highest costs or log losses with <=."""
     max_latency_ms: float | None = None
     """Upper limit of the median latency at batch 1."""
     max_params_m: float | None = None
@@ -393,6 +451,23 @@ class RankConfig:
     given, as latency within a limit is free unless it is priced as well."""
 
     def __post_init__(self) -> None:
+        _require(
+            bool(self.metric),
+            "rank.metric",
+            self.metric,
+            "auto, accuracy, balanced_accuracy, f1_macro, f1_weighted, log_loss, roc_auc, average_precision, top3_accuracy, matthews_corrcoef, "
+            "cohen_kappa, fbeta@beta=2, recall:CLASS, precision:CLASS, f1:CLASS, sensitivity@specificity=0.95:CLASS or expected_cost",
+        )
+        self.metric = rank_metric(self.metric).value
+        self.costs = None if self.costs is None else str(Path(self.costs).expanduser().resolve())
+        self.limits = [score_limit(text).text for text in self.limits]
+        needs_costs = "expected_cost" in (self.metric, *(score_limit(text).metric.value for text in self.limits))
+        _require(
+            self.costs is not None or not needs_costs,
+            "rank.metric",
+            "expected_cost",
+            "rank.costs=FILE with it, a CSV of what a decision costs: true classes in rows, classes that an image is called in columns",
+        )
         _require(
             self.max_latency_ms is None or self.max_latency_ms > 0,
             "rank.max_latency_ms",
@@ -695,6 +770,10 @@ class PredictConfig:
     """Whether its model of `harness refit` is used. None: where there is one."""
     to: str = "predictions.csv"
     """File of the answers: .csv or .parquet."""
+    metric: str | None = None
+    """What the model is scored by on images whose labels are known, as `rank.metric`. None: what its study's training chose by."""
+    costs: str | None = None
+    """CSV of what a decision costs, as `rank.costs`, with metric=expected_cost: each image is called the class with the lowest cost to be expected."""
     device: Device = Device.auto
     """Where the network computes."""
 
@@ -705,6 +784,10 @@ class PredictConfig:
             self.folder,
             "folder alone, without study, candidate, protocol and refit",
         )
+        metric = None if self.metric is None else rank_metric(self.metric, "metric")
+        has_costs = metric is not None and metric.value == "expected_cost"
+        _require(metric is not Metric.auto, "metric", self.metric, "another one, or null for what its study's training chose by")
+        _require(has_costs == (self.costs is not None), "costs", self.costs, "metric=expected_cost and costs=FILE together, or neither")
 
 
 class Quantize(Enum):

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from harness.cli import command
 from harness.compute.idle_threads import wait_briefly
-from harness.config import Precision, PredictConfig
+from harness.config import Metric, Precision, PredictConfig, RankMetric, rank_metric
 from harness.errors import ConfigError
 from harness.study.store import find_study
 from harness.text.commands import runnable
@@ -54,20 +54,21 @@ def run(cfg: PredictConfig) -> int:
     to = Path(cfg.to).expanduser()
     require_suffix(to)
     name, model = _model(cfg)
+    metric = _metric(cfg, model)
     listed = list_images(cfg.images, model.header.max_values, model.class_names)
     predicted = model.predict(listed.images)
     if not len(predicted.places_N):
         raise ConfigError(
             f"images={cfg.images}: none of {counted(len(listed.images), 'image')} can be read; the first: {predicted.unreadable[0]}."
         )
-    frame = to_frame(model, listed, predicted)
+    frame = to_frame(model, listed, predicted, metric)
     write(frame, to)
     _say(f"{name}: {counted(len(frame), 'image')} -> {to}")
     _say(", ".join(f"{name} {number:,}" for name, number in counts(frame, model.class_names).items()))
     if unreadable := predicted.unreadable:
         more = f"; and {len(unreadable) - MAX_NAMED} more" if len(unreadable) > MAX_NAMED else ""
         _say(f"Left out, as they cannot be read: {'; '.join(unreadable[:MAX_NAMED])}{more}.")
-    if judged := judge(model, listed, predicted):
+    if judged := judge(model, listed, predicted, metric):
         _say(_score(judged))
     return 0
 
@@ -90,6 +91,14 @@ def _model(cfg: PredictConfig) -> tuple[str, "Model"]:
     return f"{chosen.label} of study {study.name}{_refitted(file.header)}", load_model(file, runtime)
 
 
+def _metric(cfg: PredictConfig, model: "Model") -> RankMetric:
+    """What the model is scored by. Raises ConfigError when it does not fit the classes."""
+    from harness.measure.binding import bound
+
+    own = Metric(model.header.metric)
+    return own if cfg.metric is None else bound(rank_metric(cfg.metric, "metric"), model.class_names, own, cfg.costs)
+
+
 def _refitted(header: "ModelHeader") -> str:
     """What must be known where a score is read: images that were trained on are no test."""
     on = {"train_val": "train and val", "all": "train, val and test"}.get(header.trained_on)
@@ -98,9 +107,9 @@ def _refitted(header: "ModelHeader") -> str:
 
 def _score(judged: "Judged") -> str:
     from harness.reporting import formats
-    from harness.reporting.wording import METRIC_NAMES
+    from harness.reporting.wording import metric_name
 
-    images, metric = counted(judged.num_images, "image"), METRIC_NAMES[judged.metric]
+    images, metric = counted(judged.num_images, "image"), metric_name(judged.metric)
     if judged.score is None or judged.interval is None:
         return f"Against the labels given for {images}: {metric} has no value ({judged.reason})."
     return (

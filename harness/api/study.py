@@ -249,7 +249,7 @@ def load_study(study: str | os.PathLike[str] | None = None, results_dir: str | o
 def _long(row: Row, found: store.Predictions) -> "pd.DataFrame":
     import pandas as pd
 
-    names, metric = np.array(row.details.class_names), Metric(row.primary_metric)
+    names, metric = np.array(row.details.class_names), Metric(str(row.primary_metric))
     probs_NC = np.exp(found.log_probs_NC.astype(np.float64))
     decided_N = objective_of(row).decide(found.log_probs_NC, metric)
     return pd.DataFrame(

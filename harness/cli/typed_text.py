@@ -32,8 +32,8 @@ def as_text(arguments: Sequence[str], schema: type, *, sweeps: bool) -> list[str
         schema: dataclass of the configuration.
         sweeps: whether commas separate values; else a comma is part of the text.
     """
-    known, lists = text_keys(schema), choice_lists(schema)
-    return [_as_text(_bracketed(each, lists), known, sweeps=sweeps) for each in arguments]
+    known, lists, texts = text_keys(schema), choice_lists(schema), text_lists(schema)
+    return [_as_text(_listed(_bracketed(each, lists), texts), known, sweeps=sweeps) for each in arguments]
 
 
 def comma_hint(arguments: Sequence[str], said: str) -> str:
@@ -63,6 +63,11 @@ def choice_lists(schema: type) -> dict[str, set[str]]:
     return {name: set(of.__members__) for name, of in of_enum if isinstance(of, type) and issubclass(of, Enum)}
 
 
+def text_lists(schema: type) -> set[str]:
+    """Dotted names of the keys whose value is a list of texts, such as `rank.limits`."""
+    return {name for name, kind in _kinds(schema) if kind == list[str]}
+
+
 def _kinds(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key that has no keys of its own, with its type."""
     hints = get_type_hints(schema)
@@ -81,6 +86,14 @@ def _bracketed(argument: str, lists: Mapping[str, set[str]]) -> str:
         return f"{key}=[]"
     is_bare = key in lists and (value in lists[key] or re.fullmatch(r"\w+(,\w+)+", value))
     return f"{key}=[{value}]" if is_bare else argument  # a word that is no choice is told as it was typed
+
+
+def _listed(argument: str, texts: set[str]) -> str:
+    """Lists of texts need neither brackets nor quotes; a comma separates them."""
+    key, _, value = argument.partition("=")
+    if key not in texts or not value or value[0] in "[$" or value == "null":
+        return argument
+    return f"{key}=[{','.join(each if re.fullmatch(_QUOTED, each, re.DOTALL) else quoted(each) for each in _parts(value))}]"
 
 
 def literal(text: str) -> str:

@@ -13,7 +13,7 @@ from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import Adapter, Keep, SweepConfig
+from harness.config import Adapter, Keep, Metric, SweepConfig, rank_metric, score_limit
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
 from harness.data.load import load_dataset
@@ -23,6 +23,7 @@ from harness.jobs.model_size import model_mib, outline
 from harness.jobs.own_network import described, require_usable
 from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
+from harness.measure.binding import bound
 from harness.measure.quality import primary_metric
 from harness.transfer.adapter import plan_adapter
 from harness.transfer.depth import FreezeDepth, parse_freeze
@@ -166,7 +167,13 @@ def _adapter(cfg: SweepConfig) -> None:
         plan_adapter(plan_freeze(backbone.blocks, depth), backbone.trunk, backbone.blocks, cfg.adapter)
 
 
-_PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _backbone, _adapter)
+def _ranked(cfg: SweepConfig) -> None:
+    """See that the classes and costs that the jobs are to be ranked by are there."""
+    for metric in (rank_metric(cfg.rank.metric), *(score_limit(text).metric for text in cfg.rank.limits)):
+        bound(metric, _data(cfg).class_names, Metric.accuracy, cfg.rank.costs)
+
+
+_PARTS: Sequence[Callable[[SweepConfig], object]] = (_depth, _runtime, _data, _ranked, _backbone, _adapter)
 """What can be wrong with a job, the quick ones first."""
 
 

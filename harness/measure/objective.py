@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from harness.config import Metric
+from harness.config import Metric, RankMetric
 from harness.measure.logistic import Solution, Strengths, cross_fit, solve
 from harness.measure.quality import FloatArray, IntArray, decide, quality, score
+from harness.text.metric_spec import MetricSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,7 @@ class SingleLabel:
         true_N = self.true_log_probs(exact_NC, labels_N)
         return np.stack([logsumexp(exact_NC / heat, axis=1) - true_N / heat for heat in temperatures], axis=1)
 
-    def decide(self, log_probs_NC: FloatArray, metric: Metric) -> IntArray:
+    def decide(self, log_probs_NC: FloatArray, metric: RankMetric) -> IntArray:
         """Return the class that each image is called under a metric, shape N."""
         return decide(log_probs_NC, metric, self.prior_C)
 
@@ -50,9 +51,9 @@ class SingleLabel:
         """Return accuracy, or balanced accuracy over the classes that are there: what a metric by rule can be."""
         return score(self.decide(log_probs_NC, metric), labels_N, metric)
 
-    def quality(self, log_probs_NC: FloatArray, labels_N: IntArray, metric: Metric) -> tuple[dict[str, float | None], dict[str, str]]:
+    def quality(self, log_probs_NC: FloatArray, labels_N: IntArray, metric: RankMetric) -> tuple[dict[str, float | None], dict[str, str]]:
         """Return every quality metric of one split, classes decided as `metric` asks, and why those that are None are undefined."""
-        return quality(log_probs_NC, labels_N, self.decide(log_probs_NC, metric))
+        return quality(log_probs_NC, labels_N, self.decide(log_probs_NC, metric), metric if isinstance(metric, MetricSpec) else None)
 
     def cross_fit_heads(self, features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, class_weights_C: FloatArray) -> Strengths:
         """Return what heads of several strengths say of folds that they never saw (`logistic.cross_fit`)."""

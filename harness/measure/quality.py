@@ -7,13 +7,16 @@ Shapes: N images, C classes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import Metric
+from harness.config import Metric, RankMetric
 from harness.errors import UndefinedMetricError
+from harness.measure.statistics import Run, statistic
 from harness.text.counts import counted
+from harness.text.metric_spec import MetricSpec
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -44,11 +47,12 @@ def imbalance_ratio(class_counts: Sequence[int]) -> float:
     return max(class_counts) / max(min(class_counts), 1)
 
 
-def decide(log_probs_NC: FloatArray, metric: Metric, prior_C: FloatArray) -> IntArray:
+def decide(log_probs_NC: FloatArray, metric: RankMetric, prior_C: FloatArray) -> IntArray:
     """The class that each image is called, shape N: the best guess under a metric.
 
     Accuracy asks for the likeliest class. Balanced accuracy counts a class with few images as much as one with many, so its best guess is
-    the class whose probability is highest *for its share*: the share that the network has learnt is divided out.
+    the class whose probability is highest *for its share*: the share that the network has learnt is divided out. Where decisions have costs, it
+    is the class with the lowest cost to be expected. Other metrics judge what a study's models decide (`MetricSpec.is_balanced`).
 
     Args:
         log_probs_NC: natural logarithms of class probabilities.
@@ -57,7 +61,9 @@ def decide(log_probs_NC: FloatArray, metric: Metric, prior_C: FloatArray) -> Int
 
     Source: Menon et al., Long-tail learning via logit adjustment, ICLR 2021.
     """
-    if metric is not Metric.balanced_accuracy:
+    if isinstance(metric, MetricSpec) and metric.costs is not None:
+        return np.asarray((np.exp(log_probs_NC.astype(np.float64)) @ np.array(metric.costs)).argmin(axis=1), dtype=np.int64)
+    if not (metric.is_balanced if isinstance(metric, MetricSpec) else metric is Metric.balanced_accuracy):
         return np.asarray(log_probs_NC.argmax(axis=1), dtype=np.int64)
     return np.asarray((log_probs_NC - np.log(prior_C)).argmax(axis=1), dtype=np.int64)
 
@@ -72,7 +78,7 @@ def score(predicted_N: IntArray, labels_N: IntArray, metric: Metric) -> float:
 
 
 def quality(
-    log_probs_NC: FloatArray, labels_N: IntArray, predicted_N: IntArray | None = None
+    log_probs_NC: FloatArray, labels_N: IntArray, predicted_N: IntArray | None = None, spec: MetricSpec | None = None
 ) -> tuple[dict[str, float | None], dict[str, str]]:
     """Every quality metric of one split.
 
@@ -80,6 +86,7 @@ def quality(
         log_probs_NC: natural logarithms of class probabilities; each row's probabilities sum to one.
         labels_N: true class ids in [0, C).
         predicted_N: what the images are called (`decide`); None: the likeliest class.
+        spec: one more metric.
 
     Returns:
         The metrics by scikit-learn's names, fractions in [0, 1] except `log_loss` (nats), and, for those that
@@ -88,7 +95,8 @@ def quality(
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
     said = _Said(log_probs_NC, labels_N, log_probs_NC.argmax(axis=1) if predicted_N is None else predicted_N)
-    for name, measure in _METRICS.items():
+    wanted = _METRICS if spec is None else _METRICS | {spec.value: partial(_named, spec=spec)}
+    for name, measure in wanted.items():
         try:
             values[name] = measure(said)
         except UndefinedMetricError as reason:
@@ -132,6 +140,10 @@ def per_class(predicted_N: IntArray, labels_N: IntArray, num_classes: int) -> li
 def confusion(predicted_N: IntArray, labels_N: IntArray, num_classes: int) -> IntArray:
     """Images by true class (rows) and predicted class (columns), shape C x C."""
     return np.bincount(labels_N * num_classes + predicted_N, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def _named(said: _Said, spec: MetricSpec) -> float:
+    return statistic(spec, Run(said.predicted_N, said.log_probs_NC, said.labels_N, said.num_classes)).value
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -15,7 +15,7 @@ from harness.models.judged import Agreement, Judged, score
 from harness.models.snippets import snippets
 from harness.reporting import formats
 from harness.reporting.render import literal
-from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES
+from harness.reporting.wording import metric_meaning, metric_name
 from harness.study.model_file import ModelHeader
 from harness.study.row import Row
 from harness.study.row_objective import objective_of
@@ -91,7 +91,7 @@ def _front_matter(facts: Facts) -> str:
             dataset_name=header.dataset,
             dataset_split=found.split,
             metric_type=header.metric,
-            metric_name=METRIC_NAMES[found.judged.metric],
+            metric_name=metric_name(found.judged.metric),
             metric_value=round(found.judged.score, 5),
         )
         for found in facts.measured
@@ -151,8 +151,8 @@ def _scores(facts: Facts) -> str:
         ]
         for found in facts.measured
     ]
-    table = _table(["split", "images", METRIC_NAMES[metric], "95 % interval"], rows)
-    meaning = literal(f"{METRIC_NAMES[metric].capitalize()} is {METRIC_MEANINGS[metric]}.")
+    table = _table(["split", "images", metric_name(metric), "95 % interval"], rows)
+    meaning = literal(f"{metric_name(metric).capitalize()} is {metric_meaning(metric)}.")
     if _is_refitted(facts.header):
         refitted = "These are scores of the model before it was trained again on more images; how good this one is has not been measured."
         return f"{refitted}\n\n{table}\n\n{meaning}"

@@ -31,7 +31,7 @@ from harness.models.model import Model
 from harness.models.onnx_runtime import OnnxModel, quantise
 from harness.models.torch_file import load_torch, traced, write_onnx, write_torch
 from harness.reporting import formats
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import metric_name
 from harness.study.row import Row
 from harness.text.counts import counted
 
@@ -198,12 +198,10 @@ def _loss(answers: Mapping[str, Answer], source: Source) -> str:
     first_NC, second_NC = (np.log(np.maximum(answers[name][0], np.finfo(np.float32).tiny)) for name in (ONNX, ONNX_INT8))
     found = difference(model.objective, metric, data.val.labels, first_NC, second_NC)
     if found is None:
-        return f"{ONNX_INT8}: {METRIC_NAMES[metric]} has no value on val, so its loss has none."
+        return f"{ONNX_INT8}: {metric_name(metric)} has no value on val, so its loss has none."
     lost = formats.difference_with_range(metric, found.value, found.interval)
     unit = "" if metric is Metric.log_loss else " points"
-    return (
-        f"{ONNX_INT8} loses {lost}{unit} of {METRIC_NAMES[metric]} on the val images ({formats.confidence(CONFIDENCE)} interval, paired)."
-    )
+    return f"{ONNX_INT8} loses {lost}{unit} of {metric_name(metric)} on the val images ({formats.confidence(CONFIDENCE)} interval, paired)."
 
 
 def _facts(source: Source, done: Exported) -> Facts:

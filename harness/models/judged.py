@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import Metric
+from harness.config import RankMetric
 from harness.measure.objective import Objective
 from harness.select.comparison import Interval
+from harness.select.evidence import Evidence
 from harness.select.resamples import Difference, Resamples
+from harness.select.scores import Runs
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -24,7 +26,7 @@ class Judged:
     """How a model does on images whose labels were given."""
 
     num_images: int
-    metric: Metric
+    metric: RankMetric
     score: float | None
     interval: Interval | None
     """95 %, of the choice of images."""
@@ -43,7 +45,7 @@ class Agreement:
     """Images that it calls another class."""
 
 
-def score(objective: Objective, metric: Metric, log_probs_NC: FloatArray, labels_N: IntArray) -> Judged:
+def score(objective: Objective, metric: RankMetric, log_probs_NC: FloatArray, labels_N: IntArray) -> Judged:
     """The metric on labelled images, of which there is one or more."""
     values, undefined = objective.quality(log_probs_NC, labels_N, metric)
     if metric.value in undefined:
@@ -52,13 +54,21 @@ def score(objective: Objective, metric: Metric, log_probs_NC: FloatArray, labels
     return Judged(len(labels_N), metric, values[metric.value], seen.interval(0, CONFIDENCE), None)
 
 
-def difference(objective: Objective, metric: Metric, labels_N: IntArray, first_NC: FloatArray, second_NC: FloatArray) -> Difference | None:
+def difference(
+    objective: Objective, metric: RankMetric, labels_N: IntArray, first_NC: FloatArray, second_NC: FloatArray
+) -> Difference | None:
     """How much better the first log-probabilities score than the second, paired by image; None where the metric has no value."""
     if metric.value in objective.quality(first_NC, labels_N, metric)[1]:
         return None
     return _resamples(objective, metric, labels_N, first_NC, second_NC).difference(0, 1, CONFIDENCE)
 
 
-def _resamples(objective: Objective, metric: Metric, labels_N: IntArray, *log_probs: FloatArray) -> Resamples:
-    answers = [(objective.decide(each, metric)[None], objective.true_log_probs(each, labels_N)[None]) for each in log_probs]
-    return Resamples.of(answers, labels_N, log_probs[0].shape[1], metric, NUM_RESAMPLES)
+def _resamples(objective: Objective, metric: RankMetric, labels_N: IntArray, *log_probs: FloatArray) -> Resamples:
+    runs = Runs(
+        predicted_JN=np.stack([objective.decide(each, metric) for each in log_probs]),
+        true_log_prob_JN=np.stack([objective.true_log_probs(each, labels_N) for each in log_probs]),
+        labels_N=labels_N,
+        num_classes=log_probs[0].shape[1],
+        log_probs_JNC=np.stack(log_probs),
+    )
+    return Resamples.from_evidence(Evidence.of(runs, metric, [1] * len(log_probs)), metric, NUM_RESAMPLES)

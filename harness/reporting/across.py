@@ -18,7 +18,7 @@ from harness.reporting.document import Block, Bullets, Column, Command, Document
 from harness.reporting.question import ask
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.terminal import longest_word, print_board, shown
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import metric_name
 from harness.select.across import Agreement, Asked, Compared, Comparison, RankedStudy, compare
 from harness.select.across_csv import comparison_frame
 from harness.study.store import Study
@@ -155,7 +155,7 @@ def _agreed(each: Agreement) -> str:
 def _metrics(found: Comparison) -> str:
     if len(found.metrics) == 1:
         return ""
-    named = ", ".join(f"{METRIC_NAMES[study.metric]} in {study.name}" for study in found.studies)
+    named = ", ".join(f"{metric_name(study.metric)} in {study.name}" for study in found.studies)
     return f"The studies are scored by different metrics ({named}): ranks compare between them, scores do not."
 
 
@@ -180,7 +180,7 @@ def _num_left_out(found: Comparison) -> str:
 def _leaderboard(found: Comparison) -> list[Block]:
     columns = [Column("candidate"), *(Column(name, is_number=True) for name in ("mean rank", "interval", "best with"))]
     for study in found.studies:
-        said = (f"{study.name}: {METRIC_NAMES[study.metric]}, expected", "interval", f"rank in {study.name}", f"best in {study.name} with")
+        said = (f"{study.name}: {metric_name(study.metric)}, expected", "interval", f"rank in {study.name}", f"best in {study.name} with")
         columns += [Column(name, is_number=True) for name in said]
     rows = [[each.label, *_averages(each), *_cells(found, each)] for each in found.candidates]
     return [Table("Candidates in two studies or more", columns, rows, frozenset({0} if found.ranked else ()))]
@@ -210,7 +210,7 @@ def _studies(found: Comparison) -> Section:
             formats.one_line(study.row.dataset),
             formats.count(study.contest.pool.num_images),
             formats.count(len(study.contest.pool.candidates)),
-            METRIC_NAMES[study.metric],
+            metric_name(study.metric),
             _difference(found.studies[0], study),
         ]
         for study in found.studies

@@ -6,7 +6,7 @@ Several candidates that cannot be excluded as best are no alarm: what choosing o
 from harness.reporting import formats
 from harness.reporting.picks import MARGIN, at_stake, knows_test, margin, priced, surpassed
 from harness.reporting.scope import measured
-from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES, depth
+from harness.reporting.wording import depth, metric_meaning, metric_name
 from harness.select.decision import MAX_PROB_BEHIND, Ground, Picks
 from harness.select.finalists import Outcome
 from harness.select.metric import is_higher_better
@@ -118,7 +118,7 @@ def checked(ranking: Ranking) -> str:
     if ranking.outcome is Outcome.sealed:
         return "Nothing has checked the choice on test: a what-if question leaves test predictions sealed."
     if ranking.outcome is Outcome.undefined:
-        return f"The test images cannot check the choice, as {METRIC_NAMES[ranking.metric]} has no value on them."
+        return f"The test images cannot check the choice, as {metric_name(ranking.metric)} has no value on them."
     if ranking.outcome is Outcome.overturned:
         return "The test images took the recommendation from another candidate; nothing has checked this one."
     fallen = _fallen(ranking)
@@ -145,9 +145,9 @@ def test_score(ranking: Ranking) -> str:
         return f"{reason}, so the score on new images is not known. {_expected(ranking)}"
     images = counted(test.num_images, "test image")
     if test.score is None or test.interval is None:
-        return f"{formats.sentence(METRIC_NAMES[ranking.metric])} has no value on the {images}: {test.undefined}."
+        return f"{formats.sentence(metric_name(ranking.metric))} has no value on the {images}: {test.undefined}."
     return (
-        f"{formats.score(ranking.metric, test.score)} {METRIC_NAMES[ranking.metric]} on {images}, sealed until it was recommended; likely from "
+        f"{formats.score(ranking.metric, test.score)} {metric_name(ranking.metric)} on {images}, sealed until it was recommended; likely from "
         f"{formats.score_range(ranking.metric, test.interval)} ({formats.confidence(ranking.rank.confidence)} interval)."
     )
 
@@ -216,7 +216,7 @@ def _unknown_latencies(ranking: Ranking, picks: Picks) -> str:
 def _scored(ranking: Ranking, chosen: Entry) -> str:
     metric = ranking.metric
     return (
-        f"It scores {formats.score(metric, chosen.score)} {METRIC_NAMES[metric]} ({METRIC_MEANINGS[metric]}); {formats.score(metric, chosen.expected)} "
+        f"It scores {formats.score(metric, chosen.score)} {metric_name(metric)} ({metric_meaning(metric)}); {formats.score(metric, chosen.expected)} "
         "is expected by everything that was measured on train and val and known before."
     )
 
@@ -271,7 +271,7 @@ def _expected(ranking: Ranking) -> str:
     chosen, metric = ranking.recommended, ranking.metric
     if chosen is None:
         return ""
-    text = f"Train and val let one expect {formats.score(metric, chosen.expected)} {METRIC_NAMES[metric]}"
+    text = f"Train and val let one expect {formats.score(metric, chosen.expected)} {metric_name(metric)}"
     ahead = (chosen.score - chosen.expected) * (1 if is_higher_better(metric) else -1)
     if len(ranking.eligible) == 1 or ahead <= 0:
         return f"{text}."

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from harness.config import Metric
+from harness.config import RankMetric, is_higher_better
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, verdict, why
 from harness.reporting.document import Bar, Block, Column, Document, Fact, Paragraph, Picture, Table
@@ -20,7 +20,7 @@ from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.scope import images, latencies, protocols, versions
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.reporting.sections.facts import leading, marked, outcome_of
-from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
+from harness.reporting.wording import cost, latency, metric_name, rough_latencies
 from harness.select.audit import Audit
 from harness.select.classes import final_scores
 from harness.select.prior import OwnRanks
@@ -139,7 +139,7 @@ def _leaderboard(ranking: Ranking) -> list[Block]:
         Column("rank interval", is_number=True),
         Column("candidate"),
         Column("outcome"),
-        Column(METRIC_NAMES[ranking.metric], is_number=True),
+        Column(metric_name(ranking.metric), is_number=True),
         Column("interval", is_number=True),
         Column("", is_bar=True),
         *(Column(name, is_number=True) for name in ("expected", "probability of being best", "latency", "parameters", "training")),
@@ -178,8 +178,8 @@ def _line(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> li
     ]
 
 
-def _scale(entries: list[Entry], metric: Metric) -> Callable[[float], float]:
+def _scale(entries: list[Entry], metric: RankMetric) -> Callable[[float], float]:
     """From a score to its place on the bars' common scale: 0 is the worst end of any interval, 1 the best."""
     ends = [end for entry in entries for end in (entry.interval.low, entry.interval.high, entry.score)]
-    worst, best = (max(ends), min(ends)) if metric is Metric.log_loss else (min(ends), max(ends))
+    worst, best = (min(ends), max(ends)) if is_higher_better(metric) else (max(ends), min(ends))
     return lambda value: (value - worst) / (best - worst) if best != worst else 0.5

@@ -1,10 +1,12 @@
 """How numbers and untrusted words become text. Percent and points exist only from here on; everything before holds fractions."""
 
+import math
 from collections.abc import Iterable
 
-from harness.config import Metric
+from harness.config import Metric, RankMetric
 from harness.select.comparison import Interval
 from harness.select.ranks import RankInterval
+from harness.select.scores import unit
 from harness.text import untrusted
 
 EMPTY = "–"
@@ -16,7 +18,30 @@ ROUGH = "≈"
 one_line = untrusted.one_line
 """Untrusted text on one line."""
 
-_NATS = {Metric.log_loss}
+
+def is_fraction(metric: RankMetric) -> bool:
+    """Whether a score is shown in percent and a difference in points."""
+    return metric is not Metric.log_loss if isinstance(metric, Metric) else metric.is_fraction
+
+
+def unit_name(metric: RankMetric) -> str:
+    """What differences of scores are in; empty where the score has no unit."""
+    return "points" if is_fraction(metric) else "nats" if metric is Metric.log_loss else ""
+
+
+def _unit(metric: RankMetric) -> str:
+    """Behind a number that is no percentage."""
+    return "\N{NO-BREAK SPACE}nats" if metric is Metric.log_loss else ""
+
+
+def _scaled(metric: RankMetric, value: float) -> float:
+    """A difference, in the metric's own numbers."""
+    return value * unit(metric)
+
+
+def _digits(metric: RankMetric) -> int:
+    """Decimals of a score that is no percentage: three where it is about one."""
+    return max(3 - round(math.log10(unit(metric))), 0)
 
 
 def percent(frac: float | None) -> str:
@@ -47,44 +72,55 @@ def nats(value: float | None) -> str:
     return EMPTY if value is None else f"{value:.3f}"
 
 
-def score(metric: Metric, value: float | None) -> str:
-    """A score in its unit: percent, or nats for log loss."""
-    if metric not in _NATS or value is None:
+def score(metric: RankMetric, value: float | None) -> str:
+    """A score in its unit: percent, nats for log loss, or a plain number."""
+    if is_fraction(metric) or value is None:
         return percent(value)
-    return f"{value:.3f}\N{NO-BREAK SPACE}nats"
+    return f"{value:.{_digits(metric)}f}{_unit(metric)}"
 
 
-def score_range(metric: Metric, interval: Interval) -> str:
+def score_range(metric: RankMetric, interval: Interval) -> str:
     """Both ends of a score's interval: `78.1 to 83.0 %`."""
-    if metric in _NATS:
-        return f"{interval.low:.3f} to {interval.high:.3f}\N{NO-BREAK SPACE}nats"
+    if not is_fraction(metric):
+        digits = _digits(metric)
+        return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}{_unit(metric)}"
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}\N{NO-BREAK SPACE}%"
 
 
-def difference(metric: Metric, value: float) -> str:
+def difference(metric: RankMetric, value: float) -> str:
     """Size of a difference of two scores."""
-    return f"{abs(value):.3f}\N{NO-BREAK SPACE}nats" if metric in _NATS else points(value)
+    return points(value) if is_fraction(metric) else f"{abs(_scaled(metric, value)):.{_digits(metric)}f}{_unit(metric)}"
 
 
-def difference_range(metric: Metric, interval: Interval) -> str:
+def difference_range(metric: RankMetric, interval: Interval) -> str:
     """Both ends of a difference, signed: `-0.4 to +2.1 points`."""
-    if metric in _NATS:
-        return f"{interval.low:+.3f} to {interval.high:+.3f}\N{NO-BREAK SPACE}nats"
+    if not is_fraction(metric):
+        return f"{signed(metric, interval.low)} to {signed(metric, interval.high)}{_unit(metric)}"
     return f"{signed_points(interval.low)} to {signed_points(interval.high)}\N{NO-BREAK SPACE}points"
 
 
-def difference_with_range(metric: Metric, value: float, interval: Interval) -> str:
+def difference_with_range(metric: RankMetric, value: float, interval: Interval) -> str:
     """A signed difference and both its ends, for table cells: `+1.6 (-0.8 to +4.0)`."""
-    if metric in _NATS:
-        return f"{value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+    if not is_fraction(metric):
+        return f"{signed(metric, value)} ({signed(metric, interval.low)} to {signed(metric, interval.high)})"
     return f"{signed_points(value)} ({signed_points(interval.low)} to {signed_points(interval.high)})"
 
 
-def loss(metric: Metric, value: float | None) -> str:
+def signed(metric: RankMetric, value: float) -> str:
+    """A difference of scores that are no fractions."""
+    return f"{_scaled(metric, value):+.{_digits(metric)}f}"
+
+
+def price(metric: RankMetric, value: float) -> str:
+    """What a doubling of latency is worth in a score that is no fraction: one decimal more."""
+    return f"{_scaled(metric, value):.{_digits(metric) + 1}f}{_unit(metric)}"
+
+
+def loss(metric: RankMetric, value: float | None) -> str:
     """An expected loss without its unit, for table cells."""
     if value is None:
         return EMPTY
-    return f"{value:.3f}" if metric in _NATS else f"{100 * value:.1f}"
+    return f"{100 * value:.1f}" if is_fraction(metric) else f"{_scaled(metric, value):.{_digits(metric)}f}"
 
 
 def ms(value: float | None, *, is_rough: bool = False) -> str:

@@ -14,7 +14,7 @@ from harness.reporting import formats
 from harness.reporting.picks import at_stake, priced
 from harness.reporting.sections.facts import leading
 from harness.reporting.terminal import longest_word, print_board, shown
-from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
+from harness.reporting.wording import latency, metric_name, rough_latencies
 from harness.select.candidates import Cost
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE
 from harness.select.from_table import TABLE_COLUMNS, rank_table
@@ -108,7 +108,7 @@ def _table(ranking: Ranking, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("candidate", min_width=longest_word(entry.candidate.label for entry in leading(ranking, _TOP)))
-    for name in (f"val {METRIC_NAMES[ranking.metric]}", "over seeds", "best", "seeds", "latency"):
+    for name in (f"val {metric_name(ranking.metric)}", "over seeds", "best", "seeds", "latency"):
         table.add_column(name, justify="right")
     table.add_column("outcome")
     for entry in leading(ranking, _TOP):
@@ -122,7 +122,7 @@ def _lines(ranking: Ranking) -> Iterator[tuple[str, str, str]]:
     for entry in leading(ranking, _TOP):
         rank, name, score, _, best, seeds, latency_ms, word = _cells(ranking, entry)
         style = "bold green" if entry is ranking.recommended else ""
-        numbers = f"val {METRIC_NAMES[ranking.metric]} {score}, best with {best}, seeds {seeds}, {latency_ms}: {word}"
+        numbers = f"val {metric_name(ranking.metric)} {score}, best with {best}, seeds {seeds}, {latency_ms}: {word}"
         yield f"{rank}  {name}", numbers, style
 
 

@@ -20,8 +20,9 @@ def next_steps(ranking: Ranking) -> list[Command]:
     """The commands that follow a recommendation; none where nothing is recommended."""
     if ranking.recommended is None:
         return []
+    by_costs = "" if ranking.metric.value != "expected_cost" else f" metric=expected_cost {shell_word(f'costs={ranking.rank.costs}')}"
     steps = [
-        Command("Use it on new images", f"{ranking.command('predict')} images=FOLDER"),
+        Command("Use it on new images", f"{ranking.command('predict')} images=FOLDER{by_costs}"),
         Command("Hand the model on", ranking.command("export")),
     ]
     tie = _settle(ranking, ranking.recommended.candidate.row)

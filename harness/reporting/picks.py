@@ -3,10 +3,10 @@
 Probabilities and losses are those of the decision: of train and val, and after an overturn of the test score that led to it.
 """
 
-from harness.config import Metric, RankConfig
+from harness.config import RankConfig, RankMetric
 from harness.reporting import formats
 from harness.reporting.document import Block, Column, Paragraph, Table
-from harness.reporting.wording import latency
+from harness.reporting.wording import latency, metric_name
 from harness.select.decision import MARGIN_POINTS, Pick, Picks
 from harness.select.finalists import Outcome
 from harness.select.limits import number
@@ -19,7 +19,7 @@ _SMALL_PROB = 0.1
 """Below this probability of being best, the expected loss is a distance rather than a bound."""
 
 
-def at_stake(metric: Metric, pick: Pick, num_candidates: int) -> str:
+def at_stake(metric: RankMetric, pick: Pick, num_candidates: int) -> str:
     """How probably it is the best, and what choosing it may cost: `with 41 % probability the best of 9, likely within 0.4 points of the best`."""
     best = f"with {formats.odds(pick.prob_best)} probability the best of {num_candidates}"
     loss = formats.difference(metric, pick.expected_loss)
@@ -30,12 +30,12 @@ def at_stake(metric: Metric, pick: Pick, num_candidates: int) -> str:
     return f"{best}, likely within {loss} of the best"
 
 
-def margin(metric: Metric) -> str:
+def margin(metric: RankMetric) -> str:
     """What is too much to be behind the best."""
-    return formats.difference(metric, MARGIN) if metric is Metric.log_loss else "a point"
+    return "a point" if formats.is_fraction(metric) else formats.difference(metric, MARGIN)
 
 
-def priced(metric: Metric, picks: Picks, cfg: RankConfig) -> str:
+def priced(metric: RankMetric, picks: Picks, cfg: RankConfig) -> str:
     """What is highest in the recommended, with the price of latency that was used."""
     points = picks.terms.points_per_doubling
     if points:
@@ -106,9 +106,9 @@ def table(ranking: Ranking) -> list[Block]:
     return [Table("Picks", columns, rows, frozenset({0})), Paragraph(f"{text} {picks(ranking)}")]
 
 
-def unit(metric: Metric) -> str:
+def unit(metric: RankMetric) -> str:
     """What differences of scores are in."""
-    return "nats" if metric is Metric.log_loss else "points"
+    return formats.unit_name(metric) or metric_name(metric)
 
 
 def _line(ranking: Ranking, entry: Entry, pick: Pick) -> list[str]:
@@ -116,7 +116,7 @@ def _line(ranking: Ranking, entry: Entry, pick: Pick) -> list[str]:
     return [entry.label, latency(entry.cost), formats.odds(pick.prob_best), loss, formats.odds(pick.prob_behind)]
 
 
-def _traded(metric: Metric, decision: Decision, entry: Entry, pick: Pick) -> str:
+def _traded(metric: RankMetric, decision: Decision, entry: Entry, pick: Pick) -> str:
     """What is gained and lost against the recommended."""
     lost = pick.expected_loss - decision.picks.recommended.expected_loss
     size = formats.difference(metric, lost)
@@ -126,7 +126,7 @@ def _traded(metric: Metric, decision: Decision, entry: Entry, pick: Pick) -> str
     return f"{entry.label} takes {latency(entry.cost)} instead of {latency(decision.recommended.cost)} and is {worse}"
 
 
-def _break_even(metric: Metric, picks: Picks) -> str:
+def _break_even(metric: RankMetric, picks: Picks) -> str:
     """From which price on the budget pick has the higher utility."""
     found, now = picks.break_even_points, picks.terms.points_per_doubling
     if found <= now:
@@ -134,6 +134,6 @@ def _break_even(metric: Metric, picks: Picks) -> str:
     return f"from {_points(metric, found)} for every doubling of latency on it would win (now {_points(metric, now)})"
 
 
-def _points(metric: Metric, points: float) -> str:
+def _points(metric: RankMetric, points: float) -> str:
     """A price, given in points, in the metric's unit."""
-    return f"{points * POINT:.4f}\N{NO-BREAK SPACE}nats" if metric is Metric.log_loss else f"{points:.2g}\N{NO-BREAK SPACE}points"
+    return formats.price(metric, points * POINT) if not formats.is_fraction(metric) else f"{points:.2g}\N{NO-BREAK SPACE}points"

@@ -5,16 +5,20 @@ test predictions of what it recommends, and replaces `report/`; a what-if questi
 """
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from harness.config import Metric, RankConfig
+from harness.config import RankConfig
 from harness.errors import ConfigError
 from harness.select.protocols import Protocol, find_protocol, protocols_of
 from harness.study.store import Study, atomic_write
 
+MAX_WORD = 40
+"""Letters of a value in the name of a folder."""
 SHOWN_ONLY = frozenset({"confidence", "num_resamples", "equivalence_frac"})
 """Settings of intervals and words: they never change what is recommended."""
 
@@ -55,7 +59,7 @@ def ask(study: Study, cfg: RankConfig, given: Collection[str] | None = None, pro
 
 def keep(study: Study, cfg: RankConfig, protocol: str | None = None) -> None:
     """Keep what a sweep closes with. Raises StoreError."""
-    found = asdict(cfg) | {"metric": cfg.metric.value, "protocol": protocol}
+    found = asdict(cfg) | {"protocol": protocol}
     with atomic_write(_path(study)) as temporary:
         temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
@@ -80,7 +84,7 @@ def kept(study: Study) -> RankConfig:
     try:
         found = _read(study)
         known: dict[str, Any] = {field.name: found[field.name] for field in fields(RankConfig) if field.name in found}
-        return RankConfig(**(known | {"metric": Metric(known.get("metric", Metric.auto.value))}))
+        return RankConfig(**known)
     except (ValueError, TypeError, ConfigError):
         return RankConfig()
 
@@ -101,5 +105,10 @@ def _slug(cfg: RankConfig, protocol: str | None) -> str:
     return "-".join(parts) or "defaults"
 
 
-def _word(value: Metric | float) -> str:
-    return value.value if isinstance(value, Metric) else repr(float(value))
+def _word(value: str | list[str] | float) -> str:
+    """A value in a file name; of one that is not fit for it, what is, and a hash of all of it."""
+    if isinstance(value, int | float):
+        return repr(float(value))
+    text = value if isinstance(value, str) else ",".join(value)
+    fit = re.sub(r"[^\w.=-]+", "_", text, flags=re.ASCII)[-MAX_WORD:]
+    return fit if fit == text else f"{fit}-{blake2b(text.encode(), digest_size=4).hexdigest()}"

@@ -17,7 +17,7 @@ from harness.reporting.next_steps import next_steps
 from harness.reporting.picks import picks
 from harness.reporting.scope import latencies, protocols, versions
 from harness.reporting.sections.facts import leading, outcome_of
-from harness.reporting.wording import METRIC_NAMES, cost, latency, rough_latencies
+from harness.reporting.wording import cost, latency, metric_name, rough_latencies
 from harness.select.ranking import Entry, Ranking
 from harness.text.commands import runnable
 from harness.text.console import new_console
@@ -81,7 +81,7 @@ def longest_word(names: Iterable[str]) -> int:
 def _lines(ranking: Ranking) -> Iterator[tuple[str, str, str]]:
     for entry in leading(ranking, _TOP):
         rank, name, score, best, latency_ms, said = _cells(ranking, entry, ("best", "latency"))
-        found = f"{METRIC_NAMES[ranking.metric]} {score}, best with {best}, {latency_ms}{': ' * bool(said)}{said}"
+        found = f"{metric_name(ranking.metric)} {score}, best with {best}, {latency_ms}{': ' * bool(said)}{said}"
         yield f"{rank}  {name}", found, _style(ranking, entry)
 
 
@@ -99,7 +99,9 @@ def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
 
     table.add_column("rank", justify="right", no_wrap=True, min_width=widest(0))
     table.add_column("candidate", min_width=longest_word(entry.label for entry in leading(ranking, _TOP)))
-    table.add_column(METRIC_NAMES[ranking.metric], justify="right", max_width=9)  # the header wraps, names need not
+    table.add_column(
+        metric_name(ranking.metric), justify="right", max_width=max(9, longest_word([metric_name(ranking.metric)]))
+    )  # the header wraps, names need not
     for place, name in enumerate(more, start=3):
         table.add_column(name, justify="right", no_wrap=True, min_width=widest(place))
     table.add_column("outcome", min_width=longest_word(outcome_of(ranking, entry) for entry in leading(ranking, _TOP)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from harness.config import Adapter, Metric
+from harness.config import Adapter, Metric, RankMetric
 from harness.reporting import formats
 from harness.select.audit import is_frozen
 from harness.select.candidates import Candidate, Cost
@@ -10,7 +10,7 @@ from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
 from harness.text.untrusted import shell_word
 
-METRIC_NAMES = {
+_NAMES = {
     Metric.accuracy: "accuracy",
     Metric.balanced_accuracy: "balanced accuracy",
     Metric.f1_macro: "macro F1",
@@ -19,7 +19,7 @@ METRIC_NAMES = {
     Metric.auto: "the metric that the data call for",
 }
 
-METRIC_MEANINGS = {
+_MEANINGS = {
     Metric.accuracy: "the share of images correctly classified",
     Metric.balanced_accuracy: "the share of images correctly classified, taken per class and averaged, so that rare classes count as much as common ones",
     Metric.f1_macro: "F1 weighs missed against false finds; it is averaged over classes, so that rare classes count as much as common ones",
@@ -27,6 +27,59 @@ METRIC_MEANINGS = {
     Metric.log_loss: "how far the stated probabilities are from the truth, in nats; lower is better",
     Metric.auto: "accuracy, or balanced accuracy when classes are imbalanced",
 }
+
+_OVER_CLASSES = ("roc_auc", "average_precision", "fbeta")
+
+_KINDS = {
+    "roc_auc": (
+        "AUROC",
+        "the area under the ROC curve: how probably an image of a class is held likelier to be of it than an image of another class",
+    ),
+    "average_precision": (
+        "average precision",
+        "the area under the curve of precision over recall, images ordered by the probability of a class",
+    ),
+    "top_k_accuracy": ("top-{parameter:.0f} accuracy", "the share of images whose class is among the {parameter:.0f} likeliest"),
+    "matthews_corrcoef": (
+        "Matthews correlation",
+        "the correlation of true and predicted classes, in which all classes count: 1 is perfect, 0 is chance",
+    ),
+    "cohen_kappa": ("Cohen's kappa", "the share of images correctly classified beyond what chance would: 1 is perfect, 0 is chance"),
+    "fbeta": (
+        "F-beta ({parameter:g})",
+        "precision and recall in one, recall counting {parameter:g} times as much as precision",
+    ),
+    "recall": ("recall", "the share of its images that are called so"),
+    "precision": ("precision", "the share of the images that are called so which are of it"),
+    "f1": ("F1", "it weighs missed against false finds of that class"),
+    "sensitivity": (
+        "sensitivity at {parameter:g} specificity",
+        "the share of its images above the threshold that a share of {parameter:g} of all other images stays below",
+    ),
+    "expected_cost": (
+        "expected cost",
+        "what decisions cost by rank.costs, the mean over images, each called the class with the lowest cost to be expected; lower is better",
+    ),
+}
+"""Name of a metric -> what it is called, and what it means."""
+
+
+def metric_name(metric: RankMetric) -> str:
+    """For people: `recall of malignant`."""
+    if isinstance(metric, Metric):
+        return _NAMES[metric]
+    name = _KINDS[metric.name][0].format(parameter=metric.parameter)
+    if metric.label is not None:
+        return f"{name} of {formats.one_line(metric.label)}"
+    return f"macro {name}" if metric.name == "fbeta" else name
+
+
+def metric_meaning(metric: RankMetric) -> str:
+    """What it says, in a clause."""
+    if isinstance(metric, Metric):
+        return _MEANINGS[metric]
+    meaning = _KINDS[metric.name][1].format(parameter=metric.parameter)
+    return f"{meaning}, averaged over classes" if metric.label is None and metric.name in _OVER_CLASSES else meaning
 
 
 _ADAPTED = {

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.config import Metric, RankConfig
+from harness.config import Metric, RankConfig, RankMetric, is_higher_better
 from harness.select.candidates import CANDIDATE, Pool, pool_of
 from harness.select.limits import breaches
 from harness.select.measured import evidence_of
-from harness.select.metric import choose_metric, is_higher_better
+from harness.select.metric import choose_metric, needs_probabilities
 from harness.select.posterior import POINT, Known, Posterior, posterior
 from harness.select.prior import OwnRanks, prior
 from harness.status import Status
@@ -99,7 +99,9 @@ class Beliefs:
     @property
     def _pool(self) -> Pool:
         if self._read is None:
-            self._read = pool_of(self.study, [row for rows in self.rows.values() for row in rows])
+            self._read = pool_of(
+                self.study, [row for rows in self.rows.values() for row in rows], keeps_probabilities=needs_probabilities(self.rank)
+            )
         return self._read
 
     def _known(self, name: str) -> Known:
@@ -123,8 +125,9 @@ def _frozen_frac(depth: FreezeDepth, measured: Row | None) -> float | None:
     return depth.num_frozen(measured.num_blocks) / measured.num_blocks
 
 
-def _score(rows: Sequence[Row], metric: Metric) -> float:
-    """Mean over seeds, higher is better; 0 for a metric that has no column of val."""
+def _score(rows: Sequence[Row], metric: RankMetric) -> float:
+    """Mean over seeds, higher is better; 0 for a metric that has no value on val. Of one without a column, the primary metric stands for it."""
+    metric = metric if isinstance(metric, Metric) else Metric(rows[0].primary_metric or Metric.accuracy)
     values = [getattr(row, f"val_{metric.value}") for row in rows]
     return float(np.mean([value or 0.0 for value in values])) * (1 if is_higher_better(metric) else -1)
 

@@ -16,7 +16,7 @@ from harness.config import RankConfig
 from harness.jobs.spec import Fold, JobSpec
 from harness.select.candidates import Candidate, load_pool
 from harness.select.contest import Contest
-from harness.select.metric import choose_metric
+from harness.select.metric import choose_metric, needs_probabilities
 from harness.select.posterior import POINT
 from harness.select.prior import own_ranks
 from harness.status import Status
@@ -152,7 +152,7 @@ def may_be_best(study: Study, cfg: RankConfig, protocol: str) -> list[Candidate]
 
     None when the recommended is good enough. Latencies are not known yet, so that they neither count nor exclude.
     """
-    pool = load_pool(study, protocol)
+    pool = load_pool(study, protocol, keeps_probabilities=needs_probabilities(cfg))
     if not pool.candidates:
         return []
     by_score = replace(cfg, points_per_doubling=0.0, max_latency_ms=None, num_resamples=MIN_RESAMPLES)

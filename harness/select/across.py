@@ -13,13 +13,13 @@ from itertools import combinations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from harness.config import Metric, RankConfig
+from harness.config import RankConfig, RankMetric, is_higher_better
 from harness.errors import ConfigError, TableError
 from harness.select.candidates import CANDIDATE, Candidate, labels, load_pool
 from harness.select.comparison import FloatArray, IntArray, Interval, interval
 from harness.select.contest import Contest
 from harness.select.entries import possible
-from harness.select.metric import choose_metric, is_higher_better
+from harness.select.metric import choose_metric, needs_probabilities
 from harness.select.prior import OwnRanks
 from harness.study.row import Row
 from harness.study.store import Study
@@ -82,7 +82,7 @@ class RankedStudy:
     """What one study says of everything in it."""
 
     study: Study
-    metric: Metric
+    metric: RankMetric
     contest: Contest
 
     @property
@@ -127,7 +127,7 @@ class Comparison:
         return tuple(each for each in self.candidates if each.mean_rank is not None)
 
     @property
-    def metrics(self) -> tuple[Metric, ...]:
+    def metrics(self) -> tuple[RankMetric, ...]:
         """Each once."""
         return tuple(dict.fromkeys(study.metric for study in self.studies))
 
@@ -184,7 +184,7 @@ def _require_several(asked: Sequence[Asked]) -> None:
 
 
 def _ranked_study(asked: Asked) -> RankedStudy:
-    pool = load_pool(asked.study, asked.protocol)
+    pool = load_pool(asked.study, asked.protocol, keeps_probabilities=needs_probabilities(asked.cfg))
     if not pool.candidates:
         raise TableError(f"study={asked.study.name}: no job has ended well, so there is nothing to compare.")
     metric, _ = choose_metric(pool, asked.cfg)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
-from harness.config import Metric
+from harness.config import Metric, RankMetric
 from harness.select.order import Scores, agreement, choose, rank_average
 from harness.select.prior import OwnRanks, best_scores, log_params, prior
 from harness.status import Status
@@ -90,16 +90,18 @@ class _Way:
     then_s: Callable[[_Times], float | None]
 
 
-def audit(rows: Sequence[Row], metric: Metric, own: OwnRanks) -> Audit:
+def audit(rows: Sequence[Row], ranked_by: RankMetric, own: OwnRanks) -> Audit:
     """Judge the cheap scores.
 
     The truth about a backbone is the val score of its best fine-tuned candidate, the mean over its seeds.
 
     Args:
         rows: of one protocol; only good ones count as fine-tunes, those that were stopped early do not.
-        metric: what the study ranks by.
+        ranked_by: what the study ranks by; of one that rows have no column for, their primary metric takes its place.
         own: mean ranks on other data sets.
     """
+    known = next((row.primary_metric for row in rows if row.primary_metric), None)
+    metric = ranked_by if isinstance(ranked_by, Metric) else Metric(known or Metric.accuracy)
     by_backbone = _by_backbone(rows)
     tuned = [row for row in rows if is_fine_tuned(row)]
     sign = -1.0 if metric is Metric.log_loss else 1.0

@@ -182,12 +182,13 @@ def is_out_of_fold(candidates: Iterable[Candidate]) -> bool:
     return any(candidate.out_of_fold or candidate.cross_fitted for candidate in candidates)
 
 
-def load_pool(study: Study, protocol: str | None = None) -> Pool:
+def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities: bool = False) -> Pool:
     """Read a study's rows and val predictions.
 
     Args:
         study: the folder.
         protocol: the protocol to rank, of which there may be failed jobs only; None: the one with the most good jobs.
+        keeps_probabilities: of every class of every image, for metrics that need more than what each image is called.
 
     Raises:
         TableError: there are no rows that can be used, or candidates were not measured on the same val images.
@@ -211,7 +212,7 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     left_out += [LeftOut(row, "another job has the same candidate and seed") for row in again]
     used, unused = _folds_of(once, [row for row in own if row.fold is not None and row.job_id not in lost])
     left_out += unused
-    candidates, labels_N, everyone_M = _candidates(study, with_times_of_one(once), used)
+    candidates, labels_N, everyone_M = _candidates(study, with_times_of_one(once), used, keeps_probabilities=keeps_probabilities)
     return Pool(
         protocol=chosen.name,
         candidates=_merged(candidates),
@@ -228,9 +229,9 @@ def load_pool(study: Study, protocol: str | None = None) -> Pool:
     )
 
 
-def pool_of(study: Study, rows: Sequence[Row]) -> Pool:
+def pool_of(study: Study, rows: Sequence[Row], *, keeps_probabilities: bool = False) -> Pool:
     """The candidates of some rows of one protocol, short trainings of a search as well; those that ended in one model stay apart."""
-    candidates, labels_N, everyone_M = _candidates(study, rows)
+    candidates, labels_N, everyone_M = _candidates(study, rows, keeps_probabilities=keeps_probabilities)
     return Pool(rows[0].protocol, tuple(candidates), labels_N, everyone_M, tuple(rows[0].details.class_names), (), ())
 
 
@@ -284,27 +285,30 @@ def _difference(row: Row, ranked: Protocol, held: Sequence[Protocol]) -> str:
     return own.difference(ranked) or f"protocol {own.name} instead of {ranked.name}"
 
 
-def _candidates(study: Study, rows: Sequence[Row], folds: Sequence[Row] = ()) -> tuple[list[Candidate], IntArray, IntArray]:
+def _candidates(
+    study: Study, rows: Sequence[Row], folds: Sequence[Row] = (), *, keeps_probabilities: bool
+) -> tuple[list[Candidate], IntArray, IntArray]:
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[_key(row)].append(row)
     ordered = [sorted(group, key=lambda row: row.seed) for group in groups.values()]
     names = labels([group[0] for group in ordered])
-    known = _Known(study)
+    known = _Known(study, keeps_probabilities=keeps_probabilities)
     candidates = [_candidate(known, name, group) for name, group in zip(names, ordered, strict=True)]
     everyone = Everyone.of(known.first("oof"), known.val, [study.val_predictions(row.job_id) for row in folds])
-    with_folds = [_with_folds(study, everyone, candidate, folds) for candidate in candidates]
+    with_folds = [_with_folds(study, everyone, candidate, folds, keeps_probabilities=keeps_probabilities) for candidate in candidates]
     return with_folds, known.val.labels_N, everyone.labels_M
 
 
-def _with_folds(study: Study, everyone: Everyone, candidate: Candidate, folds: Sequence[Row]) -> Candidate:
+def _with_folds(study: Study, everyone: Everyone, candidate: Candidate, folds: Sequence[Row], *, keeps_probabilities: bool) -> Candidate:
     """The candidate with what its folds say."""
     own = [row for row in folds if _key(row) == _key(candidate.row)]
     parts = {seed: [(row, study.val_predictions(row.job_id)) for row in own if row.seed == seed] for seed in {row.seed for row in own}}
     if not own:
         return candidate
     seeds = [((row, study.val_predictions(row.job_id)), parts.get(row.seed, [])) for row in candidate.rows]
-    return replace(candidate, cross_fitted=CrossFitted.of(everyone, seeds), folds=tuple(own))
+    cross_fitted = CrossFitted.of(everyone, seeds, keeps_probabilities=keeps_probabilities)
+    return replace(candidate, cross_fitted=cross_fitted, folds=tuple(own))
 
 
 def _merged(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -331,8 +335,8 @@ def _candidate(known: "_Known", name: tuple[str, str], rows: Sequence[Row]) -> C
 class _Known:
     """Predictions of a study, and that all of a kind are about the same images."""
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
+    def __init__(self, study: Study, *, keeps_probabilities: bool) -> None:
+        self._study, self._keeps_probabilities = study, keeps_probabilities
         self._first: dict[str, tuple[Row, Predictions]] = {}
 
     def of(self, rows: Sequence[Row]) -> tuple[Said, Said | None]:
@@ -345,7 +349,7 @@ class _Known:
     def _said(self, kind: str, rows: Sequence[Row], found: Sequence[Predictions]) -> Said:
         for row, each in zip(rows, found, strict=True):
             _require_same_images(row, each, *self._first.setdefault(kind, (row, each)))
-        return Said.of(rows, found)
+        return Said.of(rows, found, keeps_probabilities=self._keeps_probabilities)
 
     def first(self, kind: str) -> Predictions | None:
         """Of the images that all of a kind are about; None where there is none."""

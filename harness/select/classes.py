@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.config import Metric
+from harness.config import RankMetric
 from harness.measure.quality import PerClass, confusion, per_class
 from harness.select.candidates import Candidate
 from harness.select.comparison import IntArray
@@ -22,7 +22,7 @@ class ClassScores:
     confusion_CC: IntArray
 
     @classmethod
-    def of(cls, candidate: Candidate, split: str, said: Said, labels_N: IntArray, *, num_classes: int, metric: Metric) -> "ClassScores":
+    def of(cls, candidate: Candidate, split: str, said: Said, labels_N: IntArray, *, num_classes: int, metric: RankMetric) -> "ClassScores":
         """By what the candidate says of the images of that split."""
         predicted_N = said.decided_SN(metric).ravel()
         labels_N = np.tile(labels_N, len(candidate.rows))
@@ -45,7 +45,12 @@ def final_scores(ranking: Ranking) -> ClassScores | None:
         return _on_val(ranking, candidate)
     tests, num_classes = list(opening.tests.values()), len(ranking.pool.class_names)
     return ClassScores.of(
-        candidate, "test", Said.of(candidate.rows, tests), tests[0].labels_N, num_classes=num_classes, metric=ranking.metric
+        candidate,
+        "test",
+        Said.of(candidate.rows, tests, keeps_probabilities=True),
+        tests[0].labels_N,
+        num_classes=num_classes,
+        metric=ranking.metric,
     )
 
 

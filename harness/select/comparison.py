@@ -1,6 +1,6 @@
 """Who is tied with the best, on resamples of the scores (`evidence`): one statement for all candidates together.
 
-Higher is always better here: log loss carries a minus sign.
+Higher is always better here: log loss and costs carry a minus sign.
 Shapes: R resamples, K candidates.
 """
 
@@ -11,9 +11,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import Metric
+from harness.config import RankMetric
 from harness.select.evidence import bootstrap
-from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, scores
+from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, bounds, scores
 
 __all__ = [
     "MIN_SEEDS_TO_RESAMPLE",
@@ -79,7 +79,7 @@ def interval(draws_R: FloatArray, confidence: float) -> Interval:
 
 
 def score_interval(
-    draws_R: FloatArray, metric: Metric, confidence: float, *, score: float | None = None, num_equal: float | None = None
+    draws_R: FloatArray, metric: RankMetric, confidence: float, *, score: float | None = None, num_equal: float | None = None
 ) -> Interval:
     """The interval of a score itself, kept on the metric's scale, which expanded draws may leave by a little.
 
@@ -88,12 +88,15 @@ def score_interval(
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 1927.
     """
-    low, high = (-np.inf, 0.0) if metric is Metric.log_loss else (0.0, 1.0)
+    low, high = bounds(metric)
     found = interval(np.clip(draws_R, low, high), confidence)
-    if score is None or num_equal is None or metric is Metric.log_loss:
+    if score is None or num_equal is None or np.isinf(low):
         return found
-    wilson = _wilson(score, num_equal, confidence)
-    return Interval(min(found.low, wilson.low), max(found.high, wilson.high)) if min(score, 1 - score) * num_equal < FEW else found
+    share = (score - low) / (high - low)
+    wilson = _wilson(share, num_equal, confidence)
+    if min(share, 1 - share) * num_equal >= FEW:
+        return found
+    return Interval(min(found.low, low + (high - low) * wilson.low), max(found.high, low + (high - low) * wilson.high))
 
 
 def _wilson(score: float, num_equal: float, confidence: float) -> Interval:

@@ -10,15 +10,15 @@ from statistics import NormalDist
 
 import numpy as np
 
-from harness.config import Metric, RankConfig
+from harness.config import RankConfig, RankMetric, is_higher_better
 from harness.select.candidates import Pool
 from harness.select.comparison import BoolArray, Chance, FloatArray, Interval
 from harness.select.decision import Option, Picks, Terms, decide
 from harness.select.evidence import Evidence
 from harness.select.known import known_of, options_of
-from harness.select.limits import Breach, breaches
+from harness.select.limits import Breach, breaches, score_breach
 from harness.select.measured import evidence_of
-from harness.select.metric import is_higher_better
+from harness.select.metric import score_limits
 from harness.select.pairs import Pair, compare_pairs
 from harness.select.pareto import Front, draw_latency_ms, likely_front, pareto_front
 from harness.select.posterior import Posterior, posteriors
@@ -27,6 +27,7 @@ from harness.select.ranks import Leads, RankInterval, rank_intervals
 from harness.select.resamples import Resamples
 from harness.select.rule import or_infinite
 from harness.select.sample_size import Separation, separate
+from harness.select.scores import natural
 
 
 def believe(pool: Pool, own: OwnRanks, scores_K: FloatArray, covariance_KK: FloatArray) -> Posterior:
@@ -37,6 +38,16 @@ def believe(pool: Pool, own: OwnRanks, scores_K: FloatArray, covariance_KK: Floa
 def believe_each(pool: Pool, own: OwnRanks, scores_HK: FloatArray, covariance_KK: FloatArray) -> Iterator[Posterior]:
     """The same by each of several sets of scores with equal errors."""
     return posteriors(scores_HK, covariance_KK, [known_of(candidate, own) for candidate in pool.candidates])
+
+
+def _short_of(pool: Pool, cfg: RankConfig) -> list[list[Breach]]:
+    """Limits on scores that each candidate misses, by what was measured."""
+    missed: list[list[Breach]] = [[] for _ in pool.candidates]
+    for metric, limit in score_limits(pool, cfg):
+        for k, score in enumerate(evidence_of(pool, pool.candidates, metric).scores_K):
+            breach = score_breach(metric, natural(metric, float(score)), limit)
+            missed[k] += [breach] if breach else []
+    return missed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,15 +77,25 @@ class Contest:
     """What using each of the K takes, whoever else is within."""
 
     @classmethod
-    def of(cls, pool: Pool, metric: Metric, cfg: RankConfig, own: OwnRanks) -> "Contest":
-        """Put the evidence together, then all else."""
-        return cls.by(pool, evidence_of(pool, pool.candidates, metric), metric, cfg, own)
+    def of(cls, pool: Pool, metric: RankMetric, cfg: RankConfig, own: OwnRanks) -> "Contest":
+        """Put the evidence together, then all else. Raises TableError or ConfigError where a limit is about a score that there is not."""
+        return cls.by(pool, evidence_of(pool, pool.candidates, metric), metric, cfg, own, short_of=_short_of(pool, cfg))
 
     @classmethod
-    def by(cls, pool: Pool, evidence: Evidence, metric: Metric, cfg: RankConfig, own: OwnRanks) -> "Contest":
-        """Resample the evidence, apply the limits."""
+    def by(
+        cls,
+        pool: Pool,
+        evidence: Evidence,
+        metric: RankMetric,
+        cfg: RankConfig,
+        own: OwnRanks,
+        *,
+        short_of: Sequence[Sequence[Breach]] | None = None,
+    ) -> "Contest":
+        """Resample the evidence, apply the limits; `short_of`: those on scores that each candidate misses."""
         val = Resamples.from_evidence(evidence, metric, cfg.num_resamples)
-        missed = tuple(tuple(breaches(candidate, cfg)) for candidate in pool.candidates)
+        others = short_of or [()] * len(pool.candidates)
+        missed = tuple((*breaches(candidate, cfg), *more) for candidate, more in zip(pool.candidates, others, strict=True))
         by_score = sorted(range(len(missed)), key=lambda k: (-val.scores_K[k], pool.candidates[k].label))
         within = tuple(k for k in by_score if not missed[k])
         order = tuple(k for k in within if evidence.is_known_K[k])

@@ -68,12 +68,14 @@ class CrossFitted:
     """That there are, of all seeds together."""
 
     @classmethod
-    def of(cls, everyone: Everyone, seeds: Sequence[tuple[Part, Sequence[Part]]]) -> "CrossFitted | None":
+    def of(
+        cls, everyone: Everyone, seeds: Sequence[tuple[Part, Sequence[Part]]], *, keeps_probabilities: bool = False
+    ) -> "CrossFitted | None":
         """Of each seed the candidate's own val predictions, and the folds that are done; None where none is."""
         folds = [row for _, parts in seeds for row, _ in parts]
         if not folds:
             return None
-        found = [_one_seed(everyone, own, parts) for own, parts in seeds]
+        found = [_one_seed(everyone, own, parts, keeps_probabilities=keeps_probabilities) for own, parts in seeds]
         return cls(
             said=Said.joined([said for said, _, _ in found]),
             is_known_SM=np.stack([is_known_M for _, is_known_M, _ in found]),
@@ -83,13 +85,21 @@ class CrossFitted:
         )
 
 
-def _one_seed(everyone: Everyone, own: Part, folds: Sequence[Part]) -> tuple[Said, BoolArray, BoolArray]:
+def _nothing(own: Part, num_images: int, *, keeps_probabilities: bool) -> Said:
+    """What a seed says of images before anything is known."""
+    row, found = own
+    kind = Said.of([row], [found], keeps_probabilities=keeps_probabilities)
+    known = [getattr(kind, field.name) for field in fields(kind)]
+    return type(kind)(*(np.zeros((1, num_images, *each.shape[2:]), dtype=each.dtype) for each in known))
+
+
+def _one_seed(everyone: Everyone, own: Part, folds: Sequence[Part], *, keeps_probabilities: bool) -> tuple[Said, BoolArray, BoolArray]:
     num_images = len(everyone.ids_M)
-    said = Said(*(np.zeros((1, num_images), dtype=kind) for kind in (np.int64, np.int64, np.float32)))
+    said = _nothing(own, num_images, keeps_probabilities=keeps_probabilities)
     is_known_M, is_fold_M = np.zeros(num_images, dtype=np.bool_), np.zeros(num_images, dtype=np.bool_)
     for row, found in (own, *folds):  # what is out of fold takes the place of the own model's word
-        places, part = everyone.places(row, found), Said.of([row], [found])
-        for field in fields(Said):
+        places, part = everyone.places(row, found), Said.of([row], [found], keeps_probabilities=keeps_probabilities)
+        for field in fields(part):
             getattr(said, field.name)[:, places] = getattr(part, field.name)
         is_known_M[places] = True
         is_fold_M[places] = row.fold is not None

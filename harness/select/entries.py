@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import Metric
+from harness.config import RankMetric
 from harness.select.candidates import Candidate, Cost
 from harness.select.comparison import Interval
 from harness.select.contest import Contest
 from harness.select.limits import Breach
-from harness.select.metric import is_higher_better
 from harness.select.ranks import RankInterval
 from harness.select.resamples import Difference
+from harness.select.scores import bounds, natural
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -77,14 +77,14 @@ def entries_of(contest: Contest, recommended: int | None = None) -> tuple[Entry,
     return (*within, *(_entry(contest, k, recommended) for k in contest.excluded))
 
 
-def possible(metric: Metric, mean: float) -> float:
+def possible(metric: RankMetric, mean: float) -> float:
     """The expected score nearest to a posterior mean, which is the mean of a normal distribution and knows no ends.
 
     Args:
         metric: whose score it is.
         mean: higher is better.
     """
-    return float(np.clip(mean, 0.0, 1.0)) if is_higher_better(metric) else max(-mean, 0.0)
+    return natural(metric, float(np.clip(mean, *bounds(metric)))) + 0.0  # minus nothing is nothing
 
 
 def _entry(contest: Contest, k: int, recommended: int | None) -> Entry:

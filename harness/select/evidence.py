@@ -4,7 +4,7 @@ Between scores and everything that judges them. Images are resampled within thei
 varies, so that noise would look like certainty: classes with few images are resampled together.
 
 Candidates may be measured on different images: those that one was not measured on add nothing to its score, and its influence there is zero.
-Higher is always better here: log loss carries a minus sign.
+Higher is always better here: log loss and costs carry a minus sign.
 Shapes: R resamples, N images, J runs (one candidate with one seed), K candidates.
 """
 
@@ -15,8 +15,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from harness.config import Metric
-from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, score_and_influence, shares
+from harness.config import Metric, RankMetric
+from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, bounds, score_and_influence, shares
 
 MIN_STRATUM = 10
 """Images that are resampled among themselves; fewer know too little about how much they vary."""
@@ -61,7 +61,7 @@ class Evidence:
     """Images of equal weight that know as much about each score as its own do; fewer than there are where a rare class counts as much as others."""
 
     @classmethod
-    def of(cls, runs: Runs, metric: Metric, seeds_per_candidate: Sequence[int]) -> "Evidence":
+    def of(cls, runs: Runs, metric: RankMetric, seeds_per_candidate: Sequence[int]) -> "Evidence":
         """Of candidates whose runs lie side by side, all on the same images. Every class needs an image."""
         scores_J, influence_JN = score_and_influence(runs, metric)
         seeds_K = np.array(seeds_per_candidate)
@@ -166,7 +166,7 @@ class Evidence:
         return float(max(2.0 / max(per_image - 1.0 / self.influence_KN.shape[1], SAME), _MIN_FREEDOM))
 
 
-def bootstrap(runs: Runs, metric: Metric, num_resamples: int, seeds_per_candidate: Sequence[int]) -> FloatArray:
+def bootstrap(runs: Runs, metric: RankMetric, num_resamples: int, seeds_per_candidate: Sequence[int]) -> FloatArray:
     """Scores of K candidates in R resamples of the images and seeds, shape R x K; always the same draws for the same labels.
 
     A candidate's runs lie side by side and are averaged. A score in a resample is its first-order expansion around the score of all images:
@@ -260,18 +260,19 @@ def strata(labels_N: IntArray) -> list[IntArray]:
     return [*([np.concatenate(pooled)] if pooled else []), *by_size]
 
 
-def one_more(runs: Runs, metric: Metric) -> float:
+def one_more(runs: Runs, metric: RankMetric) -> float:
     """What one more image could change, as a standard deviation: root mean square of what an image is of the score, times by how much two
     candidates may differ on it.
 
     Source: Agresti and Min, Effects and non-effects of paired identical observations, Statistics in Medicine 2004 (half an image in each cell).
     """
-    unit = float(np.sqrt((runs.true_log_prob_JN.astype(np.float64) ** 2).mean())) if metric is Metric.log_loss else 1.0
+    low, high = bounds(metric)
+    unit = float(np.sqrt((runs.true_log_prob_JN.astype(np.float64) ** 2).mean())) if metric is Metric.log_loss else high - low
     half_an_image = float(np.sqrt(_ONE_MORE * (shares(runs.labels_N, metric) ** 2).mean()))
     return unit * max(half_an_image, _sign_test_sd(len(runs.labels_N)))
 
 
-def num_equal(labels_N: IntArray, metric: Metric) -> float:
+def num_equal(labels_N: IntArray, metric: RankMetric) -> float:
     """Images of equal weight that know as much about a score as these do."""
     return 1.0 / float((shares(labels_N, metric) ** 2).sum())
 

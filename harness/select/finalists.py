@@ -185,7 +185,7 @@ class _Seen:
     @classmethod
     def of(cls, contest: Contest, k: int, tests: Tests) -> "_Seen":
         candidate, found, metric = contest.pool.candidates[k], list(tests.values()), contest.val.metric
-        said = Said.of(candidate.rows, found)
+        said = Said.of(candidate.rows, found, keeps_probabilities=True)
         labels_N, num_classes = found[0].labels_N, found[0].log_probs_NC.shape[1]
         each = [objective_of(row).quality(one.log_probs_NC, labels_N, metric) for row, one in zip(candidate.rows, found, strict=True)]
         undefined = next((reasons[metric.value] for _, reasons in each if metric.value in reasons), None)

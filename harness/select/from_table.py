@@ -13,14 +13,14 @@ import pandas as pd
 from scipy.special import stdtrit
 from threadpoolctl import threadpool_limits
 
-from harness.config import Metric, RankConfig
+from harness.config import Metric, RankConfig, RankMetric, is_higher_better, rank_metric, score_limit
 from harness.errors import TableError
 from harness.select.candidates import CANDIDATE, TIMED_MODEL, TIMINGS, Candidate, Pool, labels
 from harness.select.comparison import MIN_SEEDS_TO_RESAMPLE, IntArray
 from harness.select.contest import Contest
 from harness.select.entries import entries_of
 from harness.select.evidence import Evidence
-from harness.select.metric import is_higher_better
+from harness.select.limits import Breach, score_breach
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Ranking, decision_of
 from harness.select.ranking_csv import METRICS
@@ -110,7 +110,8 @@ def _rank(rows: pd.DataFrame, cfg: RankConfig) -> Ranking:
     if scored.empty:
         raise TableError(f"rank.metric={metric.value}: empty in every row of protocol {protocol}; give rank.metric=accuracy or log_loss.")
     pool = _pool(scored, protocol)
-    contest = Contest.by(pool, _evidence(scored, metric, cfg), metric, cfg, OwnRanks({}))
+    short_of = [_short_of(each, cfg) for each in pool.candidates]
+    contest = Contest.by(pool, _evidence(scored, metric, cfg), metric, cfg, OwnRanks({}), short_of=short_of)
     if not contest.order:
         return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries_of(contest))
     picks = contest.picks()
@@ -121,14 +122,32 @@ def _rank(rows: pd.DataFrame, cfg: RankConfig) -> Ranking:
 
 def _metric(rows: pd.DataFrame, cfg: RankConfig) -> tuple[Metric, str]:
     """The metric to rank by, and why."""
-    if cfg.metric is not Metric.auto:
-        return cfg.metric, f"chosen with rank.metric={cfg.metric.value}"
+    metric = _with_column(rank_metric(cfg.metric), f"rank.metric={cfg.metric}")
+    if metric is not Metric.auto:
+        return metric, f"chosen with rank.metric={cfg.metric}"
     known = rows["primary_metric"].dropna()
     if known.empty:
         raise TableError(
             f"rank.metric=auto: protocol {rows['protocol'].iloc[0]} does not say which metric its data call for; give rank.metric=accuracy, say."
         )
     return Metric(known.iloc[-1]), "by rule, as the rows say"
+
+
+def _with_column(metric: RankMetric, asked: str) -> Metric:
+    if isinstance(metric, Metric):
+        return metric
+    names = ", ".join(known.value for known in Metric if known is not Metric.auto)
+    raise TableError(f"{asked}: a table holds no predictions, so only metrics that have columns can be asked for: {names}.")
+
+
+def _short_of(candidate: Candidate, cfg: RankConfig) -> list[Breach]:
+    """Limits on scores that a candidate misses, by its columns."""
+    found = []
+    for limit in map(score_limit, cfg.limits):
+        metric = _with_column(limit.metric, f"rank.limits={limit.text}")
+        score = candidate.mean(f"val_{metric.value}")
+        found.append(None if score is None else score_breach(metric, score, limit.limit))
+    return [breach for breach in found if breach is not None]
 
 
 def _evidence(rows: pd.DataFrame, metric: Metric, cfg: RankConfig) -> Evidence:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.config import RankConfig
+from harness.config import RankConfig, RankMetric, is_higher_better
 from harness.select.candidates import Cost
+from harness.select.scores import SAME
 
 
 class Costed(Protocol):
@@ -42,6 +43,34 @@ class Breach:
     def ratio(self) -> float:
         """Value over limit; infinite when the value is unknown."""
         return float("inf") if self.value is None else self.value / self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBreach(Breach):
+    """A score that one candidate does not reach."""
+
+    metric: RankMetric
+    """Its name is the key."""
+
+    @property
+    def text(self) -> str:
+        side, sign = ("below", ">=") if is_higher_better(self.metric) else ("above", "<=")
+        return f"{self.key} {number(self.value or 0.0)} is {side} rank.limits={self.key}{sign}{number(self.limit)}"
+
+    @property
+    def miss(self) -> str:
+        return f"{self.key} by {number(abs((self.value or 0.0) - self.limit))}"
+
+    @property
+    def ratio(self) -> float:
+        """One and how far the value is off, in shares of the limit."""
+        return 1.0 + abs((self.value or 0.0) - self.limit) / (abs(self.limit) or 1.0)
+
+
+def score_breach(metric: RankMetric, score: float, limit: float) -> ScoreBreach | None:
+    """The limit that a score, in the metric's own unit, does not reach; None where it does."""
+    is_short = score < limit - SAME if is_higher_better(metric) else score > limit + SAME
+    return ScoreBreach(metric.value, score, limit, metric) if is_short else None
 
 
 def breaches(candidate: Costed, rank: RankConfig) -> list[Breach]:

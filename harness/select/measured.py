@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.config import Metric
+from harness.config import Metric, RankMetric
 from harness.select.candidates import Candidate, Pool, is_out_of_fold
 from harness.select.cross_fitted import CrossFitted
 from harness.select.evidence import Evidence, num_equal, one_more, seed_variance_of
 from harness.select.said import Said
-from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, score_and_influence
+from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, score_and_influence
 
 WIDENED, WIDENED_LOG_LOSS = 1.2, 1.35
 """Standard errors of out-of-fold scores over those of as many independent images: folds share the images that they were trained on."""
 
 
-def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> Evidence:
+def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: RankMetric) -> Evidence:
     """Joint evidence of K candidates of one pool. Every class needs a val image unless the metric is a mean over images."""
     if not is_out_of_fold(candidates):
         return _on_val(pool, candidates, metric)
@@ -45,13 +45,8 @@ def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> 
     )
 
 
-def _on_val(pool: Pool, candidates: Sequence[Candidate], metric: Metric) -> Evidence:
-    runs = Runs(
-        predicted_JN=np.concatenate([candidate.val.decided_SN(metric) for candidate in candidates]),
-        true_log_prob_JN=np.concatenate([candidate.val.true_log_prob_SN for candidate in candidates]),
-        labels_N=pool.labels_N,
-        num_classes=len(pool.class_names),
-    )
+def _on_val(pool: Pool, candidates: Sequence[Candidate], metric: RankMetric) -> Evidence:
+    runs = Said.joined([candidate.val for candidate in candidates]).runs(pool.labels_N, len(pool.class_names), metric)
     return Evidence.of(runs, metric, [len(candidate.rows) for candidate in candidates])
 
 
@@ -72,7 +67,7 @@ class _Images:
     """The images of a pool under one metric."""
 
     pool: Pool
-    metric: Metric
+    metric: RankMetric
 
     @property
     def num_train(self) -> int:

@@ -4,42 +4,77 @@ Before any score: the primary metric is fixed by the training data or by the use
 """
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.config import Metric, RankConfig
+from harness.config import Metric, RankConfig, RankMetric, is_higher_better, rank_metric, score_limit
 from harness.errors import TableError
-from harness.measure.quality import imbalance_ratio, primary_metric, quality
+from harness.measure.binding import bound
+from harness.measure.quality import decide, imbalance_ratio, primary_metric, quality
 from harness.select.candidates import Pool
 from harness.text.counts import counted
+from harness.text.metric_spec import MetricSpec
+
+__all__ = ["MIN_IMAGES_FOR_F1", "baseline", "choose_metric", "is_higher_better", "needs_probabilities", "score_limits", "why_undefined"]
 
 MIN_IMAGES_FOR_F1 = 5
 """Val images that every class needs before candidates are compared by F1."""
+_OF_ALL_CLASSES = ("roc_auc", "average_precision", "fbeta")
+"""Metrics with names of their own that are means over classes, unless they are of one."""
+_JUMPS = ("average_precision", "fbeta", "f1", "precision", "sensitivity")
+"""Those that jump where a class has few images."""
 
 
-def choose_metric(pool: Pool, cfg: RankConfig) -> tuple[Metric, str]:
-    """The metric to rank by, and why.
+def choose_metric(pool: Pool, cfg: RankConfig) -> tuple[RankMetric, str]:
+    """The metric to rank by, bound to the classes of the data, and why.
 
     Raises:
         TableError: it is undefined on the val split.
+        ConfigError: it is of a class that is not there, or its costs do not fit the classes.
     """
-    if cfg.metric is Metric.auto and not pool.candidates:
-        return Metric.auto, "no job has ended well"
-    metric, reason = (cfg.metric, f"chosen with rank.metric={cfg.metric.value}") if cfg.metric is not Metric.auto else _by_rule(pool)
-    if why := why_undefined(pool, metric):
-        others = [known for known in (Metric.balanced_accuracy, Metric.accuracy, Metric.log_loss) if not why_undefined(pool, known)]
-        raise TableError(f"rank.metric={metric.value}: {why}; give {' or '.join(f'rank.metric={known.value}' for known in others)}.")
+    asked = rank_metric(cfg.metric)
+    if not pool.candidates:
+        return asked, "no job has ended well" if asked is Metric.auto else f"chosen with rank.metric={cfg.metric}"
+    if asked is Metric.auto:
+        metric, reason = _by_rule(pool)
+    else:
+        metric, reason = _bound(pool, asked, cfg), f"chosen with rank.metric={cfg.metric}"
+    _require_defined(pool, metric, "rank.metric")
     return metric, reason
 
 
-def is_higher_better(metric: Metric) -> bool:
-    """Log loss is the only metric here that is better when lower."""
-    return metric is not Metric.log_loss
+def score_limits(pool: Pool, cfg: RankConfig) -> list[tuple[RankMetric, float]]:
+    """Metrics by which candidates have to reach some score, and that score. Raises as `choose_metric`."""
+    found = [(_bound(pool, limit.metric, cfg), limit.limit) for limit in map(score_limit, cfg.limits)] if pool.candidates else []
+    for metric, _ in found:
+        _require_defined(pool, metric, "rank.limits")
+    return found
 
 
-def why_undefined(pool: Pool, metric: Metric) -> str | None:
+def needs_probabilities(cfg: RankConfig) -> bool:
+    """Whether the metrics of a question need more of each image than what it is called."""
+    asked = [rank_metric(cfg.metric), *(score_limit(text).metric for text in cfg.limits)]
+    return any(isinstance(metric, MetricSpec) and metric.needs_probabilities for metric in asked)
+
+
+def _bound(pool: Pool, metric: RankMetric, cfg: RankConfig) -> RankMetric:
+    row = pool.candidates[0].row
+    return bound(metric, pool.class_names, Metric(row.primary_metric or Metric.accuracy), cfg.costs)
+
+
+def _require_defined(pool: Pool, metric: RankMetric, key: str) -> None:
+    if why := why_undefined(pool, metric):
+        others = [known for known in (Metric.balanced_accuracy, Metric.accuracy, Metric.log_loss) if not why_undefined(pool, known)]
+        named = f"{key}={metric.value}"
+        raise TableError(f"{named}: {why}; give {' or '.join(f'{key}={known.value}' for known in others)}.")
+
+
+def why_undefined(pool: Pool, metric: RankMetric) -> str | None:
     """Why candidates cannot be compared by a metric on these val images; None when they can."""
     if not pool.candidates or metric in (Metric.accuracy, Metric.log_loss):
         return None
     counts_C = np.bincount(pool.labels_N, minlength=len(pool.class_names))
+    if isinstance(metric, MetricSpec):
+        return _why_undefined(counts_C, metric)
     if missing := int((counts_C == 0).sum()):
         return f"undefined, as {missing} of {len(pool.class_names)} classes have no val image"
     if metric is not Metric.balanced_accuracy and counts_C.min() < MIN_IMAGES_FOR_F1:
@@ -50,14 +85,56 @@ def why_undefined(pool: Pool, metric: Metric) -> str | None:
     return None
 
 
-def baseline(pool: Pool) -> dict[str, float]:
-    """Val quality of always naming the most frequent class of val, by every metric that is defined; the pool has candidates."""
+def _why_undefined(counts_C: npt.NDArray[np.int64], spec: MetricSpec) -> str | None:
+    """Of a metric with a name of its own."""
+    return _too_few_classes(counts_C, spec) or _too_few_images(counts_C, spec)
+
+
+def _too_few_classes(counts_C: npt.NDArray[np.int64], spec: MetricSpec) -> str | None:
+    num_classes, num_missing = len(counts_C), int((counts_C == 0).sum())
+    if spec.name == "top_k_accuracy" and int(spec.parameter or 0) >= num_classes:
+        return f"undefined, as with {num_classes} classes every image is right among the {spec.parameter:.0f} most likely"
+    if spec.name == "cohen_kappa" and num_classes - num_missing < 2:
+        return "undefined, as all val images are of one class"
+    if spec.name in _OF_ALL_CLASSES and spec.class_index is None and num_missing:
+        return f"undefined, as {num_missing} of {num_classes} classes have no val image"
+    return None
+
+
+def _too_few_images(counts_C: npt.NDArray[np.int64], spec: MetricSpec) -> str | None:
+    """Of the class that it is of, else of the smallest."""
+    few = int(counts_C.min() if spec.class_index is None else counts_C[spec.class_index])
+    whose = "a class" if spec.label is None else f"class {spec.label}"
+    if spec.class_index is not None and few == 0:
+        return f"undefined, as {whose} has no val image"
+    if spec.class_index is not None and few == counts_C.sum() and spec.needs_probabilities:
+        return f"undefined, as all val images are of {whose}"
+    if spec.name in _JUMPS and few < MIN_IMAGES_FOR_F1:
+        return (
+            f"{whose} has {counted(few, 'val image')}, and below {MIN_IMAGES_FOR_F1} such a score jumps between 0 and 1 so that no resampling "
+            "can say how sure it is"
+        )
+    return None
+
+
+def baseline(pool: Pool, metric: RankMetric = Metric.auto) -> dict[str, float]:
+    """Val quality of always stating the class shares of val, which names the most frequent class, or by costs the cheapest one.
+
+    Args:
+        pool: with candidates.
+        metric: one more than those that rows have columns for, where it has a name of its own.
+
+    Returns:
+        Every metric that is defined.
+    """
     share_C = np.bincount(pool.labels_N, minlength=len(pool.class_names)) / len(pool.labels_N)
     log_probs_NC = np.tile(np.log(np.maximum(share_C, 1e-12)), (len(pool.labels_N), 1))
-    return {name: value for name, value in quality(log_probs_NC, pool.labels_N)[0].items() if value is not None}
+    spec = metric if isinstance(metric, MetricSpec) else None
+    decided_N = None if spec is None else decide(log_probs_NC, spec, np.ones(len(pool.class_names)))
+    return {name: value for name, value in quality(log_probs_NC, pool.labels_N, decided_N, spec)[0].items() if value is not None}
 
 
-def _by_rule(pool: Pool) -> tuple[Metric, str]:
+def _by_rule(pool: Pool) -> tuple[RankMetric, str]:
     counts = list(pool.candidates[0].row.details.profile["class_counts"]["train"].values())
     how_often = f"the largest class of train has {imbalance_ratio(counts):.1f} times the images of the smallest"
     return primary_metric(counts), f"by rule, because {how_often}"

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import bdtr
 
-from harness.config import Metric
+from harness.config import RankMetric
 from harness.select.candidates import Candidate
 from harness.select.comparison import FloatArray, IntArray, Interval
 from harness.select.resamples import Difference, Resamples
@@ -129,7 +129,7 @@ def _choose(order: Sequence[int], reference: int) -> list[tuple[int, int]]:
     return [*((reference, k) for k in others), *rest]
 
 
-def _discordant(first: Candidate, second: Candidate, labels_N: IntArray, metric: Metric) -> tuple[int, int, tuple[int, int]]:
+def _discordant(first: Candidate, second: Candidate, labels_N: IntArray, metric: RankMetric) -> tuple[int, int, tuple[int, int]]:
     """Images that only the first, only the second classifies correctly, and the seeds that were compared."""
     seeds = [[row.seed for row in candidate.rows] for candidate in (first, second)]
     common = sorted(set(seeds[0]) & set(seeds[1]))

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from threadpoolctl import threadpool_limits
 
-from harness.config import Metric, RankConfig
+from harness.config import RankConfig, RankMetric
 from harness.select.candidates import Pool, load_pool
 from harness.select.contest import Contest
 from harness.select.decision import Picks
 from harness.select.entries import Entry, entries_of
 from harness.select.finalists import Finalist, OpenedTest, Opening, Outcome, Seals, open_recommended
-from harness.select.metric import choose_metric
+from harness.select.metric import choose_metric, needs_probabilities
 from harness.select.pairs import Pair
 from harness.select.prior import OwnRanks, own_ranks
 from harness.select.sample_size import Separation
@@ -54,7 +54,7 @@ class Ranking:
     pool: Pool
     """Who is compared, and what is left out."""
     rank: RankConfig
-    metric: Metric
+    metric: RankMetric
     metric_reason: str
     entries: tuple[Entry, ...] = ()
     """Best score first; those that a limit excludes come after all others."""
@@ -137,7 +137,12 @@ def rank(
         TableError: the study cannot be read, or the metric is undefined on its val split.
     """
     with threadpool_limits(1, user_api="blas"):  # products of dozens of candidates: threads would wait for each other
-        return _rank(load_pool(study, protocol), cfg, own or own_ranks(study), Seals(study, by, may_open))
+        return _rank(
+            load_pool(study, protocol, keeps_probabilities=needs_probabilities(cfg)),
+            cfg,
+            own or own_ranks(study),
+            Seals(study, by, may_open),
+        )
 
 
 def _rank(pool: Pool, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking:

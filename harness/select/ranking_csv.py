@@ -7,6 +7,7 @@ import pandas as pd
 from harness.select.candidates import Cost
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
+from harness.select.scores import unit
 from harness.text.untrusted import encodable
 
 METRICS = (
@@ -41,6 +42,8 @@ COLUMNS: tuple[str, ...] = (
     "job_ids",
 )
 
+_DIFFERENCES = frozenset({"expected_loss", "behind", "behind_low", "behind_high", "test_drop", "test_drop_low", "test_drop_high"})
+
 
 def ranking_frame(ranking: Ranking) -> pd.DataFrame:
     """Columns in the order of `COLUMNS`; fractions, not percent; the rank of an excluded candidate is empty.
@@ -50,8 +53,14 @@ def ranking_frame(ranking: Ranking) -> pd.DataFrame:
     """
     pairs = _pairs(ranking)
     records = [_record(ranking, entry) | _against(entry, pairs.get(entry.label)) | _on_test(ranking, entry) for entry in ranking.entries]
+    records = [{name: _in_own_numbers(ranking, name, cell) for name, cell in record.items()} for record in records]
     written = [{name: encodable(cell) if isinstance(cell, str) else cell for name, cell in record.items()} for record in records]
     return pd.DataFrame(written, columns=list(COLUMNS)).convert_dtypes(dtype_backend="numpy_nullable")
+
+
+def _in_own_numbers(ranking: Ranking, name: str, cell: object) -> object:
+    """Differences of costs are in costs as well."""
+    return cell * unit(ranking.metric) if name in _DIFFERENCES and isinstance(cell, float) else cell
 
 
 def _record(ranking: Ranking, entry: Entry) -> dict[str, object]:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import Metric
+from harness.config import RankMetric
 from harness.select.comparison import Interval, interval, score_interval
 from harness.select.evidence import Evidence, image_errors
-from harness.select.metric import is_higher_better
-from harness.select.scores import FloatArray, IntArray, Runs
+from harness.select.scores import FloatArray, IntArray, Runs, natural
 
 Answers = tuple[IntArray, npt.NDArray[np.floating]]
 """What one candidate said about the images: predicted class (S x N), log-probability of the true class (S x N)."""
@@ -22,7 +21,7 @@ Answers = tuple[IntArray, npt.NDArray[np.floating]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much better one candidate scores than another on the same images; negative: worse. In the metric's unit."""
+    """How much better one candidate scores than another on the same images; negative: worse. In the unit of `scores`."""
 
     value: float
     interval: Interval
@@ -30,9 +29,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resamples:
-    """Scores and draws; log loss carries a minus sign here."""
+    """Scores and draws; log loss and costs carry a minus sign here, and costs are in their `unit`."""
 
-    metric: Metric
+    metric: RankMetric
     scores_K: FloatArray
     """Means over seeds."""
     draws_RK: FloatArray
@@ -43,7 +42,7 @@ class Resamples:
     """Images of equal weight that know as much about each score as its own do."""
 
     @classmethod
-    def of(cls, answers: Sequence[Answers], labels_N: IntArray, num_classes: int, metric: Metric, num_resamples: int) -> "Resamples":
+    def of(cls, answers: Sequence[Answers], labels_N: IntArray, num_classes: int, metric: RankMetric, num_resamples: int) -> "Resamples":
         """Resample candidates together, the same images for all. Every class needs an image unless the metric is a mean over images."""
         runs = Runs(
             predicted_JN=np.concatenate([predicted_SN for predicted_SN, _ in answers]),
@@ -55,7 +54,7 @@ class Resamples:
         return cls.from_evidence(evidence, metric, num_resamples)
 
     @classmethod
-    def from_evidence(cls, evidence: Evidence, metric: Metric, num_resamples: int) -> "Resamples":
+    def from_evidence(cls, evidence: Evidence, metric: RankMetric, num_resamples: int) -> "Resamples":
         """Of candidates whose scores and influences are known, whatever images each was measured on."""
         image_error_RK = image_errors(evidence.influence_KN, evidence.labels_N, num_resamples)
         draws_RK = evidence.draws_around(image_error_RK)
@@ -64,11 +63,12 @@ class Resamples:
 
     def natural(self, found: Interval) -> Interval:
         """An interval of scores in the metric's own unit and order."""
-        return found if is_higher_better(self.metric) else Interval(-found.high, -found.low)
+        ends = natural(self.metric, found.low), natural(self.metric, found.high)
+        return Interval(min(ends), max(ends))
 
     def score(self, k: int) -> float:
         """In the metric's own unit."""
-        return float(self.scores_K[k] if is_higher_better(self.metric) else -self.scores_K[k])
+        return natural(self.metric, float(self.scores_K[k]))
 
     def interval(self, k: int, confidence: float) -> Interval:
         """Of one candidate's score, in the metric's own unit."""

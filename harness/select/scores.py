@@ -1,7 +1,8 @@
 """Scores of runs, and what every image adds to them: the evidence that intervals, ties and the posterior are made of.
 
-First step of a comparison. Here higher is always better: log loss carries a minus sign.
-Shapes: N images, J runs (one candidate with one seed).
+First step of a comparison. Here higher is always better: log loss and costs carry a minus sign. Costs are in units of the range from the
+lowest to the highest cost of a decision, so that a point is a hundredth of that (`unit`).
+Shapes: N images, J runs (one candidate with one seed), C classes.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +12,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import Metric
-from harness.errors import TableError
+from harness.config import Metric, RankMetric, is_higher_better
+from harness.errors import TableError, UndefinedMetricError
+from harness.measure.statistics import Run, statistic
+from harness.text.metric_spec import MetricSpec
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -22,6 +25,10 @@ SAME = 1e-9
 """Scores and spreads below this are rounding, far below what one image among a million changes."""
 PER_CLASS = (Metric.balanced_accuracy, Metric.f1_macro)
 """Metrics in which every class counts alike, so that an image of a rare class counts more."""
+_PER_CLASS_NAMES = ("roc_auc", "average_precision", "fbeta", "matthews_corrcoef", "cohen_kappa")
+"""The same of those with a parameter or a class, where they are of all classes."""
+_TWO_SIDED = ("roc_auc", "sensitivity")
+"""Metrics of one class that others count in as much as its own images."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,9 +39,11 @@ class Runs:
     true_log_prob_JN: npt.NDArray[np.floating]
     labels_N: IntArray
     num_classes: int
+    log_probs_JNC: npt.NDArray[np.floating] | None = None
+    """Of every class, where the metric needs them."""
 
 
-def score_and_influence(runs: Runs, metric: Metric) -> tuple[FloatArray, FloatArray]:
+def score_and_influence(runs: Runs, metric: RankMetric) -> tuple[FloatArray, FloatArray]:
     """Scores of every run, shape J, and what each image adds to them, shape J x N.
 
     A score on other images is, to first order, the score here plus the sum of the influences of the images that take part, each as often as
@@ -52,20 +61,56 @@ def score_and_influence(runs: Runs, metric: Metric) -> tuple[FloatArray, FloatAr
             f"predictions of run {run + 1} of {len(num_undefined_J)}: {num_undefined_J[run]} of {len(runs.labels_N)} images have NaN as their "
             "log-probability; training diverged or the file is damaged. Delete its row and run the sweep again."
         )
-    return _SCORES[metric](runs)
+    return _SCORES[metric](runs) if isinstance(metric, Metric) else _statistics(runs, metric)
 
 
-def scores(runs: Runs, metric: Metric) -> FloatArray:
+def scores(runs: Runs, metric: RankMetric) -> FloatArray:
     """Scores of every run on the images as they are, shape J; higher is better. Every class needs an image."""
     return score_and_influence(runs, metric)[0]
 
 
-def shares(labels_N: IntArray, metric: Metric) -> FloatArray:
+def bounds(metric: RankMetric) -> tuple[float, float]:
+    """Lowest and highest score."""
+    if isinstance(metric, MetricSpec):
+        return metric.bounds
+    return (-np.inf, 0.0) if metric is Metric.log_loss else (0.0, 1.0)
+
+
+def unit(metric: RankMetric) -> float:
+    """What one here is in the metric's own numbers."""
+    return metric.unit if isinstance(metric, MetricSpec) else 1.0
+
+
+def natural(metric: RankMetric, score: float) -> float:
+    """A score in the metric's own numbers, of which lower may be better."""
+    return (score if is_higher_better(metric) else -score) * unit(metric)
+
+
+def shares(labels_N: IntArray, metric: RankMetric) -> FloatArray:
     """How much of the score each image is, shape N; they sum to one."""
-    if metric not in PER_CLASS:
+    if isinstance(metric, MetricSpec) and metric.class_index is not None:
+        is_member_N = labels_N == metric.class_index
+        if metric.name not in _TWO_SIDED:
+            return np.asarray(is_member_N / max(int(is_member_N.sum()), 1))
+        labels_N = is_member_N.astype(np.int64)
+    elif metric.name not in _PER_CLASS_NAMES if isinstance(metric, MetricSpec) else metric not in PER_CLASS:
         return np.full(len(labels_N), 1.0 / len(labels_N))
     _, codes_N, counts_C = np.unique(labels_N, return_inverse=True, return_counts=True)
     return np.asarray(1.0 / (len(counts_C) * counts_C[codes_N]))
+
+
+def _statistics(runs: Runs, spec: MetricSpec) -> tuple[FloatArray, FloatArray]:
+    """Run by run. A run without a value, as it never calls an image the class whose precision is asked for, scores 0 as in scikit-learn."""
+    score_J, influence_JN = np.zeros(len(runs.predicted_JN)), np.zeros(runs.predicted_JN.shape)
+    sign = (1.0 if spec.is_higher_better else -1.0) / spec.unit
+    for j, predicted_N in enumerate(runs.predicted_JN):
+        log_probs_NC = None if runs.log_probs_JNC is None else runs.log_probs_JNC[j]
+        try:
+            found = statistic(spec, Run(predicted_N, log_probs_NC, runs.labels_N, runs.num_classes))
+        except UndefinedMetricError:
+            continue
+        score_J[j], influence_JN[j] = sign * found.value, sign * found.influence_N
+    return score_J, influence_JN
 
 
 def _mean(values_JN: FloatArray, share_N: FloatArray) -> tuple[FloatArray, FloatArray]:

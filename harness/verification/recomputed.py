@@ -55,7 +55,7 @@ def _metrics(study: Study, row: Row) -> Iterator[Damage]:
 
 def _values(row: Row, found: Predictions, prefix: str) -> dict[str, float | None]:
     """Metrics of a split under the names of their columns, classes decided as the row's primary metric asks."""
-    values, _ = objective_of(row).quality(found.log_probs_NC, found.labels_N, Metric(row.primary_metric))
+    values, _ = objective_of(row).quality(found.log_probs_NC, found.labels_N, Metric(str(row.primary_metric)))
     return {f"{prefix}{name}": value for name, value in values.items() if f"{prefix}{name}" in COLUMNS}
 
 

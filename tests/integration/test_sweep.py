@@ -33,7 +33,7 @@ def test_a_grid_becomes_rows_a_table_and_a_report(run_sweep: Command) -> None:
     assert [row.status for row in rows] == ["ok"] * 6
     for row in rows:
         val = ended.study().val_predictions(row.job_id)
-        predicted = decide(val.log_probs_NC, Metric(row.primary_metric), np.array(row.details.class_prior))
+        predicted = decide(val.log_probs_NC, Metric(str(row.primary_metric)), np.array(row.details.class_prior))
         assert row.val_accuracy == pytest.approx(metrics.accuracy_score(val.labels_N, predicted))
         assert row.val_f1_macro == pytest.approx(metrics.f1_score(val.labels_N, predicted, average="macro", zero_division=0))
         assert row.val_log_loss == pytest.approx(metrics.log_loss(val.labels_N, _probabilities(val.log_probs_NC)), rel=1e-4)

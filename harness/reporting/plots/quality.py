@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.config import Metric
+from harness.config import RankMetric, is_higher_better
+from harness.reporting import formats
 from harness.reporting.plots.style import FONT_PT, INK, LINES, MARKERS, QUIET, VERMILION, gap_in_data, label, new_figure, spread, width_pt
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import metric_name
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
 
@@ -65,14 +66,16 @@ def freeze_depth(ranking: Ranking) -> Figure | None:
     return figure
 
 
-def score_axis(metric: Metric) -> str:
+def score_axis(metric: RankMetric) -> str:
     """What a score axis says."""
-    return f"{METRIC_NAMES[metric]} ({'nats, lower is better' if metric is Metric.log_loss else '%'})"
+    notes = ["%"] if formats.is_fraction(metric) else [formats.unit_name(metric), "" if is_higher_better(metric) else "lower is better"]
+    said = ", ".join(note for note in notes if note)
+    return f"{metric_name(metric)} ({said})" if said else metric_name(metric)
 
 
-def shown(metric: Metric, value: float) -> float:
+def shown(metric: RankMetric, value: float) -> float:
     """A score in the axis's unit."""
-    return value if metric is Metric.log_loss else 100 * value
+    return 100 * value if formats.is_fraction(metric) else value
 
 
 def line_colours(ranking: Ranking) -> dict[str, str]:

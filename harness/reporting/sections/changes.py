@@ -6,7 +6,7 @@ from harness.reporting import formats
 from harness.reporting.answer import is_overturned
 from harness.reporting.document import Block, Bullets, Paragraph
 from harness.reporting.scope import measured
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import metric_name
 from harness.select.limits import number
 from harness.select.ranking import Ranking
 from harness.select.sensitivity import FewerImages, OtherLimit, OtherMetric
@@ -34,9 +34,9 @@ def limit_sentence(found: OtherLimit) -> str:
 
 def _metrics(choice: str, found: tuple[OtherMetric, ...]) -> list[str]:
     """Metrics that lead elsewhere, one sentence each; those that do not, and those that have no value, in one."""
-    other = [f"Ranked by {METRIC_NAMES[each.metric]}: {each.recommended}." for each in found if each.recommended not in (None, choice)]
-    same = [METRIC_NAMES[each.metric] for each in found if each.recommended == choice]
-    undefined = [f"{formats.sentence(METRIC_NAMES[each.metric])} says nothing: {each.undefined}." for each in found if each.undefined]
+    other = [f"Ranked by {metric_name(each.metric)}: {each.recommended}." for each in found if each.recommended not in (None, choice)]
+    same = [metric_name(each.metric) for each in found if each.recommended == choice]
+    undefined = [f"{formats.sentence(metric_name(each.metric))} says nothing: {each.undefined}." for each in found if each.undefined]
     return [*other, *([f"It stays the same ranked by {_listed(same)}."] if same else []), *undefined]
 
 

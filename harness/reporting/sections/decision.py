@@ -8,7 +8,7 @@ from harness.reporting.picks import table
 from harness.reporting.sections import validation
 from harness.reporting.sections.changes import changes
 from harness.reporting.sections.facts import Pictures, picture
-from harness.reporting.wording import METRIC_NAMES, command, runner_up
+from harness.reporting.wording import command, metric_name, runner_up
 from harness.select.ranking import Ranking
 
 TITLE = "Decide and validate"
@@ -37,7 +37,7 @@ def tone(ranking: Ranking) -> Tone:
 def _nearest(ranking: Ranking) -> list[Block]:
     if not ranking.nearest:
         return []
-    columns = [Column("candidate"), Column(METRIC_NAMES[ranking.metric], is_number=True), Column("misses by")]
+    columns = [Column("candidate"), Column(metric_name(ranking.metric), is_number=True), Column("misses by")]
     rows = [
         (entry.label, formats.score(ranking.metric, entry.score), "; ".join(breach.miss for breach in entry.breaches))
         for entry in ranking.nearest

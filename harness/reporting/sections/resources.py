@@ -36,11 +36,11 @@ def _machines(ranking: Ranking) -> Table:
 
 
 def _limits(ranking: Ranking) -> str:
-    limits = set_limits(ranking.rank)
-    if not limits:
+    asked = [f"rank.{key}={number(value)}" for key, value in set_limits(ranking.rank).items()]
+    asked += [f"rank.limits={formats.one_line(text)}" for text in ranking.rank.limits]
+    if not asked:
         return "No limits were given: every candidate may be recommended. Limits such as rank.max_latency_ms or rank.max_params_m are hard filters."
-    asked = ", ".join(f"rank.{key}={number(value)}" for key, value in limits.items())
-    return f"Limits: {asked}. {len(ranking.eligible)} of {len(ranking.entries)} candidates meet them."
+    return f"Limits: {', '.join(asked)}. {len(ranking.eligible)} of {len(ranking.entries)} candidates meet them."
 
 
 def _time(ranking: Ranking) -> str:

@@ -6,7 +6,7 @@ from harness.reporting.document import Block, Bullets, Column, Paragraph, Sectio
 from harness.reporting.scope import measured
 from harness.reporting.sections import calibration, search, statistics, training, transferability
 from harness.reporting.sections.facts import MAX_LISTED, Pictures, picture
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import metric_name
 from harness.select.audit import Audit
 from harness.select.ranking import Ranking
 
@@ -31,7 +31,7 @@ def outcome(ranking: Ranking) -> str:
     """Who is ahead, in one sentence for everybody."""
     best = ranking.best
     assert best is not None
-    scored = f"{best.label} scores best, {formats.score(ranking.metric, best.score)} {METRIC_NAMES[ranking.metric]}"
+    scored = f"{best.label} scores best, {formats.score(ranking.metric, best.score)} {metric_name(ranking.metric)}"
     number = len(ranking.tied)
     if len(ranking.eligible) <= 1:
         return (

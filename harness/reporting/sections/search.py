@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
 from harness.reporting.sections.facts import MAX_LISTED
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import metric_name
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
 
@@ -18,7 +18,7 @@ def stopped(ranking: Ranking) -> list[Block]:
         return []
     columns = [
         *(Column(name) for name in ("backbone", "freeze")),
-        *(Column(name, is_number=True) for name in ("seed", "epochs trained", f"val {METRIC_NAMES[ranking.metric]} then")),
+        *(Column(name, is_number=True) for name in ("seed", "epochs trained", f"val {metric_name(ranking.metric)} then")),
         Column("why no further"),
     ]
     rows = [_stopped_line(ranking, row) for row in ranking.pool.pruned[:MAX_LISTED]]

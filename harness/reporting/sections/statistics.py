@@ -6,7 +6,7 @@ from harness.reporting.document import Block, Cell, Column, Paragraph, Table
 from harness.reporting.grounds import judged_on, rests_on
 from harness.reporting.picks import unit
 from harness.reporting.sections.facts import MAX_LISTED, marked, outcome_of
-from harness.reporting.wording import METRIC_NAMES, latency, rough_latencies
+from harness.reporting.wording import latency, metric_name, rough_latencies
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
 from harness.select.sample_size import Separation
@@ -41,7 +41,7 @@ def front(ranking: Ranking) -> list[Block]:
     known = [entry for entry in ranking.entries if entry.front_prob is not None][:MAX_LISTED]
     if not known:
         return []
-    names = (METRIC_NAMES[ranking.metric], "latency", "interval of the latency", "chance to be on the front")
+    names = (metric_name(ranking.metric), "latency", "interval of the latency", "chance to be on the front")
     columns = [Column("candidate"), *(Column(name, is_number=True) for name in names), Column("beaten on both by")]
     rows = [
         [
@@ -83,7 +83,7 @@ def _scores(ranking: Ranking) -> Table:
         Column("judged on"),
         *(
             Column(name, is_number=True)
-            for name in (METRIC_NAMES[metric], "interval", "expected", "probability of being best", *differences)
+            for name in (metric_name(metric), "interval", "expected", "probability of being best", *differences)
         ),
         Column("outcome"),
         Column("may be the best"),

@@ -6,7 +6,7 @@ from harness.config import Metric
 from harness.reporting import formats
 from harness.reporting.document import Block, Bullets, Cell, Column, Paragraph, Section, Table, Tone
 from harness.reporting.sections.facts import MAX_LISTED, known_rows, pairs, profile
-from harness.reporting.wording import METRIC_MEANINGS, METRIC_NAMES
+from harness.reporting.wording import metric_meaning, metric_name
 from harness.select.metric import baseline
 from harness.select.ranking import Ranking
 
@@ -37,21 +37,23 @@ def _task(ranking: Ranking) -> str:
 
 
 def _metric(ranking: Ranking) -> str:
-    name = METRIC_NAMES[ranking.metric]
-    return f"Candidates are ranked by {name} ({ranking.metric_reason}): {METRIC_MEANINGS[ranking.metric]}."
+    name = metric_name(ranking.metric)
+    return f"Candidates are ranked by {name} ({ranking.metric_reason}): {metric_meaning(ranking.metric)}."
 
 
 def _baseline(ranking: Ranking) -> str:
     """Always naming the most frequent class: what a score must beat to mean anything."""
-    scores = baseline(ranking.pool)
-    most = int(np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names)).argmax())
+    scores = baseline(ranking.pool, ranking.metric)
+    counts_C = np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names))
+    most = int(counts_C.argmax())
     name = formats.one_line(ranking.pool.class_names[most])
-    sentence = f"Without looking at an image, always answering “{name}” is right on {formats.percent(scores['accuracy'])} of the val images"
+    sentence = f"Without looking at an image, always answering “{name}” is right on {formats.percent(counts_C[most] / counts_C.sum())} of the val images"
     value = scores.get(ranking.metric.value)
     if ranking.metric is Metric.accuracy or value is None:
         return f"{sentence}."
-    basis = "stating the class shares of val" if ranking.metric is Metric.log_loss else "that answer"
-    return f"{sentence}; by {METRIC_NAMES[ranking.metric]}, {basis} scores {formats.score(ranking.metric, value)}."
+    states_shares = ranking.metric is Metric.log_loss or ranking.metric.value == "expected_cost"
+    basis = "stating the class shares of val" if states_shares else "that answer"
+    return f"{sentence}; by {metric_name(ranking.metric)}, {basis} scores {formats.score(ranking.metric, value)}."
 
 
 def _counts(ranking: Ranking) -> Table:

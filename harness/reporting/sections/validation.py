@@ -4,10 +4,11 @@ from harness.reporting import formats
 from harness.reporting.answer import is_overturned, overturned
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
 from harness.reporting.picks import surpassed, unit
-from harness.reporting.wording import METRIC_NAMES
+from harness.reporting.wording import metric_name
 from harness.select.decision import PROB_OVERTURN
 from harness.select.finalists import Finalist, Outcome
 from harness.select.ranking import Ranking
+from harness.text.metric_spec import MetricSpec
 
 
 def finalists(ranking: Ranking) -> list[Block]:
@@ -23,7 +24,7 @@ def finalists(ranking: Ranking) -> list[Block]:
     chosen = ranking.recommended
     places = [place for place, found in enumerate(ranking.finalists) if chosen is not None and found.label == chosen.label]
     rows = [_line(ranking, found) for found in ranking.finalists]
-    title = f"Opened on test: {METRIC_NAMES[ranking.metric]} before and on test"
+    title = f"Opened on test: {metric_name(ranking.metric)} before and on test"
     return [Table(title, columns, rows, frozenset(places)), Paragraph(*_verdict(ranking))]
 
 
@@ -32,6 +33,10 @@ def scores(ranking: Ranking) -> list[Block]:
     chosen, test = ranking.recommended, ranking.test
     if chosen is None or test is None:
         return []
+    own = []
+    if isinstance(ranking.metric, MetricSpec):
+        found = formats.score(ranking.metric, chosen.score), formats.score(ranking.metric, test.score)
+        own = [(f"{metric_name(ranking.metric)} (train and val in place of val)", *found)]
     names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "f1_weighted": "weighted F1"}
     rows = [
         (text, formats.percent(chosen.candidate.mean(f"val_{name}")), formats.percent(test.quality.get(name)))
@@ -39,7 +44,7 @@ def scores(ranking: Ranking) -> list[Block]:
     ]
     rows.append(("log loss (nats)", formats.nats(chosen.candidate.mean("val_log_loss")), formats.nats(test.quality.get("log_loss"))))
     columns = [Column("metric"), Column("val", is_number=True), Column("test", is_number=True)]
-    return [Table(f"{chosen.label} on val and test", columns, rows)]
+    return [Table(f"{chosen.label} on val and test", columns, [*own, *rows])]
 
 
 def opened(ranking: Ranking) -> list[Block]:
@@ -74,7 +79,7 @@ def _verdict(ranking: Ranking) -> tuple[str, Tone]:
         return f"{overturned(ranking)}{afterwards}", Tone.warning
     if ranking.outcome is Outcome.undefined:
         return (
-            f"{formats.sentence(METRIC_NAMES[ranking.metric])} has no value on these test images, so they cannot check the choice.",
+            f"{formats.sentence(metric_name(ranking.metric))} has no value on these test images, so they cannot check the choice.",
             Tone.warning,
         )
     sure = formats.chance(PROB_OVERTURN)

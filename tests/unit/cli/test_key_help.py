@@ -11,7 +11,7 @@ from harness.cli.key_help import keys, meaning
 from harness.cli.typed_text import text_keys
 from harness.errors import ConfigError
 
-SCHEMAS = [each for each in vars(config).values() if isinstance(each, type) and is_dataclass(each)]
+SCHEMAS = [each for each in vars(config).values() if isinstance(each, type) and is_dataclass(each) and each.__module__ == config.__name__]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)

@@ -76,8 +76,29 @@ def test_what_is_read_right_stays_as_it_was_typed() -> None:
 
 def test_which_keys_are_text() -> None:
     """Those of the types, nested ones included."""
-    assert text_keys(ReportConfig) == {"study", "results_dir", "table", "protocol"}
+    assert text_keys(ReportConfig) == {"study", "results_dir", "table", "protocol", "rank.metric", "rank.costs"}
     assert {"backbone", "freeze", "weights", "data.root", "train.release", "study", "cache_dir"} < text_keys(SweepConfig)
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("recall:a b>=0.9", ["recall:a b>=0.9"]),
+        ("recall:a>=0.9,f1:b>=0.5", ["recall:a>=0.9", "f1:b>=0.5"]),
+        ("'recall:a,b>=0.9'", ["recall:a,b>=0.9"]),
+        ('["recall:a>=0.9"]', ["recall:a>=0.9"]),
+        ("[]", []),
+    ],
+)
+def test_a_list_of_texts_needs_no_brackets(typed: str, value: list[str]) -> None:
+    """Signs that Hydra does not read are read; a comma separates texts, unless they are in quotes."""
+    assert read(f"rank.limits={typed}", sweeps=True, schema=ReportConfig) == [value]
+
+
+def test_metrics_with_parameters_and_classes_are_read_as_typed() -> None:
+    """Colons, signs and all."""
+    for typed in ("sensitivity@specificity=0.95:malignant", "recall:Löwe 1", "fbeta@beta=2"):
+        assert read(f"rank.metric={typed}", sweeps=True) == [typed]
 
 
 def test_an_error_about_half_a_path_says_why() -> None:

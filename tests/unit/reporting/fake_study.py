@@ -208,7 +208,7 @@ def _with_prior(row: Row, num_classes: int) -> Row:
 
 
 def _quality(row: Row, found: Predictions) -> tuple[dict[str, float | None], dict[str, str]]:
-    predicted_N = decide(found.log_probs_NC, Metric(row.primary_metric), np.array(row.details.class_prior))
+    predicted_N = decide(found.log_probs_NC, Metric(str(row.primary_metric)), np.array(row.details.class_prior))
     return quality(found.log_probs_NC, found.labels_N, predicted_N)
 
 

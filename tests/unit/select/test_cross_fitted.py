@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from harness.config import Metric
+from harness.config import Metric, rank_metric
 from harness.errors import TableError
 from harness.measure.choice import deal
 from harness.select.candidates import Candidate, Pool, load_pool
@@ -188,3 +189,15 @@ def test_damaged_folds_are_named_and_left_out(tmp_path: Path) -> None:
     pool = load_pool(study)
     assert fine_tune(pool).cross_fitted is None
     assert [found.job_id for found in pool.damaged] == [row.job_id]
+
+
+def test_probabilities_of_all_classes_are_put_together_as_decisions_are(tmp_path: Path) -> None:
+    """The area under the ROC curve out of fold is that of the probabilities of the folds, for the fine-tune and for the head."""
+    study, head_wrong, wrong = a_study(tmp_path, wrong=VAL[:3], head_wrong=range(0, 200, 7)), range(0, 200, 7), range(0, 200, 10)
+    for number in range(NUM_FOLDS):
+        add_fold(study, number, wrong=wrong)
+    pool = load_pool(study, keeps_probabilities=True)
+    evidence = evidence_of(pool, pool.candidates, rank_metric("roc_auc"))
+    for candidate, missed in ((fine_tune(pool), wrong), (next(each for each in pool.candidates if each.out_of_fold), head_wrong)):
+        truth = roc_auc_score(LABELS_M, said(EVERYONE, missed).log_probs_NC[:, 1])
+        assert evidence.scores_K[pool.candidates.index(candidate)] == pytest.approx(truth)
