@@ -204,6 +204,26 @@ class FolderConfig(DataConfig):
     """How the folders in `root` are read: as classes, as splits that hold classes, or as their names tell."""
 
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
+"""Names of tables end so; a file with another ending that is said to be a table is read as a CSV."""
+
+
+@dataclass
+class TableConfig(DataConfig):
+    """Options of a table that names the user's images."""
+
+    path_column: str | None = None
+    """Column of the files; None: the one called path, image, file, filename or the like."""
+    label_column: str | None = None
+    """Column of the classes; None: the one called label, class, target or category."""
+    split_column: str | None = None
+    """Column of the splits; None: the one called split, set, subset or partition, if there is one."""
+    group: str | None = None
+    """Column that says which images belong together, such as those of a patient: no group is in two splits. None: each image stands for itself."""
+    image_root: str | None = None
+    """Folder that relative paths are meant from; None: the table's own."""
+
+
 @dataclass
 class ElpvConfig(DataConfig):
     """Options of the solar-cell photographs in the `elpv-dataset` package."""
@@ -761,7 +781,13 @@ class PredictConfig:
     folder: str | None = None
     """An exported folder, instead of a study."""
     images: str | None = None
-    """A folder, a pattern such as 'new/*.png', or a CSV with a column `path`."""
+    """A folder, a pattern such as 'new/*.png', or a table with a column `path`."""
+    path_column: str | None = None
+    """Column of that table; None: the one called path, image, file, filename or the like."""
+    label_column: str | None = None
+    """Its column of classes, which are scored; None: the one called label, class, target or category, if there is one."""
+    group: str | None = None
+    """Its column that says which images belong together, such as those of a patient; the interval of the score draws these."""
     candidate: str | None = None
     """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None
@@ -915,6 +941,7 @@ def register() -> None:
         (None, "log_schema", LogConfig),
         ("data", "data_schema", DataConfig),
         ("data", "folder_schema", FolderConfig),
+        ("data", "table_schema", TableConfig),
         ("data", "elpv_schema", ElpvConfig),
         ("data", "torchvision_schema", TorchvisionConfig),
         ("train", "train_schema", TrainConfig),

@@ -46,16 +46,16 @@ def run(cfg: PredictConfig) -> int:
         BackboneError: the base weights are not here, or are others.
     """
     wait_briefly()
-    from harness.models.new_images import list_images
+    from harness.models.new_images import NewColumns, list_images
     from harness.models.table import counts, judge, require_suffix, to_frame, write
 
     if cfg.images is None:
-        raise ConfigError("images=: give a folder, a pattern such as 'new/*.png', or a CSV with a column path.")
+        raise ConfigError("images=: give a folder, a pattern such as 'new/*.png', or a table with a column path.")
     to = Path(cfg.to).expanduser()
     require_suffix(to)
     name, model = _model(cfg)
     metric = _metric(cfg, model)
-    listed = list_images(cfg.images, model.header.max_values, model.class_names)
+    listed = list_images(cfg.images, model.header.max_values, model.class_names, NewColumns(cfg.path_column, cfg.label_column, cfg.group))
     predicted = model.predict(listed.images)
     if not len(predicted.places_N):
         raise ConfigError(

@@ -3,14 +3,17 @@
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import astuple, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api.study import Study
 from harness.cli.call import own_errors, sweeper_of
-from harness.config import SweepConfig, is_study_name
-from harness.data.table import NEEDED, SPLIT
+from harness.cli.own_images import source_of
+from harness.config import DataConfig, SweepConfig, TableConfig, is_study_name
+from harness.data.table import Columns
+from harness.data.table_file import GROUP_NAMES, as_text
 from harness.errors import ConfigError, DataError
 from harness.files import write_durably
 from harness.process.isolate import warm_up
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TABLE = "table"
-"""Data source of a CSV, and name of the study of a DataFrame that is given none."""
+"""Data source of a table, and name of the study of a DataFrame that is given none."""
 
 
 def sweep(
@@ -38,8 +41,9 @@ def sweep(
     Ctrl-C ends the running job and raises KeyboardInterrupt, and nothing that is finished is lost.
 
     Args:
-        images: a folder with a folder for each class; a CSV, or a DataFrame, with columns `path`, `label` and, if wanted, `split` (train, val,
-            test); None: the option `data` names a data set.
+        images: a folder with a folder for each class; a CSV, Parquet or JSON lines file, or a DataFrame, with columns `path`, `label` and, if
+            wanted, `split` (train, val, test); `data__group` names the column of what must stay in one split, such as a patient; None: the
+            option `data` names a data set.
         backbones: names, aliases or patterns such as `"mobilenet*"`; functions that return a module, and module classes, if they can be imported
             by name: jobs run in processes of their own, which build the network anew.
         freeze: depths; None: `["all", 0.5, "none"]`.
@@ -109,21 +113,33 @@ def _images(images: "str | os.PathLike[str] | pd.DataFrame | None", study: str |
     if images is None:
         return {}
     if isinstance(images, str | os.PathLike):
-        is_table = Path(images).suffix.lower() == ".csv"
-        return {"data": TABLE if is_table else "folder", "data.root": images}
+        return {"data": source_of(os.fspath(images)), "data.root": images}
     name = study or TABLE
     if not is_study_name(name):
         raise ConfigError(f"study={name!r}: not allowed; give the name of a folder: letters, digits, '_', '.' and '-'.")
     folder = Path(options.get("results_dir", SweepConfig.results_dir)).expanduser() / name
-    return {"data": TABLE, "data.root": _written(images, folder)}
+    told: dict[str, Any] = {field.name: options.get(f"data__{field.name}") for field in fields(TableConfig) if field.name not in _OF_ALL}
+    return {"data": TABLE, "data.root": _written(images, folder, TableConfig(**told))}
 
 
-def _written(frame: "pd.DataFrame", folder: Path) -> Path:
-    """The table as a CSV in the study, named by its content, so that what earlier jobs were run on stays. Paths are made absolute."""
-    if missing := [name for name in NEEDED if name not in getattr(frame, "columns", ())]:
-        raise DataError(f"images: a DataFrame needs columns {', '.join(NEEDED)} and may have {SPLIT}; it lacks {', '.join(missing)}.")
-    known = frame[[name for name in (*NEEDED, SPLIT) if name in frame.columns]]
-    content = known.assign(path=[str(Path(path).expanduser().absolute()) for path in frame["path"]]).to_csv(index=False).encode()
+_OF_ALL = {field.name for field in fields(DataConfig)}
+
+
+def _written(frame: "pd.DataFrame", folder: Path, cfg: TableConfig) -> Path:
+    """The columns that play a part as a CSV in the study, named by its content, so that what earlier jobs were run on stays.
+
+    Paths are made absolute, where no folder is given that they are meant from.
+    """
+    there = [name for name in getattr(frame, "columns", ()) if isinstance(name, str)]
+    columns = Columns.of(there, cfg, "images")
+    used = [name for name in there if name in astuple(columns) or name.casefold() in GROUP_NAMES]
+    try:
+        known = frame[used].map(as_text)
+    except ValueError as error:
+        raise DataError(f"images: {error}; give a DataFrame with one value in each cell.") from error
+    if cfg.image_root is None:
+        known[columns.path] = [str(Path(path).expanduser().absolute()) if path else "" for path in known[columns.path]]
+    content = known.to_csv(index=False).encode()
     path = folder / f"images-{blake2b(content, digest_size=4).hexdigest()}.csv"
     write_durably(path, content)
     return path

@@ -1,8 +1,9 @@
-"""`data.root` alone implies `data=folder`: a folder of images without a data set is never read as the tutorial's."""
+"""`data.root` alone implies `data=folder`, or `data=table`: images without a data set are never read as the tutorial's."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from harness.config import SweepConfig
+from harness.config import TABLE_SUFFIXES, SweepConfig
 from harness.errors import ConfigError
 from harness.text.untrusted import shell_word
 
@@ -10,7 +11,7 @@ ROOT, SOURCE, EXPERIMENT = "data.root", "data", "experiment"
 
 
 def with_source(arguments: Sequence[str]) -> list[str]:
-    """The command line, with `data=folder` where it names a folder and nothing that may choose a data set.
+    """The command line, with `data=folder`, or `data=table`, where it names a folder or a table and nothing that may choose a data set.
 
     Raises:
         ConfigError: a path in place of a data set.
@@ -22,13 +23,21 @@ def with_source(arguments: Sequence[str]) -> list[str]:
             )
     keys = _keys(arguments)
     implied = ROOT in keys and not keys & {SOURCE, EXPERIMENT}
-    return [*arguments, f"{SOURCE}=folder"] if implied else list(arguments)
+    if not implied:
+        return list(arguments)
+    named = [value for key, _, value in (argument.partition("=") for argument in arguments) if key.lstrip("+").strip() == ROOT]
+    return [*arguments, f"{SOURCE}={source_of(named[-1].strip())}"]
+
+
+def source_of(root: str) -> str:
+    """What `data` has to be for images that lie there: a table by its name, else a folder."""
+    return "table" if Path(root.strip("'\"")).suffix.lower() in TABLE_SUFFIXES else "folder"
 
 
 def require_source(cfg: SweepConfig, overrides: Sequence[str]) -> None:
     """Raises ConfigError where an experiment's own data set would be looked for in the folder that was named."""
     keys = _keys(overrides)
-    if ROOT in keys and SOURCE not in keys and cfg.data.source != "folder":
+    if ROOT in keys and SOURCE not in keys and cfg.data.source not in {"folder", "table"}:
         raise ConfigError(
             f"data.root={shell_word(str(cfg.data.root))}: the experiment uses data={cfg.data.name}; type data=folder as well for the images in "
             f"that folder, or data={cfg.data.name} where its own files lie there."

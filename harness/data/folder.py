@@ -11,7 +11,7 @@ import numpy as np
 from harness.config import Layout
 from harness.data.kinds import is_image
 from harness.data.layout import LAYOUTS, Reading, read_layout
-from harness.data.listing import POOL, FileCandidate, Group, Listing
+from harness.data.listing import POOL, FileCandidate, Listing, Part
 from harness.data.shown import names, quoted, row_name, text
 from harness.data.tree import Tree, leads_somewhere
 from harness.errors import DataError
@@ -55,9 +55,9 @@ def list_folder(root: Path, own: Sequence[Path] = (), layout: Layout = Layout.au
             raise DataError(f"{text(reading.tops[split])}: holds no class folders with images in them; the layout is {LAYOUTS}.")
     class_names = sorted(used["train" if "train" in used else POOL].files)
     _require_known_classes(used, class_names)
-    groups = {split: _group(classes.files, class_names, root) for split, classes in used.items()}
+    parts = {split: _part(classes.files, class_names, root) for split, classes in used.items()}
     left_out = [*(_unlabelled(split, found[split]) for split in unlabelled), *_left_out(root, tree, reading, used)]
-    return Listing(tuple(map(row_name, class_names)), groups, root, [*reading.remarks, *_nested(reading, used)], left_out)
+    return Listing(tuple(map(row_name, class_names)), parts, root, [*reading.remarks, *_nested(reading, used)], left_out)
 
 
 def _require_folder(root: Path) -> None:
@@ -132,10 +132,10 @@ def _require_known_classes(found: Mapping[str, _Classes], class_names: Sequence[
             )
 
 
-def _group(files: Mapping[str, list[Path]], class_names: Sequence[str], root: Path) -> Group:
+def _part(files: Mapping[str, list[Path]], class_names: Sequence[str], root: Path) -> Part:
     listed = [(path, label) for label, name in enumerate(class_names) for path in files.get(name, [])]
     candidates = [FileCandidate(row_name(path.relative_to(root).as_posix()), path) for path, _ in listed]
-    return Group(candidates, np.array([label for _, label in listed], dtype=np.int64))
+    return Part(candidates, np.array([label for _, label in listed], dtype=np.int64))
 
 
 def _nested(reading: Reading, found: Mapping[str, _Classes]) -> list[str]:

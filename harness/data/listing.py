@@ -98,11 +98,13 @@ class ArrayCandidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Part:
     """The candidates of one official split, or of the pool, with their class ids in [0, C)."""
 
     candidates: Sequence[Candidate]
     labels: IntArray
+    groups: Sequence[str] | None = None
+    """What the images belong to, such as a patient: those of one group are never in two splits. None: every image stands for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Listing:
     """Everything a source offers."""
 
     class_names: tuple[str, ...]
-    groups: Mapping[str, Group]
+    parts: Mapping[str, Part]
     """Keys: `pool` alone, or `train` and any of `val` and `test`."""
     root: Path | None
     """None for data that ships in a package."""
@@ -120,12 +122,12 @@ class Listing:
     """Sentences about what is there and not offered."""
 
     def rows(self) -> list["Listed"]:
-        """All candidates of all groups, ordered by id, so that the order on disk plays no part in what follows."""
-        rows = [
-            Listed(candidate, label, given)
-            for given, group in self.groups.items()
-            for candidate, label in zip(group.candidates, group.labels.tolist(), strict=True)
-        ]
+        """All candidates of all parts, ordered by id, so that the order on disk plays no part in what follows."""
+        rows = []
+        for given, part in self.parts.items():
+            groups: Sequence[str | None] = part.groups or [None] * len(part.candidates)
+            for candidate, label, group in zip(part.candidates, part.labels.tolist(), groups, strict=True):
+                rows.append(Listed(candidate, label, given, group))
         return sorted(rows, key=lambda row: row.candidate.id)
 
 
@@ -137,6 +139,8 @@ class Listed:
     label: int
     given: str
     """Official split, or `pool`."""
+    group: str | None = None
+    """What it belongs to; None where nothing is said of that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,13 +83,13 @@ def _require_most(class_names: Sequence[str], chosen: Sequence[Listed], results:
 
 def _names_of_splits(cfg: DataConfig, listing: Listing) -> list[str]:
     """The splits that this data set will have: the official ones, train, val, and test unless it is neither there nor asked for."""
-    return [name for name in SPLITS if name != "test" or name in listing.groups or cfg.test_frac > 0]
+    return [name for name in SPLITS if name != "test" or name in listing.parts or cfg.test_frac > 0]
 
 
 def _require_two_classes(listing: Listing) -> None:
     if len(listing.class_names) < 2:
         raise DataError(f"only one class, {listing.class_names[0]!r}: there is nothing to tell apart; give at least two class folders.")
-    counts = Counter(label for group in listing.groups.values() for label in group.labels.tolist())
+    counts = Counter(label for part in listing.parts.values() for label in part.labels.tolist())
     for label, name in enumerate(listing.class_names):
         if counts[label] == 0:
             raise DataError(f"class {name!r}: has no images; change the options that leave it out, or pick another task.")
@@ -101,7 +101,7 @@ def _choose(cfg: DataConfig, listing: Listing) -> list[Listed]:
     if cfg.max_images is None or cfg.max_images >= len(rows):
         return rows
     wanted = _names_of_splits(cfg, listing)
-    num_carved = sum(name not in listing.groups for name in wanted if name != "train")
+    num_carved = sum(name not in listing.parts for name in wanted if name != "train")
     strata = [(row.given, row.label) for row in rows]
     floors = {stratum: 1 + (num_carved if stratum[0] in (POOL, "train") else 0) for stratum in set(strata)}
     needed = sum(floors.values())
@@ -119,7 +119,7 @@ def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, F
         [facts.content_hash for _, facts in readable],
         np.array([row.label for row, _ in readable], dtype=np.int64),
         ["train" if row.given == POOL else row.given for row, _ in readable],
-        official=listing.groups.keys(),
+        official=listing.parts.keys(),
         class_names=listing.class_names,
         val_frac=cfg.val_frac,
         test_frac=cfg.test_frac,

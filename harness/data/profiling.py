@@ -34,7 +34,7 @@ def describe(
     profile = Profile(
         source=cfg.source,
         root=None if listing.root is None else encodable(str(listing.root)),
-        num_found=sum(len(group.candidates) for group in listing.groups.values()),
+        num_found=sum(len(part.candidates) for part in listing.parts.values()),
         num_used=len(used),
         class_counts=_class_counts(used, listing.class_names),
         imbalance_ratio=_imbalance_ratio(used),
@@ -71,10 +71,10 @@ def _imbalance_ratio(used: Sequence[Placed]) -> float:
 
 
 def _split_origin(cfg: DataConfig, listing: Listing) -> dict[str, str]:
-    whole = "all images" if POOL in listing.groups else "train"
-    origin = {"train": "the rest of all images, which come without splits" if POOL in listing.groups else "official"}
+    whole = "all images" if POOL in listing.parts else "train"
+    origin = {"train": "the rest of all images, which come without splits" if POOL in listing.parts else "official"}
     for name, frac in (("val", cfg.val_frac), ("test", cfg.test_frac)):
-        if name in listing.groups:
+        if name in listing.parts:
             origin[name] = "official"
         elif frac > 0:
             origin[name] = f"carved from {whole}, {100 * frac:g} %, stratified"

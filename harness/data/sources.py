@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from harness.config import DataConfig, ElpvCells, ElpvConfig, ElpvTask, FolderConfig, Layout, TorchvisionConfig
+from harness.config import DataConfig, ElpvCells, ElpvConfig, ElpvTask, FolderConfig, Layout, TableConfig, TorchvisionConfig
 from harness.data.folder import list_folder
 from harness.data.images import UInt8Array
-from harness.data.listing import POOL, ArrayCandidate, FileCandidate, Group, Listing
-from harness.data.table import COLUMNS, list_table
+from harness.data.listing import POOL, ArrayCandidate, FileCandidate, Listing, Part
+from harness.data.table import list_table
 from harness.errors import ConfigError, DataError
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def elpv(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
     names, label_of = _ELPV_TASKS[cfg.task]
     candidates = [FileCandidate(path, base / path) for path, *_ in cells]
     labels = np.array([label_of(probability, kind) for _, probability, kind in cells], dtype=np.int64)
-    return Listing(names, {POOL: Group(candidates, labels)}, None if cfg.root is None else base)
+    return Listing(names, {POOL: Part(candidates, labels)}, None if cfg.root is None else base)
 
 
 _ELPV_TASKS: Mapping[ElpvTask, tuple[tuple[str, ...], Callable[[float, str], int]]] = {
@@ -93,10 +93,10 @@ def folder(cfg: DataConfig, _cache_dir: Path, own: Sequence[Path]) -> Listing:
 
 
 def table(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
-    """The user's own images, wherever they lie: a CSV names each with its class and, if wanted, its split."""
+    """The user's own images, wherever they lie: a table names each with its class and, if wanted, its split and its group."""
     if cfg.root is None:
-        raise ConfigError(f"data.root: not given; type data=table data.root=FILE.csv, with the columns {COLUMNS}.")
-    return list_table(Path(cfg.root).expanduser().absolute())
+        raise ConfigError("data.root: not given; type data=table data.root=FILE.csv, with columns path, label and, if wanted, split.")
+    return list_table(Path(cfg.root).expanduser().absolute(), cfg if isinstance(cfg, TableConfig) else TableConfig())
 
 
 def digits(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
@@ -108,7 +108,7 @@ def digits(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
     bunch = load_digits()
     images: UInt8Array = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     candidates = [ArrayCandidate(f"{index:04d}", image.copy) for index, image in enumerate(images)]
-    return Listing(tuple(map(str, range(10))), {POOL: Group(candidates, bunch.target.astype(np.int64))}, None)
+    return Listing(tuple(map(str, range(10))), {POOL: Part(candidates, bunch.target.astype(np.int64))}, None)
 
 
 def torchvision(cfg: DataConfig, cache_dir: Path, _own: Sequence[Path]) -> Listing:

@@ -1,21 +1,54 @@
-"""Listing the images that a CSV names: `path`, `label` and, if wanted, `split`. The class is what the label says, not where the file lies."""
+"""Listing the images that a table names. The class is what the label says, not where the file lies."""
 
-import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from harness.config import TableConfig
 from harness.data.layout import split_named
-from harness.data.listing import POOL, FileCandidate, Group, Listing
+from harness.data.listing import POOL, FileCandidate, Listing, Part
 from harness.data.shown import names, quoted, row_name, text
+from harness.data.table_file import GROUP_NAMES, ROLES, TableFile, column, read_table
 from harness.errors import DataError
 
-NEEDED, SPLIT = ("path", "label"), "split"
-"""Columns."""
-COLUMNS = f"{NEEDED[0]}, {NEEDED[1]} and, if wanted, {SPLIT}"
+NEEDED = ("path", "label")
+"""Roles that a column must have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of the columns that are used."""
+
+    path: str
+    label: str
+    split: str | None
+    group: str | None
+
+    @classmethod
+    def of(cls, there: Iterable[str], cfg: TableConfig, what: str) -> "Columns":
+        """As told, or found by their names; which images belong together is never guessed. Raises DataError."""
+        there = list(there)
+        told = {"path": cfg.path_column, "label": cfg.label_column, "split": cfg.split_column}
+        found = {role: column(there, role, told[role], f"data.{role}_column", what) for role in ROLES}
+        if missing := [role for role in NEEDED if found[role] is None]:
+            keys = " ".join(f"data.{role}_column=COLUMN" for role in missing)
+            raise DataError(
+                f"{what}: has no column {' and no column '.join(missing)}; its columns are {names(there)}. Say which it is: {keys}."
+            )
+        group = None if cfg.group is None else column(there, "group", cfg.group, "data.group", what)
+        return cls(str(found["path"]), str(found["label"]), found["split"], group)
+
+    def remarks(self, there: Iterable[str]) -> list[str]:
+        """Sentences: what was found under another name, and what probably says which images belong together and is not used."""
+        found = {role: name for role in ROLES if (name := getattr(self, role)) not in (None, role)}
+        sentences = [f"Columns of the table: {', '.join(f'{role} is {quoted(name)}' for role, name in found.items())}."] if found else []
+        if self.group is None and (likely := [name for name in there if name.strip().casefold() in GROUP_NAMES]):
+            what = f"Column {quoted(likely[0])} plays no part; if its images belong together, such as those of a patient"
+            sentences.append(f"{what}, data.group={text(likely[0])} keeps them in one split.")
+        return sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,66 +60,76 @@ class _Line:
     label: str
     split: str
     """`train`, `val`, `test`, or `pool` where the table gives no splits."""
+    group: str | None
 
 
-def list_table(table: Path) -> Listing:
-    """Every image that a CSV names.
+def list_table(table: Path, cfg: TableConfig) -> Listing:
+    """Every image that a table names.
 
     Raises:
-        DataError: no such file or column, a line without a path, a label or a known split, an image twice, or images that are not there.
+        DataError: no such file or column, a line without a path, a label, a group or a known split, an image twice, or images that are not
+            there: nothing is dropped.
     """
-    lines = _read(table)
-    files = {line.path: table.parent / line.path for line in lines}
+    file = read_table(table)
+    columns = Columns.of(file.columns, cfg, text(table))
+    base = table.parent if cfg.image_root is None else Path(cfg.image_root).expanduser().absolute()
+    lines = _lines(file, columns)
+    files = {line.path: base / line.path for line in lines}
     _refuse(table, "images on several lines", [path for path, times in Counter(line.path for line in lines).items() if times > 1])
-    _refuse(table, "images that are not there", [path for path, file in files.items() if not file.is_file()])
+    missing = [path for path, file in files.items() if not file.is_file()]
+    _refuse(table, "images that are not there", missing, f", or give data.image_root instead of {text(base)}")
     class_names = sorted({line.label for line in lines if line.split in ("train", POOL)})
     _require_known_classes(lines, class_names)
-    groups = {}
+    return Listing(
+        tuple(map(row_name, class_names)), _parts(lines, files, class_names), base, [*file.remarks, *columns.remarks(file.columns)]
+    )
+
+
+def _parts(lines: Sequence[_Line], files: Mapping[str, Path], class_names: Sequence[str]) -> dict[str, Part]:
+    number = {name: place for place, name in enumerate(class_names)}
+    found = {}
     for split in sorted({line.split for line in lines}):
         own = [line for line in lines if line.split == split]
         candidates = [FileCandidate(row_name(line.path), files[line.path]) for line in own]
-        groups[split] = Group(candidates, np.array([class_names.index(line.label) for line in own], dtype=np.int64))
-    return Listing(tuple(map(row_name, class_names)), groups, table.parent)
+        groups = [line.group for line in own if line.group is not None] or None
+        found[split] = Part(candidates, np.array([number[line.label] for line in own], dtype=np.int64), groups)
+    return found
 
 
-def _read(table: Path) -> list[_Line]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            found = [{name: (cell or "").strip() for name, cell in line.items() if isinstance(name, str)} for line in reader]
-            columns = reader.fieldnames or []
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"data.root={text(table)}: cannot be read as a CSV ({error}); give one with the columns {COLUMNS}.") from error
-    if missing := [name for name in NEEDED if name not in columns]:
-        raise DataError(f"{text(table)}: has no column {' and no column '.join(missing)}; its columns are {names(columns)}.")
-    if not found:
-        raise DataError(f"{text(table)}: names no image; give a line for each, with {COLUMNS}.")
-    for name in NEEDED:
-        _refuse(table, f"lines without a {name}", [f"line {number}" for number, line in enumerate(found, 2) if not line[name]])
-    return [_Line(line["path"], line["label"], split) for line, split in zip(found, _splits(table, found), strict=True)]
+def _lines(file: TableFile, columns: Columns) -> list[_Line]:
+    if not len(file):
+        raise DataError(f"{text(file.path)}: names no image; give a line for each.")
+    for name in (columns.path, columns.label, columns.group):
+        if name is not None:
+            wrong = [file.place(number) for number, cell in enumerate(file.columns[name]) if not cell]
+            _refuse(file.path, f"lines without a {name}", wrong)
+    groups = [None] * len(file) if columns.group is None else file.columns[columns.group]
+    cells = zip(file.columns[columns.path], file.columns[columns.label], _splits(file, columns.split), groups, strict=True)
+    return [_Line(*each) for each in cells]
 
 
-def _splits(table: Path, lines: Sequence[dict[str, str]]) -> list[str]:
+def _splits(file: TableFile, name: str | None) -> list[str]:
     """Of each line. Either all have one, or none."""
-    given = [line.get(SPLIT, "") for line in lines]
+    given = [] if name is None else file.columns[name]
     if not any(given):
-        return [POOL] * len(lines)
-    known = [split_named(name) for name in given]
-    wrong = [f"line {number} ({quoted(name)})" for number, (name, split) in enumerate(zip(given, known, strict=True), 2) if split is None]
-    _refuse(table, "lines with a split other than train, val and test", wrong)
-    if "train" not in known:
-        raise DataError(f"{text(table)}: has no line with split train; name the images that are trained on, or leave the column out.")
-    return [split for split in known if split]
+        return [POOL] * len(file)
+    known = {each: split_named(each) for each in set(given)}
+    wrong = [f"{file.place(number)} ({quoted(each)})" for number, each in enumerate(given) if known[each] is None]
+    _refuse(file.path, "lines with a split other than train, val and test", wrong)
+    if "train" not in known.values():
+        raise DataError(f"{text(file.path)}: has no line with split train; name the images that are trained on, or leave the column out.")
+    return [str(known[each]) for each in given]
 
 
 def _require_known_classes(lines: Sequence[_Line], class_names: Sequence[str]) -> None:
+    known = set(class_names)
     for line in lines:
-        if line.label not in class_names:
+        if line.label not in known:
             raise DataError(f"class {quoted(line.label)}: has images in {line.split} and none in train; add some there, or leave it out.")
 
 
-def _refuse(table: Path, what: str, wrong: Sequence[str]) -> None:
+def _refuse(table: Path, what: str, wrong: Sequence[str], way_out: str = "") -> None:
     """Raises DataError where anything is wrong: how often, and the first few."""
     if wrong:
         first = "; ".join(map(text, wrong[:5]))
-        raise DataError(f"{text(table)}: {what} ({len(wrong):,}): {first}{'; ...' if wrong[5:] else ''}. Correct the table.")
+        raise DataError(f"{text(table)}: {what} ({len(wrong):,}): {first}{'; ...' if wrong[5:] else ''}. Correct the table{way_out}.")

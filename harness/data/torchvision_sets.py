@@ -21,7 +21,7 @@ import numpy as np
 from torchvision import datasets as tv
 
 from harness.data.images import UInt8Array, quiet
-from harness.data.listing import POOL, ArrayCandidate, Candidate, FileCandidate, Group, Listing
+from harness.data.listing import POOL, ArrayCandidate, Candidate, FileCandidate, Listing, Part
 from harness.data.whole_download import bounded_requests, sole, staged
 from harness.errors import DataError
 from harness.online.answer import why_no_answer
@@ -57,8 +57,8 @@ def list_set(name: str, entry: TorchvisionSet, root: Path, *, may_download: bool
             broken off or damaged, in which case nothing of it is kept.
     """
     built = _read(entry, root) or _fetched(name, entry, root, may_download=may_download)
-    groups = {split: _group(dataset, entry, split, root) for split, dataset in built.items()}
-    return Listing(tuple(entry.class_names(next(iter(built.values())))), groups, root)
+    parts = {split: _part(dataset, entry, split, root) for split, dataset in built.items()}
+    return Listing(tuple(entry.class_names(next(iter(built.values())))), parts, root)
 
 
 def _read(entry: TorchvisionSet, root: Path) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ def _missing(name: str, entry: TorchvisionSet, root: Path, reason: str) -> DataE
     )
 
 
-def _group(dataset: Any, entry: TorchvisionSet, split: str, root: Path) -> Group:
+def _part(dataset: Any, entry: TorchvisionSet, split: str, root: Path) -> Part:
     files, class_ids = entry.items(dataset)
     labels = np.asarray(class_ids.tolist() if hasattr(class_ids, "tolist") else class_ids, dtype=np.int64)
     candidates: list[Candidate] = []
@@ -108,7 +108,7 @@ def _group(dataset: Any, entry: TorchvisionSet, split: str, root: Path) -> Group
     else:
         paths = [Path(file).absolute() for file in files]
         candidates += [FileCandidate(path.relative_to(root).as_posix(), path) for path in paths]
-    return Group(candidates, labels)
+    return Part(candidates, labels)
 
 
 def _pixels(dataset: Any, is_transposed: bool, index: int) -> UInt8Array:

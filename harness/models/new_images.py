@@ -1,6 +1,5 @@
 """Images that no study has seen: which files are meant, and each decoded as the study decoded its own."""
 
-import csv
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,14 +7,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from harness.config import TABLE_SUFFIXES
 from harness.data.dataset import ImageRef
 from harness.data.images import depth_of, opened, reason, upright
 from harness.data.kinds import is_image, unread
+from harness.data.table_file import ROLES, read_table
 from harness.data.white import kind_of, why_outside
 from harness.errors import ConfigError, DataError, is_out_of_memory
-
-PATH_COLUMNS, LABEL_COLUMNS = ("path", "image", "file", "filename"), ("label", "class")
-"""Of a CSV: the first that is there is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +70,42 @@ def as_in_study(name: str, image: Image.Image, max_values: Mapping[str, float], 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Images in the order of their names, and what they are said to be."""
+    """Images in the order of their names, or of their table, and what they are said to be."""
 
     images: Sequence[ImageRef]
     labels: Sequence[str | None]
     """Class names as given; None: not said."""
+    groups: Sequence[str] | None = None
+    """What each belongs to; None: every image stands for itself."""
 
 
-def list_images(where: str, max_values: Mapping[str, float], class_names: Sequence[str]) -> Listed:
-    """The images of a folder, a glob pattern or a CSV.
+@dataclass(frozen=True, slots=True)
+class NewColumns:
+    """Columns of a table of new images, as the user named them; None: found by their names, and no groups."""
+
+    path: str | None = None
+    label: str | None = None
+    group: str | None = None
+
+
+def list_images(where: str, max_values: Mapping[str, float], class_names: Sequence[str], columns: NewColumns | None = None) -> Listed:
+    """The images of a folder, a glob pattern or a table.
 
     Args:
-        where: a folder, which is looked through to its end; a pattern with `*`, `?` or `[]`; a file of a picture; or a CSV with a column
-            `path` (relative to the CSV's folder) and, if wanted, `label`.
+        where: a folder, which is looked through to its end; a pattern with `*`, `?` or `[]`; a file of a picture; or a table with a column
+            `path` (relative to the table's folder) and, if wanted, `label`.
         max_values: of the study.
         class_names: of the study: below a folder, folders so named say what their images are.
+        columns: of a table.
 
     Raises:
         ConfigError: there is no such place, or no image in it.
+        DataError: a table cannot be read, lacks a column that was named, or several of its columns may be meant.
     """
     path = Path(where).expanduser()
-    if path.is_file() and path.suffix.lower() in {".csv", ".tsv"}:
-        found = list(_of_csv(path))
-    elif path.is_dir():
+    if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+        return _of_table(path, max_values, columns or NewColumns())
+    if path.is_dir():
         found = [(str(each.relative_to(path)), each, _class_of(each.relative_to(path), class_names)) for each in _below(path)]
     elif path.is_file():
         found = [(path.name, path, None)]
@@ -104,7 +115,7 @@ def list_images(where: str, max_values: Mapping[str, float], class_names: Sequen
         if not found:
             raise ConfigError(f"images={where}: no such folder or file, and no file matches it as a pattern.")
     if not found:
-        raise ConfigError(f"images={where}: holds no image; give a folder, a pattern such as '{where.rstrip('/')}/*.png', or a CSV.")
+        raise ConfigError(f"images={where}: holds no image; give a folder, a pattern such as '{where.rstrip('/')}/*.png', or a table.")
     return Listed([NewImage(name, each, max_values) for name, each, _ in found], [label for _, _, label in found])
 
 
@@ -119,14 +130,19 @@ def _class_of(path: Path, class_names: Sequence[str]) -> str | None:
     return next((part for part in reversed(path.parts[:-1]) if part in class_names), None)
 
 
-def _of_csv(path: Path) -> Iterator[tuple[str, Path, str | None]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        names = table.fieldnames or []
-        column = next((name for name in PATH_COLUMNS if name in names), None)
-        if column is None:
-            raise ConfigError(f"images={path}: needs a column {PATH_COLUMNS[0]!r}; it has {', '.join(names) or 'none'}.")
-        label = next((name for name in LABEL_COLUMNS if name in names), None)
-        for line in table:
-            if given := (line[column] or "").strip():
-                yield given, path.parent / Path(given).expanduser(), (line[label] or None) if label else None
+def _of_table(path: Path, max_values: Mapping[str, float], told: NewColumns) -> Listed:
+    """Its lines in their order, without those that name no file."""
+    table = read_table(path)
+    name, label = table.column("path", told.path, "path_column"), table.column("label", told.label, "label_column")
+    group = told.group and table.column("group", told.group, "group")
+    if name is None:
+        raise ConfigError(f"images={path}: needs a column {ROLES['path'][0]!r}; it has {', '.join(table.columns) or 'none'}.")
+    places = [place for place, given in enumerate(table.columns[name]) if given]
+    if not places:
+        raise ConfigError(f"images={path}: names no image; give a line for each.")
+    files = [table.columns[name][place] for place in places]
+    return Listed(
+        [NewImage(each, path.parent / Path(each).expanduser(), max_values) for each in files],
+        [(table.columns[label][place] or None) if label else None for place in places],
+        [table.columns[group][place] or f"line {place}" for place in places] if group else None,
+    )
