@@ -30,6 +30,8 @@ class Judged:
     """95 %, of the choice of images."""
     reason: str | None
     """Why there is no score."""
+    num_groups: int | None = None
+    """Groups of images that the interval draws; None: it draws images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +45,25 @@ class Agreement:
     """Images that it calls another class."""
 
 
-def score(objective: Objective, metric: Metric, log_probs_NC: FloatArray, labels_N: IntArray) -> Judged:
-    """The metric on labelled images, of which there is one or more."""
+def score(objective: Objective, metric: Metric, log_probs_NC: FloatArray, labels_N: IntArray, groups_N: IntArray | None = None) -> Judged:
+    """The metric on labelled images, of which there is one or more. None: every image stands for itself."""
     values, undefined = objective.quality(log_probs_NC, labels_N, metric)
     if metric.value in undefined:
         return Judged(len(labels_N), metric, None, None, undefined[metric.value])
-    seen = _resamples(objective, metric, labels_N, log_probs_NC)
-    return Judged(len(labels_N), metric, values[metric.value], seen.interval(0, CONFIDENCE), None)
+    seen = _resamples(objective, metric, labels_N, groups_N, log_probs_NC)
+    num_groups = None if groups_N is None else len(np.unique(groups_N))
+    return Judged(len(labels_N), metric, values[metric.value], seen.interval(0, CONFIDENCE), None, num_groups)
 
 
-def difference(objective: Objective, metric: Metric, labels_N: IntArray, first_NC: FloatArray, second_NC: FloatArray) -> Difference | None:
+def difference(
+    objective: Objective, metric: Metric, labels_N: IntArray, groups_N: IntArray | None, first_NC: FloatArray, second_NC: FloatArray
+) -> Difference | None:
     """How much better the first log-probabilities score than the second, paired by image; None where the metric has no value."""
     if metric.value in objective.quality(first_NC, labels_N, metric)[1]:
         return None
-    return _resamples(objective, metric, labels_N, first_NC, second_NC).difference(0, 1, CONFIDENCE)
+    return _resamples(objective, metric, labels_N, groups_N, first_NC, second_NC).difference(0, 1, CONFIDENCE)
 
 
-def _resamples(objective: Objective, metric: Metric, labels_N: IntArray, *log_probs: FloatArray) -> Resamples:
+def _resamples(objective: Objective, metric: Metric, labels_N: IntArray, groups_N: IntArray | None, *log_probs: FloatArray) -> Resamples:
     answers = [(objective.decide(each, metric)[None], objective.true_log_probs(each, labels_N)[None]) for each in log_probs]
-    return Resamples.of(answers, labels_N, log_probs[0].shape[1], metric, NUM_RESAMPLES)
+    return Resamples.of(answers, labels_N, log_probs[0].shape[1], metric, NUM_RESAMPLES, groups_N)

@@ -59,7 +59,8 @@ def judge(model: Model, listed: Listed, predicted: Predicted) -> Judged | None:
     known_N = np.flatnonzero(np.array(given, dtype=np.int64) >= 0)
     if not len(known_N):
         return None
-    return score(model.objective, Metric(model.header.metric), predicted.log_probs_NC[known_N], np.array(given)[known_N])
+    groups_N = None if listed.groups is None else np.unique([listed.groups[predicted.places_N[n]] for n in known_N], return_inverse=True)[1]
+    return score(model.objective, Metric(model.header.metric), predicted.log_probs_NC[known_N], np.array(given)[known_N], groups_N)
 
 
 def counts(frame: pd.DataFrame, class_names: Sequence[str]) -> dict[str, int]:

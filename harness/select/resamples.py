@@ -43,15 +43,26 @@ class Resamples:
     """Images of equal weight that know as much about each score as its own do."""
 
     @classmethod
-    def of(cls, answers: Sequence[Answers], labels_N: IntArray, num_classes: int, metric: Metric, num_resamples: int) -> "Resamples":
-        """Resample candidates together, the same images for all. Every class needs an image unless the metric is a mean over images."""
+    def of(
+        cls,
+        answers: Sequence[Answers],
+        labels_N: IntArray,
+        num_classes: int,
+        metric: Metric,
+        num_resamples: int,
+        groups_N: IntArray | None = None,
+    ) -> "Resamples":
+        """Resample candidates together, the same images, or groups of them, for all.
+
+        Every class needs an image unless the metric is a mean over images.
+        """
         runs = Runs(
             predicted_JN=np.concatenate([predicted_SN for predicted_SN, _ in answers]),
             true_log_prob_JN=np.concatenate([true_log_prob_SN for _, true_log_prob_SN in answers]),
             labels_N=labels_N,
             num_classes=num_classes,
         )
-        evidence = Evidence.of(runs, metric, [len(predicted_SN) for predicted_SN, _ in answers])
+        evidence = Evidence.of(runs, metric, [len(predicted_SN) for predicted_SN, _ in answers], groups_N)
         return cls.from_evidence(evidence, metric, num_resamples)
 
     @classmethod

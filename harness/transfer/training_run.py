@@ -57,7 +57,7 @@ class TrainingRun:
         spec.runtime.place(self.network)
         frozen = frozenset.intersection(*(phase.plan.frozen for phase in phases))
         self.objective, self.loss = objective_of(spec), loss_of(spec)
-        selector = Selector.of(spec.dataset.val.labels, spec.metric, self.objective)
+        selector = Selector.of(spec.dataset.val.labels, spec.metric, self.objective, spec.dataset.val.groups)
         keeps_any = spec.cfg.schedule is Schedule.constant
         tensors = {f"trunk.{name}" for name in frozen}
         self.checkpoints = Checkpoints(self.network, tensors, selector, keeps_any=keeps_any, settled=spec.settled)
