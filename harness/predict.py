@@ -112,9 +112,10 @@ def _score(judged: "Judged") -> str:
     images, metric = counted(judged.num_images, "image"), metric_name(judged.metric)
     if judged.score is None or judged.interval is None:
         return f"Against the labels given for {images}: {metric} has no value ({judged.reason})."
+    drawn = "" if judged.num_groups is None else f", which draws {counted(judged.num_groups, 'group')}"
     return (
         f"Against the labels given for {images}: {formats.score(judged.metric, judged.score)} {metric}; likely from "
-        f"{formats.score_range(judged.metric, judged.interval)} (95 % interval)."
+        f"{formats.score_range(judged.metric, judged.interval)} (95 % interval{drawn})."
     )
 
 

@@ -34,9 +34,17 @@ class Split:
 
     images: Sequence[ImageRef]
     labels: IntArray
+    groups: IntArray | None = None
+    """Number of each image's group, such as a patient: no group is in two splits. None: every image stands for itself."""
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def groups_of(*splits: Split) -> IntArray | None:
+    """Groups of the images of some splits, one after the other; None where there are none."""
+    found = [split.groups for split in splits if split.groups is not None]
+    return np.concatenate(found) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class Dataset:
     val: Split
     test: Split
     fingerprint: str
-    """Hash of content, labels and split of every image used; the order of files on disk does not matter."""
+    """Hash of content, labels, split and, where there are any, groups of every image used; the order of files on disk does not matter."""
     profile: Profile
 
     @property

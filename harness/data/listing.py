@@ -120,6 +120,8 @@ class Listing:
     """Sentences about how it was read, where that is not plain."""
     left_out: list[str] = field(default_factory=list)
     """Sentences about what is there and not offered."""
+    group: str | None = None
+    """What the groups of its parts are called; None: it has none."""
 
     def rows(self) -> list["Listed"]:
         """All candidates of all parts, ordered by id, so that the order on disk plays no part in what follows."""
@@ -150,4 +152,6 @@ class Placed:
     listed: Listed
     facts: Facts
     split: str | None
-    """None: left out, because an equal image is in an official val or test split."""
+    """None: left out, because an equal image, or one of its group, is in an official val or test split."""
+    group: int | None = None
+    """Number of its group; None: the data set has none."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from harness.config import DataConfig
 from harness.data.audit import audit
-from harness.data.dataset import Dataset, Split
+from harness.data.dataset import Dataset, IntArray, Split
+from harness.data.grouping import number_groups
 from harness.data.listing import POOL, Facts, Listed, Listing, Placed
 from harness.data.profiling import describe
 from harness.data.sources import list_images
@@ -115,8 +116,11 @@ def _choose(cfg: DataConfig, listing: Listing) -> list[Listed]:
 
 
 def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, Facts]]) -> list[Placed]:
+    hashes = [facts.content_hash for _, facts in readable]
+    names = [row.group for row, _ in readable if row.group is not None]
+    groups = number_groups(hashes, names) if names else None
     splits = assign_splits(
-        [facts.content_hash for _, facts in readable],
+        hashes,
         np.array([row.label for row, _ in readable], dtype=np.int64),
         ["train" if row.given == POOL else row.given for row, _ in readable],
         official=listing.parts.keys(),
@@ -125,14 +129,17 @@ def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, F
         test_frac=cfg.test_frac,
         seed=cfg.split_seed,
         is_sample=cfg.max_images is not None and cfg.max_images < len(listing.rows()),
+        groups=groups,
     )
-    return [Placed(row, facts, split) for (row, facts), split in zip(readable, splits, strict=True)]
+    numbers = [None] * len(readable) if groups is None else groups.tolist()
+    return [Placed(*each, split, number) for each, split, number in zip(readable, splits, numbers, strict=True)]
 
 
 def _split(placed: Sequence[Placed], name: str, whites: Mapping[str, float]) -> Split:
     members = [image for image in placed if image.split == name]
     images = tuple(image.listed.candidate.ref(image.facts, _white(image.facts, whites)) for image in members)
-    return Split(images, np.array([image.listed.label for image in members], dtype=np.int64))
+    groups = None if placed[0].group is None else np.array([image.group for image in members], dtype=np.int64)
+    return Split(images, np.array([image.listed.label for image in members], dtype=np.int64), groups)
 
 
 def _white(facts: Facts, whites: Mapping[str, float]) -> float | None:
@@ -157,10 +164,14 @@ def _ways_out(split: str) -> str:
 
 
 def _fingerprint(class_names: Sequence[str], splits: Mapping[str, Split]) -> str:
-    """Hash of what is learned from and tested on: class names, and (split, content, class) of every image, in any order."""
+    """Hash of what is learned from and tested on: class names, and (split, content, class, group if any) of every image, in any order."""
     members = sorted(
-        (name, image.content_hash, class_names[label])
+        (name, image.content_hash, class_names[label], *group)
         for name, split in splits.items()
-        for image, label in zip(split.images, split.labels.tolist(), strict=True)
+        for image, label, *group in zip(split.images, split.labels.tolist(), *_lists(split.groups), strict=True)
     )
     return hashlib.blake2b(json.dumps([list(class_names), members]).encode(), digest_size=16).hexdigest()
+
+
+def _lists(groups: IntArray | None) -> list[list[int]]:
+    return [] if groups is None else [groups.tolist()]

@@ -36,6 +36,12 @@ class Profile:
     """Images beyond the first of each group with equal content inside one split; they are kept."""
     num_duplicates_across: int = 0
     """Images left out of train or val because an equal one is in an official val or test split."""
+    group: str | None = None
+    """What images belong to, such as a patient, as the data set calls it; None: every image stands for itself."""
+    num_groups: dict[str, int] = field(default_factory=dict)
+    """Split -> groups, of which none is in two splits."""
+    num_leaked: int = 0
+    """Images left out of train or val because another image of their group is in an official val or test split."""
     num_label_conflicts: int = 0
     """Groups of equal images that carry different labels."""
     remarks: list[str] = field(default_factory=list)

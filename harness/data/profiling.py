@@ -11,6 +11,7 @@ from harness.data.listing import POOL, Listing, Placed
 from harness.data.profile import Profile
 from harness.data.splits import SPLITS, count_conflicts
 from harness.data.white import in_words
+from harness.text.counts import counted
 from harness.text.untrusted import encodable, one_line
 
 _MAX_UNREADABLE_NAMED = 20
@@ -31,6 +32,10 @@ def describe(
         whites: kind of pictures of more than 8 bits -> the value that is white.
     """
     used = [image for image in placed if image.split is not None]
+    held = {image.facts.content_hash for image in used}
+    copies, leaked = (
+        [image for image in placed if image.split is None and (image.facts.content_hash in held) == is_copy] for is_copy in (True, False)
+    )
     profile = Profile(
         source=cfg.source,
         root=None if listing.root is None else encodable(str(listing.root)),
@@ -47,12 +52,15 @@ def describe(
         num_unreadable=len(unreadable),
         unreadable=list(unreadable[:_MAX_UNREADABLE_NAMED]),
         num_duplicates_within=len(used) - len({(image.split, image.facts.content_hash) for image in used}),
-        num_duplicates_across=len(placed) - len(used),
+        num_duplicates_across=len(copies),
+        group=listing.group,
+        num_groups={} if listing.group is None else {name: len({image.group for image in used if image.split == name}) for name in SPLITS},
+        num_leaked=len(leaked),
         num_label_conflicts=count_conflicts([image.facts.content_hash for image in placed], [image.listed.label for image in placed]),
     )
     depths = [image.facts.depth for image in used if image.facts.depth]
-    profile.remarks.extend([*listing.remarks, *in_words(depths, whites)])
-    lost = _lost(profile, unreadable)
+    profile.remarks.extend([*listing.remarks, *in_words(depths, whites), *_groups(profile, placed)])
+    lost = [*_lost(profile, unreadable), *_leaked(profile, leaked)]
     num_drawn = len(placed) + len(unreadable)
     profile.left_out.extend([*_not_drawn(cfg, profile, num_drawn), *lost, *listing.left_out])
     drawn = _draw_notes(cfg, profile, num_drawn)
@@ -105,6 +113,27 @@ def _lost(profile: Profile, unreadable: Sequence[str]) -> list[str]:
     if count := profile.num_duplicates_across:
         sentences.append(f"Images left out because an equal one is in an official val or test split: {count:,}.")
     return sentences
+
+
+def _groups(profile: Profile, placed: Sequence[Placed]) -> list[str]:
+    if profile.group is None:
+        return []
+    counts = ", ".join(f"{count:,} in {split}" for split, count in profile.num_groups.items() if count)
+    sentences = [f"Images with one value of {profile.group!r} belong together and are in one split: {counts}; intervals draw these groups."]
+    if count := len({image.listed.group for image in placed}) - len({image.group for image in placed}):
+        sentences.append(
+            f"Groups that share an equal image with another one count as one with it: {count:,} fewer than {profile.group!r} has."
+        )
+    return sentences
+
+
+def _leaked(profile: Profile, leaked: Sequence[Placed]) -> list[str]:
+    """What no score would be true with."""
+    if not leaked:
+        return []
+    groups = len({image.group for image in leaked})
+    where = f"{counted(groups, 'group')} of {profile.group!r} in several of the given splits"
+    return [f"Images left out because others of their group are in an official val or test split: {len(leaked):,}; {where}."]
 
 
 def _by_reason(unreadable: Sequence[str]) -> str:

@@ -12,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.dataset import IntArray
+from harness.data.grouping import count_labels, deal_groups
 from harness.errors import DataError
 
 S = TypeVar("S", bound=Hashable)
 SPLITS = ("train", "val", "test")
+_LEAST_TRAIN = 0.1
+"""Share of the images that splits are carved out of that stays in train, whatever is asked for."""
 Placement = list[str | None]
-"""Split of each image; None: left out, because an equal image is in an official val or test split."""
+"""Split of each image; None: left out, because an equal image, or one of its group, is in an official val or test split."""
 
 
 def rank(seed: int, text: str) -> bytes:
@@ -60,8 +63,9 @@ def assign_splits(
     test_frac: float,
     seed: int,
     is_sample: bool = False,
+    groups: IntArray | None = None,
 ) -> Placement:
-    """Keep official splits, carve missing ones out of train, and let equal images never be in two of them.
+    """Keep official splits, carve missing ones out of train, and let equal images, and images of one group, never be in two of them.
 
     Args:
         hashes: content hash of each of N images.
@@ -73,13 +77,16 @@ def assign_splits(
         test_frac: share of all distinct images that becomes test when it is missing; 0: no test split.
         seed: decides which images are carved out, together with their content alone.
         is_sample: whether the data set has more images than these; for messages.
+        groups: numbers of the images' groups (N,); equal images are of one group. None: every image stands for itself.
 
     Raises:
-        DataError: a class has too few distinct images in train.
+        DataError: a class has too few distinct images, or groups, in train.
     """
-    placed = _without_leaks(hashes, given)
+    placed = _without_leaks(hashes if groups is None else groups.tolist(), given)
     missing = [("val", val_frac, ("train",)), ("test", test_frac, SPLITS)]
     todo = [(name, frac, base) for name, frac, base in missing if name not in official and frac > 0]
+    if groups is not None:
+        return _carve_groups(hashes, labels, placed, class_names, todo, seed=seed, groups=groups, is_sample=is_sample)
     _require_enough(hashes, labels, placed, class_names, ["train", *(name for name, *_ in todo)], is_sample=is_sample)
     for done, (name, frac, base) in enumerate(todo):
         counts_C = _distinct(hashes, labels, placed, base, len(class_names))
@@ -106,12 +113,52 @@ def count_conflicts(hashes: Sequence[str], labels: npt.ArrayLike) -> int:
     return sum(count > 1 for count in Counter(content for content, _ in pairs).values())
 
 
-def _without_leaks(hashes: Sequence[str], given: Sequence[str]) -> Placement:
-    held: dict[str, set[str]] = {name: set() for name in SPLITS}
-    for content, name in zip(hashes, given, strict=True):
-        held[name].add(content)
-    leaks = {"train": held["val"] | held["test"], "val": held["test"], "test": set[str]()}
-    return [None if content in leaks[name] else name for content, name in zip(hashes, given, strict=True)]
+def _carve_groups(
+    hashes: Sequence[str],
+    labels: IntArray,
+    placed: Placement,
+    class_names: Sequence[str],
+    todo: Sequence[tuple[str, float, Collection[str]]],
+    *,
+    seed: int,
+    groups: IntArray,
+    is_sample: bool,
+) -> Placement:
+    """The same of whole groups: each split gets as much of each class as whole groups allow, and of each class one group or more."""
+    is_train_N = np.array([name == "train" for name in placed])
+    of_train = np.flatnonzero(is_train_N)
+    names = ["train", *(name for name, *_ in todo)]
+    _require_groups(labels[of_train], groups[of_train], names, class_names, is_sample=is_sample)
+    if not todo:
+        return placed
+    counts_GC, group_N = count_labels(labels[of_train], groups[of_train])
+    sizes = [frac * sum(name in base for name in placed) / len(of_train) for _, frac, base in todo]
+    shares = np.array([max(1 - sum(sizes), _LEAST_TRAIN), *sizes])
+    keys: dict[int, bytes] = {}
+    for place, group in zip(of_train.tolist(), group_N.tolist(), strict=True):
+        keys[group] = min(keys.get(group, b"\xff" * 16), rank(seed, hashes[place]))
+    part_G = deal_groups(counts_GC, (shares / shares.sum()).tolist(), sorted(keys, key=lambda group: keys[group]))
+    carved = dict(zip(of_train.tolist(), (names[part] for part in part_G[group_N]), strict=True))
+    return [carved.get(place, name) for place, name in enumerate(placed)]
+
+
+def _require_groups(labels: IntArray, groups: IntArray, names: Sequence[str], class_names: Sequence[str], *, is_sample: bool) -> None:
+    for label, name in enumerate(class_names):
+        if (count := len(np.unique(groups[labels == label]))) < len(names):
+            ways = ["add images of other groups", "move it out of data.root", *(["raise data.max_images"] if is_sample else [])]
+            raise DataError(
+                f"class {name!r}: images of {_shown(count, 'group')} (data.group) to make {' and '.join(names)} of, and each needs one; "
+                f"{', or '.join(ways)}."
+            )
+
+
+def _without_leaks(units: Sequence[Hashable], given: Sequence[str]) -> Placement:
+    """Images whose content, or group, is in test, or in val and not test, are in no other split."""
+    held: dict[str, set[Hashable]] = {name: set() for name in SPLITS}
+    for unit, name in zip(units, given, strict=True):
+        held[name].add(unit)
+    leaks = {"train": held["val"] | held["test"], "val": held["test"], "test": set[Hashable]()}
+    return [None if unit in leaks[name] else name for unit, name in zip(units, given, strict=True)]
 
 
 def _classes(hashes: Sequence[str], labels: IntArray, placed: Placement, within: Collection[str]) -> dict[str, int]:

@@ -81,7 +81,11 @@ def list_table(table: Path, cfg: TableConfig) -> Listing:
     class_names = sorted({line.label for line in lines if line.split in ("train", POOL)})
     _require_known_classes(lines, class_names)
     return Listing(
-        tuple(map(row_name, class_names)), _parts(lines, files, class_names), base, [*file.remarks, *columns.remarks(file.columns)]
+        tuple(map(row_name, class_names)),
+        _parts(lines, files, class_names),
+        base,
+        [*file.remarks, *columns.remarks(file.columns)],
+        group=columns.group,
     )
 
 

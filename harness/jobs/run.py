@@ -16,7 +16,7 @@ from harness.compute.runtime import Runtime
 from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import ThreadPool
 from harness.config import Keep, Metric
-from harness.data.dataset import Dataset, Split
+from harness.data.dataset import Dataset, Split, groups_of
 from harness.errors import DivergedError, StoreError
 from harness.features.cut import CutTrunk, cut
 from harness.features.store import FeatureStore
@@ -213,7 +213,7 @@ def _keep(job: JobSpec, spec: TrainingSpec, fitted: Fitted, model_blake2b: str) 
 
 
 def _predictions(log_probs_NC: FloatArray, split: Split) -> Predictions:
-    return Predictions(log_probs_NC, split.labels, [image.id for image in split.images])
+    return Predictions(log_probs_NC, split.labels, [image.id for image in split.images], split.groups)
 
 
 def _out_of_fold(spec: TrainingSpec, fitted: Fitted) -> Predictions | None:
@@ -222,4 +222,4 @@ def _out_of_fold(spec: TrainingSpec, fitted: Fitted) -> Predictions | None:
     if probe is None or not trains_nothing_but_probe(spec):
         return None
     ids = [image.id for split in (dataset.train, dataset.val) for image in split.images]
-    return Predictions(probe.log_probs_NC, probe.labels_N, ids)
+    return Predictions(probe.log_probs_NC, probe.labels_N, ids, groups_of(dataset.train, dataset.val))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import Metric
+from harness.data.grouping import count_labels, deal_groups
 from harness.measure.objective import Objective
 from harness.measure.quality import FloatArray, IntArray
 
@@ -64,8 +65,9 @@ class Selector:
     folds_N: IntArray
 
     @classmethod
-    def of(cls, labels_N: IntArray, metric: Metric, objective: Objective) -> "Selector":
-        return cls(labels_N, metric, objective, deal(labels_N, NUM_FOLDS))
+    def of(cls, labels_N: IntArray, metric: Metric, objective: Objective, groups_N: IntArray | None = None) -> "Selector":
+        """Of val images; those of one group are in one fold."""
+        return cls(labels_N, metric, objective, deal(labels_N, NUM_FOLDS, groups_N=groups_N))
 
     def evaluate(self, log_probs_NC: FloatArray) -> Evaluation:
         """Of one checkpoint."""
@@ -114,15 +116,22 @@ def best_temperature(loss_NT: FloatArray) -> tuple[float, float]:
     return TEMPERATURES[place], float(mean_T[place])
 
 
-def deal(labels_N: IntArray, num_folds: int, seed: int = 0) -> IntArray:
-    """Folds of nearly equal size with nearly equal shares of each class: every class is shuffled, then all are dealt out in turn."""
+def deal(labels_N: IntArray, num_folds: int, seed: int = 0, groups_N: IntArray | None = None) -> IntArray:
+    """Folds of nearly equal size with nearly equal shares of each class: every class is shuffled, then all are dealt out in turn.
+
+    Images of one group are in one fold, and then sizes and shares are as equal as whole groups allow.
+    """
     rng = np.random.default_rng(seed)
+    if groups_N is not None:
+        counts_GC, group_N = count_labels(labels_N, groups_N)
+        return deal_groups(counts_GC, [1 / num_folds] * num_folds, rng.permutation(len(counts_GC)).tolist())[group_N]
     order_N = np.concatenate([rng.permutation(np.flatnonzero(labels_N == label)) for label in np.unique(labels_N)])
     folds_N = np.empty(len(labels_N), dtype=np.int64)
     folds_N[order_N] = np.arange(len(labels_N)) % num_folds
     return folds_N
 
 
-def num_folds(num_train: int, num_val: int) -> int:
-    """Of train and val: so many that what is left without one of them is about as large as train."""
-    return min(max(round((num_train + num_val) / max(num_val, 1)), MIN_FOLDS), MAX_FOLDS)
+def num_folds(num_train: int, num_val: int, groups_N: IntArray | None = None) -> int:
+    """Of train and val: so many that what is left without one of them is about as large as train, and no more than there are groups."""
+    most = MAX_FOLDS if groups_N is None else min(MAX_FOLDS, len(np.unique(groups_N)))
+    return min(max(round((num_train + num_val) / max(num_val, 1)), MIN_FOLDS), most)

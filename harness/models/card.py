@@ -70,7 +70,7 @@ def measured(study: Study, row: Row) -> list[Measured]:
 def _measured(row: Row, split: str, said: Predictions) -> Measured:
     objective, metric = objective_of(row), Metric(str(row.primary_metric))
     decided_N = objective.decide(said.log_probs_NC, metric)
-    judged = score(objective, metric, said.log_probs_NC, said.labels_N)
+    judged = score(objective, metric, said.log_probs_NC, said.labels_N, said.groups_N)
     return Measured(split, judged, per_class(decided_N, said.labels_N, said.log_probs_NC.shape[1]))
 
 

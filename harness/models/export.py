@@ -196,7 +196,7 @@ def _loss(answers: Mapping[str, Answer], source: Source) -> str:
     if isinstance(data, str):
         return f"{ONNX_INT8}: what it loses is not known, as the images of the study are not here."
     first_NC, second_NC = (np.log(np.maximum(answers[name][0], np.finfo(np.float32).tiny)) for name in (ONNX, ONNX_INT8))
-    found = difference(model.objective, metric, data.val.labels, first_NC, second_NC)
+    found = difference(model.objective, metric, data.val, first_NC, second_NC)
     if found is None:
         return f"{ONNX_INT8}: {metric_name(metric)} has no value on val, so its loss has none."
     lost = formats.difference_with_range(metric, found.value, found.interval)

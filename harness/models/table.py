@@ -63,7 +63,9 @@ def judge(model: Model, listed: Listed, predicted: Predicted, metric: RankMetric
     known_N = np.flatnonzero(np.array(given, dtype=np.int64) >= 0)
     if not len(known_N):
         return None
-    return score(model.objective, metric or Metric(model.header.metric), predicted.log_probs_NC[known_N], np.array(given)[known_N])
+    groups_N = None if listed.groups is None else np.unique([listed.groups[predicted.places_N[n]] for n in known_N], return_inverse=True)[1]
+    by = metric or Metric(model.header.metric)
+    return score(model.objective, by, predicted.log_probs_NC[known_N], np.array(given)[known_N], groups_N)
 
 
 def counts(frame: pd.DataFrame, class_names: Sequence[str]) -> dict[str, int]:

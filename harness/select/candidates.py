@@ -159,6 +159,10 @@ class Pool:
     class_names: tuple[str, ...]
     failed: tuple[Row, ...]
     left_out: tuple[LeftOut, ...]
+    groups_N: IntArray | None = None
+    """Groups of the val images, which are drawn anew together; None: every image stands for itself."""
+    everyone_groups_M: IntArray | None = None
+    """The same of train and val."""
     pruned: tuple[Row, ...] = ()
     """Of this protocol: a staged search gave them up for better ones, so their scores are of a shorter training."""
     damaged: tuple[Damage, ...] = ()
@@ -207,17 +211,29 @@ def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities:
     left_out = [LeftOut(row, _difference(row, chosen, held)) for row in others]
     if not good:
         nobody, names = np.empty(0, dtype=np.int64), tuple(own[-1].details.class_names)
-        return Pool(chosen.name, (), nobody, nobody, names, failed, tuple(left_out), pruned, damaged, held, study.name, study.where)
+        return Pool(
+            chosen.name,
+            (),
+            nobody,
+            nobody,
+            names,
+            failed,
+            tuple(left_out),
+            pruned=pruned,
+            damaged=damaged,
+            protocols=held,
+            study=study.name,
+            where=study.where,
+        )
     once, again = _once_per_seed(good)
     left_out += [LeftOut(row, "another job has the same candidate and seed") for row in again]
     used, unused = _folds_of(once, [row for row in own if row.fold is not None and row.job_id not in lost])
     left_out += unused
-    candidates, labels_N, everyone_M = _candidates(study, with_times_of_one(once), used, keeps_probabilities=keeps_probabilities)
+    candidates, images = _candidates(study, with_times_of_one(once), used, keeps_probabilities=keeps_probabilities)
     return Pool(
         protocol=chosen.name,
         candidates=_merged(candidates),
-        labels_N=labels_N,
-        everyone_M=everyone_M,
+        **images,
         class_names=tuple(once[0].details.class_names),
         failed=failed,
         left_out=tuple(left_out),
@@ -231,8 +247,8 @@ def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities:
 
 def pool_of(study: Study, rows: Sequence[Row], *, keeps_probabilities: bool = False) -> Pool:
     """The candidates of some rows of one protocol, short trainings of a search as well; those that ended in one model stay apart."""
-    candidates, labels_N, everyone_M = _candidates(study, rows, keeps_probabilities=keeps_probabilities)
-    return Pool(rows[0].protocol, tuple(candidates), labels_N, everyone_M, tuple(rows[0].details.class_names), (), ())
+    candidates, images = _candidates(study, rows, keeps_probabilities=keeps_probabilities)
+    return Pool(rows[0].protocol, tuple(candidates), class_names=tuple(rows[0].details.class_names), failed=(), left_out=(), **images)
 
 
 def _no_rows(study: Study, damaged: Sequence[Damage]) -> str:
@@ -287,7 +303,8 @@ def _difference(row: Row, ranked: Protocol, held: Sequence[Protocol]) -> str:
 
 def _candidates(
     study: Study, rows: Sequence[Row], folds: Sequence[Row] = (), *, keeps_probabilities: bool
-) -> tuple[list[Candidate], IntArray, IntArray]:
+) -> tuple[list[Candidate], dict[str, Any]]:
+    """The candidates, and what a pool says of the images that they were measured on."""
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[_key(row)].append(row)
@@ -297,7 +314,8 @@ def _candidates(
     candidates = [_candidate(known, name, group) for name, group in zip(names, ordered, strict=True)]
     everyone = Everyone.of(known.first("oof"), known.val, [study.val_predictions(row.job_id) for row in folds])
     with_folds = [_with_folds(study, everyone, candidate, folds, keeps_probabilities=keeps_probabilities) for candidate in candidates]
-    return with_folds, known.val.labels_N, everyone.labels_M
+    images = {"labels_N": known.val.labels_N, "everyone_M": everyone.labels_M}
+    return with_folds, images | {"groups_N": known.val.groups_N, "everyone_groups_M": everyone.groups_M}
 
 
 def _with_folds(study: Study, everyone: Everyone, candidate: Candidate, folds: Sequence[Row], *, keeps_probabilities: bool) -> Candidate:

@@ -145,7 +145,7 @@ class Contest:
     def on_val_alone(self, k: int) -> Evidence:
         """What val says of one candidate, without help from other images."""
         runs = self.pool.candidates[k].val.runs(self.pool.labels_N, len(self.pool.class_names), self.val.metric)
-        return Evidence.of(runs, self.val.metric, [len(self.pool.candidates[k].rows)])
+        return Evidence.of(runs, self.val.metric, [len(self.pool.candidates[k].rows)], self.pool.groups_N)
 
     def picks(self) -> Picks:
         """Among those within, of whom there is one or more."""
@@ -187,6 +187,7 @@ class Contest:
             reference,
             confidence=self.cfg.confidence,
             equivalence_frac=self.cfg.equivalence_frac,
+            groups_N=self.pool.groups_N,
         )
 
     def separations(self, first: int) -> tuple[Separation, ...]:

@@ -25,18 +25,19 @@ class Everyone:
 
     ids_M: Sequence[str]
     labels_M: IntArray
+    groups_M: IntArray | None = None
+    """None: every image stands for itself."""
 
     @classmethod
     def of(cls, out_of_fold: Predictions | None, val: Predictions, folds: Iterable[Predictions]) -> "Everyone":
         """Heads that were judged out of fold know all of them; without any, folds know those that are done. Nobody where there is neither."""
         if out_of_fold is not None:
-            return cls(out_of_fold.ids_N, out_of_fold.labels_N)
-        is_val = set(val.ids_N)
-        known = {name: label for each in folds for name, label in zip(each.ids_N, each.labels_N.tolist(), strict=True)}
+            return cls(out_of_fold.ids_N, out_of_fold.labels_N, out_of_fold.groups_N)
+        known, own = {name: image for each in folds for name, image in _images(each).items()}, _images(val)
         if not known:
             return cls([], np.empty(0, dtype=np.int64))
-        train = {name: label for name, label in sorted(known.items()) if name not in is_val}
-        return cls([*train, *val.ids_N], np.array([*train.values(), *val.labels_N.tolist()], dtype=np.int64))
+        train = {name: image for name, image in sorted(known.items()) if name not in own}
+        return cls([*train, *own], *np.array([*train.values(), *own.values()], dtype=np.int64).T)
 
     def places(self, row: Row, found: Predictions) -> IntArray:
         """Where the images of a row's predictions are. Raises TableError when they are others, or have other labels."""
@@ -48,6 +49,12 @@ class Everyone:
                 f"delete rows/{row.job_id}.json and run the sweep again."
             )
         return places
+
+
+def _images(found: Predictions) -> dict[str, tuple[int, ...]]:
+    """Name -> label and, where there are groups, group."""
+    groups = [] if found.groups_N is None else [found.groups_N.tolist()]
+    return {name: tuple(image) for name, *image in zip(found.ids_N, found.labels_N.tolist(), *groups, strict=True)}
 
 
 Part = tuple[Row, Predictions]

@@ -1,7 +1,8 @@
 """How far the scores of K candidates can be trusted: their joint errors, in resamples of the images and as a covariance.
 
 Between scores and everything that judges them. Images are resampled within their class. Resampling one or two images of a class hardly
-varies, so that noise would look like certainty: classes with few images are resampled together.
+varies, so that noise would look like certainty: classes with few images are resampled together. Where images belong together, as those of a
+patient do, whole groups are resampled: N is then their number, and what is said of an image here holds for a group (`units`).
 
 Candidates may be measured on different images: those that one was not measured on add nothing to its score, and its influence there is zero.
 Higher is always better here: log loss and costs carry a minus sign.
@@ -17,9 +18,7 @@ import numpy as np
 
 from harness.config import Metric, RankMetric
 from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, bounds, score_and_influence, shares
-
-MIN_STRATUM = 10
-"""Images that are resampled among themselves; fewer know too little about how much they vary."""
+from harness.select.units import Units, strata
 
 SEED_SD = 0.003
 """How much seeds differ where that is hardly known: 0.3 points, the middle of what repeated fine-tunes show."""
@@ -48,7 +47,7 @@ class Evidence:
     influence_KN: FloatArray
     """What each image adds to them (`scores.score_and_influence`)."""
     labels_N: IntArray
-    """Strata: images are drawn anew among those of the same label."""
+    """Strata: images, or groups, are drawn anew among those of the same label."""
     one_more_K: FloatArray
     """What one more image could change, as a standard deviation: candidates that differ in no image, or in few, are not sure to be equal."""
     same_K: IntArray
@@ -59,23 +58,28 @@ class Evidence:
     """Degrees of freedom of that variance."""
     num_equal_K: FloatArray
     """Images of equal weight that know as much about each score as its own do; fewer than there are where a rare class counts as much as others."""
+    design_effect: float = 1.0
+    """As of `Units`: above 1 where images belong together and are alike."""
 
     @classmethod
-    def of(cls, runs: Runs, metric: RankMetric, seeds_per_candidate: Sequence[int]) -> "Evidence":
-        """Of candidates whose runs lie side by side, all on the same images. Every class needs an image."""
-        scores_J, influence_JN = score_and_influence(runs, metric)
+    def of(cls, runs: Runs, metric: RankMetric, seeds_per_candidate: Sequence[int], groups_N: IntArray | None = None) -> "Evidence":
+        """Of candidates whose runs lie side by side, all on the same images. Every class needs an image. None: no images belong together."""
+        scores_J, of_images_JN = score_and_influence(runs, metric)
+        units = Units.of(runs.labels_N, groups_N).judged_by(of_images_JN)
+        influence_JN = units.gathered(of_images_JN)
         seeds_K = np.array(seeds_per_candidate)
         starts_K = np.cumsum([0, *seeds_K[:-1]])
         seed_variance, freedom = seed_variance_of(scores_J, influence_JN, seeds_per_candidate)
         return cls(
             scores_K=np.add.reduceat(scores_J, starts_K) / seeds_K,
             influence_KN=np.add.reduceat(influence_JN, starts_K, axis=0) / seeds_K[:, None],
-            labels_N=runs.labels_N,
-            one_more_K=np.full(len(seeds_K), one_more(runs, metric)),
+            labels_N=units.strata_U,
+            one_more_K=np.full(len(seeds_K), one_more(runs, metric, len(units.strata_U), units.design_effect)),
             same_K=_same(runs, starts_K, seeds_K),
             seed_variance_K=seed_variance / seeds_K,
             seed_freedom=freedom,
-            num_equal_K=np.full(len(seeds_K), num_equal(runs.labels_N, metric)),
+            num_equal_K=np.full(len(seeds_K), num_equal(runs.labels_N, metric) / units.design_effect),
+            design_effect=units.design_effect,
         )
 
     @classmethod
@@ -251,25 +255,16 @@ def seed_variance_of(scores_J: FloatArray, influence_JN: FloatArray, seeds_per_c
     return (max(between - of_images, 0.0) + _SEED_FREEDOM * SEED_SD**2) / total, total
 
 
-def strata(labels_N: IntArray) -> list[IntArray]:
-    """Image numbers of each class; the smallest classes share one stratum until it has `MIN_STRATUM` images."""
-    by_size = sorted((np.flatnonzero(labels_N == label) for label in np.unique(labels_N)), key=len)
-    pooled: list[IntArray] = []
-    while by_size and (len(by_size[0]) < MIN_STRATUM or 0 < sum(map(len, pooled)) < MIN_STRATUM):
-        pooled.append(by_size.pop(0))
-    return [*([np.concatenate(pooled)] if pooled else []), *by_size]
-
-
-def one_more(runs: Runs, metric: RankMetric) -> float:
+def one_more(runs: Runs, metric: RankMetric, num_units: int, design_effect: float) -> float:
     """What one more image could change, as a standard deviation: root mean square of what an image is of the score, times by how much two
-    candidates may differ on it.
+    candidates may differ on it. Where images are alike, it is one of fewer: of as many as know as much. Of few groups there are few votes.
 
     Source: Agresti and Min, Effects and non-effects of paired identical observations, Statistics in Medicine 2004 (half an image in each cell).
     """
     low, high = bounds(metric)
     unit = float(np.sqrt((runs.true_log_prob_JN.astype(np.float64) ** 2).mean())) if metric is Metric.log_loss else high - low
-    half_an_image = float(np.sqrt(_ONE_MORE * (shares(runs.labels_N, metric) ** 2).mean()))
-    return unit * max(half_an_image, _sign_test_sd(len(runs.labels_N)))
+    half_an_image = float(np.sqrt(_ONE_MORE * (shares(runs.labels_N, metric) ** 2).mean())) * design_effect
+    return unit * max(half_an_image, _sign_test_sd(num_units))
 
 
 def num_equal(labels_N: IntArray, metric: RankMetric) -> float:

@@ -152,7 +152,7 @@ def _opened(seals: Seals, contest: Contest, picks: Picks) -> Opening:
 
 
 def _veto(contest: Contest, picks: Picks, first: int, test: Evidence) -> Veto:
-    """By val and test, each image of either counting alike.
+    """By val and test, each image, or group of images, of either counting alike.
 
     How much a score varies is read off its own images, so one that is too good to be true seems to vary least of all and would outweigh
     a test score that contradicts it. So both have the variance of an image that they show together.
@@ -190,7 +190,7 @@ class _Seen:
         each = [objective_of(row).quality(one.log_probs_NC, labels_N, metric) for row, one in zip(candidate.rows, found, strict=True)]
         undefined = next((reasons[metric.value] for _, reasons in each if metric.value in reasons), None)
         runs = said.runs(labels_N, num_classes, metric)
-        evidence = None if undefined else Evidence.of(runs, metric, [len(found)])
+        evidence = None if undefined else Evidence.of(runs, metric, [len(found)], found[0].groups_N)
         return cls(contest, k, said, found[0], _means([values for values, _ in each]), undefined, evidence)
 
     def finalist(self, prob_behind: float | None) -> Finalist:

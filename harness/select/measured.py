@@ -17,6 +17,7 @@ from harness.select.cross_fitted import CrossFitted
 from harness.select.evidence import Evidence, num_equal, one_more, seed_variance_of
 from harness.select.said import Said
 from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, score_and_influence
+from harness.select.units import Units
 
 WIDENED, WIDENED_LOG_LOSS = 1.2, 1.35
 """Standard errors of out-of-fold scores over those of as many independent images: folds share the images that they were trained on."""
@@ -26,7 +27,8 @@ def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: RankMetric)
     """Joint evidence of K candidates of one pool. Every class needs a val image unless the metric is a mean over images."""
     if not is_out_of_fold(candidates):
         return _on_val(pool, candidates, metric)
-    images, on_val = _Images(pool, metric), _on_val(pool, candidates, metric)
+    on_val = _on_val(pool, candidates, metric)
+    images = _Images.of(pool, metric, on_val.design_effect)
     heads = {each.features_key: _Head.of(images, each.out_of_fold) for each in candidates if each.out_of_fold is not None}
     measured = [_measure(images, candidate, heads.get(candidate.features_key)) for candidate in candidates]
     seeds = [len(each.scores_S) for each in measured]
@@ -36,18 +38,19 @@ def evidence_of(pool: Pool, candidates: Sequence[Candidate], metric: RankMetric)
     return Evidence(
         scores_K=np.array([each.scores_S.mean() for each in measured]),
         influence_KN=np.stack([each.influence_SM.mean(axis=0) for each in measured]),
-        labels_N=images.strata_M,
+        labels_N=images.units.strata_U,
         one_more_K=np.array([each.one_more for each in measured]),
         same_K=on_val.same_K,
         seed_variance_K=seed_variance / np.array(seeds),
         seed_freedom=freedom,
         num_equal_K=np.array([each.num_equal for each in measured]),
+        design_effect=on_val.design_effect,
     )
 
 
 def _on_val(pool: Pool, candidates: Sequence[Candidate], metric: RankMetric) -> Evidence:
     runs = Said.joined([candidate.val for candidate in candidates]).runs(pool.labels_N, len(pool.class_names), metric)
-    return Evidence.of(runs, metric, [len(candidate.rows) for candidate in candidates])
+    return Evidence.of(runs, metric, [len(candidate.rows) for candidate in candidates], pool.groups_N)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +59,7 @@ class _Measured:
 
     scores_S: FloatArray
     influence_SM: FloatArray
+    """Of the M images or, where they belong together, of their groups."""
     one_more: float
     """What one more image could change in its score, as a standard deviation."""
     num_equal: float
@@ -68,17 +72,20 @@ class _Images:
 
     pool: Pool
     metric: RankMetric
+    units: Units
+    """What is drawn anew, among their like: a split would hold as many images of each class again, however it was filled."""
+
+    @classmethod
+    def of(cls, pool: Pool, metric: RankMetric, design_effect: float) -> "_Images":
+        """How alike images of a group are is known from val, of which all candidates say something."""
+        is_val_M = np.arange(len(pool.everyone_M)) >= len(pool.everyone_M) - len(pool.labels_N)
+        units = Units.of(np.asarray(pool.everyone_M + len(pool.class_names) * is_val_M), pool.everyone_groups_M)
+        return cls(pool, metric, replace(units, design_effect=design_effect))
 
     @property
     def num_train(self) -> int:
         """They come first."""
         return len(self.pool.everyone_M) - len(self.pool.labels_N)
-
-    @property
-    def strata_M(self) -> IntArray:
-        """Images that are drawn anew among themselves: a split would hold as many of each class again, however it was filled."""
-        is_val_M = np.arange(len(self.pool.everyone_M)) >= self.num_train
-        return np.asarray(self.pool.everyone_M + len(self.pool.class_names) * is_val_M)
 
     @property
     def everyone(self) -> "_Places":
@@ -98,8 +105,10 @@ class _Images:
         scores_S, influence_SP = score_and_influence(runs, self.metric)
         influence_SM = np.zeros((len(scores_S), len(self.pool.everyone_M)))
         influence_SM[:, places_P] = influence_SP * widened_P
-        equal = num_equal(runs.labels_N, self.metric) / float((widened_P**2).mean())
-        return _Measured(scores_S, influence_SM, one_more(runs, self.metric), equal)
+        effect = self.units.design_effect
+        equal = num_equal(runs.labels_N, self.metric) / float((widened_P**2).mean()) / effect
+        one = one_more(runs, self.metric, self.units.num_of(places_P), effect)
+        return _Measured(scores_S, self.units.gathered(influence_SM), one, equal)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

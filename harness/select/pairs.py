@@ -32,11 +32,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """An exact test on images that just one of two classifies correctly. It counts images alike, whatever metric the ranking goes by."""
+    """An exact test on images that just one of two classifies correctly. It counts images alike, whatever metric the ranking goes by.
+
+    Where images belong together it is one on groups of which just one of two classifies more images correctly.
+    """
 
     first_only: int
     second_only: int
-    """Images that only the first, only the second classifies correctly."""
+    """Images that only the first, only the second classifies correctly, or groups of which it does more."""
     seeds: tuple[int, int]
     """Whose predictions were counted: the lowest seed that both have, else each one's lowest."""
     p: float
@@ -67,6 +70,7 @@ def compare_pairs(
     *,
     confidence: float,
     equivalence_frac: float,
+    groups_N: IntArray | None = None,
 ) -> tuple[Pair, ...]:
     """The pair table: the reference against each other, then the rest if they are few.
 
@@ -78,9 +82,10 @@ def compare_pairs(
         reference: the position that comes first in its pairs.
         confidence: of each difference's interval, taken for itself; only the p-values are adjusted for their number.
         equivalence_frac: half the region of practical equivalence, in the metric's unit.
+        groups_N: of the val images; None: every image stands for itself.
     """
     chosen = _choose(order, reference)
-    counts = [_discordant(candidates[i], candidates[j], labels_N, val.metric) for i, j in chosen]
+    counts = [_discordant(candidates[i], candidates[j], labels_N, val.metric, groups_N) for i, j in chosen]
     p_P = mid_p(np.array([first for first, _, _ in counts], dtype=np.int64), np.array([second for _, second, _ in counts], dtype=np.int64))
     return tuple(
         _pair(candidates[i].label, candidates[j].label, val.difference(i, j, confidence), equivalence_frac, McNemar(*count, p, p_holm))
@@ -129,14 +134,18 @@ def _choose(order: Sequence[int], reference: int) -> list[tuple[int, int]]:
     return [*((reference, k) for k in others), *rest]
 
 
-def _discordant(first: Candidate, second: Candidate, labels_N: IntArray, metric: RankMetric) -> tuple[int, int, tuple[int, int]]:
-    """Images that only the first, only the second classifies correctly, and the seeds that were compared."""
+def _discordant(
+    first: Candidate, second: Candidate, labels_N: IntArray, metric: RankMetric, groups_N: IntArray | None
+) -> tuple[int, int, tuple[int, int]]:
+    """Images that only the first, only the second classifies correctly, or groups of which it does more, and the seeds that were compared."""
     seeds = [[row.seed for row in candidate.rows] for candidate in (first, second)]
     common = sorted(set(seeds[0]) & set(seeds[1]))
     one, other = (common[0], common[0]) if common else (seeds[0][0], seeds[1][0])
     is_right_N = first.val.decided_SN(metric)[seeds[0].index(one)] == labels_N
     is_other_right_N = second.val.decided_SN(metric)[seeds[1].index(other)] == labels_N
-    return int((is_right_N & ~is_other_right_N).sum()), int((is_other_right_N & ~is_right_N).sum()), (one, other)
+    lead_N = is_right_N.astype(np.int64) - is_other_right_N
+    lead_U = lead_N if groups_N is None else np.bincount(np.unique(groups_N, return_inverse=True)[1], lead_N)
+    return int((lead_U > 0).sum()), int((lead_U < 0).sum()), (one, other)
 
 
 def _pair(first: str, second: str, difference: Difference, equivalence_frac: float, mcnemar: McNemar) -> Pair:

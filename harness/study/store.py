@@ -48,6 +48,8 @@ class Predictions:
     log_probs_NC: FloatArray
     labels_N: IntArray
     ids_N: list[str]
+    groups_N: IntArray | None = None
+    """Number of each image's group, the same one for all splits and jobs of a protocol; None: every image stands for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,15 +318,20 @@ def _swept_last(results_dir: Path) -> str | None:
 
 
 def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:
-    return {
+    found: dict[str, npt.NDArray[np.generic]] = {
         "log_probs": predictions.log_probs_NC.astype(np.float32),
         "labels": predictions.labels_N.astype(np.int64),
         "ids": np.asarray(predictions.ids_N, dtype=np.str_),
     }
+    if predictions.groups_N is not None:
+        found["groups"] = predictions.groups_N.astype(np.int64)
+    return found
 
 
 def _predictions(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions:
-    return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], arrays[f"{split}_ids"].astype(np.str_).tolist())
+    ids = arrays[f"{split}_ids"].astype(np.str_).tolist()
+    groups = arrays.get(f"{split}_groups")
+    return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], ids, groups)
 
 
 def _has_scores(row: Row) -> bool:

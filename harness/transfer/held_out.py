@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import RefitOn
-from harness.data.dataset import Dataset, ImageRef, Split
+from harness.data.dataset import Dataset, ImageRef, Split, groups_of
 from harness.measure.choice import deal, num_folds
 
 IntArray = npt.NDArray[np.int64]
@@ -30,16 +30,19 @@ class HeldOut:
 
 def folds_of(dataset: Dataset) -> int:
     """How many folds train and val are dealt into."""
-    return num_folds(len(dataset.train), len(dataset.val))
+    return num_folds(len(dataset.train), len(dataset.val), groups_of(dataset.train, dataset.val))
 
 
 def hold_out(dataset: Dataset, fold: int, seed: int) -> HeldOut:
     """Hold a fold out; `seed` deals the folds."""
     images: Sequence[ImageRef] = [*dataset.train.images, *dataset.val.images]
     labels_N = np.concatenate([dataset.train.labels, dataset.val.labels])
-    is_in_N = deal(labels_N, folds_of(dataset), seed) == fold
+    groups_N = groups_of(dataset.train, dataset.val)
+    is_in_N = deal(labels_N, folds_of(dataset), seed, groups_N) == fold
     parts = [np.flatnonzero(is_part_N) for is_part_N in (~is_in_N, is_in_N)]
-    train, val = (Split([images[place] for place in part.tolist()], labels_N[part]) for part in parts)
+    train, val = (
+        Split([images[place] for place in part.tolist()], labels_N[part], None if groups_N is None else groups_N[part]) for part in parts
+    )
     return HeldOut(replace(dataset, train=train, val=val, test=Split([], labels_N[:0])), np.concatenate(parts), images)
 
 
@@ -49,5 +52,5 @@ def hold_nothing_out(dataset: Dataset, on: RefitOn) -> HeldOut:
     images = [image for split in splits for image in split.images]
     labels_N = np.concatenate([split.labels for split in splits])
     val_N = np.arange(len(dataset.train), len(dataset.train) + len(dataset.val))
-    whole = replace(dataset, train=Split(images, labels_N), test=Split([], labels_N[:0]))
+    whole = replace(dataset, train=Split(images, labels_N, groups_of(*splits)), test=Split([], labels_N[:0]))
     return HeldOut(whole, np.concatenate([np.arange(len(images)), val_N]), images)

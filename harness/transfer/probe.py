@@ -51,6 +51,7 @@ def linear_probe(
     class_weights_C: FloatArray,
     objective: Objective,
     seed: int,
+    groups_N: IntArray | None = None,
 ) -> Probe:
     """Solve a head and cross-fit others.
 
@@ -61,10 +62,11 @@ def linear_probe(
         class_weights_C: of the loss; ones for none.
         objective: of the labels.
         seed: decides the folds.
+        groups_N: of the images, which folds keep together; None: every image stands for itself.
     """
     labels_N = np.concatenate(labels)
     num_val = len(labels_N) - len(labels[0]) or len(labels_N) // NUM_FOLDS
-    folds_N = deal(labels_N, num_folds(len(labels_N) - num_val, num_val), seed)
+    folds_N = deal(labels_N, num_folds(len(labels_N) - num_val, num_val, groups_N), seed, groups_N)
     with threadpool_limits(1, user_api="blas"):  # products too small to share; on a busy machine threads wait for each other for seconds
         tried = objective.cross_fit_heads(np.concatenate(features), labels_N, folds_N, class_weights_C)
         selector = Selector(labels_N, metric, objective, folds_N)

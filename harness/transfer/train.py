@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.config import Adapter, HeadInit
+from harness.data.dataset import groups_of
 from harness.errors import DivergedError
 from harness.measure.choice import Selector
 from harness.transfer.depth import FreezeDepth
@@ -89,6 +90,7 @@ def _start_in_closed_form(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
             class_weights_C=np.ones(spec.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
             objective=runs[0].objective,
             seed=seed,
+            groups_N=groups_of(*(getattr(spec.dataset, name) for name in splits)),
         )
         for seed in {run.spec.seed for run in runs}
     }
@@ -121,7 +123,7 @@ def _run_heads(runs: Sequence[TrainingRun], inputs: Inputs, phase: Phase) -> Non
         heads = [
             HeadSpec(runs[number].spec.seed, lr, runs[number].spec.cfg.weight_decay, runs[number].network.head) for number, lr in wanted
         ]
-        selector = Selector.of(spec.dataset.val.labels, spec.metric, runs[0].objective)
+        selector = Selector.of(spec.dataset.val.labels, spec.metric, runs[0].objective, spec.dataset.val.groups)
         found = train_heads(heads, data, spec.cfg, selector, epochs=phase.epochs, phase=phase.number, first_epoch=runs[0].next_epoch)
         for (number, lr), fit in zip(wanted, found, strict=True):
             fits[number][lr] = fit

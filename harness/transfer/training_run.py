@@ -62,7 +62,7 @@ class TrainingRun:
         add_low_rank(self.network.trunk, phases[0].plan.low_rank, spec.cfg.lora_rank, spec.seed)
         frozen = frozenset.intersection(*(phase.plan.frozen for phase in phases))
         self.objective, self.loss = objective_of(spec), loss_of(spec)
-        selector = Selector.of(spec.dataset.val.labels, spec.metric, self.objective)
+        selector = Selector.of(spec.dataset.val.labels, spec.metric, self.objective, spec.dataset.val.groups)
         keeps_any = spec.cfg.schedule is Schedule.constant
         tensors = {f"trunk.{name}" for name in frozen}
         self.checkpoints = Checkpoints(self.network, tensors, selector, keeps_any=keeps_any, settled=spec.settled)
