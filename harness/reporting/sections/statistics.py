@@ -65,8 +65,9 @@ def front(ranking: Ranking) -> list[Block]:
 
 
 def _how(ranking: Ranking) -> str:
+    drawn = "Images were" if ranking.pool.groups_N is None else "Whole groups of images, not single ones, were"
     return (
-        f"{rests_on(ranking)} Images were drawn again {formats.count(ranking.rank.num_resamples)} times, class by class and the same for every "
+        f"{rests_on(ranking)} {drawn} drawn again {formats.count(ranking.rank.num_resamples)} times, class by class and the same for every "
         f"candidate; intervals hold {formats.confidence(ranking.rank.confidence)} of the outcomes. Candidates marked as tied cannot be excluded "
         "as best. Rank intervals hold for all candidates at once, and so are more cautious. Expected scores, probabilities and losses are those "
         "of a Gaussian model of the true scores: what was measured, with its joint errors, and before that published accuracy, multiply-adds, "
