@@ -1,6 +1,9 @@
 """Data sets of the hub and tar shards are the same task as the same images in a folder; what is unclear or untrusted is refused in one line."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from harness.config import DataConfig, HubDataConfig
 from harness.data.dataset import Dataset
 from harness.data.load import load_dataset
 from harness.errors import DataError
+from tests.loopback import COMMIT, of_dataset, serving, stalling, whole
 from tests.unit.data.pictures import fill
 
 datasets = pytest.importorskip("datasets")
@@ -117,3 +121,64 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     hub = as_parquet(tmp_path / "hub", images_of(fill(tmp_path / "root", "cat", "dog")), ["cat", "dog"])
     assert "data.label_column=kind: data.id=" in refusal(hub, label_column="kind")
     assert "BuilderConfig 'other' not found" in refusal(hub, config="other")
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from harness.config import HubDataConfig
+from harness.data.load import load_dataset
+from harness.errors import DataError
+for place in sys.argv[2:]:
+    id, _, revision = place.partition("@")
+    try:
+        found = load_dataset(HubDataConfig(name="mine", source="hf", id=id, revision=revision or None), Path(sys.argv[1]))
+    except DataError as error:
+        print(json.dumps(str(error)))
+        continue
+    print(json.dumps([found.fingerprint, found.profile.revision, found.profile.licence, found.profile.remarks]))
+"""
+
+
+def from_hub(address: str, folder: Path, *places: str, **variables: str) -> list[Any]:
+    """What a fresh process says of each: the hub's client reads its environment when it is imported."""
+    environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0", "no_proxy": "*"} | variables
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(folder / "cache"), *places]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_data_set_comes_from_the_hub_once(tmp_path: Path) -> None:
+    """Commit and licence are told; a second process finds it with the hub off; what is not there, or not whole, is one line."""
+    root = fill(tmp_path / "root", "cat", "dog", count=8)
+    hub = as_parquet(tmp_path / "hub", images_of(root), ["cat", "dog"])
+    files = {path.relative_to(hub).as_posix(): path.read_bytes() for path in hub.rglob("*") if path.is_file()}
+    with serving(of_dataset("me/pets", files)) as site:
+        found, unknown, other = from_hub(site.address, tmp_path, "me/pets", "me/none", "me/pets@v2")
+        said = f"me/pets is taken from the hub at commit {COMMIT}; its licence is cc-by-4.0."
+        assert found == [of_folder(root).fingerprint, COMMIT, "cc-by-4.0", [said]]
+        assert "data.id=me/none: " in unknown
+        assert "HTTP 404" in unknown
+        assert "data.id=me/pets data.revision=v2: " in other
+        assert from_hub(site.address, tmp_path, "me/pets", HF_HUB_OFFLINE="1") == [found]
+    assert "HF_HUB_OFFLINE is set" in from_hub(site.address, tmp_path / "new", "me/pets", HF_HUB_OFFLINE="1")[0]
+
+
+def test_a_download_that_stalls_is_given_up(tmp_path: Path) -> None:
+    """In bounded time, with one line that says how to allow more."""
+    files = {"README.md": b"# Pictures", "data/train.parquet": b"x" * 10_000}
+    with serving(
+        of_dataset("me/pets", files), get=lambda visit, content: (stalling if "parquet" in visit.path else whole)(visit, content)
+    ) as site:
+        (told,) = from_hub(site.address, tmp_path, "me/pets", HARNESS_DOWNLOAD_STALL_S="1")
+    assert "gave none (less than 10 KiB/s in 1 s; HARNESS_DOWNLOAD_STALL_S allows more time" in told
+
+
+def test_what_others_publish_names_no_file_of_this_machine(tmp_path: Path) -> None:
+    """A row may point to a file of its data set, and nowhere else."""
+    secret = fill(tmp_path, "secret") / "secret" / "0.png"
+    lines = "\n".join(json.dumps({"image": str(secret), "label": name}) for name in ("cat", "dog"))
+    with serving(of_dataset("me/spy", {"train.jsonl": lines.encode()})) as site:
+        (told,) = from_hub(site.address, tmp_path, "me/spy")
+    assert "a file that is not part of it; such a data set is not read." in told
