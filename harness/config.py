@@ -225,6 +225,32 @@ class TableConfig(DataConfig):
 
 
 @dataclass
+class HubDataConfig(DataConfig):
+    """Options of a data set of the hub, or of a folder that the `datasets` package reads."""
+
+    id: str | None = None
+    """ORGANISATION/NAME on the hub, or a folder in one of its layouts."""
+    config: str | None = None
+    """Which of its configurations; None: its only or default one."""
+    revision: str | None = None
+    """Branch, tag or commit; None: main. The row says which commit it was."""
+    image_column: str | None = None
+    """Column of the images; None: the only one that holds images."""
+    label_column: str | None = None
+    """Column of the classes; None: the only one that names its classes, or the one called label, class, target or category."""
+
+
+@dataclass
+class ShardsConfig(DataConfig):
+    """Options of images in tar files, `KEY.jpg` beside `KEY.cls`."""
+
+    image_column: str | None = None
+    """Ending of the images, such as jpg; None: of each sample the only one that is an image's."""
+    label_column: str | None = None
+    """Ending of the members that hold the class, or a key of `KEY.json`; None: cls, else a key called label, class, target or category, else txt."""
+
+
+@dataclass
 class ElpvConfig(DataConfig):
     """Options of the solar-cell photographs in the `elpv-dataset` package."""
 
@@ -942,6 +968,8 @@ def register() -> None:
         ("data", "data_schema", DataConfig),
         ("data", "folder_schema", FolderConfig),
         ("data", "table_schema", TableConfig),
+        ("data", "hf_schema", HubDataConfig),
+        ("data", "webdataset_schema", ShardsConfig),
         ("data", "elpv_schema", ElpvConfig),
         ("data", "torchvision_schema", TorchvisionConfig),
         ("train", "train_schema", TrainConfig),

@@ -111,6 +111,19 @@ def hub(site: "Site", path: str, sent: bytes) -> tuple[int, object]:
     return 200, {"commitUrl": f"{site.address}/{repo}/commit/{COMMIT}", "commitOid": COMMIT}
 
 
+def of_dataset(repo: str, files: Mapping[str, bytes], commit: str = COMMIT) -> dict[str, bytes]:
+    """Answers of the hub about the only commit of a data set, and its files."""
+    tree = [
+        {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()} for name, content in files.items()
+    ]
+    asked = {
+        f"/api/datasets/{repo}/revision/main": {"id": repo, "sha": commit},
+        f"/api/datasets/{repo}/tree/{commit}?recursive=true&expand=false": tree,
+    }
+    answers = {path: json.dumps(answer).encode() for path, answer in asked.items()}
+    return answers | {f"/datasets/{repo}/resolve/{commit}/{name}": content for name, content in files.items()}
+
+
 Reply = Callable[[Visit, bytes], None]
 """Answers one request for a file that is there, given its content."""
 

@@ -1,4 +1,4 @@
-"""`data.root` alone implies `data=folder`, or `data=table`: images without a data set are never read as the tutorial's."""
+"""`data.root` alone implies `data=folder`, `data=table` or `data=webdataset`: images without a data set are never read as the tutorial's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ ROOT, SOURCE, EXPERIMENT = "data.root", "data", "experiment"
 
 
 def with_source(arguments: Sequence[str]) -> list[str]:
-    """The command line, with `data=folder`, or `data=table`, where it names a folder or a table and nothing that may choose a data set.
+    """The command line, with `data=folder`, `data=table` or `data=webdataset`, where it names a folder, a table or tar files and nothing that may choose a data set.
 
     Raises:
         ConfigError: a path in place of a data set.
@@ -30,14 +30,15 @@ def with_source(arguments: Sequence[str]) -> list[str]:
 
 
 def source_of(root: str) -> str:
-    """What `data` has to be for images that lie there: a table by its name, else a folder."""
-    return "table" if Path(root.strip("'\"")).suffix.lower() in TABLE_SUFFIXES else "folder"
+    """What `data` has to be for images that lie there: a table or tar files by their name, else a folder."""
+    suffix = Path(root.strip("'\"")).suffix.lower()
+    return "table" if suffix in TABLE_SUFFIXES else "webdataset" if suffix == ".tar" else "folder"
 
 
 def require_source(cfg: SweepConfig, overrides: Sequence[str]) -> None:
     """Raises ConfigError where an experiment's own data set would be looked for in the folder that was named."""
     keys = _keys(overrides)
-    if ROOT in keys and SOURCE not in keys and cfg.data.source not in {"folder", "table"}:
+    if ROOT in keys and SOURCE not in keys and cfg.data.source not in {"folder", "table", "webdataset"}:
         raise ConfigError(
             f"data.root={shell_word(str(cfg.data.root))}: the experiment uses data={cfg.data.name}; type data=folder as well for the images in "
             f"that folder, or data={cfg.data.name} where its own files lie there."

@@ -45,12 +45,25 @@ _TURNS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Where an image lies inside a larger file, such as a tar, as the very bytes that a file of its own would have."""
+
+    offset: int
+    size: int
+    """Bytes."""
+    suffix: str
+    """`.png`: what a file of its own would be called."""
+
+
+@dataclass(frozen=True, slots=True)
 class FileImage:
-    """An image file. `content_hash` is of its bytes; behind it is what is white (`/4095`), where the file does not say so."""
+    """An image file, or a piece of a file. `content_hash` is of its bytes; behind it is what is white (`/4095`), where they do not say so."""
 
     id: str
     content_hash: str
     path: Path
+    piece: Piece | None = None
+    """None: the whole file."""
 
     def open(self, *, keep_grey: bool = False) -> Image.Image:
         """The decoded picture, of the very bytes that the audit saw.
@@ -60,13 +73,14 @@ class FileImage:
         """
         try:
             of_bytes, _, white = self.content_hash.partition("/")
-            with opened(self.path, of_bytes) as (_, image):
+            with opened(self.path, of_bytes, self.piece) as (_, image):
                 return upright(image, white=float(white) if white else None, keep_grey=keep_grey)
         except MemoryError:  # says nothing about the file
             raise
         except Exception as error:  # decoders raise nearly anything
+            inside = "" if self.piece is None else f"{self.id!r} in "
             raise DataError(
-                f"{str(self.path)!r}: could be read when the data set was loaded and no longer can ({reason(error)}); restore it, "
+                f"{inside}{str(self.path)!r}: could be read when the data set was loaded and no longer can ({reason(error)}); restore it, "
                 f"or run the sweep again to measure on the images as they are now."
             ) from error
 
@@ -90,20 +104,20 @@ def content_hash(content: bytes) -> str:
 
 
 @contextmanager
-def opened(path: Path, wanted_hash: str | None = None) -> Iterator[tuple[str, Image.Image]]:
-    """The content hash of a file and Pillow's lazily decoded image of the same bytes. Large pictures wait for each other.
+def opened(path: Path, wanted_hash: str | None = None, piece: Piece | None = None) -> Iterator[tuple[str, Image.Image]]:
+    """The content hash of a file, or of a piece of it, and Pillow's lazily decoded image of the same bytes. Large pictures wait for each other.
 
     Raises:
         OSError: no file that can be read, or its hash is not the wanted one. Otherwise whatever the decoder raises.
     """
     with quiet(), ExitStack() as alone:
-        if path.stat().st_size >= _LARGE_FILE_BYTES:
+        if (path.stat().st_size if piece is None else piece.size) >= _LARGE_FILE_BYTES:
             alone.enter_context(_alone)
-        content = read_file(path)
+        content = read_file(path, piece)
         found = content_hash(content)
         if wanted_hash not in (None, found):
             raise OSError("it holds other bytes by now")
-        with open_as_image(content, path.suffix) as image:
+        with open_as_image(content, path.suffix if piece is None else piece.suffix) as image:
             if image.width * image.height >= _LARGE_PIXELS:
                 alone.enter_context(_alone)
             yield found, image
@@ -112,26 +126,31 @@ def opened(path: Path, wanted_hash: str | None = None) -> Iterator[tuple[str, Im
 _alone = threading.RLock()
 
 
-def read_file(path: Path) -> bytes:
-    """All bytes of a regular file.
+def read_file(path: Path, piece: Piece | None = None) -> bytes:
+    """All bytes of a regular file, or those of a piece of it.
 
     A pipe, a socket or a device would keep its reader waiting, or never end: the file is opened without waiting, and looked at
     before it is read.
 
     Raises:
-        OSError: it is not there, not to be read, no regular file, empty, or larger than `MAX_FILE_BYTES`.
+        OSError: it is not there, not to be read, no regular file, empty, or larger than `MAX_FILE_BYTES`; or it ends before the piece does.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError("not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise OSError(f"the file has {status.st_size / 2**30:,.1f} GiB, and at most {MAX_FILE_BYTES / 2**30:g} are read")
-        if status.st_size == 0:
+        offset, size = (0, status.st_size) if piece is None else (piece.offset, piece.size)
+        if size > MAX_FILE_BYTES:
+            raise OSError(f"the file has {size / 2**30:,.1f} GiB, and at most {MAX_FILE_BYTES / 2**30:g} are read")
+        if size == 0:
             raise OSError("the file is empty")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(status.st_size)
+            file.seek(offset)
+            content = file.read(size)
+        if piece is not None and len(content) < size:
+            raise OSError("the file that holds it ends before it does")
+        return content
     finally:
         os.close(descriptor)
 

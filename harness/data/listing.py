@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from harness.data.dataset import ImageRef, IntArray
-from harness.data.images import ArrayImage, FileImage, UInt8Array, content_hash, depth_of, holds_more, opened, upright
+from harness.data.images import ArrayImage, FileImage, Piece, UInt8Array, content_hash, depth_of, holds_more, opened, upright
 from harness.data.white import Depth
 
 POOL = "pool"
@@ -55,17 +55,19 @@ class Candidate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileCandidate:
-    """An image file."""
+    """An image file, or a piece of a file."""
 
     id: str
     path: Path
+    piece: Piece | None = None
 
     def stamp(self) -> tuple[str, int, int, int] | None:
         status = self.path.stat()
-        return str(self.path), status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        name = str(self.path) if self.piece is None else f"{self.path}:{self.piece.offset}+{self.piece.size}"
+        return name, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def examine(self) -> Facts:
-        with opened(self.path) as (found, image):
+        with opened(self.path, piece=self.piece) as (found, image):
             depth, mode = depth_of(image), image.mode
             picture = upright(image, white=None if depth is None else max(depth.high, 1.0), keep_grey=True)
             more = holds_more(image)
@@ -74,7 +76,7 @@ class FileCandidate:
         return Facts(found, picture.width, picture.height, depth.mode, more, depth.high)
 
     def ref(self, facts: Facts, white: float | None) -> ImageRef:
-        return FileImage(self.id, facts.content_hash if white is None else f"{facts.content_hash}/{white:.10g}", self.path)
+        return FileImage(self.id, facts.content_hash if white is None else f"{facts.content_hash}/{white:.10g}", self.path, self.piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,10 @@ class Listing:
     """Sentences about how it was read, where that is not plain."""
     left_out: list[str] = field(default_factory=list)
     """Sentences about what is there and not offered."""
+    revision: str | None = None
+    """Commit of a data set of the hub."""
+    licence: str | None = None
+    """Of the images, where their source states one."""
     group: str | None = None
     """What the groups of its parts are called; None: it has none."""
 

@@ -10,6 +10,10 @@ class Profile:
     source: str
     root: str | None
     """Where the images were read from; None for data that ships in a package."""
+    revision: str | None = None
+    """Commit of a data set of the hub."""
+    licence: str | None = None
+    """Of the images, where their source states one."""
     num_found: int
     """Images the source lists."""
     num_used: int

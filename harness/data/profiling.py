@@ -39,6 +39,8 @@ def describe(
     profile = Profile(
         source=cfg.source,
         root=None if listing.root is None else encodable(str(listing.root)),
+        revision=listing.revision,
+        licence=listing.licence,
         num_found=sum(len(part.candidates) for part in listing.parts.values()),
         num_used=len(used),
         class_counts=_class_counts(used, listing.class_names),

@@ -11,10 +11,22 @@ from typing import TypeVar
 
 import numpy as np
 
-from harness.config import DataConfig, ElpvCells, ElpvConfig, ElpvTask, FolderConfig, Layout, TableConfig, TorchvisionConfig
+from harness.config import (
+    DataConfig,
+    ElpvCells,
+    ElpvConfig,
+    ElpvTask,
+    FolderConfig,
+    HubDataConfig,
+    Layout,
+    ShardsConfig,
+    TableConfig,
+    TorchvisionConfig,
+)
 from harness.data.folder import list_folder
 from harness.data.images import UInt8Array
 from harness.data.listing import POOL, ArrayCandidate, FileCandidate, Listing, Part
+from harness.data.shards import list_shards
 from harness.data.table import list_table
 from harness.errors import ConfigError, DataError
 
@@ -99,6 +111,27 @@ def table(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
     return list_table(Path(cfg.root).expanduser().absolute(), cfg if isinstance(cfg, TableConfig) else TableConfig())
 
 
+def hf(cfg: DataConfig, cache_dir: Path, _own: Sequence[Path]) -> Listing:
+    """A data set of the hub, or a folder in one of the layouts that the `datasets` package reads."""
+    from harness.data.hub_data import list_hub_data
+
+    if not isinstance(cfg, HubDataConfig):
+        raise _schema_error("hf", "hf_schema")
+    if cfg.root is not None or cfg.id is None:
+        given = "data.id: not given" if cfg.root is None else f"data.root={cfg.root}: not taken by data=hf"
+        raise ConfigError(f"{given}; type data=hf data.id=ORGANISATION/NAME, or data.id=FOLDER.")
+    return list_hub_data(cfg.id, cfg, cache_dir)
+
+
+def webdataset(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
+    """Images in tar files, which stay packed."""
+    if not isinstance(cfg, ShardsConfig):
+        raise _schema_error("webdataset", "webdataset_schema")
+    if cfg.root is None:
+        raise ConfigError("data.root: not given; type data=webdataset data.root='shards/train-{000..009}.tar', or a folder of tar files.")
+    return list_shards(cfg.root, cfg)
+
+
 def digits(cfg: DataConfig, _cache_dir: Path, _own: Sequence[Path]) -> Listing:
     """scikit-learn's 1,797 handwritten digits: 8x8 grey, 17 levels. Needs no file and no network."""
     from sklearn.datasets import load_digits
@@ -124,7 +157,15 @@ def torchvision(cfg: DataConfig, cache_dir: Path, _own: Sequence[Path]) -> Listi
 NEED_TORCH = frozenset({"torchvision"})
 """Sources that import it."""
 
-SOURCES: Mapping[str, Source] = {"elpv": elpv, "folder": folder, "table": table, "digits": digits, "torchvision": torchvision}
+SOURCES: Mapping[str, Source] = {
+    "elpv": elpv,
+    "folder": folder,
+    "table": table,
+    "hf": hf,
+    "webdataset": webdataset,
+    "digits": digits,
+    "torchvision": torchvision,
+}
 
 
 def _schema_error(source: str, schema: str) -> ConfigError:

@@ -29,7 +29,7 @@ def test_file_composes(file: Path) -> None:
 
 def test_every_torchvision_set_has_a_file() -> None:
     """A set in the mapping can be asked for by `data=NAME`."""
-    assert set(SETS) | {"elpv", "folder", "table", "digits"} == {file.stem for file in FILES}
+    assert set(SETS) | {"elpv", "folder", "table", "hf", "webdataset", "digits"} == {file.stem for file in FILES}
 
 
 def test_sources_import_no_torch() -> None:
