@@ -238,6 +238,8 @@ class HubDataConfig(DataConfig):
     """Column of the images; None: the only one that holds images."""
     label_column: str | None = None
     """Column of the classes; None: the only one that names its classes, or the one called label, class, target or category."""
+    group: str | None = None
+    """Column that says which images belong together, such as those of a patient: no group is in two splits. None: each image stands for itself."""
 
 
 @dataclass
@@ -248,6 +250,8 @@ class ShardsConfig(DataConfig):
     """Ending of the images, such as jpg; None: of each sample the only one that is an image's."""
     label_column: str | None = None
     """Ending of the members that hold the class, or a key of `KEY.json`; None: cls, else a key called label, class, target or category, else txt."""
+    group: str | None = None
+    """Key of `KEY.json` that says which images belong together, such as those of a patient. None: each image stands for itself."""
 
 
 @dataclass

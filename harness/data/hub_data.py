@@ -42,6 +42,10 @@ class _Image:
     """None: a file of its own."""
 
 
+_Row = tuple[_Image, str, str, str | None]
+"""An image, its class, its split, and its group if any."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Columns:
     """What is read of a table."""
@@ -50,6 +54,7 @@ class _Columns:
     label: str
     class_names: Sequence[str] | None
     """Of the numbers in `label`; None: these are the names."""
+    group: str | None
 
     def labels(self, cells: Iterable[object]) -> Iterator[str]:
         """Names of classes; an empty text for an image without one, which the hub marks by -1."""
@@ -89,7 +94,7 @@ def list_hub_data(place: str, cfg: HubDataConfig, cache_dir: Path) -> Listing:
     remarks = [] if is_local else [f"{text(place)} is taken from the hub at commit {revision}; {_licence_words(licence)}."]
     if (columns.image, columns.label) != ("image", "label"):
         remarks.append(f"Columns of the table: image is {quoted(columns.image)}, label is {quoted(columns.label)}.")
-    return Samples(what, _named(rows), folder, remarks, left_out).listing(revision, licence)
+    return Samples(what, _named(rows), folder, remarks, left_out, columns.group).listing(revision, licence)
 
 
 def _licence_words(licence: str | None) -> str:
@@ -145,7 +150,8 @@ def _columns(datasets: Any, table: Any, cfg: HubDataConfig, what: str) -> _Colum
                 f"{what}: has no column of {role}s; its columns are {names(there)}. Say which it is: data.{role}_column=COLUMN."
             )
     kind = table.features[label]
-    return _Columns(str(image), str(label), list(kind.names) if isinstance(kind, datasets.ClassLabel) else None)
+    group = None if cfg.group is None else column(there, "group", cfg.group, "data.group", what)
+    return _Columns(str(image), str(label), list(kind.names) if isinstance(kind, datasets.ClassLabel) else None, group)
 
 
 def _column(there: Sequence[str], likely: Sequence[str], role: str, told: str | None, what: str) -> str | None:
@@ -168,8 +174,8 @@ def _holds_pictures(kind: Any) -> bool:
     return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))
 
 
-def _rows(table: Any, split: str, columns: _Columns, folder: Path, what: str) -> list[tuple[_Image, str, str]]:
-    """Every image of a split, its class and the split."""
+def _rows(table: Any, split: str, columns: _Columns, folder: Path, what: str) -> list[_Row]:
+    """Every image of a split, its class, the split, and its group where there are groups."""
     images = [image for file in table.cache_files for image in _images(Path(file["filename"]), columns.image, folder)]
     try:
         labels = list(columns.labels(table.data.column(columns.label).to_pylist()))
@@ -177,7 +183,8 @@ def _rows(table: Any, split: str, columns: _Columns, folder: Path, what: str) ->
         raise DataError(
             f"{what}: column {quoted(columns.label)} holds no single class for each image ({error}); give one that does."
         ) from error
-    return [(image, label, split) for image, label in zip(images, labels, strict=True)]
+    groups = [None] * len(labels) if columns.group is None else map(as_text, table.data.column(columns.group).to_pylist())
+    return [(image, label, split, group) for image, label, group in zip(images, labels, groups, strict=True)]
 
 
 def _images(file: Path, name: str, folder: Path) -> Iterator[_Image]:
@@ -231,13 +238,13 @@ def _require_inside(paths: Iterable[Path], folders: Sequence[Path], what: str) -
             raise DataError(f"{what}: names {quoted(str(path))}, a file that is not part of it; such a data set is not read.")
 
 
-def _named(rows: Sequence[tuple[_Image, str, str]]) -> list[Sample]:
+def _named(rows: Sequence[_Row]) -> list[Sample]:
     """By the names that the data set gives, if these are all different; else by their place in the split."""
     is_named = all(count == 1 and name is not None for name, count in Counter(image.name for image, *_ in rows).items())
     place: Counter[str] = Counter()
     samples = []
-    for image, label, split in rows:
+    for image, label, split, group in rows:
         name = str(image.name) if is_named else f"{split}/{place[split]:08d}"
         place[split] += 1
-        samples.append(Sample(FileCandidate(row_name(name), image.path, image.piece), label, split))
+        samples.append(Sample(FileCandidate(row_name(name), image.path, image.piece), label, split, group))
     return samples

@@ -80,7 +80,9 @@ def list_shards(root: str, cfg: ShardsConfig) -> Listing:
         raise DataError(
             f"data.root={text(root)}: its shards hold no image{f' ({left_out[0]})' if left_out else ''}; give KEY.jpg and KEY.cls."
         )
-    return Samples(text(root), _labelled(found.samples, shards, folder, cfg, text(root)), folder, left_out=left_out).listing()
+    return Samples(
+        text(root), _labelled(found.samples, shards, folder, cfg, text(root)), folder, left_out=left_out, group=cfg.group
+    ).listing()
 
 
 def shards_of(root: str) -> list[Path]:
@@ -204,7 +206,8 @@ def _labelled(samples: Sequence[_Sample], shards: Sequence[Path], folder: Path, 
         name = row_name(sample.name if is_unique else f"{sample.shard.relative_to(folder).as_posix()}/{sample.name}")
         split = _split(record["split"], sample) if all(stated) else splits[sample.shard]
         candidate = FileCandidate(name, sample.shard, Piece(*sample.image, PurePosixPath(sample.name).suffix))
-        listed.append(Sample(candidate, _label(sample, record, ending, key), split))
+        group = None if cfg.group is None else as_text(record.get(cfg.group))
+        listed.append(Sample(candidate, _label(sample, record, ending, key), split, group))
     if "train" not in (there := {each.split for each in listed}) and POOL not in there:
         raise DataError(
             f"{what}: has no images of train, only of {' and '.join(sorted(there))}; give the shards that are trained on as well."

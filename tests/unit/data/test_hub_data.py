@@ -57,6 +57,19 @@ def of_folder(root: Path) -> Dataset:
     return load_dataset(DataConfig(name="mine", source="folder", root=str(root)), root.parent / "cache")
 
 
+def test_a_column_may_say_what_an_image_belongs_to(tmp_path: Path) -> None:
+    """No group is in two splits."""
+    images = images_of(fill(tmp_path / "root", "cat", "dog", count=10))
+    cells = {"image": [{"bytes": path.read_bytes(), "path": path.name} for path, *_ in images], "label": [label for _, label, _ in images]}
+    cells["litter"] = [str(number // 2) for number in range(20)]
+    (tmp_path / "set").mkdir()
+    datasets.Dataset.from_dict(cells).cast_column("image", datasets.Image()).to_parquet(tmp_path / "set" / "train.parquet")
+    data = load(tmp_path / "set", group="litter")
+    groups = [set(split.groups.tolist()) for split in (data.train, data.val, data.test) if split.groups is not None]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 10
+    assert "data.group=flock: " in refusal(tmp_path / "set", group="flock")
+
+
 def test_a_table_of_pictures_is_the_same_task_as_a_folder(tmp_path: Path) -> None:
     """Pictures inside Parquet have the hashes of their files, whatever the order of the class names; they open after a restart."""
     root = fill(tmp_path / "root", "cat", "dog", count=8)

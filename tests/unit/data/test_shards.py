@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cli.own_images import source_of
-from harness.config import DataConfig, ShardsConfig
+from harness.config import DataConfig, ShardsConfig, TableConfig
 from harness.data.dataset import Dataset
 from harness.data.load import load_dataset
 from harness.data.shards import shards_of
@@ -97,6 +97,23 @@ def test_json_may_say_the_split(tmp_path: Path) -> None:
     assert (found.class_names, len(found.val), found.profile.split_origin["val"]) == (("0", "1"), 8, "official")
     members["cat/0.json"] = b'{"kind": 1}'
     assert "19 of 20 samples say in their json" in refusal(shard(tmp_path / "a.tar", members), label_column="kind")
+
+
+def test_json_may_say_what_an_image_belongs_to(tmp_path: Path) -> None:
+    """Groups are those of a table of the same images; an image without one is named."""
+    root = fill(tmp_path / "root", "cat", "dog", count=10)
+    members, lines = samples(root, "json"), ["path,label,litter"]
+    for name in [name for name in members if name.endswith("json")]:
+        kind, number = name.removesuffix(".json").split("/")
+        lines.append(f"root/{kind}/{number}.png,{kind},{kind} {int(number) // 2}")
+        members[name] = json.dumps({"label": kind, "litter": f"{kind} {int(number) // 2}"}).encode()
+    (tmp_path / "images.csv").write_text("\n".join(lines))
+    table = TableConfig(name="mine", source="table", root=str(tmp_path / "images.csv"), group="litter")
+    data = load(shard(tmp_path / "a.tar", members), tmp_path / "cache", group="litter")
+    assert data.fingerprint == load_dataset(table, tmp_path / "cache").fingerprint
+    assert sum(data.profile.num_groups.values()) == 10
+    members["cat/0.json"] = b'{"label": "cat"}'
+    assert "images without 'litter' (1): 'cat/0.png'" in refusal(shard(tmp_path / "a.tar", members), group="litter")
 
 
 def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
