@@ -1,7 +1,6 @@
 """Step 5: per-class results and over-fitting."""
 
-import numpy as np
-
+from harness.data.labels import count_classes
 from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
 from harness.reporting.plots.classes import MAX_CLASSES, hardest
@@ -17,7 +16,7 @@ LARGE_GAP_FRAC = 0.10
 def classes(ranking: Ranking) -> Table:
     """Precision, recall and F1 of each class, of the recommended or else the best candidate."""
     first, *_ = val_scores(ranking)
-    counts_C = np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names))
+    counts_C = count_classes(ranking.pool.labels_N, len(ranking.pool.class_names))
     rows: list[list[Cell]] = []
     for c in hardest(first):
         found = first.classes[c]

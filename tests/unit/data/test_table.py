@@ -179,7 +179,7 @@ def test_paths_may_be_meant_from_another_folder(tmp_path: Path) -> None:
         ("t.csv", b"path,label\n1.png,a,b\n", "line 2 has 3 cells"),
         ("t.csv", b"path,path\n1.png,a\n", "several columns are called 'path'"),
         ("t.csv", "path,label".encode("utf-16-le"), "zero bytes"),
-        ("t.jsonl", b'{"path": "1.png", "label": ["a", "b"]}\n', "a cell holds list"),
+        ("t.jsonl", b'{"path": "1.png", "label": [["a", "b"]]}\n', "a cell holds list"),
         ("t.jsonl", b"[1]\n", "a line is a int"),
         ("t.jsonl", b'{"path": \n', "Expecting value"),
         ("t.parquet", b"PAR1", "Parquet"),
