@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from harness.config import Adapter, Metric, RankMetric
+from harness.config import OF_ONE_LABEL, OF_SEVERAL_LABELS, Adapter, Metric, RankMetric
+from harness.data.labels import is_several
 from harness.reporting import formats
 from harness.select.audit import is_frozen
 from harness.select.candidates import Candidate, Cost
@@ -80,6 +81,16 @@ def metric_name(metric: RankMetric) -> str:
     if metric.label is not None:
         return f"{name} of {formats.one_line(metric.label)}"
     return f"macro {name}" if metric.name == "fbeta" else name
+
+
+def metrics_of(ranking: Ranking) -> tuple[Metric, ...]:
+    """Those with columns that go with the labels of its images."""
+    return OF_SEVERAL_LABELS if is_several(ranking.pool.labels_N) else OF_ONE_LABEL
+
+
+def metric_title(metric: Metric) -> str:
+    """The name with its unit, for a column or a line of a table."""
+    return f"{metric_name(metric)} (nats)" if metric is Metric.log_loss else metric_name(metric)
 
 
 def metric_meaning(metric: RankMetric) -> str:

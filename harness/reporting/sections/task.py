@@ -64,7 +64,8 @@ def _baseline(ranking: Ranking) -> str:
 def _counts(ranking: Ranking) -> Table:
     counts = profile(ranking)["class_counts"]
     splits = [split for split in counts if sum(counts[split].values())]
-    columns = [Column("class"), *(Column(split, is_number=True) for split in splits)]
+    row, is_labels = known_rows(ranking)[0], is_several(ranking.pool.labels_N)
+    columns = [Column("label" if is_labels else "class"), *(Column(split, is_number=True) for split in splits)]
     rows: list[list[Cell]] = [
         [formats.one_line(name), *(formats.count(counts[split].get(name, 0)) for split in splits)]
         for name in ranking.pool.class_names[:MAX_LISTED]
@@ -72,9 +73,12 @@ def _counts(ranking: Ranking) -> Table:
     if len(ranking.pool.class_names) > MAX_LISTED:
         hidden = ranking.pool.class_names[MAX_LISTED:]
         more = (formats.count(sum(counts[split].get(name, 0) for name in hidden)) for split in splits)
-        rows.append([f"{len(hidden)} more classes", *more])
-    rows.append(["all", *(formats.count(sum(counts[split].values())) for split in splits)])
-    return Table("Images per class and split", columns, rows, marked=frozenset({len(rows) - 1}))
+        rows.append([f"{len(hidden)} more {'labels' if is_labels else 'classes'}", *more])
+    sizes = (
+        {"train": row.n_train, "val": row.n_val, "test": row.n_test} if is_labels else {name: sum(counts[name].values()) for name in splits}
+    )
+    rows.append(["all images" if is_labels else "all", *(formats.count(sizes[split]) for split in splits)])
+    return Table(f"Images per {'label' if is_labels else 'class'} and split", columns, rows, marked=frozenset({len(rows) - 1}))
 
 
 def _images(ranking: Ranking) -> Table:

@@ -206,7 +206,7 @@ def test_a_frame_a_table_and_folders_are_the_same_job(tmp_path: Path) -> None:
     assert [image.content_hash for image in found.train.images] == [image.content_hash for image in folder.train.images]
     assert any("data.group=patient_id" in each for each in found.profile.remarks)
     with pytest.raises(DataError, match="a cell holds list"):
-        _written(frame.assign(target=pd.Series([[1]] * 16, dtype="object")), tmp_path / "study", TableConfig())
+        _written(frame.assign(Image=pd.Series([["a.png"]] * 16, dtype="object")), tmp_path / "study", TableConfig())
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
