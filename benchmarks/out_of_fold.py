@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.kept import add_json, keep
 from benchmarks.parts import bundled_features
 from harness.config import Metric
-from harness.measure.objective import Objective
+from harness.measure.objective import Objective, SingleLabel
 from harness.measure.quality import FloatArray
 from harness.select.evidence import Evidence
 from harness.select.measured import WIDENED, WIDENED_LOG_LOSS
@@ -44,7 +44,7 @@ def one_draw(features_ND: FloatArray, labels_N: IntArray, rng: np.random.Generat
     drawn = np.concatenate([_some(np.flatnonzero(labels_N == label), NUM_IMAGES / len(labels_N), rng) for label in np.unique(labels_N)])
     val = np.concatenate([_some(drawn[labels_N[drawn] == label], VAL_FRAC, rng) for label in np.unique(labels_N)])
     train, rest = np.setdiff1d(drawn, val), np.setdiff1d(np.arange(len(labels_N)), drawn)
-    objective = Objective(np.bincount(labels_N[train]) / len(train))
+    objective = SingleLabel(np.bincount(labels_N[train]) / len(train))
     return {metric: _judge(features_ND, labels_N, (train, val, rest), metric, objective) for metric in METRICS}
 
 

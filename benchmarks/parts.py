@@ -35,7 +35,7 @@ from harness.transfer.freeze import apply_freeze, plan_freeze, set_train_mode
 from harness.transfer.inputs import provide_inputs
 from harness.transfer.loop import new_learner, set_gradients
 from harness.transfer.network import Network, Tail, new_head
-from harness.transfer.objective import Loss
+from harness.transfer.objective import SingleLabelLoss
 
 keep_freed_memory()  # as jobs do; threads that wait make no difference on a quiet machine
 
@@ -165,10 +165,10 @@ def training_step(found: Subject, depth: FreezeDepth, activations: Activations, 
     tail = Tail(network, found.trunk, found.trunk.nearest(plan.first_changed_block))
     batch = tuple(part[:BATCH_SIZE] for part in activations)
     labels_B = torch.arange(len(batch[0])) % NUM_CLASSES
-    learner = new_learner(network, cfg, lr=0.0, epochs=1, epoch_steps=1, loss=Loss())
+    learner = new_learner(network, cfg, lr=0.0, epochs=1, epoch_steps=1, loss=SingleLabelLoss())
 
     def step() -> None:
-        set_gradients(tail, [(*batch, labels_B)], Loss())
+        set_gradients(tail, [(*batch, labels_B)], SingleLabelLoss())
         learner.optimizer.step()
 
     return step

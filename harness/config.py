@@ -122,6 +122,19 @@ class Metric(StrEnum):
     f1_macro = "f1_macro"
     f1_weighted = "f1_weighted"
     log_loss = "log_loss"  # lower is better; the only one here
+    mean_average_precision = "mean_average_precision"  # this and what follows: of several labels an image
+    f1_micro = "f1_micro"
+    f1_samples = "f1_samples"
+    subset_accuracy = "subset_accuracy"
+
+
+OF_ONE_LABEL = (Metric.accuracy, Metric.balanced_accuracy, Metric.f1_macro, Metric.f1_weighted, Metric.log_loss)
+"""Metrics where every image is of exactly one class."""
+OF_SEVERAL_LABELS = (
+    *(Metric.mean_average_precision, Metric.f1_macro, Metric.f1_micro, Metric.f1_samples, Metric.subset_accuracy),
+    Metric.log_loss,
+)
+"""Metrics where images may have several labels."""
 
 
 RankMetric = Metric | MetricSpec
@@ -204,8 +217,18 @@ class FolderConfig(DataConfig):
     """How the folders in `root` are read: as classes, as splits that hold classes, or as their names tell."""
 
 
+SEPARATOR = "|"
+"""What stands between the labels of an image in what is written."""
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
 """Names of tables end so; a file with another ending that is said to be a table is read as a CSV."""
+
+
+class Labels(Enum):
+    """How many labels an image may have."""
+
+    auto = "auto"  # one; several where a separator is given or cells are lists
+    single = "single"
+    several = "several"  # an image may also stand on several lines, or have no label
 
 
 @dataclass
@@ -222,6 +245,16 @@ class TableConfig(DataConfig):
     """Column that says which images belong together, such as those of a patient: no group is in two splits. None: each image stands for itself."""
     image_root: str | None = None
     """Folder that relative paths are meant from; None: the table's own."""
+    labels: Labels = Labels.auto
+    """How many labels an image has."""
+    label_separator: str | None = None
+    """What stands between the labels of an image, such as '|'; None: nothing, a label is the whole cell."""
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)
+        _require(self.label_separator != "", "data.label_separator", "", "what stands between two labels, such as '|'; or null")
+        one = self.labels is Labels.single and self.label_separator is not None
+        _require(not one, "data.label_separator", self.label_separator, "no data.labels=single beside it, as it makes labels several")
 
 
 @dataclass
@@ -818,6 +851,8 @@ class PredictConfig:
     """Its column of classes, which are scored; None: the one called label, class, target or category, if there is one."""
     group: str | None = None
     """Its column that says which images belong together, such as those of a patient; the interval of the score draws these."""
+    label_separator: str = SEPARATOR
+    """What stands between the labels of an image in that table, where a model knows several."""
     candidate: str | None = None
     """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None

@@ -55,7 +55,8 @@ def run(cfg: PredictConfig) -> int:
     require_suffix(to)
     name, model = _model(cfg)
     metric = _metric(cfg, model)
-    listed = list_images(cfg.images, model.header.max_values, model.class_names, NewColumns(cfg.path_column, cfg.label_column, cfg.group))
+    columns = NewColumns(cfg.path_column, cfg.label_column, cfg.group, cfg.label_separator)
+    listed = list_images(cfg.images, model.header.max_values, model.class_names, columns)
     predicted = model.predict(listed.images)
     if not len(predicted.places_N):
         raise ConfigError(
@@ -64,7 +65,11 @@ def run(cfg: PredictConfig) -> int:
     frame = to_frame(model, listed, predicted, metric)
     write(frame, to)
     _say(f"{name}: {counted(len(frame), 'image')} -> {to}")
-    _say(", ".join(f"{name} {number:,}" for name, number in counts(frame, model.class_names).items()))
+    _say(
+        ", ".join(
+            f"{name} {number:,}" for name, number in counts(frame, model.class_names, is_several=bool(model.header.thresholds)).items()
+        )
+    )
     if unreadable := predicted.unreadable:
         more = f"; and {len(unreadable) - MAX_NAMED} more" if len(unreadable) > MAX_NAMED else ""
         _say(f"Left out, as they cannot be read: {'; '.join(unreadable[:MAX_NAMED])}{more}.")
@@ -93,10 +98,14 @@ def _model(cfg: PredictConfig) -> tuple[str, "Model"]:
 
 def _metric(cfg: PredictConfig, model: "Model") -> RankMetric:
     """What the model is scored by. Raises ConfigError when it does not fit the classes."""
-    from harness.measure.binding import bound
+    from harness.measure.binding import bound, require_kind
 
     own = Metric(model.header.metric)
-    return own if cfg.metric is None else bound(rank_metric(cfg.metric, "metric"), model.class_names, own, cfg.costs)
+    if cfg.metric is None:
+        return own
+    asked = rank_metric(cfg.metric, "metric")
+    require_kind(asked, is_several=bool(model.header.thresholds), key="metric")
+    return bound(asked, model.class_names, own, cfg.costs)
 
 
 def _refitted(header: "ModelHeader") -> str:

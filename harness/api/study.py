@@ -9,7 +9,8 @@ import numpy as np
 from harness.api import ranking
 from harness.api.ranking import Ranking
 from harness.cli.call import composed, own_errors
-from harness.config import ExportConfig, Metric, SweepConfig
+from harness.config import SEPARATOR, ExportConfig, Metric, SweepConfig
+from harness.data.labels import is_several
 from harness.errors import TableError
 from harness.reporting.build import build_report
 from harness.reporting.question import Question, ask
@@ -249,7 +250,7 @@ def load_study(study: str | os.PathLike[str] | None = None, results_dir: str | o
 def _long(row: Row, found: store.Predictions) -> "pd.DataFrame":
     import pandas as pd
 
-    names, metric = np.array(row.details.class_names), Metric(str(row.primary_metric))
+    metric = Metric(str(row.primary_metric))
     probs_NC = np.exp(found.log_probs_NC.astype(np.float64))
     decided_N = objective_of(row).decide(found.log_probs_NC, metric)
     return pd.DataFrame(
@@ -259,8 +260,15 @@ def _long(row: Row, found: store.Predictions) -> "pd.DataFrame":
             "freeze": row.freeze,
             "seed": row.seed,
             "image": found.ids_N,
-            "label": names[found.labels_N],
-            "decision": names[decided_N],
+            "label": _named(row.details.class_names, found.labels_N),
+            "decision": _named(row.details.class_names, decided_N),
         }
         | {f"prob_{name}": probs_NC[:, number] for number, name in enumerate(row.details.class_names)}
     )
+
+
+def _named(class_names: list[str], labels: store.IntArray) -> list[str]:
+    """The class of each image, or all labels that it has."""
+    if is_several(labels):
+        return [SEPARATOR.join(class_names[number] for number in np.flatnonzero(has)) for has in labels]
+    return [class_names[label] for label in labels.tolist()]

@@ -13,7 +13,7 @@ from harness.cli.call import own_errors, sweeper_of
 from harness.cli.own_images import source_of
 from harness.config import DataConfig, SweepConfig, TableConfig, is_study_name
 from harness.data.table import Columns
-from harness.data.table_file import GROUP_NAMES, as_text
+from harness.data.table_file import GROUP_NAMES, as_text, as_texts
 from harness.errors import ConfigError, DataError
 from harness.files import write_durably
 from harness.process.isolate import warm_up
@@ -126,20 +126,22 @@ _OF_ALL = {field.name for field in fields(DataConfig)}
 
 
 def _written(frame: "pd.DataFrame", folder: Path, cfg: TableConfig) -> Path:
-    """The columns that play a part as a CSV in the study, named by its content, so that what earlier jobs were run on stays.
+    """The columns that play a part as a CSV in the study, named by its content, so that what earlier jobs were run on stays; JSON lines for labels
+    that are lists.
 
     Paths are made absolute, where no folder is given that they are meant from.
     """
     there = [name for name in getattr(frame, "columns", ()) if isinstance(name, str)]
     columns = Columns.of(there, cfg, "images")
     used = [name for name in there if name in astuple(columns) or name.casefold() in GROUP_NAMES]
+    has_lists = any(isinstance(cell, list | tuple) for cell in frame[columns.label])
     try:
-        known = frame[used].map(as_text)
+        known = frame[used].apply(lambda cells: cells.map(as_texts if has_lists and cells.name == columns.label else as_text))
     except ValueError as error:
         raise DataError(f"images: {error}; give a DataFrame with one value in each cell.") from error
     if cfg.image_root is None:
         known[columns.path] = [str(Path(path).expanduser().absolute()) if path else "" for path in known[columns.path]]
-    content = known.to_csv(index=False).encode()
-    path = folder / f"images-{blake2b(content, digest_size=4).hexdigest()}.csv"
+    content = known.to_json(orient="records", lines=True).encode() if has_lists else known.to_csv(index=False).encode()
+    path = folder / f"images-{blake2b(content, digest_size=4).hexdigest()}.{'jsonl' if has_lists else 'csv'}"
     write_durably(path, content)
     return path

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from harness.data.labels import is_several
 from harness.data.profile import Profile
 
 IntArray = npt.NDArray[np.int64]
@@ -30,7 +31,7 @@ class ImageRef(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images in a fixed order with their class ids in [0, C)."""
+    """Images in a fixed order with their class ids in [0, C), or N x C: which labels each has (`harness.data.labels`)."""
 
     images: Sequence[ImageRef]
     labels: IntArray
@@ -59,6 +60,11 @@ class Dataset:
     fingerprint: str
     """Hash of content, labels, split and, where there are any, groups of every image used; the order of files on disk does not matter."""
     profile: Profile
+
+    @property
+    def is_several(self) -> bool:
+        """Whether an image may have several labels."""
+        return is_several(self.train.labels)
 
     @property
     def num_classes(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.data.dataset import ImageRef, IntArray
 from harness.data.images import ArrayImage, FileImage, Piece, UInt8Array, content_hash, depth_of, holds_more, opened, upright
+from harness.data.labels import is_several
 from harness.data.white import Depth
 
 POOL = "pool"
@@ -101,7 +102,7 @@ class ArrayCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The candidates of one official split, or of the pool, with their class ids in [0, C)."""
+    """The candidates of one official split, or of the pool, with their labels (`harness.data.labels`)."""
 
     candidates: Sequence[Candidate]
     labels: IntArray
@@ -129,14 +130,31 @@ class Listing:
     group: str | None = None
     """What the groups of its parts are called; None: it has none."""
 
+    @property
+    def is_several(self) -> bool:
+        """Whether an image may have several labels."""
+        return any(is_several(part.labels) for part in self.parts.values())
+
     def rows(self) -> list["Listed"]:
         """All candidates of all parts, ordered by id, so that the order on disk plays no part in what follows."""
         rows = []
         for given, part in self.parts.items():
             groups: Sequence[str | None] = part.groups or [None] * len(part.candidates)
-            for candidate, label, group in zip(part.candidates, part.labels.tolist(), groups, strict=True):
-                rows.append(Listed(candidate, label, given, group))
+            classes = (
+                [tuple(np.flatnonzero(has).tolist()) for has in part.labels] if self.is_several else [(c,) for c in part.labels.tolist()]
+            )
+            for candidate, own, group in zip(part.candidates, classes, groups, strict=True):
+                rows.append(Listed(candidate, own, given, group))
         return sorted(rows, key=lambda row: row.candidate.id)
+
+    def labels_of(self, rows: Sequence["Listed"]) -> IntArray:
+        """Their labels as an array."""
+        if not self.is_several:
+            return np.array([row.classes[0] for row in rows], dtype=np.int64)
+        found = np.zeros((len(rows), len(self.class_names)), dtype=np.int64)
+        for place, row in enumerate(rows):
+            found[place, list(row.classes)] = 1
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +162,8 @@ class Listed:
     """One row of a listing."""
 
     candidate: Candidate
-    label: int
+    classes: tuple[int, ...]
+    """One, or all labels that it has: maybe none."""
     given: str
     """Official split, or `pool`."""
     group: str | None = None

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from harness.config import DataConfig
 from harness.data.audit import audit
 from harness.data.dataset import Dataset, IntArray, Split
 from harness.data.grouping import number_groups
+from harness.data.labels import count_classes, is_several, strata_of
 from harness.data.listing import POOL, Facts, Listed, Listing, Placed
 from harness.data.profiling import describe
 from harness.data.sources import list_images
@@ -47,7 +48,7 @@ def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = No
         raise DataError(f"data={cfg.name}: not one of {len(chosen):,} images can be read ({example}); replace the files.")
     _require_most(listing.class_names, chosen, results)
     placed = _place(cfg, listing, readable)
-    splits = {name: _split(placed, name, whites) for name in SPLITS}
+    splits = {name: _split(listing, placed, name, whites) for name in SPLITS}
     _require_every_class(listing.class_names, splits, _names_of_splits(cfg, listing))
     return Dataset(
         name=cfg.name,
@@ -72,8 +73,9 @@ def _require_most(class_names: Sequence[str], chosen: Sequence[Listed], results:
     wrong: dict[int, list[str]] = defaultdict(list)
     for row, why in zip(chosen, results, strict=True):
         if isinstance(why, str):
-            wrong[row.label].append(f"{row.candidate.id}: {why}")
-    counts = Counter(row.label for row in chosen)
+            for label in row.classes:
+                wrong[label].append(f"{row.candidate.id}: {why}")
+    counts = Counter(label for row in chosen for label in row.classes)
     for label, unreadable in sorted(wrong.items()):
         if 2 * len(unreadable) > counts[label]:
             raise DataError(
@@ -88,12 +90,24 @@ def _names_of_splits(cfg: DataConfig, listing: Listing) -> list[str]:
 
 
 def _require_two_classes(listing: Listing) -> None:
+    if listing.is_several:
+        _require_told_apart(listing)
+        return
     if len(listing.class_names) < 2:
         raise DataError(f"only one class, {listing.class_names[0]!r}: there is nothing to tell apart; give at least two class folders.")
     counts = Counter(label for part in listing.parts.values() for label in part.labels.tolist())
     for label, name in enumerate(listing.class_names):
         if counts[label] == 0:
             raise DataError(f"class {name!r}: has no images; change the options that leave it out, or pick another task.")
+
+
+def _require_told_apart(listing: Listing) -> None:
+    labels = np.concatenate([part.labels for part in listing.parts.values()])
+    if not listing.class_names:
+        raise DataError("no image has a label: there is nothing to learn; give some.")
+    for name, count in zip(listing.class_names, labels.sum(axis=0).tolist(), strict=True):
+        if count == len(labels):
+            raise DataError(f"label {name!r}: every image has it, so there is nothing to tell apart; leave it out.")
 
 
 def _choose(cfg: DataConfig, listing: Listing) -> list[Listed]:
@@ -103,7 +117,7 @@ def _choose(cfg: DataConfig, listing: Listing) -> list[Listed]:
         return rows
     wanted = _names_of_splits(cfg, listing)
     num_carved = sum(name not in listing.parts for name in wanted if name != "train")
-    strata = [(row.given, row.label) for row in rows]
+    strata = [(row.given, label) for row, label in zip(rows, strata_of(listing.labels_of(rows)).tolist(), strict=True)]
     floors = {stratum: 1 + (num_carved if stratum[0] in (POOL, "train") else 0) for stratum in set(strata)}
     needed = sum(floors.values())
     if cfg.max_images < needed:
@@ -119,12 +133,14 @@ def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, F
     hashes = [facts.content_hash for _, facts in readable]
     names = [row.group for row, _ in readable if row.group is not None]
     groups = number_groups(hashes, names) if names else None
+    given = ["train" if row.given == POOL else row.given for row, _ in readable]
+    labels, class_names = _dealt(listing, [row for row, _ in readable], given, hashes if groups is None else groups.tolist())
     splits = assign_splits(
         hashes,
-        np.array([row.label for row, _ in readable], dtype=np.int64),
-        ["train" if row.given == POOL else row.given for row, _ in readable],
+        labels,
+        given,
         official=listing.parts.keys(),
-        class_names=listing.class_names,
+        class_names=class_names,
         val_frac=cfg.val_frac,
         test_frac=cfg.test_frac,
         seed=cfg.split_seed,
@@ -135,11 +151,23 @@ def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, F
     return [Placed(*each, split, number) for each, split, number in zip(readable, splits, numbers, strict=True)]
 
 
-def _split(placed: Sequence[Placed], name: str, whites: Mapping[str, float]) -> Split:
+def _dealt(listing: Listing, rows: Sequence[Listed], given: Sequence[str], units: Sequence[Hashable]) -> tuple[IntArray, Sequence[str]]:
+    """What splits hold equal shares of, and its names: classes, or images of train that are alike in their labels."""
+    labels = listing.labels_of(rows)
+    if not listing.is_several:
+        return labels, listing.class_names
+    of_train = np.flatnonzero(np.array([name == "train" for name in given]))
+    known, codes = np.unique(strata_of(labels[of_train], [units[place] for place in of_train.tolist()]), return_inverse=True)
+    found = np.zeros(len(rows), dtype=np.int64)
+    found[of_train] = codes
+    return found, [(*listing.class_names, "(no label)")[code] for code in known.tolist()]
+
+
+def _split(listing: Listing, placed: Sequence[Placed], name: str, whites: Mapping[str, float]) -> Split:
     members = [image for image in placed if image.split == name]
     images = tuple(image.listed.candidate.ref(image.facts, _white(image.facts, whites)) for image in members)
     groups = None if placed[0].group is None else np.array([image.group for image in members], dtype=np.int64)
-    return Split(images, np.array([image.listed.label for image in members], dtype=np.int64), groups)
+    return Split(images, listing.labels_of([image.listed for image in members]), groups)
 
 
 def _white(facts: Facts, whites: Mapping[str, float]) -> float | None:
@@ -148,7 +176,7 @@ def _white(facts: Facts, whites: Mapping[str, float]) -> float | None:
 
 def _require_every_class(class_names: Sequence[str], splits: Mapping[str, Split], wanted: Sequence[str]) -> None:
     for split in wanted:
-        counts = np.bincount(splits[split].labels, minlength=len(class_names)).tolist()
+        counts = count_classes(splits[split].labels, len(class_names)).tolist()
         for name, count in zip(class_names, counts, strict=True):
             if count == 0:
                 raise DataError(
@@ -164,13 +192,19 @@ def _ways_out(split: str) -> str:
 
 
 def _fingerprint(class_names: Sequence[str], splits: Mapping[str, Split]) -> str:
-    """Hash of what is learned from and tested on: class names, and (split, content, class, group if any) of every image, in any order."""
+    """Hash of what is learned from and tested on: class names, and (split, content, class or labels, group if any) of every image, in any order."""
     members = sorted(
-        (name, image.content_hash, class_names[label], *group)
+        (name, image.content_hash, label, *group)
         for name, split in splits.items()
-        for image, label, *group in zip(split.images, split.labels.tolist(), *_lists(split.groups), strict=True)
+        for image, label, *group in zip(split.images, _named(class_names, split.labels), *_lists(split.groups), strict=True)
     )
     return hashlib.blake2b(json.dumps([list(class_names), members]).encode(), digest_size=16).hexdigest()
+
+
+def _named(class_names: Sequence[str], labels: IntArray) -> list[str] | list[list[str]]:
+    if is_several(labels):
+        return [[class_names[number] for number in np.flatnonzero(has).tolist()] for has in labels]
+    return [class_names[label] for label in labels.tolist()]
 
 
 def _lists(groups: IntArray | None) -> list[list[int]]:

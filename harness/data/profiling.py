@@ -58,10 +58,12 @@ def describe(
         group=listing.group,
         num_groups={} if listing.group is None else {name: len({image.group for image in used if image.split == name}) for name in SPLITS},
         num_leaked=len(leaked),
-        num_label_conflicts=count_conflicts([image.facts.content_hash for image in placed], [image.listed.label for image in placed]),
+        num_label_conflicts=count_conflicts([image.facts.content_hash for image in placed], [image.listed.classes for image in placed]),
     )
     depths = [image.facts.depth for image in used if image.facts.depth]
-    profile.remarks.extend([*listing.remarks, *in_words(depths, whites), *_groups(profile, placed)])
+    profile.remarks.extend(
+        [*listing.remarks, *in_words(depths, whites), *_groups(profile, placed), *(_several(used) if listing.is_several else [])]
+    )
     lost = [*_lost(profile, unreadable), *_leaked(profile, leaked)]
     num_drawn = len(placed) + len(unreadable)
     profile.left_out.extend([*_not_drawn(cfg, profile, num_drawn), *lost, *listing.left_out])
@@ -71,12 +73,12 @@ def describe(
 
 
 def _class_counts(used: Sequence[Placed], class_names: Sequence[str]) -> dict[str, dict[str, int]]:
-    counts = Counter((image.split, image.listed.label) for image in used)
+    counts = Counter((image.split, label) for image in used for label in image.listed.classes)
     return {split: {name: counts[split, label] for label, name in enumerate(class_names)} for split in SPLITS}
 
 
 def _imbalance_ratio(used: Sequence[Placed]) -> float:
-    counts = Counter(image.listed.label for image in used if image.split == "train").values()
+    counts = Counter(label for image in used if image.split == "train" for label in image.listed.classes).values()
     return max(counts) / min(counts)
 
 
@@ -127,6 +129,12 @@ def _groups(profile: Profile, placed: Sequence[Placed]) -> list[str]:
             f"Groups that share an equal image with another one count as one with it: {count:,} fewer than {profile.group!r} has."
         )
     return sentences
+
+
+def _several(used: Sequence[Placed]) -> list[str]:
+    """How many labels images have."""
+    numbers = [len(image.listed.classes) for image in used]
+    return [f"An image may have several labels: {np.mean(numbers):.2f} on average, {max(numbers)} at most; {numbers.count(0):,} have none."]
 
 
 def _leaked(profile: Profile, leaked: Sequence[Placed]) -> list[str]:

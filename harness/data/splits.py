@@ -9,7 +9,6 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.data.dataset import IntArray
 from harness.data.grouping import count_labels, deal_groups
@@ -107,9 +106,9 @@ def quotas(counts_C: IntArray, most_C: IntArray, frac: float) -> IntArray:
     return capped_C
 
 
-def count_conflicts(hashes: Sequence[str], labels: npt.ArrayLike) -> int:
+def count_conflicts(hashes: Sequence[str], labels: Sequence[Hashable]) -> int:
     """Groups of equal images that carry different labels."""
-    pairs = set(zip(hashes, np.asarray(labels).tolist(), strict=True))
+    pairs = set(zip(hashes, labels, strict=True))
     return sum(count > 1 for count in Counter(content for content, _ in pairs).values())
 
 

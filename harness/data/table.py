@@ -1,13 +1,13 @@
-"""Listing the images that a table names. The class is what the label says, not where the file lies."""
+"""Listing the images that a table names. The class, or the labels, are what the table says, not where the file lies."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from harness.config import TableConfig
+from harness.config import Labels, TableConfig
 from harness.data.layout import split_named
 from harness.data.listing import POOL, FileCandidate, Listing, Part
 from harness.data.shown import names, quoted, row_name, text
@@ -28,11 +28,12 @@ class Columns:
     group: str | None
 
     @classmethod
-    def of(cls, there: Iterable[str], cfg: TableConfig, what: str) -> "Columns":
-        """As told, or found by their names; which images belong together is never guessed. Raises DataError."""
+    def of(cls, there: Iterable[str], cfg: TableConfig, what: str, lists: Iterable[str] = ()) -> "Columns":
+        """As told, or found by their names; which images belong together is never guessed. `lists`: columns for labels alone. Raises DataError."""
         there = list(there)
         told = {"path": cfg.path_column, "label": cfg.label_column, "split": cfg.split_column}
-        found = {role: column(there, role, told[role], f"data.{role}_column", what) for role in ROLES}
+        offered = {role: [*there, *lists] if role == "label" else there for role in ROLES}
+        found = {role: column(offered[role], role, told[role], f"data.{role}_column", what) for role in ROLES}
         if missing := [role for role in NEEDED if found[role] is None]:
             keys = " ".join(f"data.{role}_column=COLUMN" for role in missing)
             raise DataError(
@@ -53,11 +54,11 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Of the table."""
+    """Of the table; where an image may have several labels, what all lines of an image say together."""
 
     path: str
     """As written."""
-    label: str
+    labels: tuple[str, ...]
     split: str
     """`train`, `val`, `test`, or `pool` where the table gives no splits."""
     group: str | None
@@ -67,49 +68,100 @@ def list_table(table: Path, cfg: TableConfig) -> Listing:
     """Every image that a table names.
 
     Raises:
-        DataError: no such file or column, a line without a path, a label, a group or a known split, an image twice, or images that are not
-            there: nothing is dropped.
+        DataError: no such file or column, a line without a path, a group or a known split, one without a label or an image twice where each has
+            one label, or images that are not there: nothing is dropped.
     """
     file = read_table(table)
-    columns = Columns.of(file.columns, cfg, text(table))
+    columns = Columns.of(file.columns, cfg, text(table), file.lists)
     base = table.parent if cfg.image_root is None else Path(cfg.image_root).expanduser().absolute()
-    lines = _lines(file, columns)
+    several = _are_several(file, columns, cfg)
+    lines = _lines(file, columns, cfg, several=several)
     files = {line.path: base / line.path for line in lines}
-    _refuse(table, "images on several lines", [path for path, times in Counter(line.path for line in lines).items() if times > 1])
+    repeated = [path for path, times in Counter(line.path for line in lines).items() if times > 1]
+    if several:
+        lines = _merged(table, lines)
+    else:
+        _refuse(table, "images on several lines", repeated, ", or give data.labels=several if images may have several labels")
     missing = [path for path, file in files.items() if not file.is_file()]
     _refuse(table, "images that are not there", missing, f", or give data.image_root instead of {text(base)}")
-    class_names = sorted({line.label for line in lines if line.split in ("train", POOL)})
+    class_names = sorted({label for line in lines if line.split in ("train", POOL) for label in line.labels})
     _require_known_classes(lines, class_names)
     return Listing(
         tuple(map(row_name, class_names)),
-        _parts(lines, files, class_names),
+        _parts(lines, files, class_names, several=several),
         base,
         [*file.remarks, *columns.remarks(file.columns)],
         group=columns.group,
     )
 
 
-def _parts(lines: Sequence[_Line], files: Mapping[str, Path], class_names: Sequence[str]) -> dict[str, Part]:
+def _are_several(file: TableFile, columns: Columns, cfg: TableConfig) -> bool:
+    """Whether an image may have several labels: as told, or as cells are lists. A separator within a name is never guessed."""
+    is_list = columns.label in file.lists
+    if is_list and cfg.labels is Labels.single:
+        raise DataError(f"{text(file.path)}: column {quoted(columns.label)} holds lists of labels; give data.labels=several.")
+    return is_list or cfg.labels is Labels.several or cfg.label_separator is not None
+
+
+def _parts(lines: Sequence[_Line], files: Mapping[str, Path], class_names: Sequence[str], *, several: bool) -> dict[str, Part]:
     number = {name: place for place, name in enumerate(class_names)}
     found = {}
     for split in sorted({line.split for line in lines}):
         own = [line for line in lines if line.split == split]
         candidates = [FileCandidate(row_name(line.path), files[line.path]) for line in own]
         groups = [line.group for line in own if line.group is not None] or None
-        found[split] = Part(candidates, np.array([number[line.label] for line in own], dtype=np.int64), groups)
+        found[split] = Part(candidates, _numbered(own, number, several=several), groups)
     return found
 
 
-def _lines(file: TableFile, columns: Columns) -> list[_Line]:
+def _numbered(lines: Sequence[_Line], number: Mapping[str, int], *, several: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Labels as an array (`harness.data.labels`)."""
+    if not several:
+        return np.array([number[line.labels[0]] for line in lines], dtype=np.int64)
+    found = np.zeros((len(lines), len(number)), dtype=np.int64)
+    for place, line in enumerate(lines):
+        found[place, [number[label] for label in line.labels]] = 1
+    return found
+
+
+def _lines(file: TableFile, columns: Columns, cfg: TableConfig, *, several: bool) -> list[_Line]:
     if not len(file):
         raise DataError(f"{text(file.path)}: names no image; give a line for each.")
-    for name in (columns.path, columns.label, columns.group):
+    for name in (columns.path, *(() if several else (columns.label,)), columns.group):
         if name is not None:
             wrong = [file.place(number) for number, cell in enumerate(file.columns[name]) if not cell]
             _refuse(file.path, f"lines without a {name}", wrong)
     groups = [None] * len(file) if columns.group is None else file.columns[columns.group]
-    cells = zip(file.columns[columns.path], file.columns[columns.label], _splits(file, columns.split), groups, strict=True)
+    cells = zip(
+        file.columns[columns.path], _labels(file, columns.label, cfg.label_separator), _splits(file, columns.split), groups, strict=True
+    )
     return [_Line(*each) for each in cells]
+
+
+def _labels(file: TableFile, name: str, separator: str | None) -> list[tuple[str, ...]]:
+    """Of each line, each once."""
+    if name in file.lists:
+        return [tuple(dict.fromkeys(cell)) for cell in file.lists[name]]
+    return [labels_in(cell, separator) for cell in file.columns[name]]
+
+
+def labels_in(cell: str, separator: str | None) -> tuple[str, ...]:
+    """The labels that a cell names, each once; none of an empty one. None: it names one at most."""
+    parts = [cell] if separator is None else [part.strip() for part in cell.split(separator)]
+    return tuple(dict.fromkeys(filter(None, parts)))
+
+
+def _merged(table: Path, lines: Sequence[_Line]) -> list[_Line]:
+    """One for each image, with the labels of all its lines."""
+    found: dict[str, _Line] = {}
+    unlike = []
+    for line in lines:
+        first = found.setdefault(line.path, line)
+        if (first.split, first.group) != (line.split, line.group):
+            unlike.append(line.path)
+        found[line.path] = replace(first, labels=tuple(dict.fromkeys((*first.labels, *line.labels))))
+    _refuse(table, "images whose lines name several splits or groups", list(dict.fromkeys(unlike)))
+    return list(found.values())
 
 
 def _splits(file: TableFile, name: str | None) -> list[str]:
@@ -128,8 +180,9 @@ def _splits(file: TableFile, name: str | None) -> list[str]:
 def _require_known_classes(lines: Sequence[_Line], class_names: Sequence[str]) -> None:
     known = set(class_names)
     for line in lines:
-        if line.label not in known:
-            raise DataError(f"class {quoted(line.label)}: has images in {line.split} and none in train; add some there, or leave it out.")
+        for label in line.labels:
+            if label not in known:
+                raise DataError(f"class {quoted(label)}: has images in {line.split} and none in train; add some there, or leave it out.")
 
 
 def _refuse(table: Path, what: str, wrong: Sequence[str], way_out: str = "") -> None:

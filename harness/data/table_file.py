@@ -8,7 +8,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class TableFile:
     """Number of the first of them."""
     remarks: Sequence[str] = ()
     """Sentences about how it was read, where that is not plain."""
+    lists: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """Columns whose cells are lists of such texts; none of `columns`."""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -55,14 +57,14 @@ class TableFile:
 
 
 def read_table(path: Path) -> TableFile:
-    """Read the whole file, by its suffix. Raises DataError: it cannot be read, or a cell holds more than one value."""
+    """Read the whole file, by its suffix. Raises DataError: it cannot be read, or a cell holds what is neither a value nor a list of them."""
     suffix = path.suffix.lower()
     try:
         if suffix in {".parquet", ".pq"}:
-            return TableFile(path, _parquet(path), "row", 1)
+            return _of_records(path, _parquet(path), "row")
         content, remarks = _decoded(path.read_bytes())
         if suffix in {".jsonl", ".ndjson", ".json"}:
-            return TableFile(path, _json(content), "line", 1, remarks)
+            return _of_records(path, _json(content), "line", remarks)
         return TableFile(path, _separated(content), "line", 2, remarks)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{text(path)}: cannot be read as a table ({error}); give a CSV, TSV, Parquet or JSON lines file.") from error
@@ -109,6 +111,11 @@ def as_text(cell: object) -> str:
     return str(cell).strip()
 
 
+def as_texts(cell: object) -> list[str]:
+    """A list of values as texts, none of them empty; a single value is a list of one. Raises ValueError like `as_text`."""
+    return [found for each in (cell if isinstance(cell, list | tuple) else [cell]) if (found := as_text(each))]
+
+
 def _decoded(content: bytes) -> tuple[str, Sequence[str]]:
     """The text, and what to say of its encoding: Unicode as it is marked, else UTF-8, else the code page of Western Windows."""
     if content.startswith(_UTF16_MARKS):
@@ -144,29 +151,41 @@ def _separator(content: str) -> str:
     return best if best in first else ","
 
 
-def _json(content: str) -> dict[str, list[str]]:
+def _json(content: str) -> dict[str, list[Any]]:
     """Of one object a line, or of one list of objects. A key that a line lacks is an empty cell."""
     records = (
         json.loads(content) if content.lstrip().startswith("[") else [json.loads(line) for line in content.splitlines() if line.strip()]
     )
     if wrong := [type(record).__name__ for record in records if not isinstance(record, dict)]:
         raise ValueError(f"a line is a {wrong[0]} instead of an object with keys")
-    return _as_columns({name: [record.get(name) for record in records] for name in dict.fromkeys(key for each in records for key in each)})
+    return {name: [record.get(name) for record in records] for name in dict.fromkeys(key for each in records for key in each)}
 
 
-def _parquet(path: Path) -> dict[str, list[str]]:
-    """Columns of plain values: pictures and embeddings in the same file are not read."""
+def _parquet(path: Path) -> dict[str, list[Any]]:
+    """Columns of plain values, and of lists of texts or whole numbers: pictures and embeddings in the same file are not read."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         with path.open("rb") as file:
             schema = pyarrow.parquet.read_schema(file)
-            plain = [field.name for field in schema if not (pyarrow.types.is_nested(field.type) or pyarrow.types.is_binary(field.type))]
-            return _as_columns(pyarrow.parquet.read_table(file, columns=plain).to_pydict())
+            plain = [each.name for each in schema if _is_read(each.type)]
+            found: dict[str, list[Any]] = pyarrow.parquet.read_table(file, columns=plain).to_pydict()
+            return found
     except pyarrow.ArrowException as error:
         raise ValueError(error) from error
 
 
-def _as_columns(values: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-    return {name: [as_text(cell) for cell in cells] for name, cells in values.items()}
+def _is_read(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_list(kind) or types.is_large_list(kind):
+        return any((types.is_integer(kind.value_type), types.is_string(kind.value_type), types.is_large_string(kind.value_type)))
+    return not any((types.is_nested(kind), types.is_binary(kind)))
+
+
+def _of_records(path: Path, values: Mapping[str, Sequence[Any]], unit: str, remarks: Sequence[str] = ()) -> TableFile:
+    """Of a file whose cells have types. A column with a list in it holds lists; what is missing there is an empty one."""
+    with_lists = {name for name, cells in values.items() if any(isinstance(cell, list | tuple) for cell in cells)}
+    columns = {name: [as_text(cell) for cell in cells] for name, cells in values.items() if name not in with_lists}
+    return TableFile(path, columns, unit, 1, remarks, {name: [as_texts(cell) for cell in values[name]] for name in with_lists})

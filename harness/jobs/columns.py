@@ -127,14 +127,14 @@ def _quality(spec: TrainingSpec, fitted: Fitted) -> tuple[Columns, dict[str, str
         "raw_val_ece": raw["ece"],
         "train_accuracy": train["accuracy"],
         "train_log_loss": train["log_loss"],
-        "last_val_accuracy": last.val_accuracy,
+        "last_val_accuracy": None if values["accuracy"] is None else last.val_accuracy,
         "last_val_log_loss": last.val_loss,
     }
     if (probe := fitted.probe) is not None:
         found, _ = measured(probe.log_probs_NC, probe.labels_N)
         columns |= {"probe_accuracy": found["accuracy"], "probe_log_loss": found["log_loss"], "probe_strength": probe.strength}
         if trains_nothing_but_probe(spec):
-            columns |= {f"oof_{name}": found[name] for name in OUT_OF_FOLD} | {"oof_folds": len(np.unique(probe.folds_N))}
+            columns |= {f"oof_{name}": found.get(name) for name in OUT_OF_FOLD} | {"oof_folds": len(np.unique(probe.folds_N))}
     return columns, {f"val_{name}": reason for name, reason in undefined.items()}
 
 
@@ -195,4 +195,5 @@ def _details(job: JobSpec, spec: TrainingSpec, fitted: Fitted, undefined: dict[s
         command=job.alone,
         lr_losses={f"{lr:g}": loss for lr, loss in fitted.lr_losses.items()},
         class_prior=fitted.objective.prior_C.tolist(),
+        thresholds=fitted.objective.thresholds,
     )

@@ -41,6 +41,7 @@ def model_file(job: JobSpec, spec: TrainingSpec, fitted: Fitted, model_blake2b: 
         class_names=list(job.dataset.class_names),
         metric=spec.metric.value,
         class_prior=fitted.objective.prior_C.tolist(),
+        thresholds=fitted.objective.thresholds,
         temperature=fitted.temperature,
         trained_on="train" if job.refit is None else job.refit.on.value,
         num_trained_on=len(spec.dataset.train),

@@ -6,16 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from harness.backbones.backbone import Backbone, BackboneSpec, Weights, WeightsSource
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import Adapter, Keep, Metric, SweepConfig, rank_metric, score_limit
+from harness.config import Adapter, Keep, Labels, Metric, SweepConfig, rank_metric, score_limit
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
+from harness.data.labels import count_classes
 from harness.data.load import load_dataset
 from harness.errors import ConfigError, HarnessError
 from harness.jobs.identity import now
@@ -23,7 +22,7 @@ from harness.jobs.model_size import model_mib, outline
 from harness.jobs.own_network import described, require_usable
 from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
-from harness.measure.binding import bound
+from harness.measure.binding import bound, require_kind
 from harness.measure.quality import primary_metric
 from harness.transfer.adapter import plan_adapter
 from harness.transfer.depth import FreezeDepth, parse_freeze
@@ -170,6 +169,7 @@ def _adapter(cfg: SweepConfig) -> None:
 def _ranked(cfg: SweepConfig) -> None:
     """See that the classes and costs that the jobs are to be ranked by are there."""
     for metric in (rank_metric(cfg.rank.metric), *(score_limit(text).metric for text in cfg.rank.limits)):
+        require_kind(metric, is_several=_data(cfg).is_several)
         bound(metric, _data(cfg).class_names, Metric.accuracy, cfg.rank.costs)
 
 
@@ -205,13 +205,14 @@ def _once(key: str, make: Callable[[], T]) -> T:
 
 def _protocol(cfg: SweepConfig, dataset: Dataset) -> dict[str, Any]:
     """What two rows must share to be compared."""
-    counts_C = np.bincount(dataset.train.labels, minlength=dataset.num_classes).tolist()
-    return {
+    counts_C = count_classes(dataset.train.labels, dataset.num_classes).tolist()
+    several = {"labels": Labels.several.value} if dataset.is_several else {}
+    return several | {
         "data": dataset.name,
         "fingerprint": dataset.fingerprint,
         "n_train": len(dataset.train),
         "n_val": len(dataset.val),
         "n_test": len(dataset.test),
-        "metric": primary_metric(counts_C).value,
+        "metric": (Metric.mean_average_precision if several else primary_metric(counts_C)).value,
         "epochs": cfg.train.num_epochs + cfg.train.release_epochs,
     }

@@ -25,7 +25,7 @@ def _refit_job(job: JobSpec, row: Row, on: RefitOn) -> JobSpec:
     assert row.chosen_epoch is not None
     assert row.temperature is not None
     cfg = replace(job.config, train=_settled(job.config.train, row.chosen_epoch, row.lr))
-    return replace(job, config=cfg, refit=Refit(on, row.chosen_epoch, row.temperature))
+    return replace(job, config=cfg, refit=Refit(on, row.chosen_epoch, row.temperature, tuple(row.details.thresholds)))
 
 
 def _settled(cfg: TrainConfig, chosen_epoch: int, lr: float | None) -> TrainConfig:

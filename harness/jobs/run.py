@@ -138,7 +138,7 @@ def _training_spec(job: JobSpec, backbone: Backbone, trunk: CutTrunk, dataset: D
         adapter=cfg.adapter,
     )
     if job.refit is not None:
-        return replace(spec, settled=Settled(job.refit.epoch, job.refit.temperature))
+        return replace(spec, settled=Settled(job.refit.epoch, job.refit.temperature, job.refit.thresholds))
     if fold is None:
         return replace(spec, is_short=is_short, tried=_tried(job))
     return replace(spec, cfg=replace(cfg.train, lr=fold.lr, lr_search=[1.0]), settled=Settled(fold.epoch, fold.temperature))
@@ -183,6 +183,9 @@ def _transferability(backbone: Backbone, inputs: Inputs, known: Columns) -> Scor
         return Scores({name: known[name] for name in TRANSFERABILITY_COLUMNS}, known["undefined"])
     if not inputs.has_features:
         return Scores({}, {})
+    if inputs.dataset.is_several:
+        reason = "it is defined for images of exactly one class each"
+        return Scores(dict.fromkeys(TRANSFERABILITY_COLUMNS), dict.fromkeys(TRANSFERABILITY_COLUMNS, reason))
     train_ND, dataset = inputs.features("train"), inputs.dataset
     with threadpool_limits(1, user_api="blas"):  # products too small to share; on a busy machine threads wait for each other for seconds
         source_probs_NS = backbone.source_head.probabilities(train_ND) if backbone.source_head else None

@@ -41,6 +41,8 @@ class Refit:
     epoch: int
     """That is kept."""
     temperature: float
+    thresholds: tuple[float, ...] = ()
+    """Of labels, where images may have several."""
 
 
 @dataclass(frozen=True)  # no slots: hashes are computed once and kept beside the fields

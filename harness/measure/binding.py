@@ -10,13 +10,16 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from harness.config import Metric, RankMetric
+from harness.config import OF_ONE_LABEL, OF_SEVERAL_LABELS, Metric, RankMetric
 from harness.errors import ConfigError
 from harness.text.metric_spec import MetricSpec
 from harness.text.untrusted import one_line
 
 MAX_NAMED = 20
 """Classes that a message names."""
+
+ONE_CLASS_ONLY = ("top_k_accuracy", "matthews_corrcoef", "cohen_kappa", "expected_cost")
+"""Metrics with names of their own that have no meaning for several labels an image."""
 
 Costs = tuple[tuple[float, ...], ...]
 
@@ -38,6 +41,24 @@ def bound(metric: RankMetric, class_names: Sequence[str], primary: Metric, costs
     index = None if metric.label is None else _index(metric, class_names)
     matrix = read_costs(costs, class_names) if metric.name == "expected_cost" else None
     return replace(metric, class_index=index, is_balanced=primary is Metric.balanced_accuracy, costs=matrix)
+
+
+def why_other_kind(metric: RankMetric, *, is_several: bool) -> str | None:
+    """Why a metric does not go with the labels; None where it does."""
+    if metric is Metric.auto:
+        return None
+    if is_several:
+        fits = metric in OF_SEVERAL_LABELS if isinstance(metric, Metric) else metric.name not in ONE_CLASS_ONLY
+        return None if fits else "asks for images of exactly one class each, and here an image may have several labels"
+    is_other = isinstance(metric, Metric) and metric not in OF_ONE_LABEL
+    return "is for images that may have several labels, and here each is of one class" if is_other else None
+
+
+def require_kind(metric: RankMetric, *, is_several: bool, key: str = "rank.metric") -> None:
+    """Raises ConfigError: a metric does not go with the labels."""
+    if why := why_other_kind(metric, is_several=is_several):
+        named = ", ".join(known.value for known in (OF_SEVERAL_LABELS if is_several else OF_ONE_LABEL))
+        raise ConfigError(f"{key}={one_line(metric.value)}: {why}; give {named}.")
 
 
 def _index(metric: MetricSpec, class_names: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from harness.config import Metric
 from harness.data.grouping import count_labels, deal_groups
+from harness.data.labels import strata_of
 from harness.measure.objective import Objective
 from harness.measure.quality import FloatArray, IntArray
 
@@ -121,7 +122,7 @@ def deal(labels_N: IntArray, num_folds: int, seed: int = 0, groups_N: IntArray |
 
     Images of one group are in one fold, and then sizes and shares are as equal as whole groups allow.
     """
-    rng = np.random.default_rng(seed)
+    rng, labels_N = np.random.default_rng(seed), strata_of(labels_N, None if groups_N is None else groups_N.tolist())
     if groups_N is not None:
         counts_GC, group_N = count_labels(labels_N, groups_N)
         return deal_groups(counts_GC, [1 / num_folds] * num_folds, rng.permutation(len(counts_GC)).tolist())[group_N]

@@ -1,16 +1,19 @@
-"""The best linear classifier on features that do not move: multinomial logistic regression with a chosen penalty.
+"""The best linear classifier on features that do not move: logistic regression with a chosen penalty, multinomial or one for each label.
 
 The linear probe: heads that never saw an image say what it is (`cross_fit`), and one on all of train (`solve`) is what a head starts from.
 Shapes: N images, C classes, D features, R of them independent, S strengths.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import expit, log_expit, log_softmax
+
+from harness.data.labels import is_several
 
 FloatArray = npt.NDArray[np.floating]
 Float64Array = npt.NDArray[np.float64]
@@ -67,11 +70,11 @@ def cross_fit(features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, cl
 
     Args:
         features_ND: features.
-        labels_N: class ids in [0, C); a class of a single image is unknown to the classifier that predicts it.
+        labels_N: class ids in [0, C), or which labels each has; a class of a single image is unknown to the classifier that predicts it.
         folds_N: fold of each image, from 0; two at least.
-        class_weights_C: weight of an image of each class in the loss; ones for none.
+        class_weights_C: weight in the loss of an image of each class, or of one that has each label; ones for none.
     """
-    whole = _Problem(_Standardised.of(features_ND).values_NR, labels_N, class_weights_C)
+    whole = _problem(_Standardised.of(features_ND).values_NR, labels_N, class_weights_C)
     folds = [np.flatnonzero(folds_N == fold) for fold in np.unique(folds_N)]
     parts = [whole.part(folds_N != folds_N[members[0]]) for members in folds]
     found = [part.start() for part in parts]
@@ -80,10 +83,10 @@ def cross_fit(features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, cl
         found = [part.solve(strength, start, _COARSE) for part, start in zip(parts, found, strict=True)]
         log_probs_NC = np.empty((len(labels_N), len(class_weights_C)))
         for members, each in zip(folds, found, strict=True):
-            log_probs_NC[members] = Solution(each[:, :-1], each[:, -1]).log_probs(whole.inputs_NR[members])
+            log_probs_NC[members] = whole.log_probs(whole.inputs_NR[members] @ each[:, :-1].T + each[:, -1])
         tried.append(strength)
         said.append(log_probs_NC)
-        losses.append(float(-log_probs_NC[np.arange(len(labels_N)), labels_N].mean()))
+        losses.append(whole.log_loss(log_probs_NC))
         if len(losses) - 1 - int(np.argmin(losses)) == _MAX_RISES:
             break
     return Strengths(tried, said)
@@ -94,15 +97,15 @@ def solve(features_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArr
 
     Args:
         features_ND: features.
-        labels_N: class ids in [0, C).
-        class_weights_C: weight of an image of each class in the loss; ones for none.
+        labels_N: class ids in [0, C), or which labels each has.
+        class_weights_C: weight in the loss of an image of each class, or of one that has each label; ones for none.
         strength: inverse weight of the penalty.
 
     Returns:
         The solution in terms of the features as they are.
     """
     inputs = _Standardised.of(features_ND)
-    problem = _Problem(inputs.values_NR, labels_N, class_weights_C)
+    problem = _problem(inputs.values_NR, labels_N, class_weights_C)
     found = problem.start()
     for weaker in (*(each for each in STRENGTHS if each < strength), strength):
         found = problem.solve(weaker, found, _PRECISE if weaker == strength else _COARSE)
@@ -146,11 +149,21 @@ def _span(inputs_ND: Float64Array) -> Float64Array | None:
     return np.linalg.qr(inputs_ND.T)[0] if num_images < num_features else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the kind of label extends it
 class _Problem:
+    """Of images that are of exactly one class."""
+
     inputs_NR: Float64Array
     labels_N: IntArray
     class_weights_C: FloatArray
+
+    def log_probs(self, logits_NC: Float64Array) -> Float64Array:
+        """Natural logarithms of class probabilities."""
+        return np.asarray(log_softmax(logits_NC, axis=1))
+
+    def log_loss(self, log_probs_NC: Float64Array) -> float:
+        """Mean negative log-probability of the true class (nats)."""
+        return float(-log_probs_NC[np.arange(len(self.labels_N)), self.labels_N].mean())
 
     def start(self) -> Float64Array:
         """Where a path starts: features say nothing, biases are those of the class shares."""
@@ -159,22 +172,31 @@ class _Problem:
         found[:, -1] -= found[:, -1].mean()
         return found
 
+    def losses(self) -> Callable[[Float64Array], tuple[float, Float64Array]]:
+        """A function from logits, N x C, to the weighted sum of log losses and its derivative by them."""
+        weights_N = self.class_weights_C[self.labels_N]
+        targets_NC = np.eye(len(self.class_weights_C))[self.labels_N]
+
+        def found(logits_NC: Float64Array) -> tuple[float, Float64Array]:
+            log_probs_NC = log_softmax(logits_NC, axis=1)
+            loss = -(weights_N * log_probs_NC[np.arange(len(weights_N)), self.labels_N]).sum()
+            return loss, weights_N[:, None] * (np.exp(log_probs_NC) - targets_NC)
+
+        return found
+
     def part(self, is_in_N: npt.NDArray[np.bool_]) -> Self:
         """The problem of some of the images."""
         return replace(self, inputs_NR=self.inputs_NR[is_in_N], labels_N=self.labels_N[is_in_N])
 
     def solve(self, strength: float, start: Float64Array, tolerance: float = _PRECISE) -> Float64Array:
         """Weights and, in the last column, biases; shape C x (R + 1). The penalty spares biases."""
-        weights_N = self.class_weights_C[self.labels_N]
-        targets_NC = np.eye(len(self.class_weights_C))[self.labels_N]
+        loss_and_errors = self.losses()
 
         def value_and_gradient(flat: Float64Array) -> tuple[float, Float64Array]:
             found = flat.reshape(start.shape)
-            log_probs_NC = log_softmax(self.inputs_NR @ found[:, :-1].T + found[:, -1], axis=1)
-            loss = -(weights_N * log_probs_NC[np.arange(len(weights_N)), self.labels_N]).sum()
-            errors_NC = weights_N[:, None] * (np.exp(log_probs_NC) - targets_NC)
+            loss, errors_NC = loss_and_errors(self.inputs_NR @ found[:, :-1].T + found[:, -1])
             slope = np.concatenate([errors_NC.T @ self.inputs_NR + found[:, :-1] / strength, errors_NC.sum(axis=0)[:, None]], axis=1)
-            scale = 1.0 / len(weights_N)  # so that the optimiser's tolerances mean the same for any number of images
+            scale = 1.0 / len(self.labels_N)  # so that the optimiser's tolerances mean the same for any number of images
             return scale * (loss + (found[:, :-1] ** 2).sum() / (2 * strength)), scale * slope.ravel()
 
         done = minimize(
@@ -185,3 +207,38 @@ class _Problem:
             options={"maxiter": _MAX_ITERATIONS, "ftol": tolerance},
         )
         return np.asarray(done.x.reshape(start.shape))
+
+
+class _SeveralProblem(_Problem):
+    """Of images that may have several labels, each a question of its own; one penalty for all."""
+
+    def log_probs(self, logits_NC: Float64Array) -> Float64Array:
+        """Natural logarithms of how probably each label is there."""
+        return np.asarray(log_expit(logits_NC))
+
+    def log_loss(self, log_probs_NC: Float64Array) -> float:
+        """Mean negative log-probability of what is true of a label (nats)."""
+        others_NC = np.log(np.maximum(-np.expm1(log_probs_NC), np.finfo(np.float64).tiny))
+        return float(-np.where(self.labels_N == 1, log_probs_NC, others_NC).mean())
+
+    def start(self) -> Float64Array:
+        """As of one class, label by label."""
+        found = np.zeros((len(self.class_weights_C), self.inputs_NR.shape[1] + 1))
+        with_C = self.labels_N.sum(axis=0) * self.class_weights_C
+        found[:, -1] = np.log(np.maximum(with_C, _FEW) / np.maximum((1 - self.labels_N).sum(axis=0), _FEW))
+        return found
+
+    def losses(self) -> Callable[[Float64Array], tuple[float, Float64Array]]:
+        """As of one class; the loss of an image is the sum over labels."""
+        weights_NC = np.where(self.labels_N == 1, self.class_weights_C, 1.0)
+        sign_NC = 2.0 * self.labels_N - 1
+
+        def found(logits_NC: Float64Array) -> tuple[float, Float64Array]:
+            loss = -float((weights_NC * log_expit(sign_NC * logits_NC)).sum())
+            return loss, np.asarray(weights_NC * (expit(logits_NC) - self.labels_N))
+
+        return found
+
+
+def _problem(inputs_NR: Float64Array, labels_N: IntArray, class_weights_C: FloatArray) -> _Problem:
+    return (_SeveralProblem if is_several(labels_N) else _Problem)(inputs_NR, labels_N, class_weights_C)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import Metric, RankMetric
+from harness.data.labels import is_several
 from harness.errors import UndefinedMetricError
 from harness.measure.statistics import Run, statistic
 from harness.text.counts import counted
@@ -123,9 +124,12 @@ class _Said:
 
 
 def per_class(predicted_N: IntArray, labels_N: IntArray, num_classes: int) -> list[PerClass]:
-    """Precision, recall, F1 and number of images of each class, in class order."""
-    counts_CC = confusion(predicted_N, labels_N, num_classes)
-    hits_C, true_C, predicted_C = np.diag(counts_CC), counts_CC.sum(axis=1), counts_CC.sum(axis=0)
+    """Precision, recall, F1 and number of images of each class, or label, in class order."""
+    if is_several(labels_N):
+        hits_C, true_C, predicted_C = (each_NC.sum(axis=0) for each_NC in (predicted_N * labels_N, labels_N, predicted_N))
+    else:
+        counts_CC = confusion(predicted_N, labels_N, num_classes)
+        hits_C, true_C, predicted_C = np.diag(counts_CC), counts_CC.sum(axis=1), counts_CC.sum(axis=0)
     return [
         PerClass(
             precision=_ratio(hits, predicted),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.labels import count_classes, is_several
 from harness.errors import UndefinedMetricError
 from harness.text.counts import counted
 from harness.text.metric_spec import MetricSpec
@@ -39,11 +40,19 @@ class Run:
     """What one run says of N images."""
 
     predicted_N: IntArray
-    """Classes that they are called, decided as the metric asks."""
+    """Classes that they are called, decided as the metric asks; where images may have several labels which of them, N x C, as `labels_N`."""
     log_probs_NC: FloatArray | None
     """Not looked at where the metric needs classes only."""
     labels_N: IntArray
     num_classes: int
+
+    def is_of_N(self, number: int) -> BoolArray:
+        """Whether each image is of a class, or has a label."""
+        return np.asarray(self.labels_N[:, number] == 1 if is_several(self.labels_N) else self.labels_N == number)
+
+    def is_called_N(self, number: int) -> BoolArray:
+        """Whether it is called so."""
+        return np.asarray(self.predicted_N[:, number] == 1 if is_several(self.labels_N) else self.predicted_N == number)
 
 
 def statistic(spec: MetricSpec, run: Run) -> Statistic:
@@ -60,17 +69,23 @@ def statistic(spec: MetricSpec, run: Run) -> Statistic:
         return _top_k(run, int(spec.parameter or 0))
     if spec.class_index is not None:
         return _of_class(spec, run, spec.class_index, spec.label)
-    missing = run.num_classes - len(np.unique(run.labels_N))
-    if missing:
-        raise UndefinedMetricError(f"no image of {counted(missing, 'class', 'classes')} in this split")
-    classes = [run.num_classes - 1] if run.num_classes == 2 and spec.name == "roc_auc" else range(run.num_classes)  # of two, both are equal
+    require_every_class(run.labels_N, run.num_classes)
+    is_pair = run.num_classes == 2 and not is_several(run.labels_N) and spec.name == "roc_auc"  # of two classes, both are equal
+    classes = [run.num_classes - 1] if is_pair else range(run.num_classes)
     found = [_of_class(spec, run, number, None) for number in classes]
     return Statistic(float(np.mean([each.value for each in found])), np.mean([each.influence_N for each in found], axis=0))
 
 
+def require_every_class(labels_N: IntArray, num_classes: int) -> None:
+    """Raises UndefinedMetricError: a mean over classes, or labels, has nothing to say of one without an image."""
+    if missing := int((count_classes(labels_N, num_classes) == 0).sum()):
+        what = ("label", "labels") if is_several(labels_N) else ("class", "classes")
+        raise UndefinedMetricError(f"no image of {counted(missing, *what)} in this split")
+
+
 def _of_class(spec: MetricSpec, run: Run, number: int, label: str | None) -> Statistic:
     """Of one class against the rest."""
-    name, is_member_N, is_called_N = f"class {label or number}", run.labels_N == number, run.predicted_N == number
+    name, is_member_N, is_called_N = f"class {label or number}", run.is_of_N(number), run.is_called_N(number)
     if spec.name == "precision":
         return _ratio(is_member_N & is_called_N, is_called_N, f"no image is called {name}")
     if spec.name == "recall":

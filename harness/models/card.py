@@ -115,7 +115,7 @@ def _body(facts: Facts) -> Iterator[str]:
     header = facts.header
     yield f"# {literal(f'{facts.label} on {header.dataset}')}"
     yield literal(
-        f"Says which of {counted(len(header.class_names), 'class', 'classes')} an image shows. {header.model} with weights {header.weights}, "
+        f"Says which of {counted(len(header.class_names), *_nouns(header))} an image {'has' if header.thresholds else 'shows'}. {header.model} with weights {header.weights}, "
         f"fine-tuned at freeze={header.strategy} and chosen among {_others(facts.row)} by model-selection-harness {header.harness_version}."
     )
     yield "## How good it is"
@@ -134,6 +134,10 @@ def _body(facts: Facts) -> Iterator[str]:
     yield "## Where it comes from"
     yield _bullets(_origin(facts))
     yield f"```sh\n{sweep_command(facts.row)}\n```"
+
+
+def _nouns(header: ModelHeader) -> tuple[str, str]:
+    return ("label", "labels") if header.thresholds else ("class", "classes")
 
 
 def _others(row: Row) -> str:
@@ -168,7 +172,7 @@ def _classes(facts: Facts) -> Iterator[str]:
         [literal(name), f"{counts.get(name, 0):,}", f"{found.support:,}", *map(formats.percent, (found.precision, found.recall, found.f1))]
         for name, found in zip(facts.header.class_names, last.classes, strict=True)
     ]
-    yield _table(["class", "images in train", f"images in {last.split}", "precision", "recall", "F1"], rows)
+    yield _table([_nouns(facts.header)[0], "images in train", f"images in {last.split}", "precision", "recall", "F1"], rows)
 
 
 def _limits(facts: Facts) -> Iterator[str]:
@@ -176,7 +180,11 @@ def _limits(facts: Facts) -> Iterator[str]:
     profile = row.details.profile
     on = {"train_val": " (its train and val images)", "all": " (all that it has, test included)"}.get(header.trained_on, "")
     yield f"Trained on {counted(header.num_trained_on, 'image')} of {header.dataset}{on}, chosen on {row.n_val or 0:,}."
-    yield "Every image is called one of the classes, whatever it shows; images unlike those above may be called anything, with confidence."
+    if header.thresholds:
+        called = ", ".join(f"{name} {threshold:.3g}" for name, threshold in zip(header.class_names, header.thresholds, strict=True))
+        yield f"An image may have any number of labels, also none. A label is called from this probability on, which suits its F1: {called}."
+    else:
+        yield "Every image is called one of the classes, whatever it shows; images unlike those above may be called anything, with confidence."
     yield "Probabilities are calibrated on val: where classes are more or less frequent than there, they are off."
     if Metric(header.metric) is Metric.balanced_accuracy:
         shares = ", ".join(f"{name} {share:.3g}" for name, share in zip(header.class_names, header.class_prior, strict=True))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.data.dataset import ImageRef
+from harness.data.labels import is_right
 from harness.data.transforms import PixelDataset, eval_transform, normalise
 from harness.measure.interleave import Pace, interleave, latency
 from harness.models.judged import Agreement
@@ -36,7 +37,7 @@ def agreements(answers: Mapping[str, Answer], reference: str) -> dict[str, Agree
     """Of every form but the reference, on the same images."""
     own_NC, decided_N = answers[reference]
     return {
-        name: Agreement(len(decided_N), float(np.abs(found_NC - own_NC).max(initial=0.0)), int((label_N != decided_N).sum()))
+        name: Agreement(len(decided_N), float(np.abs(found_NC - own_NC).max(initial=0.0)), int((~is_right(label_N, decided_N)).sum()))
         for name, (found_NC, label_N) in answers.items()
         if name != reference
     }
@@ -78,7 +79,7 @@ def of_logits(model: Model, network: Callable[[Tensor], Tensor]) -> Form:
 
     @torch.inference_mode()
     def answer(images_BCHW: Tensor) -> Answer:
-        log_probs_BC = model.objective.log_probs(network(images_BCHW).float().numpy())
+        log_probs_BC = model.log_probs_of(network(images_BCHW).float())
         return np.exp(log_probs_BC), model.decide(log_probs_BC)
 
     return answer

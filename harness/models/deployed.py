@@ -14,6 +14,7 @@ from harness.backbones.catalog import resolve_again
 from harness.backbones.to_timm import Config, NotInTimmError, as_timm, timm_config_of
 from harness.config import Metric
 from harness.models.model import Model
+from harness.study.model_file import ModelHeader
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,3 +68,25 @@ class Deployed(nn.Module):
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         log_probs_BC = torch.log_softmax(self.network(images_BCHW), dim=1)
         return log_probs_BC.exp(), (log_probs_BC - self.log_prior_C).argmax(dim=1)
+
+
+class DeployedLabels(nn.Module):
+    """`deployed(images_BCHW) -> (probabilities_BC, label_BC)`: calibrated probabilities of labels, and 1 for each that an image is said to have."""
+
+    threshold_C: Tensor
+
+    def __init__(self, network: nn.Module, thresholds: list[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("threshold_C", torch.tensor(thresholds, dtype=torch.float32))
+
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities_BC = torch.sigmoid(self.network(images_BCHW))
+        return probabilities_BC, (probabilities_BC >= self.threshold_C).to(torch.int64)
+
+
+def deployed_of(network: nn.Module, header: ModelHeader) -> nn.Module:
+    """The module that decides as the model of a header does."""
+    if header.thresholds:
+        return DeployedLabels(network, header.thresholds)
+    return Deployed(network, header.class_prior, Metric(header.metric))

@@ -24,7 +24,7 @@ from harness.files import free_mib, why
 from harness.models import checked, exported
 from harness.models.card import Facts, Measured, write_card
 from harness.models.checked import Answer, Form
-from harness.models.deployed import Deployed, Whole, whole
+from harness.models.deployed import Whole, deployed_of, whole
 from harness.models.exported import CARD, CONFIG, MODEL, ONNX, ONNX_INT8, PREPROCESSING, TORCH, Record
 from harness.models.judged import CONFIDENCE, Agreement, difference
 from harness.models.model import Model
@@ -123,7 +123,7 @@ def _write_programs(found: Whole, source: Source, record: Record, done: Exported
     if not wanted:
         return
     header = source.model.header
-    deployed = Deployed(found.network, header.class_prior, Metric(header.metric))
+    deployed = deployed_of(found.network, header)
     try:
         program = traced(deployed, header.image_size)
     except BackboneError as error:

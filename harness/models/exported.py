@@ -36,7 +36,6 @@ def described(header: ModelHeader) -> Record:
     """
     seen, metric = header.preprocess, Metric(header.metric)
     size = seen["image_size"]
-    divides = metric is Metric.balanced_accuracy
     return {
         "schema": SCHEMA,
         "class_names": header.class_names,
@@ -57,12 +56,20 @@ def described(header: ModelHeader) -> Record:
         },
         "decision": {
             "metric": metric.value,
-            "rule": "argmax(log(probabilities) - log(class_prior))" if divides else "argmax(probabilities)",
-            "class_prior": header.class_prior if divides else None,
+            "rule": _rule(header),
+            "class_prior": header.class_prior if metric is Metric.balanced_accuracy else None,
             "temperature_in_head": header.temperature,
-        },
+        }
+        | ({"labels": "several", "probabilities": "sigmoid(logits)", "thresholds": header.thresholds} if header.thresholds else {}),
         "model": asdict(replace(header, temperature=1.0, weights_path=None)),
     }
+
+
+def _rule(header: ModelHeader) -> str:
+    if header.thresholds:
+        return "probabilities >= thresholds"
+    divides = Metric(header.metric) is Metric.balanced_accuracy
+    return "argmax(log(probabilities) - log(class_prior))" if divides else "argmax(probabilities)"
 
 
 def sealed(record: Record, folder: Path, names: Sequence[str]) -> bytes:

@@ -21,11 +21,11 @@ from harness.data.images import UInt8Array
 from harness.data.preprocess import Preprocess
 from harness.data.transforms import PixelDataset, eval_transform, normalise
 from harness.errors import DataError
-from harness.measure.objective import Objective
+from harness.measure.objective import Objective, objective
 from harness.process.progress import track
 from harness.study.model_file import ModelHeader
 from harness.transfer.network import Network
-from harness.transfer.objective import Loss
+from harness.transfer.objective import loss_like
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -66,7 +66,7 @@ class Model:
     @property
     def objective(self) -> Objective:
         """What the labels ask for."""
-        return Objective(np.array(self.header.class_prior))
+        return objective(np.array(self.header.class_prior), self.header.thresholds)
 
     def predict(self, images: Sequence[ImageRef]) -> Predicted:
         """Calibrated log-probabilities of images, in their order, on the device that the network is on. Those that cannot be read are left out."""
@@ -89,7 +89,12 @@ class Model:
     def log_probs(self, images_BCHW: torch.Tensor) -> FloatArray:
         """Calibrated log-probabilities, shape B x C, of normalised images, computed without gradients by whoever asks so."""
         logits_BC = self.network(images_BCHW).float()
-        return self.objective.log_probs(Loss().log_probs(logits_BC).cpu().numpy(), self.header.temperature)
+        return self.log_probs_of(logits_BC, self.header.temperature)
+
+    def log_probs_of(self, logits_BC: torch.Tensor, temperature: float = 1.0) -> FloatArray:
+        """Log-probabilities of logits at a temperature."""
+        own = self.objective
+        return own.log_probs(loss_like(own).log_probs(logits_BC).cpu().numpy(), temperature)
 
     @torch.inference_mode()  # holds for the thread that computes
     def _log_probs(self, piece: "_Piece") -> "_Said":

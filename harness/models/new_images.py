@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from harness.config import TABLE_SUFFIXES
+from harness.config import SEPARATOR, TABLE_SUFFIXES
 from harness.data.dataset import ImageRef
 from harness.data.images import depth_of, opened, reason, upright
 from harness.data.kinds import is_image, unread
@@ -77,6 +77,8 @@ class Listed:
     """Class names as given; None: not said."""
     groups: Sequence[str] | None = None
     """What each belongs to; None: every image stands for itself."""
+    separator: str = SEPARATOR
+    """What stands between the labels of an image that has several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class NewColumns:
     path: str | None = None
     label: str | None = None
     group: str | None = None
+    separator: str = SEPARATOR
 
 
 def list_images(where: str, max_values: Mapping[str, float], class_names: Sequence[str], columns: NewColumns | None = None) -> Listed:
@@ -145,4 +148,5 @@ def _of_table(path: Path, max_values: Mapping[str, float], told: NewColumns) -> 
         [NewImage(each, path.parent / Path(each).expanduser(), max_values) for each in files],
         [(table.columns[label][place] or None) if label else None for place in places],
         [table.columns[group][place] or f"line {place}" for place in places] if group else None,
+        told.separator,
     )

@@ -17,7 +17,7 @@ def snippets(header: ModelHeader, files: Sequence[str]) -> Iterator[Snippet]:
     if CONFIG in files:
         yield "With timm, from this folder or as `hf-hub:ORGANISATION/NAME`:", "python", _timm(header)
     if ONNX in files and header.preprocess["crop_mode"] != "border":  # which fills in colour
-        yield "With onnxruntime:", "python", _ONNX
+        yield "With onnxruntime:", "python", _ONNX.replace(_ONE, _SEVERAL) if header.thresholds else _ONNX
     if TORCH in files:
         yield "With torch alone:", "python", _TORCH.replace("SIZE", str(header.image_size))
     own = own_place(header.backbone)
@@ -26,6 +26,8 @@ def snippets(header: ModelHeader, files: Sequence[str]) -> Iterator[Snippet]:
 
 
 def _timm(header: ModelHeader) -> str:
+    if header.thresholds:
+        return _TIMM_SEVERAL.replace("THRESHOLDS", str([round(each, 6) for each in header.thresholds]))
     divides = Metric(header.metric) is Metric.balanced_accuracy
     prior = f"\nshares = torch.tensor({[round(share, 6) for share in header.class_prior]})  # of the classes in train" if divides else ""
     return f"""import timm
@@ -41,6 +43,23 @@ names = model.pretrained_cfg["label_names"]
 print({{name: round(float(value), 4) for name, value in zip(names, probabilities)}})
 print(names[int({"(probabilities.log() - shares.log())" if divides else "probabilities"}.argmax())])"""
 
+
+_TIMM_SEVERAL = """import timm
+import torch
+from PIL import Image
+
+model = timm.create_model("local-dir:.", pretrained=True).eval()
+prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+image = prepare(Image.open("image.jpg").convert("RGB")).unsqueeze(0)
+with torch.inference_mode():
+    probabilities = model(image).sigmoid()[0]
+names = model.pretrained_cfg["label_names"]
+thresholds = THRESHOLDS
+print({name: round(float(value), 4) for name, value in zip(names, probabilities)})
+print([name for name, value, threshold in zip(names, probabilities, thresholds) if value >= threshold])"""
+
+_ONE = "print(names[label[0]])"
+_SEVERAL = "print([name for name, called in zip(names, label[0]) if called])"
 
 _ONNX = """import json
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from harness.config import Adapter, Metric, RankMetric
+from harness.config import OF_ONE_LABEL, OF_SEVERAL_LABELS, Adapter, Metric, RankMetric
+from harness.data.labels import is_several
 from harness.reporting import formats
 from harness.select.audit import is_frozen
 from harness.select.candidates import Candidate, Cost
@@ -16,6 +17,10 @@ _NAMES = {
     Metric.f1_macro: "macro F1",
     Metric.f1_weighted: "weighted F1",
     Metric.log_loss: "log loss",
+    Metric.mean_average_precision: "mean average precision",
+    Metric.f1_micro: "micro F1",
+    Metric.f1_samples: "F1 per image",
+    Metric.subset_accuracy: "subset accuracy",
     Metric.auto: "the metric that the data call for",
 }
 
@@ -25,7 +30,11 @@ _MEANINGS = {
     Metric.f1_macro: "F1 weighs missed against false finds; it is averaged over classes, so that rare classes count as much as common ones",
     Metric.f1_weighted: "F1 weighs missed against false finds; it is averaged over classes by their number of images",
     Metric.log_loss: "how far the stated probabilities are from the truth, in nats; lower is better",
-    Metric.auto: "accuracy, or balanced accuracy when classes are imbalanced",
+    Metric.mean_average_precision: "the area under the curve of precision over recall, images ordered by the probability of a label, averaged over labels",
+    Metric.f1_micro: "F1 weighs missed against false finds; all labels of all images are one pool, so that common labels count most",
+    Metric.f1_samples: "F1 weighs missed against false finds among the labels of an image; it is averaged over images",
+    Metric.subset_accuracy: "the share of images of which every label is right",
+    Metric.auto: "accuracy, balanced accuracy when classes are imbalanced, or mean average precision where images may have several labels",
 }
 
 _OVER_CLASSES = ("roc_auc", "average_precision", "fbeta")
@@ -72,6 +81,16 @@ def metric_name(metric: RankMetric) -> str:
     if metric.label is not None:
         return f"{name} of {formats.one_line(metric.label)}"
     return f"macro {name}" if metric.name == "fbeta" else name
+
+
+def metrics_of(ranking: Ranking) -> tuple[Metric, ...]:
+    """Those with columns that go with the labels of its images."""
+    return OF_SEVERAL_LABELS if is_several(ranking.pool.labels_N) else OF_ONE_LABEL
+
+
+def metric_title(metric: Metric) -> str:
+    """The name with its unit, for a column or a line of a table."""
+    return f"{metric_name(metric)} (nats)" if metric is Metric.log_loss else metric_name(metric)
 
 
 def metric_meaning(metric: RankMetric) -> str:

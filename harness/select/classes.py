@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.config import RankMetric
+from harness.data.labels import is_several
 from harness.measure.quality import PerClass, confusion, per_class
 from harness.select.candidates import Candidate
 from harness.select.comparison import IntArray
@@ -19,15 +20,19 @@ class ClassScores:
     label: str
     split: str
     classes: list[PerClass]
-    confusion_CC: IntArray
+    confusion_CC: IntArray | None
+    """None where images may have several labels."""
+    thresholds: list[float]
+    """Of labels, means over its seeds; none where an image is of one class."""
 
     @classmethod
     def of(cls, candidate: Candidate, split: str, said: Said, labels_N: IntArray, *, num_classes: int, metric: RankMetric) -> "ClassScores":
         """By what the candidate says of the images of that split."""
-        predicted_N = said.decided_SN(metric).ravel()
-        labels_N = np.tile(labels_N, len(candidate.rows))
-        found, counts_CC = per_class(predicted_N, labels_N, num_classes), confusion(predicted_N, labels_N, num_classes)
-        return cls(candidate.label, split, found, counts_CC)
+        predicted_N = np.concatenate(said.decided_SN(metric))
+        labels_N = np.concatenate([labels_N] * len(candidate.rows))
+        thresholds = np.mean([row.details.thresholds for row in candidate.rows], axis=0).tolist()
+        counts_CC = None if is_several(labels_N) else confusion(predicted_N, labels_N, num_classes)
+        return cls(candidate.label, split, per_class(predicted_N, labels_N, num_classes), counts_CC, thresholds)
 
 
 def val_scores(ranking: Ranking) -> list[ClassScores]:

@@ -35,9 +35,10 @@ class Everyone:
             return cls(out_of_fold.ids_N, out_of_fold.labels_N, out_of_fold.groups_N)
         known, own = {name: image for each in folds for name, image in _images(each).items()}, _images(val)
         if not known:
-            return cls([], np.empty(0, dtype=np.int64))
-        train = {name: image for name, image in sorted(known.items()) if name not in own}
-        return cls([*train, *own], *np.array([*train.values(), *own.values()], dtype=np.int64).T)
+            return cls([], val.labels_N[:0])
+        images = {name: image for name, image in sorted(known.items()) if name not in own} | own
+        labels_M, groups_M = (np.array(each, dtype=np.int64) for each in zip(*images.values(), strict=True))
+        return cls(list(images), labels_M, None if val.groups_N is None else groups_M)
 
     def places(self, row: Row, found: Predictions) -> IntArray:
         """Where the images of a row's predictions are. Raises TableError when they are others, or have other labels."""
@@ -51,10 +52,10 @@ class Everyone:
         return places
 
 
-def _images(found: Predictions) -> dict[str, tuple[int, ...]]:
-    """Name -> label and, where there are groups, group."""
-    groups = [] if found.groups_N is None else [found.groups_N.tolist()]
-    return {name: tuple(image) for name, *image in zip(found.ids_N, found.labels_N.tolist(), *groups, strict=True)}
+def _images(found: Predictions) -> dict[str, tuple[object, int]]:
+    """Name -> label, or which labels it has, and group, which is 0 where there are none."""
+    groups = [0] * len(found.ids_N) if found.groups_N is None else found.groups_N.tolist()
+    return {name: (label, group) for name, label, group in zip(found.ids_N, found.labels_N.tolist(), groups, strict=True)}
 
 
 Part = tuple[Row, Predictions]

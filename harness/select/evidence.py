@@ -17,6 +17,7 @@ from statistics import NormalDist
 import numpy as np
 
 from harness.config import Metric, RankMetric
+from harness.data.labels import strata_of
 from harness.select.scores import SAME, BoolArray, FloatArray, IntArray, Runs, bounds, score_and_influence, shares
 from harness.select.units import Units, strata
 
@@ -65,7 +66,7 @@ class Evidence:
     def of(cls, runs: Runs, metric: RankMetric, seeds_per_candidate: Sequence[int], groups_N: IntArray | None = None) -> "Evidence":
         """Of candidates whose runs lie side by side, all on the same images. Every class needs an image. None: no images belong together."""
         scores_J, of_images_JN = score_and_influence(runs, metric)
-        units = Units.of(runs.labels_N, groups_N).judged_by(of_images_JN)
+        units = Units.of(strata_of(runs.labels_N), groups_N).judged_by(of_images_JN)
         influence_JN = units.gathered(of_images_JN)
         seeds_K = np.array(seeds_per_candidate)
         starts_K = np.cumsum([0, *seeds_K[:-1]])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.config import Metric, RankMetric
+from harness.data.labels import strata_of
 from harness.select.candidates import Candidate, Pool, is_out_of_fold
 from harness.select.cross_fitted import CrossFitted
 from harness.select.evidence import Evidence, num_equal, one_more, seed_variance_of
@@ -79,7 +80,8 @@ class _Images:
     def of(cls, pool: Pool, metric: RankMetric, design_effect: float) -> "_Images":
         """How alike images of a group are is known from val, of which all candidates say something."""
         is_val_M = np.arange(len(pool.everyone_M)) >= len(pool.everyone_M) - len(pool.labels_N)
-        units = Units.of(np.asarray(pool.everyone_M + len(pool.class_names) * is_val_M), pool.everyone_groups_M)
+        strata_M = strata_of(pool.everyone_M)
+        units = Units.of(np.asarray(strata_M + (len(pool.class_names) + 1) * is_val_M), pool.everyone_groups_M)
         return cls(pool, metric, replace(units, design_effect=design_effect))
 
     @property

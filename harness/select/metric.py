@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import Metric, RankConfig, RankMetric, is_higher_better, rank_metric, score_limit
+from harness.data.labels import count_classes, is_several
 from harness.errors import TableError
-from harness.measure.binding import bound
+from harness.measure.binding import bound, require_kind, why_other_kind
+from harness.measure.objective import plain_objective
 from harness.measure.quality import decide, imbalance_ratio, primary_metric, quality
 from harness.select.candidates import Pool
 from harness.text.counts import counted
@@ -18,6 +20,8 @@ __all__ = ["MIN_IMAGES_FOR_F1", "baseline", "choose_metric", "is_higher_better",
 
 MIN_IMAGES_FOR_F1 = 5
 """Val images that every class needs before candidates are compared by F1."""
+_OVER_IMAGES = (Metric.accuracy, Metric.log_loss, Metric.f1_micro, Metric.f1_samples, Metric.subset_accuracy)
+"""Metrics that need no image of any one class."""
 _OF_ALL_CLASSES = ("roc_auc", "average_precision", "fbeta")
 """Metrics with names of their own that are means over classes, unless they are of one."""
 _JUMPS = ("average_precision", "fbeta", "f1", "precision", "sensitivity")
@@ -37,14 +41,16 @@ def choose_metric(pool: Pool, cfg: RankConfig) -> tuple[RankMetric, str]:
     if asked is Metric.auto:
         metric, reason = _by_rule(pool)
     else:
-        metric, reason = _bound(pool, asked, cfg), f"chosen with rank.metric={cfg.metric}"
+        metric, reason = _bound(pool, asked, cfg, "rank.metric"), f"chosen with rank.metric={cfg.metric}"
     _require_defined(pool, metric, "rank.metric")
     return metric, reason
 
 
 def score_limits(pool: Pool, cfg: RankConfig) -> list[tuple[RankMetric, float]]:
     """Metrics by which candidates have to reach some score, and that score. Raises as `choose_metric`."""
-    found = [(_bound(pool, limit.metric, cfg), limit.limit) for limit in map(score_limit, cfg.limits)] if pool.candidates else []
+    found = (
+        [(_bound(pool, limit.metric, cfg, "rank.limits"), limit.limit) for limit in map(score_limit, cfg.limits)] if pool.candidates else []
+    )
     for metric, _ in found:
         _require_defined(pool, metric, "rank.limits")
     return found
@@ -56,28 +62,37 @@ def needs_probabilities(cfg: RankConfig) -> bool:
     return any(isinstance(metric, MetricSpec) and metric.needs_probabilities for metric in asked)
 
 
-def _bound(pool: Pool, metric: RankMetric, cfg: RankConfig) -> RankMetric:
+def _bound(pool: Pool, metric: RankMetric, cfg: RankConfig, key: str) -> RankMetric:
     row = pool.candidates[0].row
+    require_kind(metric, is_several=is_several(pool.labels_N), key=key)
     return bound(metric, pool.class_names, Metric(row.primary_metric or Metric.accuracy), cfg.costs)
 
 
 def _require_defined(pool: Pool, metric: RankMetric, key: str) -> None:
     if why := why_undefined(pool, metric):
-        others = [known for known in (Metric.balanced_accuracy, Metric.accuracy, Metric.log_loss) if not why_undefined(pool, known)]
+        safe = (Metric.balanced_accuracy, Metric.accuracy, Metric.f1_micro, Metric.log_loss)
+        others = [known for known in safe if not why_undefined(pool, known)]
         named = f"{key}={metric.value}"
         raise TableError(f"{named}: {why}; give {' or '.join(f'{key}={known.value}' for known in others)}.")
 
 
 def why_undefined(pool: Pool, metric: RankMetric) -> str | None:
     """Why candidates cannot be compared by a metric on these val images; None when they can."""
-    if not pool.candidates or metric in (Metric.accuracy, Metric.log_loss):
+    if not pool.candidates:
         return None
-    counts_C = np.bincount(pool.labels_N, minlength=len(pool.class_names))
+    return why_other_kind(metric, is_several=is_several(pool.labels_N)) or _too_little(pool, metric)
+
+
+def _too_little(pool: Pool, metric: RankMetric) -> str | None:
+    """Of metrics that go with the labels."""
+    if metric in _OVER_IMAGES:
+        return None
+    counts_C = count_classes(pool.labels_N, len(pool.class_names))
     if isinstance(metric, MetricSpec):
         return _why_undefined(counts_C, metric)
     if missing := int((counts_C == 0).sum()):
         return f"undefined, as {missing} of {len(pool.class_names)} classes have no val image"
-    if metric is not Metric.balanced_accuracy and counts_C.min() < MIN_IMAGES_FOR_F1:
+    if metric not in (Metric.balanced_accuracy, Metric.mean_average_precision) and counts_C.min() < MIN_IMAGES_FOR_F1:
         return (
             f"a class has {counted(int(counts_C.min()), 'val image')}, and below {MIN_IMAGES_FOR_F1} the F1 of a class jumps "
             "between 0 and 1 so that no resampling can say how sure it is"
@@ -127,14 +142,19 @@ def baseline(pool: Pool, metric: RankMetric = Metric.auto) -> dict[str, float]:
     Returns:
         Every metric that is defined.
     """
-    share_C = np.bincount(pool.labels_N, minlength=len(pool.class_names)) / len(pool.labels_N)
+    share_C = count_classes(pool.labels_N, len(pool.class_names)) / len(pool.labels_N)
     log_probs_NC = np.tile(np.log(np.maximum(share_C, 1e-12)), (len(pool.labels_N), 1))
+    if is_several(pool.labels_N):
+        found, _ = plain_objective(pool.labels_N, len(share_C)).quality(log_probs_NC, pool.labels_N, metric)
+        return {name: value for name, value in found.items() if value is not None}
     spec = metric if isinstance(metric, MetricSpec) else None
     decided_N = None if spec is None else decide(log_probs_NC, spec, np.ones(len(pool.class_names)))
     return {name: value for name, value in quality(log_probs_NC, pool.labels_N, decided_N, spec)[0].items() if value is not None}
 
 
 def _by_rule(pool: Pool) -> tuple[RankMetric, str]:
+    if is_several(pool.labels_N):
+        return Metric.mean_average_precision, "by rule, because an image may have several labels"
     counts = list(pool.candidates[0].row.details.profile["class_counts"]["train"].values())
     how_often = f"the largest class of train has {imbalance_ratio(counts):.1f} times the images of the smallest"
     return primary_metric(counts), f"by rule, because {how_often}"

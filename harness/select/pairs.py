@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import bdtr
 
 from harness.config import RankMetric
+from harness.data.labels import is_right
 from harness.select.candidates import Candidate
 from harness.select.comparison import FloatArray, IntArray, Interval
 from harness.select.resamples import Difference, Resamples
@@ -141,8 +142,8 @@ def _discordant(
     seeds = [[row.seed for row in candidate.rows] for candidate in (first, second)]
     common = sorted(set(seeds[0]) & set(seeds[1]))
     one, other = (common[0], common[0]) if common else (seeds[0][0], seeds[1][0])
-    is_right_N = first.val.decided_SN(metric)[seeds[0].index(one)] == labels_N
-    is_other_right_N = second.val.decided_SN(metric)[seeds[1].index(other)] == labels_N
+    is_right_N = is_right(first.val.decided_SN(metric)[seeds[0].index(one)], labels_N)
+    is_other_right_N = is_right(second.val.decided_SN(metric)[seeds[1].index(other)], labels_N)
     lead_N = is_right_N.astype(np.int64) - is_other_right_N
     lead_U = lead_N if groups_N is None else np.bincount(np.unique(groups_N, return_inverse=True)[1], lead_N)
     return int((lead_U > 0).sum()), int((lead_U < 0).sum()), (one, other)

@@ -28,6 +28,7 @@ METRICS = (
     "oof_f1_weighted",
     "oof_log_loss",
     "train_accuracy",
+    *(f"{split}_{name}" for split in ("val", "oof") for name in ("mean_average_precision", "f1_micro", "f1_samples", "subset_accuracy")),
 )
 
 COLUMNS: tuple[str, ...] = (

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import Metric, RankMetric
+from harness.data.labels import is_several
 from harness.measure.quality import decide
 from harness.select.scores import Runs
 from harness.study.row import Row
@@ -26,7 +27,7 @@ class Said:
     """What the runs of a candidate say of N images."""
 
     predicted_SN: IntArray
-    """The likeliest class."""
+    """The likeliest class, or the labels that are called, S x N x C."""
     balanced_SN: IntArray
     """The likeliest class for its share: what balanced accuracy asks for."""
     true_log_prob_SN: FloatArray
@@ -41,7 +42,8 @@ class Said:
         ]
         true = [objective_of(row).true_log_probs(each.log_probs_NC, each.labels_N) for row, each in zip(rows, found, strict=True)]
         parts = np.stack(decided[0]), np.stack(decided[1]), np.stack(true)
-        return SaidOfAll(*parts, np.stack([each.log_probs_NC for each in found])) if keeps_probabilities else cls(*parts)
+        keeps = keeps_probabilities or is_several(found[0].labels_N)
+        return SaidOfAll(*parts, np.stack([each.log_probs_NC for each in found])) if keeps else cls(*parts)
 
     @classmethod
     def joined(cls, seeds: Sequence["Said"]) -> "Said":

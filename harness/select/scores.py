@@ -6,15 +6,18 @@ Shapes: N images, J runs (one candidate with one seed), C classes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.config import Metric, RankMetric, is_higher_better
+from harness.data.labels import is_right, is_several
 from harness.errors import TableError, UndefinedMetricError
-from harness.measure.statistics import Run, statistic
+from harness.measure.several import f1_micro, f1_samples, mean_average_precision
+from harness.measure.statistics import Run, Statistic, statistic
 from harness.text.metric_spec import MetricSpec
 
 FloatArray = npt.NDArray[np.float64]
@@ -27,6 +30,8 @@ PER_CLASS = (Metric.balanced_accuracy, Metric.f1_macro)
 """Metrics in which every class counts alike, so that an image of a rare class counts more."""
 _PER_CLASS_NAMES = ("roc_auc", "average_precision", "fbeta", "matthews_corrcoef", "cohen_kappa")
 """The same of those with a parameter or a class, where they are of all classes."""
+_MEANS_OVER_IMAGES = (Metric.log_loss, Metric.subset_accuracy, Metric.f1_samples)
+"""Metrics of several labels in which every image counts alike."""
 _TWO_SIDED = ("roc_auc", "sensitivity")
 """Metrics of one class that others count in as much as its own images."""
 
@@ -36,11 +41,16 @@ class Runs:
     """What J runs said about the same N images."""
 
     predicted_JN: IntArray
+    """Decisions; where images may have several labels J x N x C, as `labels_N` is N x C."""
     true_log_prob_JN: npt.NDArray[np.floating]
     labels_N: IntArray
     num_classes: int
     log_probs_JNC: npt.NDArray[np.floating] | None = None
     """Of every class, where the metric needs them."""
+
+    def one(self, j: int) -> Run:
+        """One of them."""
+        return Run(self.predicted_JN[j], None if self.log_probs_JNC is None else self.log_probs_JNC[j], self.labels_N, self.num_classes)
 
 
 def score_and_influence(runs: Runs, metric: RankMetric) -> tuple[FloatArray, FloatArray]:
@@ -88,6 +98,8 @@ def natural(metric: RankMetric, score: float) -> float:
 
 def shares(labels_N: IntArray, metric: RankMetric) -> FloatArray:
     """How much of the score each image is, shape N; they sum to one."""
+    if is_several(labels_N):
+        return _shares_of_labels(labels_N, metric)
     if isinstance(metric, MetricSpec) and metric.class_index is not None:
         is_member_N = labels_N == metric.class_index
         if metric.name not in _TWO_SIDED:
@@ -101,16 +113,31 @@ def shares(labels_N: IntArray, metric: RankMetric) -> FloatArray:
 
 def _statistics(runs: Runs, spec: MetricSpec) -> tuple[FloatArray, FloatArray]:
     """Run by run. A run without a value, as it never calls an image the class whose precision is asked for, scores 0 as in scikit-learn."""
-    score_J, influence_JN = np.zeros(len(runs.predicted_JN)), np.zeros(runs.predicted_JN.shape)
     sign = (1.0 if spec.is_higher_better else -1.0) / spec.unit
-    for j, predicted_N in enumerate(runs.predicted_JN):
-        log_probs_NC = None if runs.log_probs_JNC is None else runs.log_probs_JNC[j]
-        try:
-            found = statistic(spec, Run(predicted_N, log_probs_NC, runs.labels_N, runs.num_classes))
-        except UndefinedMetricError:
-            continue
-        score_J[j], influence_JN[j] = sign * found.value, sign * found.influence_N
+    score_J, influence_JN = _each(runs, partial(statistic, spec))
+    return sign * score_J, sign * influence_JN
+
+
+def _each(runs: Runs, statistic_of: Callable[[Run], Statistic]) -> tuple[FloatArray, FloatArray]:
+    score_J, influence_JN = np.zeros(len(runs.predicted_JN)), np.zeros(runs.true_log_prob_JN.shape)
+    for j in range(len(score_J)):
+        with suppress(UndefinedMetricError):
+            found = statistic_of(runs.one(j))
+            score_J[j], influence_JN[j] = found.value, found.influence_N
     return score_J, influence_JN
+
+
+def _shares_of_labels(labels_NC: IntArray, metric: RankMetric) -> FloatArray:
+    """Of an image that may have several: of a mean over images its part, else what it is of all that have its labels, which count alike."""
+    if metric in _MEANS_OVER_IMAGES:
+        return np.full(len(labels_NC), 1.0 / len(labels_NC))
+    if metric is Metric.f1_micro:
+        return np.asarray(labels_NC.sum(axis=1) / max(int(labels_NC.sum()), 1))
+    if isinstance(metric, MetricSpec) and metric.class_index is not None:
+        return shares(labels_NC[:, metric.class_index], replace(metric, class_index=1))
+    spec = metric if isinstance(metric, MetricSpec) else MetricSpec("f1")
+    of_labels = [shares(has_N, replace(spec, class_index=1)) for has_N in labels_NC.T]
+    return np.asarray(np.mean(of_labels, axis=0))
 
 
 def _mean(values_JN: FloatArray, share_N: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -133,14 +160,16 @@ def _log_loss(runs: Runs) -> tuple[FloatArray, FloatArray]:
 
 
 def _is_hit(runs: Runs) -> FloatArray:
-    return np.asarray(runs.predicted_JN == runs.labels_N, dtype=np.float64)
+    return np.asarray(is_right(runs.predicted_JN, runs.labels_N), dtype=np.float64)
 
 
 def _f1(runs: Runs, *, is_weighted: bool) -> tuple[FloatArray, FloatArray]:
     """Mean over classes of F1 = 2 TP / (images of the class + images called so), each class counting once or by its images."""
-    score_J, influence_JN = np.zeros(len(runs.predicted_JN)), np.zeros(runs.predicted_JN.shape)
+    score_J, influence_JN = np.zeros(len(runs.predicted_JN)), np.zeros(runs.true_log_prob_JN.shape)
+    several = is_several(runs.labels_N)
     for label in range(runs.num_classes):
-        is_member_N, is_called_JN = runs.labels_N == label, (runs.predicted_JN == label).astype(np.float64)
+        is_member_N = runs.labels_N[:, label] == 1 if several else runs.labels_N == label
+        is_called_JN = (runs.predicted_JN[:, :, label] == 1 if several else runs.predicted_JN == label).astype(np.float64)
         share = is_member_N.mean() if is_weighted else 1.0 / runs.num_classes
         hit_JN, size_J1 = is_called_JN * is_member_N, np.maximum(is_member_N.sum() + is_called_JN.sum(axis=1, keepdims=True), 1.0)
         f1_J1 = 2 * hit_JN.sum(axis=1, keepdims=True) / size_J1
@@ -151,10 +180,19 @@ def _f1(runs: Runs, *, is_weighted: bool) -> tuple[FloatArray, FloatArray]:
     return score_J, influence_JN
 
 
+def _probabilities(run: Run) -> npt.NDArray[np.floating]:
+    assert run.log_probs_NC is not None
+    return run.log_probs_NC
+
+
 _SCORES: Mapping[Metric, Callable[[Runs], tuple[FloatArray, FloatArray]]] = {
     Metric.accuracy: _accuracy,
     Metric.balanced_accuracy: _balanced_accuracy,
     Metric.f1_macro: partial(_f1, is_weighted=False),
     Metric.f1_weighted: partial(_f1, is_weighted=True),
     Metric.log_loss: _log_loss,
+    Metric.mean_average_precision: partial(_each, statistic_of=lambda run: mean_average_precision(_probabilities(run), run.labels_N)),
+    Metric.f1_micro: partial(_each, statistic_of=lambda run: f1_micro(run.predicted_N, run.labels_N)),
+    Metric.f1_samples: partial(_each, statistic_of=lambda run: f1_samples(run.predicted_N, run.labels_N)),
+    Metric.subset_accuracy: _accuracy,
 }

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.config import Metric
+from harness.config import OF_ONE_LABEL, OF_SEVERAL_LABELS, Metric
+from harness.data.labels import is_several
 from harness.select.comparison import BoolArray, FloatArray
 from harness.select.contest import Contest, believe, believe_each
 from harness.select.decision import Terms, recommend
@@ -84,7 +85,8 @@ class Sensitivity:
 
 def other_metrics(contest: Contest) -> tuple[OtherMetric, ...]:
     """Who of those within the limits would be recommended under every other metric."""
-    return tuple(_other_metric(contest, other) for other in Metric if other not in (contest.val.metric, Metric.auto))
+    known = OF_SEVERAL_LABELS if is_several(contest.pool.labels_N) else OF_ONE_LABEL
+    return tuple(_other_metric(contest, other) for other in known if other is not contest.val.metric)
 
 
 def _other_metric(contest: Contest, metric: Metric) -> OtherMetric:

@@ -6,7 +6,7 @@ study folder; knows no torch.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
 from typing import Any
 
@@ -72,6 +72,8 @@ class ModelHeader:
     harness_version: str
     timm_version: str
     torch_version: str
+    thresholds: list[float] = field(default_factory=list)
+    """Where an image may have several labels: the probability from which on each of them is called; else none."""
     adapter: str = Adapter.none.value
     """What was trained inside the frozen blocks; merged into the tensors. Files of before there were adapters say nothing of it."""
 

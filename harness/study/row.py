@@ -50,6 +50,8 @@ class Details:
     """Why the model of a good job was not kept although it was to be; empty: it was, or was not asked for."""
     class_prior: list[float] = field(default_factory=list)
     """Class shares that the loss taught, in class order: divided out of decisions where the metric asks for it."""
+    thresholds: list[float] = field(default_factory=list)
+    """Where an image may have several labels: the probability from which on each of them is called, in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,16 @@ class Row:
     timm_version: str | None = _column("version of timm")
     host: str = _column("name of the machine")
     git: str | None = _column("commit of the working directory, `+` when changed; empty outside a repository")
+    val_mean_average_precision: float | None = _column(
+        "of several labels an image: mean over labels of average precision; this and what follows is empty where each is of one class"
+    )
+    val_f1_micro: float | None = _column("F1 of all labels of all images as one pool")
+    val_f1_samples: float | None = _column("mean over images of the F1 of their labels")
+    val_subset_accuracy: float | None = _column("share of val images of which all labels are right")
+    oof_mean_average_precision: float | None = _column("mean average precision out of fold, over train and val")
+    oof_f1_micro: float | None = _column("micro F1 of the same")
+    oof_f1_samples: float | None = _column("F1 over images of the same")
+    oof_subset_accuracy: float | None = _column("share of these images of which all labels are right")
     details: Details = field(default_factory=Details)
 
     @property

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from harness.config import Metric
 from harness.data.dataset import Dataset
+from harness.data.labels import is_right, is_several
 from harness.measure.choice import deal
-from harness.measure.objective import Objective
+from harness.measure.objective import plain_objective
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -57,12 +58,12 @@ def compare(labels_N: IntArray, fast_ND: FloatArray, exact_ND: FloatArray) -> tu
     """Decisions that differ, and the largest difference of the log-probability of an image's own class (nats)."""
     if not np.isfinite(fast_ND).all():
         return len(labels_N), float("inf")
-    weights_C = np.ones(int(labels_N.max()) + 1)
-    folds_N, objective = deal(labels_N, _FOLDS), Objective(weights_C / len(weights_C))
+    weights_C = np.ones(labels_N.shape[1] if is_several(labels_N) else int(labels_N.max()) + 1)
+    folds_N, objective = deal(labels_N, _FOLDS), plain_objective(labels_N, len(weights_C))
     fast, exact = (objective.cross_fit_heads(features_ND, labels_N, folds_N, weights_C) for features_ND in (fast_ND, exact_ND))
     num_both = min(len(fast.strengths), len(exact.strengths))
     best = min(range(num_both), key=lambda place: objective.log_loss(exact.log_probs_SNC[place], labels_N))
     one_NC, other_NC = fast.log_probs_SNC[best], exact.log_probs_SNC[best]
     off_N = np.abs(objective.true_log_probs(one_NC, labels_N) - objective.true_log_probs(other_NC, labels_N))
-    changed_N = objective.decide(one_NC, Metric.accuracy) != objective.decide(other_NC, Metric.accuracy)
-    return int(changed_N.sum()), float(off_N.max())
+    same_N = is_right(objective.decide(one_NC, Metric.accuracy), objective.decide(other_NC, Metric.accuracy))
+    return int((~same_N).sum()), float(off_N.max())

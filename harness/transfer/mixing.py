@@ -22,7 +22,7 @@ def mixed(batches: Iterable[Batch], cfg: TrainConfig, num_classes: int, rng: np.
     for (images_BCHW,), labels_B in batches:
         cuts = cfg.cutmix > 0 and (cfg.mixup == 0 or rng.random() < 0.5)
         mixed_BCHW, share = (_cut if cuts else _blended)(images_BCHW, cfg.cutmix if cuts else cfg.mixup, rng)
-        own_BC = one_hot(labels_B, num_classes).to(mixed_BCHW.dtype)
+        own_BC = (labels_B if labels_B.ndim == 2 else one_hot(labels_B, num_classes)).to(mixed_BCHW.dtype)
         yield (mixed_BCHW,), share * own_BC + (1 - share) * own_BC.flip(0)
 
 

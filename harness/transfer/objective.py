@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from harness.measure.objective import Objective, SeveralLabels
+
 
 @dataclass(frozen=True, slots=True)
 class SingleLabelLoss:
@@ -60,5 +62,54 @@ def _are_shares(labels: Tensor) -> bool:
     return labels.is_floating_point()
 
 
-Loss = SingleLabelLoss
+@dataclass(frozen=True, slots=True)
+class SeveralLabelsLoss:
+    """Binary cross-entropy over sigmoid (nats), the mean over labels; labels, B x C, are 0 or 1, of mixed images shares."""
+
+    class_weights_C: Tensor | None = None
+    """Weight of a label where it is there; None: as where it is not."""
+    label_smoothing: float = 0.0
+    """How far every target moves to one half, where 1 is all the way."""
+
+    def total(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+        """Return the sum over images; times `share` of the batch that they are part of it adds up to the batch's mean."""
+        return self._losses(logits_BC, labels_B).sum()
+
+    def share(self, labels_B: Tensor) -> float | Tensor:
+        """Return one over the number of images."""
+        return 1.0 / len(labels_B)
+
+    def means(self, logits_JBC: Tensor, labels_JB: Tensor) -> Tensor:
+        """Return the mean of each head's own batch, shape J."""
+        return self._losses(logits_JBC, labels_JB).mean(dim=1)
+
+    def double(self) -> "SeveralLabelsLoss":
+        """Return the same for heads that train together, on the processor and in float64."""
+        return replace(self, class_weights_C=None if self.class_weights_C is None else self.class_weights_C.to("cpu", torch.float64))
+
+    def num_correct(self, logits_xBC: Tensor, labels_xB: Tensor) -> Tensor:
+        """Return how many images of a batch have all their labels correct; of each head's where there are several. Of mixed images the larger share counts."""
+        return ((logits_xBC > 0) == (labels_xB > _HALF)).all(dim=-1).sum(dim=-1)
+
+    def log_probs(self, logits_xC: Tensor) -> Tensor:
+        """Return log-probabilities, float32 for float32."""
+        return functional.logsigmoid(logits_xC)
+
+    def _losses(self, logits_xC: Tensor, labels_x: Tensor) -> Tensor:
+        """Of each image."""
+        shares_xC = labels_x.to(logits_xC.dtype)
+        targets_xC = shares_xC + self.label_smoothing * (_HALF - shares_xC)
+        return functional.binary_cross_entropy_with_logits(logits_xC, targets_xC, pos_weight=self.class_weights_C, reduction="none").mean(
+            -1
+        )
+
+
+_HALF = 0.5
+
+Loss = SingleLabelLoss | SeveralLabelsLoss
 """The kinds of label there are."""
+
+
+def loss_like(objective: Objective) -> Loss:
+    """Return the plain loss that goes with an objective."""
+    return SeveralLabelsLoss() if isinstance(objective, SeveralLabels) else SingleLabelLoss()

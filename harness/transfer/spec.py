@@ -17,15 +17,17 @@ from harness.config import Adapter, Augment, BatchNorm, HeadInit, Metric, TrainC
 from harness.data.dataset import Dataset
 from harness.features.cut import CutTrunk
 from harness.measure.epoch import Epoch
-from harness.measure.objective import Objective
+from harness.measure.objective import Objective, SeveralLabels, SingleLabel
+from harness.measure.several import PLAIN_THRESHOLD
 from harness.transfer.adapter import plan_adapter
 from harness.transfer.depth import FreezeDepth, parse_freeze
 from harness.transfer.freeze import FreezePlan, plan_freeze
 from harness.transfer.network import Network
-from harness.transfer.objective import Loss
+from harness.transfer.objective import Loss, SeveralLabelsLoss, SingleLabelLoss
 from harness.transfer.probe import Probe
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Settled:
     epoch: int
     """That is kept."""
     temperature: float
+    thresholds: Sequence[float] | None = None
+    """Of labels; None: those that suit the images that it is judged on, whose labels play no part in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +142,20 @@ def trains_head_only(phases: Sequence[Phase]) -> bool:
 
 def objective_of(spec: TrainingSpec) -> Objective:
     """Return what the labels ask for; class shares are those of train, or equal ones where the loss is weighted by class."""
-    num_classes = spec.dataset.num_classes
+    labels, num_classes = spec.dataset.train.labels, spec.dataset.num_classes
+    if spec.dataset.is_several:
+        given = None if spec.settled is None else spec.settled.thresholds
+        weights_C = _label_weights(labels) if spec.cfg.class_weights else None
+        return SeveralLabels(labels.mean(axis=0), np.full(num_classes, PLAIN_THRESHOLD) if given is None else np.array(given), weights_C)
     if spec.cfg.class_weights:
-        return Objective(np.full(num_classes, 1.0 / num_classes))
-    counts_C = np.maximum(np.bincount(spec.dataset.train.labels, minlength=num_classes), 1)
-    return Objective(np.asarray(counts_C / counts_C.sum()))
+        return SingleLabel(np.full(num_classes, 1.0 / num_classes))
+    counts_C = np.maximum(np.bincount(labels, minlength=num_classes), 1)
+    return SingleLabel(np.asarray(counts_C / counts_C.sum()))
 
 
 def loss_of(spec: TrainingSpec) -> Loss:
     """Return the loss on the device."""
-    return Loss(_class_weights(spec), spec.cfg.label_smoothing)
+    return (SeveralLabelsLoss if spec.dataset.is_several else SingleLabelLoss)(_class_weights(spec), spec.cfg.label_smoothing)
 
 
 def num_unchanged(backbone: Backbone, phases: Sequence[Phase]) -> int:
@@ -169,8 +177,18 @@ def fixes_batch_norm(spec: TrainingSpec) -> bool:
 
 
 def _class_weights(spec: TrainingSpec) -> Tensor | None:
-    """Return inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none."""
+    """Return inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none.
+
+    A label weighs as much where it is there as, over all images, where it is not.
+    """
     if not spec.cfg.class_weights:
         return None
+    if spec.dataset.is_several:
+        return spec.runtime.send(torch.from_numpy(_label_weights(spec.dataset.train.labels)).float())
     counts_C = torch.bincount(torch.from_numpy(spec.dataset.train.labels), minlength=spec.dataset.num_classes)
     return spec.runtime.send(len(spec.dataset.train) / (spec.dataset.num_classes * counts_C.float()))
+
+
+def _label_weights(labels_NC: IntArray) -> npt.NDArray[np.float64]:
+    with_C = np.maximum(labels_NC.sum(axis=0), 1)
+    return np.asarray(np.maximum(len(labels_NC) - with_C, 1) / with_C)

@@ -238,6 +238,10 @@ class TrainingRun:
         ):  # far more images say how sure it may be
             heat = self.probe.temperature
             val_log_probs_NC = self.objective.log_probs(choice.raw_log_probs_NC, heat)
+        settled = self.spec.settled
+        if settled is None or settled.thresholds is None:
+            unseen_NC = self.probe.log_probs_NC if self.probe is not None and is_probe(self.spec, self.phases) else val_log_probs_NC
+            self.objective = self.objective.settled(unseen_NC)
         return Fitted(
             network=self.network,
             trunk=self.spec.trunk,

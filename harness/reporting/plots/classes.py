@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.data.labels import count_classes
 from harness.reporting.plots.style import BLUE, INK, ORANGE, label, new_figure
 from harness.select.classes import ClassScores, final_scores, val_scores
 from harness.select.ranking import Ranking
@@ -27,7 +28,7 @@ def class_f1(ranking: Ranking) -> Figure | None:
     styles = ((BLUE, BLUE, "o"), (ORANGE, "white", "D"))
     for scores, (edge, face, marker) in zip(both, styles, strict=False):
         _dots(axes, scores, shown, marker=marker, color=edge, markerfacecolor=face)
-    counts_C = np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names))
+    counts_C = count_classes(ranking.pool.labels_N, len(ranking.pool.class_names))
     names = [f"{label(ranking.pool.class_names[c], 30)} ({counts_C[c]:,})" for c in shown]
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -44,9 +45,9 @@ def hardest(scores: ClassScores) -> list[int]:
 
 
 def confusion_matrix(ranking: Ranking) -> Figure | None:
-    """Images of the recommended candidate by true and predicted class; None without a recommendation."""
+    """Images of the recommended candidate by true and predicted class; None without a recommendation, or where images may have several labels."""
     final = final_scores(ranking)
-    if final is None:
+    if final is None or final.confusion_CC is None:
         return None
     counts_CC = final.confusion_CC
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.data.labels import is_several
 from harness.measure.epoch import Epoch
 from harness.reporting.plots.style import BLUE, INK, QUIET, VERMILION, label, new_figure
 from harness.select.candidates import Cost
@@ -36,7 +37,7 @@ def learning_curves(ranking: Ranking) -> Figure | None:
         panels[0, column].set_title("\n".join(textwrap.wrap(label(entry.label, 44), 22)))
         panels[1, column].set_xlabel("epoch")
         panels[1, column].xaxis.get_major_locator().set_params(integer=True)
-    panels[0, 0].set_ylabel("accuracy (%)")
+    panels[0, 0].set_ylabel("all labels correct (%)" if is_several(ranking.pool.labels_N) else "accuracy (%)")
     panels[1, 0].set_ylabel("log loss (nats)")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
     return figure

@@ -1,12 +1,15 @@
 """Step 5, for readers with statistics: how it was compared, rank intervals, pairs, and how sure the Pareto front is."""
 
+from collections.abc import Sequence
+
+from harness.config import Metric
 from harness.reporting import formats
 from harness.reporting.answer import separation
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table
 from harness.reporting.grounds import judged_on, rests_on
 from harness.reporting.picks import unit
 from harness.reporting.sections.facts import MAX_LISTED, marked, outcome_of
-from harness.reporting.wording import latency, metric_name, rough_latencies
+from harness.reporting.wording import latency, metric_name, metric_title, metrics_of, rough_latencies
 from harness.select.pairs import Pair
 from harness.select.ranking import Entry, Ranking
 from harness.select.sample_size import Separation
@@ -130,19 +133,22 @@ def _separated(ranking: Ranking, found: Separation) -> Paragraph:
 
 
 def _other_metrics(ranking: Ranking) -> list[Block]:
-    names = ("accuracy", "balanced accuracy", "macro F1", "weighted F1", "log loss (nats)")
-    columns = [Column("candidate"), *(Column(name, is_number=True) for name in (*names, "seeds"))]
+    metrics = metrics_of(ranking)
+    columns = [Column("candidate"), *(Column(name, is_number=True) for name in (*map(metric_title, metrics), "seeds"))]
     shown = ranking.entries[:MAX_LISTED]
-    val = Table("Every metric on val", columns, [_metrics_line(entry, "val") for entry in shown], marked(ranking, shown))
+    val = Table("Every metric on val", columns, [_metrics_line(entry, "val", metrics) for entry in shown], marked(ranking, shown))
     heads = [entry for entry in shown if entry.candidate.out_of_fold is not None]
-    rows = [_metrics_line(entry, "oof") for entry in heads]
+    rows = [_metrics_line(entry, "oof", metrics) for entry in heads]
     return [val, *([Table("Every metric out of fold", columns, rows, marked(ranking, heads))] if heads else [])]
 
 
-def _metrics_line(entry: Entry, split: str) -> list[Cell]:
-    mean = entry.candidate.mean
-    shares = [formats.percent(mean(f"{split}_{name}")) for name in ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted")]
-    return [entry.label, *shares, formats.nats(mean(f"{split}_log_loss")), formats.count(len(entry.candidate.rows))]
+def _metrics_line(entry: Entry, split: str, metrics: Sequence[Metric]) -> list[Cell]:
+    cells = [_metric_cell(metric, entry.candidate.mean(f"{split}_{metric.value}")) for metric in metrics]
+    return [entry.label, *cells, formats.count(len(entry.candidate.rows))]
+
+
+def _metric_cell(metric: Metric, value: float | None) -> str:
+    return formats.nats(value) if metric is Metric.log_loss else formats.percent(value)
 
 
 def _pair_line(ranking: Ranking, pair: Pair) -> list[Cell]:

@@ -1,8 +1,7 @@
 """Step 1: what is asked, and what the data are like."""
 
-import numpy as np
-
 from harness.config import Metric
+from harness.data.labels import count_classes, is_several
 from harness.reporting import formats
 from harness.reporting.document import Block, Bullets, Cell, Column, Paragraph, Section, Table, Tone
 from harness.reporting.sections.facts import MAX_LISTED, known_rows, pairs, profile
@@ -29,9 +28,12 @@ def _task(ranking: Ranking) -> str:
     if not found:
         return f"Data set {formats.one_line(row.dataset)}: each image belongs to one class."
     where = f" from {formats.one_line(found['root'])}" if found.get("root") else ""
+    is_labels = is_several(ranking.pool.labels_N)
+    each = "each with any of" if is_labels else "each in one of"
+    what = ("labels", "label") if is_labels else ("classes", "class")
     return (
         f"Data set {formats.one_line(row.dataset)}{where}: {formats.count(found['num_used'])} of {formats.count(found['num_found'])} images "
-        f"are used, each in one of {len(ranking.pool.class_names)} classes. The largest class of train has "
+        f"are used, {each} {len(ranking.pool.class_names)} {what[0]}. The largest {what[1]} of train has "
         f"{formats.ratio(found['imbalance_ratio'])} times the images of the smallest."
     )
 
@@ -44,7 +46,10 @@ def _metric(ranking: Ranking) -> str:
 def _baseline(ranking: Ranking) -> str:
     """Always naming the most frequent class: what a score must beat to mean anything."""
     scores = baseline(ranking.pool, ranking.metric)
-    counts_C = np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names))
+    counts_C = count_classes(ranking.pool.labels_N, len(ranking.pool.class_names))
+    if is_several(ranking.pool.labels_N):
+        scored = formats.score(ranking.metric, scores.get(ranking.metric.value))
+        return f"Without looking at an image, stating for every label its share of the val images scores {scored} by {metric_name(ranking.metric)}."
     most = int(counts_C.argmax())
     name = formats.one_line(ranking.pool.class_names[most])
     sentence = f"Without looking at an image, always answering “{name}” is right on {formats.percent(counts_C[most] / counts_C.sum())} of the val images"
@@ -59,7 +64,8 @@ def _baseline(ranking: Ranking) -> str:
 def _counts(ranking: Ranking) -> Table:
     counts = profile(ranking)["class_counts"]
     splits = [split for split in counts if sum(counts[split].values())]
-    columns = [Column("class"), *(Column(split, is_number=True) for split in splits)]
+    row, is_labels = known_rows(ranking)[0], is_several(ranking.pool.labels_N)
+    columns = [Column("label" if is_labels else "class"), *(Column(split, is_number=True) for split in splits)]
     rows: list[list[Cell]] = [
         [formats.one_line(name), *(formats.count(counts[split].get(name, 0)) for split in splits)]
         for name in ranking.pool.class_names[:MAX_LISTED]
@@ -67,9 +73,12 @@ def _counts(ranking: Ranking) -> Table:
     if len(ranking.pool.class_names) > MAX_LISTED:
         hidden = ranking.pool.class_names[MAX_LISTED:]
         more = (formats.count(sum(counts[split].get(name, 0) for name in hidden)) for split in splits)
-        rows.append([f"{len(hidden)} more classes", *more])
-    rows.append(["all", *(formats.count(sum(counts[split].values())) for split in splits)])
-    return Table("Images per class and split", columns, rows, marked=frozenset({len(rows) - 1}))
+        rows.append([f"{len(hidden)} more {'labels' if is_labels else 'classes'}", *more])
+    sizes = (
+        {"train": row.n_train, "val": row.n_val, "test": row.n_test} if is_labels else {name: sum(counts[name].values()) for name in splits}
+    )
+    rows.append(["all images" if is_labels else "all", *(formats.count(sizes[split]) for split in splits)])
+    return Table(f"Images per {'label' if is_labels else 'class'} and split", columns, rows, marked=frozenset({len(rows) - 1}))
 
 
 def _images(ranking: Ranking) -> Table:

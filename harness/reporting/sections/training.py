@@ -1,7 +1,6 @@
 """Step 5: per-class results and over-fitting."""
 
-import numpy as np
-
+from harness.data.labels import count_classes
 from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
 from harness.reporting.plots.classes import MAX_CLASSES, hardest
@@ -15,18 +14,20 @@ LARGE_GAP_FRAC = 0.10
 
 
 def classes(ranking: Ranking) -> Table:
-    """Precision, recall and F1 of each class, of the recommended or else the best candidate."""
+    """Precision, recall and F1 of each class, of the recommended or else the best candidate; of labels with their thresholds."""
     first, *_ = val_scores(ranking)
-    counts_C = np.bincount(ranking.pool.labels_N, minlength=len(ranking.pool.class_names))
+    named = ("label", ["threshold"]) if first.thresholds else ("class", [])
+    counts_C = count_classes(ranking.pool.labels_N, len(ranking.pool.class_names))
     rows: list[list[Cell]] = []
     for c in hardest(first):
         found = first.classes[c]
         parts = [formats.percent(value) for value in (found.precision, found.recall, found.f1)]
-        rows.append([formats.one_line(ranking.pool.class_names[c]), formats.count(int(counts_C[c])), *parts])
-    columns = [Column("class"), *(Column(name, is_number=True) for name in ("val images", "precision", "recall", "F1"))]
-    title = f"Per class, {first.label}, hardest first"
+        called_from = [formats.percent(first.thresholds[c])] if first.thresholds else []
+        rows.append([formats.one_line(ranking.pool.class_names[c]), formats.count(int(counts_C[c])), *parts, *called_from])
+    columns = [Column(named[0]), *(Column(name, is_number=True) for name in ("val images", "precision", "recall", "F1", *named[1]))]
+    title = f"Per {named[0]}, {first.label}, hardest first"
     hidden = len(ranking.pool.class_names) - MAX_CLASSES
-    return Table(f"{title} ({hidden} easier classes left out)" if hidden > 0 else title, columns, rows)
+    return Table(f"{title} ({hidden} easier {'labels' if named[1] else 'classes'} left out)" if hidden > 0 else title, columns, rows)
 
 
 def overfitting(ranking: Ranking) -> list[Block]:

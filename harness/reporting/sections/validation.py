@@ -1,10 +1,12 @@
 """Step 6: what the sealed test images say: the recommended before and on test, whether the choice stands, and how often the seal was broken."""
 
+from harness.config import Metric
+from harness.data.labels import is_several
 from harness.reporting import formats
 from harness.reporting.answer import is_overturned, overturned
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
 from harness.reporting.picks import surpassed, unit
-from harness.reporting.wording import metric_name
+from harness.reporting.wording import metric_name, metric_title, metrics_of
 from harness.select.decision import PROB_OVERTURN
 from harness.select.finalists import Finalist, Outcome
 from harness.select.ranking import Ranking
@@ -37,12 +39,10 @@ def scores(ranking: Ranking) -> list[Block]:
     if isinstance(ranking.metric, MetricSpec):
         found = formats.score(ranking.metric, chosen.score), formats.score(ranking.metric, test.score)
         own = [(f"{metric_name(ranking.metric)} (train and val in place of val)", *found)]
-    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "f1_weighted": "weighted F1"}
-    rows = [
-        (text, formats.percent(chosen.candidate.mean(f"val_{name}")), formats.percent(test.quality.get(name)))
-        for name, text in names.items()
-    ]
-    rows.append(("log loss (nats)", formats.nats(chosen.candidate.mean("val_log_loss")), formats.nats(test.quality.get("log_loss"))))
+    rows = []
+    for metric in metrics_of(ranking):
+        shown = formats.nats if metric is Metric.log_loss else formats.percent
+        rows.append((metric_title(metric), shown(chosen.candidate.mean(f"val_{metric.value}")), shown(test.quality.get(metric.value))))
     columns = [Column("metric"), Column("val", is_number=True), Column("test", is_number=True)]
     return [Table(f"{chosen.label} on val and test", columns, [*own, *rows])]
 
@@ -52,7 +52,8 @@ def opened(ranking: Ranking) -> list[Block]:
     opening = ranking.decision.opening if ranking.decision else None
     if opening is None or opening.test is None:
         reason = "There is no test split" if ranking.outcome is Outcome.no_test else "Its test predictions stay sealed"
-        return [Paragraph(f"{reason}; the confusion matrix below is on val, which is optimistically biased.")]
+        matrix = "" if is_several(ranking.pool.labels_N) else "; the confusion matrix below is on val, which is optimistically biased"
+        return [Paragraph(f"{reason}{matrix}.")]
     jobs = "job has" if opening.num_opened == 1 else "jobs have"
     return [
         Paragraph(

@@ -65,7 +65,7 @@ def _read(listing: Listing, root: Path) -> dict[str, dict[str, set[Path]]]:
     """Split -> class -> files, as it was read."""
     read: dict[str, dict[str, set[Path]]] = {}
     for row in listing.rows():
-        read.setdefault(row.given, {}).setdefault(listing.class_names[row.label], set()).add(root / row.candidate.id)
+        read.setdefault(row.given, {}).setdefault(listing.class_names[row.classes[0]], set()).add(root / row.candidate.id)
     return read
 
 

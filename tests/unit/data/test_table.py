@@ -179,7 +179,7 @@ def test_paths_may_be_meant_from_another_folder(tmp_path: Path) -> None:
         ("t.csv", b"path,label\n1.png,a,b\n", "line 2 has 3 cells"),
         ("t.csv", b"path,path\n1.png,a\n", "several columns are called 'path'"),
         ("t.csv", "path,label".encode("utf-16-le"), "zero bytes"),
-        ("t.jsonl", b'{"path": "1.png", "label": ["a", "b"]}\n', "a cell holds list"),
+        ("t.jsonl", b'{"path": "1.png", "label": [["a", "b"]]}\n', "a cell holds list"),
         ("t.jsonl", b"[1]\n", "a line is a int"),
         ("t.jsonl", b'{"path": \n', "Expecting value"),
         ("t.parquet", b"PAR1", "Parquet"),
@@ -206,7 +206,7 @@ def test_a_frame_a_table_and_folders_are_the_same_job(tmp_path: Path) -> None:
     assert [image.content_hash for image in found.train.images] == [image.content_hash for image in folder.train.images]
     assert any("data.group=patient_id" in each for each in found.profile.remarks)
     with pytest.raises(DataError, match="a cell holds list"):
-        _written(frame.assign(target=pd.Series([[1]] * 16, dtype="object")), tmp_path / "study", TableConfig())
+        _written(frame.assign(Image=pd.Series([["a.png"]] * 16, dtype="object")), tmp_path / "study", TableConfig())
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

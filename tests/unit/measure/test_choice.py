@@ -8,10 +8,10 @@ from scipy.optimize import minimize_scalar
 
 from harness.config import Metric
 from harness.measure.choice import TEMPERATURES, Selector, best_temperature, deal
-from harness.measure.objective import Objective
+from harness.measure.objective import SingleLabel
 from harness.measure.quality import decide, score
 
-EQUAL = Objective(np.full(3, 1 / 3))
+EQUAL = SingleLabel(np.full(3, 1 / 3))
 
 
 def _log_probs(labels: np.ndarray, share_right: float, sureness: float, seed: int, num_classes: int = 3) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_what_is_reported_of_a_choice_promises_nothing() -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         labels = rng.permutation(np.arange(60) % 2)
-        selector = Selector.of(labels, Metric.accuracy, Objective(np.full(2, 0.5)))
+        selector = Selector.of(labels, Metric.accuracy, SingleLabel(np.full(2, 0.5)))
         evaluations = [selector.evaluate(EQUAL.log_probs(rng.normal(size=(60, 2)), 1.0)) for _ in range(30)]
         choice = selector.choose(evaluations)
         naive.append(evaluations[choice.position].value[0])

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from harness.config import Metric
-from harness.measure.objective import Objective
+from harness.measure.objective import SingleLabel
 from harness.measure.quality import quality
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 0.4, 0.3], [1.0, 1.0, 3.0], [0.5, 0.0, 0.4]])
 LABELS = np.array([0, 1, 2, 2])
-OBJECTIVE = Objective(np.array([0.8, 0.1, 0.1]))
+OBJECTIVE = SingleLabel(np.array([0.8, 0.1, 0.1]))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5, np.array([1.0, 2.0, 0.5, 4.0])])

@@ -73,6 +73,7 @@ def test_all_else_follows_the_new_choice(tmp_path: Path) -> None:
     assert ranking.test.score == pytest.approx(1 - 22 / 200)
     final = final_scores(ranking)
     assert final is not None
+    assert final.confusion_CC is not None
     assert (final.label, final.split) == ("honest · all", "test")
     assert np.trace(final.confusion_CC) == 200 - 22
     assert (decision(ranking).pairs[0].first, decision(ranking).pairs[0].second) == ("honest · all", "lucky · all")

@@ -280,6 +280,7 @@ def test_seeds_are_averaged(tmp_path: Path) -> None:
     assert num_opened(ranking) == 3
     final = final_scores(ranking)
     assert final is not None
+    assert final.confusion_CC is not None
     assert final.confusion_CC.sum() == 3 * 90
 
 

@@ -15,7 +15,7 @@ from harness.data.dataset import Dataset
 from harness.features.store import FeatureStore
 from harness.transfer.averaging import WeightAverage
 from harness.transfer.loop import new_learner
-from harness.transfer.objective import Loss
+from harness.transfer.objective import SingleLabelLoss
 from tests.unit.transfer.test_train import QUICK, Fit
 
 
@@ -43,7 +43,7 @@ def test_gradients_are_scaled_to_the_norm() -> None:
     for largest, length in ((0.1, 0.1), (1e6, None)):
         layer = nn.Linear(4, 2)
         cfg = TrainConfig(optimizer=Optimizer.sgd, weight_decay=0.0, warmup_frac=0.0, schedule=Schedule.constant, clip_grad=largest)
-        learner = new_learner(layer, cfg, lr=1.0, epochs=1, epoch_steps=1, loss=Loss())
+        learner = new_learner(layer, cfg, lr=1.0, epochs=1, epoch_steps=1, loss=SingleLabelLoss())
         before = [parameter.detach().clone() for parameter in layer.parameters()]
         layer(torch.ones(3, 4)).square().sum().backward()
         norm = float(nn.utils.get_total_norm([parameter.grad for parameter in layer.parameters() if parameter.grad is not None]))

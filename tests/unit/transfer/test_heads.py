@@ -15,13 +15,13 @@ from torch.nn import functional
 
 from harness.config import Head, HeadInit, Metric, Optimizer, Schedule, TrainConfig
 from harness.measure.choice import Selector
-from harness.measure.objective import Objective
+from harness.measure.objective import SingleLabel
 from harness.measure.quality import quality
 from harness.transfer import heads
 from harness.transfer.heads import HeadData, HeadFit, HeadSpec, IntArray, train_heads
 from harness.transfer.loop import new_learner
 from harness.transfer.network import new_head
-from harness.transfer.objective import Loss
+from harness.transfer.objective import Loss, SingleLabelLoss
 
 EPOCHS = 3
 
@@ -44,7 +44,7 @@ def _data(seed: int = 0, num_images: int = 21, num_features: int = 13, num_class
         val_MD=(centres_CD[val_labels_M] + rng.standard_normal((11, num_features))).astype(np.float32),
         val_labels_M=val_labels_M,
         num_classes=num_classes,
-        loss=Loss(),
+        loss=SingleLabelLoss(),
     )
 
 
@@ -57,7 +57,7 @@ def _fit(specs: Sequence[HeadSpec], data: Given, cfg: TrainConfig, epochs: int =
 
 
 def _selector(data: Given, metric: Metric = Metric.accuracy) -> Selector:
-    return Selector.of(data.val_labels_M, metric, Objective(np.full(data.num_classes, 1 / data.num_classes)))
+    return Selector.of(data.val_labels_M, metric, SingleLabel(np.full(data.num_classes, 1 / data.num_classes)))
 
 
 def _plain(spec: HeadSpec, data: Given, cfg: TrainConfig) -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
@@ -91,7 +91,7 @@ def _plain(spec: HeadSpec, data: Given, cfg: TrainConfig) -> tuple[list[tuple[fl
 def test_every_head_is_what_a_plain_torch_loop_gives(optimizer: Optimizer, schedule: Schedule, head: Head, is_weighted: bool) -> None:
     """Two heads with unlike rates and decays, 21 images in batches of 4: losses agree to 1e-10, weights to float32 rounding."""
     cfg = TrainConfig(optimizer=optimizer, schedule=schedule, head=head, head_hidden=5, head_init=HeadInit.random, batch_size=4)
-    _require_plain(cfg, Loss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None))
+    _require_plain(cfg, SingleLabelLoss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None))
 
 
 @pytest.mark.parametrize("clip_grad", [None, 0.3])
@@ -100,7 +100,7 @@ def test_every_head_is_what_a_plain_torch_loop_gives(optimizer: Optimizer, sched
 def test_settings_of_a_step_are_those_of_the_plain_loop(clip_grad: float | None, ema: float, is_weighted: bool) -> None:
     """Large gradients are scaled down for each head by itself, weights averaged, targets smoothed: as the loop does it for one head."""
     cfg = TrainConfig(head=Head.mlp, head_hidden=5, head_init=HeadInit.random, batch_size=4, clip_grad=clip_grad, ema=ema)
-    _require_plain(cfg, Loss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None, label_smoothing=0.2))
+    _require_plain(cfg, SingleLabelLoss(torch.tensor([0.5, 1.0, 3.0]) if is_weighted else None, label_smoothing=0.2))
 
 
 def _require_plain(cfg: TrainConfig, loss: Loss) -> None:

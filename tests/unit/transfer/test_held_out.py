@@ -16,7 +16,7 @@ from harness.data.dataset import Dataset, Split
 from harness.errors import DivergedError
 from harness.features.cut import cut
 from harness.features.store import FeatureStore
-from harness.measure.objective import Objective
+from harness.measure.objective import SingleLabel
 from harness.transfer.depth import parse_freeze
 from harness.transfer.held_out import HeldOut, folds_of, hold_out
 from harness.transfer.inputs import Inputs, provide_inputs
@@ -112,7 +112,7 @@ def test_folds_are_those_of_the_heads(dataset: Dataset) -> None:
         labels,
         metric=Metric.accuracy,
         class_weights_C=np.ones(3),
-        objective=Objective(np.full(3, 1 / 3)),
+        objective=SingleLabel(np.full(3, 1 / 3)),
         seed=5,
     )
     names = np.array([image.id for split in (dataset.train, dataset.val) for image in split.images])

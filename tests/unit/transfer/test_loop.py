@@ -20,7 +20,7 @@ from harness.transfer.depth import parse_freeze
 from harness.transfer.freeze import apply_freeze, plan_freeze
 from harness.transfer.loop import lr_factor, new_learner, run_epoch
 from harness.transfer.network import Network, Tail
-from harness.transfer.objective import Loss
+from harness.transfer.objective import SingleLabelLoss
 from harness.transfer.split_inputs import Batch
 from tests.unit.tiny import PLAIN_CPU, images_of, random_backbone, settle
 
@@ -73,7 +73,7 @@ def test_gradients_in_pieces_are_those_of_the_batch(
     with torch.no_grad():
         wanted_frac = (tail(*batch[0]).argmax(dim=1) == batch[1]).float().mean().item()
     calls = _counted(tail)
-    learner = new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, loss=Loss(weights_C, smoothing))
+    learner = new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, loss=SingleLabelLoss(weights_C, smoothing))
     loss, hit_frac = run_epoch(tail, [batch], learner, micro_batch=8)
     assert len(calls) == math.ceil(num_images / 8)
     assert sum(calls) == num_images
@@ -112,7 +112,7 @@ def test_gradients_behind_a_boundary_are_those_of_the_batch(backbone: Backbone) 
         activations = cut(backbone).segment(0, boundary)(images_BCHW)
     tail = _tail(backbone, boundary).eval()
     _, wanted = _whole(tail, (activations, labels_B), None)
-    run_epoch(tail, [(activations, labels_B)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, loss=Loss()))
+    run_epoch(tail, [(activations, labels_B)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, loss=SingleLabelLoss()))
     _agree(_gradients(tail), wanted)
     free = {name for block in backbone.blocks[boundary:] for name in block.tensors} & dict(backbone.trunk.named_parameters()).keys()
     assert {name.removeprefix("network.trunk.") for name in wanted} - {"network.head.weight", "network.head.bias"} == free
@@ -124,7 +124,7 @@ def test_an_epoch_in_pieces_is_an_epoch(backbone: Backbone) -> None:
     ends = []
     for micro_batch in (8, None):
         tail = copy.deepcopy(_tail(backbone).eval())
-        learner = new_learner(tail, PLAIN_SGD, lr=1e-3, epochs=1, epoch_steps=3, loss=Loss())
+        learner = new_learner(tail, PLAIN_SGD, lr=1e-3, epochs=1, epoch_steps=3, loss=SingleLabelLoss())
         seen = run_epoch(tail, batches, learner, micro_batch)
         ends.append((seen, tail.state_dict()))
     (one_seen, one), (other_seen, other) = ends
@@ -136,7 +136,7 @@ def test_old_gradients_are_replaced(backbone: Backbone) -> None:
     """A second batch does not add to the first one's gradients."""
     tail, batches = _tail(backbone).eval(), [_batch(backbone, 16, seed=1), _batch(backbone, 16, seed=2)]
     _, wanted = _whole(tail, batches[1], None)
-    run_epoch(tail, batches, new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=2, loss=Loss()))
+    run_epoch(tail, batches, new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=2, loss=SingleLabelLoss()))
     _agree(_gradients(tail), wanted)
 
 
@@ -146,7 +146,7 @@ def test_a_batch_is_computed_at_once(num_images: int) -> None:
     backbone = random_backbone("test_resnet", 32)
     tail = _tail(backbone).train()
     calls = _counted(tail)
-    run_epoch(tail, [_batch(backbone, num_images)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, loss=Loss()))
+    run_epoch(tail, [_batch(backbone, num_images)], new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=1, loss=SingleLabelLoss()))
     assert calls == [num_images]
 
 
@@ -198,7 +198,7 @@ def test_blocks_near_the_input_learn_more_slowly(backbone: Backbone) -> None:
     network = _tail(backbone).network
     apply_freeze(backbone.trunk, plan_freeze(backbone.blocks, parse_freeze("-2")))
     cfg = replace(PLAIN_SGD, layer_decay=0.5)
-    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=1, loss=Loss(), blocks=backbone.blocks)
+    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=1, loss=SingleLabelLoss(), blocks=backbone.blocks)
     rates = {id(parameter): group["lr"] for group in learner.optimizer.param_groups for parameter in group["params"]}
     found = {name: rates[id(parameter)] for name, parameter in network.named_parameters() if id(parameter) in rates}
     wanted = {"head.weight": 1.0, "head.bias": 1.0}
@@ -221,7 +221,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:
     with torch.no_grad():
         tail.network.head.get_parameter("bias").fill_(float("nan"))
     before = {name: parameter.clone() for name, parameter in backbone.trunk.named_parameters()}
-    learner = new_learner(tail, PLAIN_SGD, lr=0.1, epochs=1, epoch_steps=1, loss=Loss())
+    learner = new_learner(tail, PLAIN_SGD, lr=0.1, epochs=1, epoch_steps=1, loss=SingleLabelLoss())
     with pytest.raises(DivergedError, match=r"lower train\.lr"):
         run_epoch(tail, [_batch(backbone, 16)], learner)
     assert all(torch.equal(parameter, before[name]) for name, parameter in backbone.trunk.named_parameters())

@@ -17,7 +17,7 @@ from harness.errors import ConfigError
 from harness.features.store import FeatureStore
 from harness.transfer import training_run
 from harness.transfer.mixing import mixed
-from harness.transfer.objective import Loss
+from harness.transfer.objective import SingleLabelLoss
 from harness.transfer.split_inputs import Batch
 from tests.unit.transfer.test_train import QUICK, Fit
 
@@ -67,7 +67,7 @@ def test_what_is_mixed_depends_on_the_seed_alone() -> None:
 @pytest.mark.parametrize("weights_C", [None, torch.tensor([1.0, 2.0, 5.0])])
 def test_the_loss_takes_shares_of_classes(weights_C: Tensor | None) -> None:
     """Whole shares are the loss of the class itself; others are the mean of the losses by share."""
-    loss, logits_BC = Loss(weights_C), torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    loss, logits_BC = SingleLabelLoss(weights_C), torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     whole_BC = torch.nn.functional.one_hot(LABELS_B, 3).float()
     torch.testing.assert_close(loss.total(logits_BC, whole_BC), loss.total(logits_BC, LABELS_B))
     torch.testing.assert_close(torch.as_tensor(loss.share(whole_BC)), torch.as_tensor(loss.share(LABELS_B)))

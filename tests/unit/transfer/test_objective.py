@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.transfer.objective import Loss
+from harness.transfer.objective import SingleLabelLoss
 
 HARNESS = Path(__file__).parents[3] / "harness"
 OBJECTIVE = {"measure/objective.py", "measure/logistic.py", "transfer/objective.py"}
@@ -19,7 +19,7 @@ WEIGHTS_C = torch.tensor([0.5, 1.0, 3.0])
 def test_parts_of_a_batch_add_up_to_its_mean(weights_C: Tensor | None) -> None:
     """Whatever the pieces, their totals times the share of the batch are the mean cross-entropy, weighted and smoothed."""
     logits_BC, labels_B = torch.randn(7, 3, generator=torch.Generator().manual_seed(0)), torch.arange(7) % 3
-    loss = Loss(weights_C, label_smoothing=0.2)
+    loss = SingleLabelLoss(weights_C, label_smoothing=0.2)
     found = sum(loss.share(labels_B) * loss.total(logits_BC[part], labels_B[part]) for part in (slice(4), slice(4, 7)))
     wanted = functional.cross_entropy(logits_BC, labels_B, weights_C, reduction="sum", label_smoothing=0.2)
     assert float(found) == pytest.approx(float(wanted / (7 if weights_C is None else weights_C[labels_B].sum())))
@@ -30,7 +30,7 @@ def test_the_mean_of_each_head_is_of_its_own_batch(weights_C: Tensor | None) -> 
     """Heads that train together see images in orders of their own; each mean and each count is what the head alone would have."""
     logits_JBC = torch.randn(4, 7, 3, generator=torch.Generator().manual_seed(0))
     labels_JB = torch.stack([torch.arange(7).roll(k) % 3 for k in range(4)])
-    loss = Loss(weights_C, label_smoothing=0.2)
+    loss = SingleLabelLoss(weights_C, label_smoothing=0.2)
     for j, (logits_BC, labels_B) in enumerate(zip(logits_JBC, labels_JB, strict=True)):
         wanted = functional.cross_entropy(logits_BC, labels_B, weights_C, label_smoothing=0.2)
         assert float(loss.means(logits_JBC, labels_JB)[j]) == pytest.approx(float(wanted))

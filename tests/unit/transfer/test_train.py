@@ -24,7 +24,7 @@ from harness.transfer.depth import parse_freeze
 from harness.transfer.freeze import plan_freeze
 from harness.transfer.inputs import Inputs, provide_inputs
 from harness.transfer.loop import new_learner
-from harness.transfer.objective import Loss
+from harness.transfer.objective import SingleLabelLoss
 from harness.transfer.predict import log_probabilities
 from harness.transfer.spec import Fitted, TrainingSpec, phases_of
 from harness.transfer.split_inputs import SplitInputs
@@ -291,7 +291,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     """Warm-up is linear to the peak, the cosine ends near zero, and norms and biases have no weight decay."""
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     cfg = TrainConfig(schedule=Schedule.cosine, warmup_frac=0.2, weight_decay=0.1)
-    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=10, loss=Loss())
+    learner = new_learner(network, cfg, lr=1.0, epochs=1, epoch_steps=10, loss=SingleLabelLoss())
     rates = []
     for _ in range(10):
         rates.append(learner.optimizer.param_groups[0]["lr"])
