@@ -120,6 +120,8 @@ class Listing:
     """Sentences about how it was read, where that is not plain."""
     left_out: list[str] = field(default_factory=list)
     """Sentences about what is there and not offered."""
+    num_dropped: int = 0
+    """Images that `data.drop` took away."""
 
     def rows(self) -> list["Listed"]:
         """All candidates of all parts, ordered by id, so that the order on disk plays no part in what follows."""

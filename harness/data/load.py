@@ -11,6 +11,7 @@ import numpy as np
 from harness.config import DataConfig
 from harness.data.audit import audit
 from harness.data.dataset import Dataset, Split
+from harness.data.drop import without
 from harness.data.listing import POOL, Facts, Listed, Listing, Placed
 from harness.data.profiling import describe
 from harness.data.sources import list_images
@@ -34,6 +35,7 @@ def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = No
     """
     cache_dir = cache_dir.expanduser()
     listing = list_images(cfg, cache_dir, [] if results_dir is None else [results_dir.expanduser()])
+    listing = listing if cfg.drop is None else without(listing, cfg.drop)
     _require_two_classes(listing)
     chosen = _choose(cfg, listing)
     audited = audit([row.candidate for row in chosen], cache_dir, f"{cfg.source}|{listing.root}")
