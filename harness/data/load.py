@@ -12,7 +12,8 @@ from harness.config import DataConfig
 from harness.data.audit import audit
 from harness.data.dataset import Dataset, Split
 from harness.data.drop import without
-from harness.data.listing import POOL, Facts, Listed, Listing, Placed
+from harness.data.facts import Facts
+from harness.data.listing import POOL, Listed, Listing, Placed
 from harness.data.profiling import describe
 from harness.data.sources import list_images
 from harness.data.splits import SPLITS, assign_splits, draw
@@ -56,6 +57,7 @@ def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = No
         **splits,
         fingerprint=_fingerprint(listing.class_names, splits),
         profile=describe(cfg, listing, placed, unreadable, whites),
+        facts={image.listed.candidate.id: image.facts for image in placed if image.split is not None},
     )
 
 
