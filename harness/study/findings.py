@@ -4,7 +4,7 @@ A file carries its checksum as a row does (`sealed`). Made by the first job that
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from harness.study.sealed import dumped, unsealed
@@ -23,10 +23,11 @@ class Finding:
     problem: str
     label: str
     score: float
-    """Of a near copy the cosine of features; else what was measured."""
+    """Of a near copy the cosine of features, of a suspect label its margin; else what was measured."""
     other_path: str | None = None
     """Of a near copy the image that it copies, which is no copy of another one itself."""
     other_split: str | None = None
+    suggested_label: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +59,10 @@ def decode(content: bytes) -> Findings:
     record, is_sealed = unsealed(content)
     if not is_sealed:
         raise ValueError("is not as it was written")
-    if record.pop("schema", None) != FINDINGS_SCHEMA:
+    if record.get("schema") != FINDINGS_SCHEMA:
         raise ValueError(f"holds findings of another schema than {FINDINGS_SCHEMA}")
     try:
-        values: dict[str, Any] = record | {"findings": tuple(Finding(**each) for each in record["findings"])}
-        return Findings(**values)
+        values: dict[str, Any] = {each.name: record[each.name] for each in fields(Findings)}
+        return Findings(**values | {"findings": tuple(Finding(**each) for each in record["findings"])})
     except (KeyError, TypeError) as error:
         raise ValueError("holds what no findings have") from error
