@@ -199,6 +199,8 @@ class DataConfig:
     """Share of all images that becomes test when the data set has none; 0: no test split."""
     split_seed: int = 0
     """Decides splits and subsamples; independent of `seed`, so that seeds share one split."""
+    drop: str | None = None
+    """Table whose column `path` names images to leave out, such as a report's `audit.csv`; None: nothing is left out."""
 
     def __post_init__(self) -> None:
         _require(self.max_images is None or self.max_images >= 6, "data.max_images", self.max_images, "6 or more, or null for all")
@@ -779,6 +781,17 @@ class SweepConfig:
             repr(self.study),
             "one folder name: letters, digits, '_', '.' and '-' but not in front, at most 200 bytes",
         )
+        self._require_own_drop()
+
+    def _require_own_drop(self) -> None:
+        """What the sweep writes anew at its end would name other images the next time."""
+        if not isinstance(self.data, DataConfig) or self.data.drop is None:
+            return
+        drop = Path(self.data.drop).expanduser().absolute()
+        if self.study_dir.absolute() in drop.parents:
+            raise ConfigError(
+                f"data.drop={self.data.drop}: lies in the study that this sweep writes; copy it elsewhere and give the copy, or another study=NAME."
+            )
 
     @property
     def study_dir(self) -> Path:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import PIL
 
+from harness.data.facts import Facts, Measures
 from harness.data.images import quiet, reason
-from harness.data.listing import Candidate, Facts
+from harness.data.listing import Candidate
 from harness.errors import StoreError
 from harness.files import atomic_write
 
@@ -64,10 +65,17 @@ def _examine(candidate: Candidate, cache: Cache, fresh: Cache) -> Facts | str:
 
 def _recall(entry: object, state: Sequence[object]) -> Facts | None:
     match entry:
-        case [*stamp, str(content_hash), int(width), int(height), str(mode), bool(holds_more), (float() | None) as high] if stamp == list(
-            state
-        ):
-            return Facts(content_hash, width, height, mode, holds_more, high)
+        case [
+            *stamp,
+            str(content),
+            int(width),
+            int(height),
+            str(mode),
+            [str(dhash), float(highlight), float(contrast), float(sharpness)],
+            bool(more),
+            (float() | None) as high,
+        ] if stamp == list(state):
+            return Facts(content, width, height, mode, Measures(dhash, highlight, contrast, sharpness), more, high)
     return None
 
 

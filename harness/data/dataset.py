@@ -1,13 +1,14 @@
 """The result of every data source: three splits of labelled images that are opened one at a time."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from harness.data.facts import Facts
 from harness.data.labels import is_several
 from harness.data.profile import Profile
 
@@ -60,6 +61,8 @@ class Dataset:
     fingerprint: str
     """Hash of content, labels, split and, where there are any, groups of every image used; the order of files on disk does not matter."""
     profile: Profile
+    facts: Mapping[str, Facts] = field(default_factory=dict)
+    """Of each image in a split, by its id."""
 
     @property
     def is_several(self) -> bool:

@@ -6,32 +6,15 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from harness.data.dataset import ImageRef, IntArray
+from harness.data.facts import Facts, Measures
 from harness.data.images import ArrayImage, FileImage, Piece, UInt8Array, content_hash, depth_of, holds_more, opened, upright
 from harness.data.labels import is_several
-from harness.data.white import Depth
 
 POOL = "pool"
 """Key of the images of a data set that has no official splits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What one full decode tells. Width and height are those of the upright picture (pixels); mode is Pillow's, as stored."""
-
-    content_hash: str
-    width: int
-    height: int
-    mode: str
-    holds_more: bool = False
-    """Whether the file has further pictures, frames or pages, which are not used."""
-    high: float | None = None
-    """Largest value of a picture of more than 8 bits a channel; None for all others."""
-
-    @property
-    def depth(self) -> Depth | None:
-        return None if self.high is None else Depth(self.mode, self.high)
 
 
 class Candidate(Protocol):
@@ -72,9 +55,8 @@ class FileCandidate:
             depth, mode = depth_of(image), image.mode
             picture = upright(image, white=None if depth is None else max(depth.high, 1.0), keep_grey=True)
             more = holds_more(image)
-        if depth is None:
-            return Facts(found, picture.width, picture.height, mode, more)
-        return Facts(found, picture.width, picture.height, depth.mode, more, depth.high)
+        kind, high = (mode, None) if depth is None else (depth.mode, depth.high)
+        return Facts(found, picture.width, picture.height, kind, Measures.of(picture), more, high)
 
     def ref(self, facts: Facts, white: float | None) -> ImageRef:
         return FileImage(self.id, facts.content_hash if white is None else f"{facts.content_hash}/{white:.10g}", self.path, self.piece)
@@ -93,8 +75,8 @@ class ArrayCandidate:
     def examine(self) -> Facts:
         pixels = np.ascontiguousarray(self.load())
         content = f"{pixels.dtype} {pixels.shape} ".encode() + pixels.tobytes()
-        height, width = pixels.shape[:2]
-        return Facts(content_hash(content), width, height, "L" if pixels.ndim == 2 else "RGB")
+        picture = Image.fromarray(pixels)
+        return Facts(content_hash(content), picture.width, picture.height, picture.mode, Measures.of(picture))
 
     def ref(self, facts: Facts, white: float | None) -> ImageRef:  # noqa: ARG002  all have 8 bits
         return ArrayImage(self.id, facts.content_hash, np.array(self.load()))
@@ -129,6 +111,8 @@ class Listing:
     """Of the images, where their source states one."""
     group: str | None = None
     """What the groups of its parts are called; None: it has none."""
+    num_dropped: int = 0
+    """Images that `data.drop` took away."""
 
     @property
     def is_several(self) -> bool:

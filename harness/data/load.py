@@ -11,9 +11,11 @@ import numpy as np
 from harness.config import DataConfig
 from harness.data.audit import audit
 from harness.data.dataset import Dataset, IntArray, Split
+from harness.data.drop import without
+from harness.data.facts import Facts
 from harness.data.grouping import number_groups
 from harness.data.labels import count_classes, is_several, strata_of
-from harness.data.listing import POOL, Facts, Listed, Listing, Placed
+from harness.data.listing import POOL, Listed, Listing, Placed
 from harness.data.profiling import describe
 from harness.data.sources import list_images
 from harness.data.splits import SPLITS, assign_splits, draw
@@ -36,6 +38,7 @@ def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = No
     """
     cache_dir = cache_dir.expanduser()
     listing = list_images(cfg, cache_dir, [] if results_dir is None else [results_dir.expanduser()])
+    listing = listing if cfg.drop is None else without(listing, cfg.drop)
     _require_two_classes(listing)
     chosen = _choose(cfg, listing)
     audited = audit([row.candidate for row in chosen], cache_dir, f"{cfg.source}|{listing.root}")
@@ -56,6 +59,7 @@ def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = No
         **splits,
         fingerprint=_fingerprint(listing.class_names, splits),
         profile=describe(cfg, listing, placed, unreadable, whites),
+        facts={image.listed.candidate.id: image.facts for image in placed if image.split is not None},
     )
 
 

@@ -15,7 +15,7 @@ class Profile:
     licence: str | None = None
     """Of the images, where their source states one."""
     num_found: int
-    """Images the source lists."""
+    """Images the source lists, those that `data.drop` names included."""
     num_used: int
     """Images in the three splits."""
     class_counts: dict[str, dict[str, int]]
@@ -33,6 +33,8 @@ class Profile:
     """`integer`, `float` -> the value that is white in pictures of more than 8 bits."""
     num_holding_more: int = 0
     """Images with several frames or pages, of which the first is used."""
+    num_dropped: int = 0
+    """Images left out because `data.drop` names them."""
     num_unreadable: int = 0
     unreadable: list[str] = field(default_factory=list)
     """The first 20, as `path: reason`."""

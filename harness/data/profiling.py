@@ -41,7 +41,8 @@ def describe(
         root=None if listing.root is None else encodable(str(listing.root)),
         revision=listing.revision,
         licence=listing.licence,
-        num_found=sum(len(part.candidates) for part in listing.parts.values()),
+        num_found=listing.num_dropped + sum(len(part.candidates) for part in listing.parts.values()),
+        num_dropped=listing.num_dropped,
         num_used=len(used),
         class_counts=_class_counts(used, listing.class_names),
         imbalance_ratio=_imbalance_ratio(used),
@@ -101,14 +102,14 @@ def _spread(sizes: Iterable[int]) -> dict[str, int]:
 
 
 def _draw_notes(cfg: DataConfig, profile: Profile, num_drawn: int) -> list[str]:
-    if num_drawn == profile.num_found:
+    if num_drawn == profile.num_found - profile.num_dropped:
         return [f"{profile.num_found:,} images found; {profile.num_used:,} used."]
     drawn = f"{num_drawn:,} drawn (data.max_images={cfg.max_images}), in proportion to classes and splits"
     return [f"{profile.num_found:,} images found; {drawn}; {profile.num_used:,} used."]
 
 
 def _not_drawn(cfg: DataConfig, profile: Profile, num_drawn: int) -> list[str]:
-    count = profile.num_found - num_drawn
+    count = profile.num_found - profile.num_dropped - num_drawn
     return [f"{count:,} of {profile.num_found:,} images, by data.max_images={cfg.max_images} (null takes all)."] if count else []
 
 

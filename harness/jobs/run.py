@@ -3,6 +3,7 @@
 Jobs that share everything but the head's seed, learning rate or weight decay go down the line together.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,10 @@ from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import ThreadPool
 from harness.config import Keep, Metric
 from harness.data.dataset import Dataset, Split, groups_of
-from harness.errors import DivergedError, StoreError
+from harness.errors import DivergedError, HarnessError, StoreError
 from harness.features.cut import CutTrunk, cut
 from harness.features.store import FeatureStore
+from harness.jobs.audit_data import audit_data
 from harness.jobs.columns import Columns, own_columns, shared_columns, trains_nothing_but_probe
 from harness.jobs.identity import failed_row, identity, now
 from harness.jobs.keep import model_file
@@ -37,6 +39,8 @@ from harness.transfer.inputs import Inputs, provide_inputs
 from harness.transfer.rungs import Rung
 from harness.transfer.spec import Fitted, Settled, TrainingSpec, phases_of
 from harness.transfer.train import fit, predict, seconds_per_image
+
+_log = logging.getLogger(__name__)
 
 
 def run_jobs(
@@ -101,6 +105,8 @@ def get_ready(jobs: Sequence[JobSpec], rung: Rung | None = None, load: BackboneL
 def _measure(ready: Ready, fitted: Sequence[Fitted | DivergedError], rung: Rung | None, known: Columns) -> _Measured:
     """Everything that the rows say of networks as they were kept, which stay as they are; predictions are written."""
     first, inputs = ready.jobs[0], ready.inputs
+    if inputs.has_features and first.fold is None:
+        _audit(first, inputs)
     scores = Scores({}, {}) if first.fold else _transferability(ready.backbone, inputs, known)
     done = [(job, spec, found) for job, spec, found in zip(ready.jobs, ready.specs, fitted, strict=True) if isinstance(found, Fitted)]
     own = {job.job_id: _columns(job, spec, found, inputs, rung=rung, unscored=scores.undefined) for job, spec, found in done}
@@ -109,6 +115,14 @@ def _measure(ready: Ready, fitted: Sequence[Fitted | DivergedError], rung: Rung 
         shared = shared_columns(first, ready.backbone, inputs, found) | scores.columns
     others = _other_depths(first, ready.backbone) if rung is Rung.probe else []
     return _Measured(own, shared, seconds_per_image(ready.specs[0], others, inputs))
+
+
+def _audit(job: JobSpec, inputs: Inputs) -> None:
+    """Look at the images themselves, once in a study. What goes wrong there costs the audit and no row."""
+    try:
+        audit_data(job, inputs.plain.final)
+    except HarnessError as error:
+        _log.warning("The images were not audited: %s", one_line(error))
 
 
 def _rows(ready: Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, total_s: float) -> list[Row]:

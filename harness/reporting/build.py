@@ -7,6 +7,7 @@ import pandas as pd
 from harness.config import RankConfig
 from harness.files import atomic_write, remove_leftovers
 from harness.reporting.compose import compose, draw
+from harness.reporting.data_audit import FILE, DataAudit, audit_frame, audit_images
 from harness.reporting.document import Document, Picture
 from harness.reporting.question import Question, keep
 from harness.reporting.render import to_html, to_markdown
@@ -58,16 +59,18 @@ def build_report(
     own, folder = own_ranks(study), into or study.report_dir
     ranking = rank(study, cfg, own, protocol=protocol, may_open=may_open, by=by)
     write_table(study)
-    found = describe(ranking, draw(ranking, folder / "plots"), own)
+    images = audit_images(study, ranking, str(folder / FILE))
+    found = describe(ranking, draw(ranking, folder / "plots"), own, images)
+    write_csv(folder / FILE, audit_frame(images))
     write_csv(folder / "ranking.csv", ranking_frame(ranking))
     write_text(folder / "report.md", to_markdown(found))
     write_text(folder / "index.html", to_html(found))
     return ranking
 
 
-def describe(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks) -> Document:
+def describe(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, images: DataAudit | None = None) -> Document:
     """The ranking as a document, with what the studies beside this one say, and how well cheap scores would have chosen."""
-    return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own))
+    return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own), images)
 
 
 def write_text(path: Path, text: str) -> None:

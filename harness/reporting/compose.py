@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from harness.config import RankMetric, is_higher_better
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, verdict, why
+from harness.reporting.data_audit import DataAudit, leaks
 from harness.reporting.document import Bar, Block, Column, Document, Fact, Paragraph, Picture, Table
 from harness.reporting.grounds import fine_tuning, rests_on
 from harness.reporting.next_steps import next_steps
@@ -63,18 +64,18 @@ def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
     return pictures
 
 
-def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit: Audit) -> Document:
-    """The whole report as plain data: the ranking, what other data sets say of its models, and the audit of the cheap scores."""
+def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit: Audit, found: DataAudit | None = None) -> Document:
+    """The whole report as plain data: the ranking, what other data sets say of its models, the audit of the cheap scores, and that of the images."""
     return Document(
         title=f"Which model to use for {formats.one_line(ranking.pool.study)}",
         verdict=verdict(ranking),
         tone=decision.tone(ranking),
         headline=headline(ranking),
-        facts=_facts(ranking),
+        facts=[*_facts(ranking), *_leaks(found)],
         next_steps=next_steps(ranking),
         leaderboard=_leaderboard(ranking),
         sections=[
-            task.build(ranking),
+            task.build(ranking, found),
             resources.build(ranking),
             candidates.build(ranking, own),
             strategy.build(ranking),
@@ -107,6 +108,12 @@ def _facts(ranking: Ranking) -> list[Fact]:
         Fact("On new images", test_score(ranking)),
         *_left_out(ranking),
     ]
+
+
+def _leaks(found: DataAudit | None) -> list[Fact]:
+    """What makes scores too good to be true belongs where they are read."""
+    text = "" if found is None else leaks(found)
+    return [Fact("Near copies", f"{text} Step 1 says what to do.")] if text else []
 
 
 def _fine_tuning(ranking: Ranking) -> list[Fact]:

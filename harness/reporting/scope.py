@@ -102,7 +102,7 @@ def images(ranking: Ranking) -> str:
     return f"{'; '.join(parts)}." if parts else ""
 
 
-_UNUSED = {"num_unreadable": "cannot be read", "num_duplicates_across": "equal one in val or test"}
+_UNUSED = {"num_dropped": "named by data.drop", "num_unreadable": "cannot be read", "num_duplicates_across": "equal one in val or test"}
 _COUNTED = {
     "num_duplicates": ("image", "equal to another one"),
     "num_duplicates_within": ("image", "equal to another one of its split, kept"),

@@ -21,6 +21,9 @@ from harness.config import SweepConfig
 from harness.errors import TableError
 from harness.files import append_line, atomic_write, digest, listed, open_plain, require_writable, why, write_durably
 from harness.status import Status
+from harness.study.findings import Findings
+from harness.study.findings import decode as decode_findings
+from harness.study.findings import encode as encode_findings
 from harness.study.finite import finite
 from harness.study.row import Row
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
@@ -141,6 +144,18 @@ class Study:
         found = [_read_timing(path) for path in listed(self.root / "timings", ".json")]
         return [each for each in found if isinstance(each, Timing)], [each for each in found if isinstance(each, Damage)]
 
+    def findings_path(self, fingerprint: str) -> Path:
+        return self.root / "audit" / f"{fingerprint}.json"
+
+    def write_findings(self, fingerprint: str, found: Findings) -> None:
+        """Keep what the audit of a data set found."""
+        write_durably(self.findings_path(fingerprint), encode_findings(found))
+
+    def findings(self, fingerprint: str) -> Findings | None:
+        """What the audit of a data set found; None where there was none, or its file is one that `damaged` names."""
+        found = _read_findings(self.findings_path(fingerprint))
+        return found if isinstance(found, Findings) else None
+
     @property
     def report_command(self) -> str:
         """Return the command that ranks it again, as typed in a shell."""
@@ -170,7 +185,8 @@ class Study:
         """Everything in the folder that cannot be used: rows, predictions of good and pruned rows, timings, lines of logs."""
         good, damaged = self.row_files()
         lost = [found for file in good if (found := self._lost(file))]
-        return [*damaged, *lost, *self.timings()[1], *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
+        audits = [each for each in map(_read_findings, listed(self.root / "audit", ".json")) if isinstance(each, Damage)]
+        return [*damaged, *lost, *self.timings()[1], *audits, *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
 
     def write_predictions(self, job_id: str, val: Predictions, test: Predictions | None, out_of_fold: Predictions | None = None) -> None:
         """Keep val and what was predicted out of fold in the open, and test, where there is one, under keys that only `open_test` reads."""
@@ -367,6 +383,17 @@ def _read_timing(path: Path) -> Timing | Damage:
     except (ValueError, OSError) as error:
         reason = _unread(error) if isinstance(error, OSError) else str(error)
         return Damage(path, reason, "delete it; the next sweep or `python -m harness.retime` times its model anew")
+
+
+def _read_findings(path: Path) -> Findings | Damage | None:
+    try:
+        with open_plain(path) as file:
+            return decode_findings(file.read())
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        reason = _unread(error) if isinstance(error, OSError) else str(error)
+        return Damage(path, reason, "delete it; the next job on these images audits them anew")
 
 
 def _unread(error: OSError) -> str:

@@ -2,7 +2,8 @@
 
 from harness.config import Metric
 from harness.data.labels import count_classes, is_several
-from harness.reporting import formats
+from harness.reporting import data_audit, formats
+from harness.reporting.data_audit import DataAudit
 from harness.reporting.document import Block, Bullets, Cell, Column, Paragraph, Section, Table, Tone
 from harness.reporting.sections.facts import MAX_LISTED, known_rows, pairs, profile
 from harness.reporting.wording import metric_meaning, metric_name
@@ -12,14 +13,14 @@ from harness.select.ranking import Ranking
 TITLE = "Define the task, profile the data"
 
 
-def build(ranking: Ranking) -> Section:
+def build(ranking: Ranking, audit: DataAudit | None = None) -> Section:
     """Classes, counts, image sizes, what was left out, and the metric that follows."""
     blocks: list[Block] = [Paragraph(_task(ranking)), Paragraph(_metric(ranking))]
     blocks += [Paragraph(_baseline(ranking))] if ranking.entries else []
     found = profile(ranking)
     if not found:
         return Section("task", TITLE, [*blocks, Paragraph("No job got as far as reading the data.", Tone.warning)])
-    blocks += [_counts(ranking), _images(ranking), *_doubts(ranking)]
+    blocks += [_counts(ranking), _images(ranking), *_doubts(ranking), *([] if audit is None else data_audit.blocks(audit))]
     return Section("task", TITLE, blocks)
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from harness.data.audit import audit
+from harness.data.facts import Facts
 from harness.data.images import read_file
-from harness.data.listing import Facts, FileCandidate
+from harness.data.listing import FileCandidate
 from harness.text.untrusted import one_line
 from tests.unit.fuzzing import examples
 
