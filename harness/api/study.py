@@ -9,8 +9,8 @@ import numpy as np
 from harness.api import ranking
 from harness.api.ranking import Ranking
 from harness.cli.call import composed, own_errors
-from harness.config import SEPARATOR, ExportConfig, Metric, SweepConfig
-from harness.data.labels import is_several
+from harness.config import ExportConfig, Metric, SweepConfig
+from harness.data.labels import named
 from harness.errors import TableError
 from harness.reporting.build import build_report
 from harness.reporting.question import Question, ask
@@ -260,15 +260,8 @@ def _long(row: Row, found: store.Predictions) -> "pd.DataFrame":
             "freeze": row.freeze,
             "seed": row.seed,
             "image": found.ids_N,
-            "label": _named(row.details.class_names, found.labels_N),
-            "decision": _named(row.details.class_names, decided_N),
+            "label": named(found.labels_N, row.details.class_names),
+            "decision": named(decided_N, row.details.class_names),
         }
         | {f"prob_{name}": probs_NC[:, number] for number, name in enumerate(row.details.class_names)}
     )
-
-
-def _named(class_names: list[str], labels: store.IntArray) -> list[str]:
-    """The class of each image, or all labels that it has."""
-    if is_several(labels):
-        return [SEPARATOR.join(class_names[number] for number in np.flatnonzero(has)) for has in labels]
-    return [class_names[label] for label in labels.tolist()]

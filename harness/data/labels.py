@@ -8,6 +8,8 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness.config import SEPARATOR
+
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -25,6 +27,13 @@ def count_classes(labels: IntArray, num_classes: int) -> IntArray:
     if is_several(labels):
         return np.asarray(labels.sum(axis=0), dtype=np.int64)
     return np.bincount(labels, minlength=num_classes).astype(np.int64)
+
+
+def named(labels: IntArray, class_names: Sequence[str]) -> list[str]:
+    """Return the class of each image, or all labels that it has, in one text."""
+    if is_several(labels):
+        return [SEPARATOR.join(class_names[number] for number in np.flatnonzero(has).tolist()) for has in labels]
+    return [class_names[label] for label in labels.tolist()]
 
 
 def is_right(predicted: IntArray, labels: IntArray) -> BoolArray:

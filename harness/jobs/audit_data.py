@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from harness.data.dataset import Dataset, ImageRef
 from harness.data.facts import SMALL, small_grey
+from harness.data.labels import named
 from harness.data.splits import SPLITS
 from harness.jobs.spec import JobSpec
 from harness.measure.near_copies import NearCopies, near_copies
@@ -45,9 +46,9 @@ def audit_data(job: JobSpec, features: Callable[[], FloatArray]) -> None:
     if not dataset.facts or study.findings_path(dataset.fingerprint).exists():
         return
     images = [
-        _Image(ref, split, dataset.class_names[label])
+        _Image(ref, split, label)
         for split in SPLITS
-        for ref, label in zip(getattr(dataset, split).images, getattr(dataset, split).labels.tolist(), strict=True)
+        for ref, label in zip(getattr(dataset, split).images, named(getattr(dataset, split).labels, dataset.class_names), strict=True)
     ]
     facts = [dataset.facts[image.ref.id] for image in images]
     copies = near_copies(

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.measure.label_errors import suspects
+from harness.data.labels import is_several, named
+from harness.measure.label_errors import FloatArray, IntArray, Suspect, suspects
 from harness.select.ranking import Ranking
 from harness.study.findings import Finding
 from harness.study.row import Row
@@ -26,19 +27,34 @@ def suspect_labels(study: Study, ranking: Ranking) -> list[Finding]:
         return []
     first = voices[0]
     probs_NC = np.mean([np.exp(each.log_probs_NC.astype(np.float64)) for each in voices], axis=0)
-    names = ranking.pool.class_names
+    labels = first.labels_N
+    given = named(labels, ranking.pool.class_names)
     num_train = len(first.ids_N) - len(ranking.pool.labels_N)
     return [
         Finding(
             path=first.ids_N[found.place],
             split="train" if found.place < num_train else "val",
             problem=SUSPECT,
-            label=names[first.labels_N[found.place]],
+            label=given[found.place],
             score=round(found.margin, 4),
-            suggested_label=names[found.suggested],
+            suggested_label=suggested,
         )
-        for found in suspects(probs_NC, first.labels_N)
+        for found, suggested in _doubts(probs_NC, labels, ranking.pool.class_names)
     ]
+
+
+def _doubts(probs_NC: FloatArray, labels: IntArray, class_names: Sequence[str]) -> list[tuple[Suspect, str]]:
+    """With the label, or labels, that they are more likely to have; of several labels each is looked at for itself."""
+    if not is_several(labels):
+        return [(found, class_names[found.suggested]) for found in suspects(probs_NC, labels)]
+    doubts = []
+    for number in range(len(class_names)):
+        prob_N = probs_NC[:, number]
+        for found in suspects(np.stack([1 - prob_N, prob_N], axis=1), labels[:, number]):
+            other = labels[[found.place]].copy()
+            other[0, number] = found.suggested
+            doubts.append((found, named(other, class_names)[0]))
+    return sorted(doubts, key=lambda doubt: -doubt[0].margin)
 
 
 def _out_of_fold(study: Study, ranking: Ranking) -> Sequence[Predictions]:
