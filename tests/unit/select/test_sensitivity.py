@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.config import Metric, RankConfig
+from harness.config import OF_ONE_LABEL, Metric, RankConfig
 from harness.select.candidates import load_pool
 from harness.select.contest import Contest
 from harness.select.prior import OwnRanks
@@ -120,7 +120,7 @@ def test_other_metrics_are_ranked_too(tmp_path: Path) -> None:
     add(study, "bold", planted(range(20), confidence=0.9999), latency_ms_p50=10.0)
     add(study, "modest", planted(range(23), confidence=0.9), latency_ms_p50=20.0)
     found = {other.metric: other for other in sensitivity(rank(study, QUICK)).metrics}
-    assert set(found) == set(Metric) - {Metric.auto, Metric.accuracy}
+    assert set(found) == set(OF_ONE_LABEL) - {Metric.accuracy}
     assert found[Metric.log_loss] == OtherMetric(Metric.log_loss, "modest · all", None)
     assert found[Metric.balanced_accuracy] == OtherMetric(Metric.balanced_accuracy, "bold · all", None)
 
