@@ -190,9 +190,8 @@ CASES: Mapping[str, Case] = {
     "shapes": Case(
         lambda folder: draw_shapes(folder, 600, 20, size=64),
         {
-            "backbones": ["tf_efficientnet_lite0", "test_vit"],
+            "backbones": ["tf_efficientnet_lite0", "tf_efficientnet_lite1"],
             "freeze": ["all"],
-            "weights": ["pretrained", "random"],
             "data__image_size": 64,
         },
     ),
