@@ -45,6 +45,7 @@ BENCHMARKS = (
     Benchmark("coverage"),
     Benchmark("new_images"),
     Benchmark("refit"),
+    Benchmark("several_labels", needs="onnx", extra="export"),
 )
 
 
