@@ -46,6 +46,7 @@ BENCHMARKS = (
     Benchmark("new_images"),
     Benchmark("refit"),
     Benchmark("patients"),
+    Benchmark("several_labels", needs="onnx", extra="export"),
 )
 
 

@@ -15,6 +15,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 LEAST_STRATUM = 3
 """Images that are dealt out among their like: one for each split. Fewer are dealt with the most numerous ones."""
+LARGE_SET = 10
+"""Images with the very same labels that are dealt out among themselves."""
 
 
 def is_several(labels: IntArray) -> bool:
@@ -43,9 +45,10 @@ def is_right(predicted: IntArray, labels: IntArray) -> BoolArray:
 
 
 def strata_of(labels: IntArray, units: Sequence[Hashable] | None = None) -> IntArray:
-    """Return which images are alike, shape N: those of a class; of several labels those with the same rarest one, or with none (C).
+    """Return which images are alike, shape N: those of a class; of several labels those with the same ones or, where these are few, the same rarest one.
 
-    Dealing these out in equal shares does so for every rare label, and nearly so for common ones, of which there are many.
+    Dealing these out in equal shares does so for every rare label and every frequent combination, and nearly so for all others. Of several labels
+    numbers are: the rarest one, C for none, and from C + 1 on combinations.
 
     Args:
         labels: of N images.
@@ -56,10 +59,17 @@ def strata_of(labels: IntArray, units: Sequence[Hashable] | None = None) -> IntA
     num_labels = labels.shape[1]
     order_C = np.argsort(labels.sum(axis=0), kind="stable")
     found_N = np.where(labels.any(axis=1), order_C[labels[:, order_C].argmax(axis=1)] if num_labels else 0, num_labels)
-    members = [len(set(_of(units, np.flatnonzero(found_N == code)))) for code in range(num_labels + 1)]
-    small = [code for code, number in enumerate(members) if 0 < number < LEAST_STRATUM]
-    return np.asarray(np.where(np.isin(found_N, small), int(np.argmax(members)), found_N), dtype=np.int64)
+    set_N = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
+    large = [number for number, count in _num_units(set_N, units).items() if count >= LARGE_SET]
+    found_N = np.where(np.isin(set_N, large) & (found_N < num_labels), num_labels + 1 + set_N, found_N)
+    counts = _num_units(found_N, units)
+    small = [code for code, count in counts.items() if count < LEAST_STRATUM]
+    return np.asarray(
+        np.where(np.isin(found_N, small), max(counts, key=lambda code: (counts[code], -code), default=0), found_N), dtype=np.int64
+    )
 
 
-def _of(units: Sequence[Hashable] | None, places: IntArray) -> list[Hashable]:
-    return places.tolist() if units is None else [units[place] for place in places.tolist()]
+def _num_units(codes_N: IntArray, units: Sequence[Hashable] | None) -> dict[int, int]:
+    """Code -> units with it, in the order of the codes."""
+    places = {code: np.flatnonzero(codes_N == code).tolist() for code in np.unique(codes_N).tolist()}
+    return {code: len(own) if units is None else len({units[place] for place in own}) for code, own in places.items()}

@@ -164,7 +164,12 @@ def _dealt(listing: Listing, rows: Sequence[Listed], given: Sequence[str], units
     known, codes = np.unique(strata_of(labels[of_train], [units[place] for place in of_train.tolist()]), return_inverse=True)
     found = np.zeros(len(rows), dtype=np.int64)
     found[of_train] = codes
-    return found, [(*listing.class_names, "(no label)")[code] for code in known.tolist()]
+    firsts = [of_train[np.flatnonzero(codes == number)[0]] for number in range(len(known))]
+    sets = [" and ".join(listing.class_names[number] for number in rows[place].classes) for place in firsts]
+    return found, [
+        (*listing.class_names, "(no label)")[code] if code <= len(listing.class_names) else own
+        for code, own in zip(known.tolist(), sets, strict=True)
+    ]
 
 
 def _split(listing: Listing, placed: Sequence[Placed], name: str, whites: Mapping[str, float]) -> Split:

@@ -81,7 +81,7 @@ class _Images:
         """How alike images of a group are is known from val, of which all candidates say something."""
         is_val_M = np.arange(len(pool.everyone_M)) >= len(pool.everyone_M) - len(pool.labels_N)
         strata_M = strata_of(pool.everyone_M)
-        units = Units.of(np.asarray(strata_M + (len(pool.class_names) + 1) * is_val_M), pool.everyone_groups_M)
+        units = Units.of(np.asarray(strata_M + max(len(pool.class_names), int(strata_M.max()) + 1) * is_val_M), pool.everyone_groups_M)
         return cls(pool, metric, replace(units, design_effect=design_effect))
 
     @property
