@@ -34,7 +34,7 @@ def suspect_labels(study: Study, ranking: Ranking) -> list[Finding]:
             split="train" if found.place < num_train else "val",
             problem=SUSPECT,
             label=names[first.labels_N[found.place]],
-            score=round(found.margin, 4),
+            score=found.margin,
             suggested_label=names[found.suggested],
         )
         for found in suspects(probs_NC, first.labels_N)
