@@ -16,8 +16,8 @@ IntArray = npt.NDArray[np.int64]
 
 MAX_BITS = 38
 """Of the 256 bits of a difference hash, how many may differ."""
-MIN_COSINE = 0.8
-"""Of features less their mean."""
+MIN_COSINE = 0.9
+"""Of features as they are: whether two images are copies does not depend on the others, so that none is left once those found are left out."""
 MIN_CORRELATION = 0.8
 """Peak of the band-limited phase-only correlation, in [0, 1]."""
 MAX_PAIRS = 200_000
@@ -78,10 +78,9 @@ def _alike_hashes(dhashes: Sequence[str]) -> tuple[IntArray, bool]:
 
 
 def _cosines(features_ND: FloatArray, pairs_P2: IntArray) -> Float64Array:
-    mean_D = features_ND.mean(axis=0)
     cosines_P = np.empty(len(pairs_P2))
     for start in range(0, len(pairs_P2), 4096):
-        a_BD, b_BD = (features_ND[pairs_P2[start : start + 4096, side]] - mean_D for side in (0, 1))
+        a_BD, b_BD = (features_ND[pairs_P2[start : start + 4096, side]].astype(np.float64) for side in (0, 1))
         lengths_B = np.linalg.norm(a_BD, axis=1) * np.linalg.norm(b_BD, axis=1)
         cosines_P[start : start + 4096] = np.einsum("bd,bd->b", a_BD, b_BD) / np.maximum(lengths_B, np.finfo(np.float32).tiny)
     return cosines_P

@@ -59,7 +59,7 @@ def build_report(
     own, folder = own_ranks(study), into or study.report_dir
     ranking = rank(study, cfg, own, protocol=protocol, may_open=may_open, by=by)
     write_table(study)
-    images = audit_images(study, ranking, str(folder / FILE))
+    images = audit_images(study, ranking)
     found = describe(ranking, draw(ranking, folder / "plots"), own, images)
     write_csv(folder / FILE, audit_frame(images))
     write_csv(folder / "ranking.csv", ranking_frame(ranking))

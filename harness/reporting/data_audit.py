@@ -35,17 +35,15 @@ class DataAudit:
     """What the sweep found; None: no job had features of all images, or an earlier version swept."""
     findings: Sequence[Finding]
     """Near copies, then labels, then the rest, the worst of each first."""
-    file: str
-    """Where the table lies."""
 
 
-def audit_images(study: Study, ranking: Ranking, file: str) -> DataAudit:
-    """Put together what the sweep found and what predictions say. `file`: where the table will be."""
+def audit_images(study: Study, ranking: Ranking) -> DataAudit:
+    """Put together what the sweep found and what predictions say."""
     fingerprint = next((row.data_fingerprint for row in known_rows(ranking) if row.data_fingerprint), None)
     looked_at = None if fingerprint is None else study.findings(fingerprint)
     found = () if looked_at is None else looked_at.findings
     copies, others = ([each for each in found if (each.problem == NEAR_COPY) == wanted] for wanted in (True, False))
-    return DataAudit(looked_at, [*copies, *suspect_labels(study, ranking), *others], file)
+    return DataAudit(looked_at, [*copies, *suspect_labels(study, ranking), *others])
 
 
 def audit_frame(found: DataAudit) -> pd.DataFrame:
@@ -53,7 +51,7 @@ def audit_frame(found: DataAudit) -> pd.DataFrame:
     cells = {
         name: [encodable(value) if isinstance(value := getattr(each, name), str) else value for each in found.findings] for name in COLUMNS
     }
-    return pd.DataFrame(cells, columns=list(COLUMNS))
+    return pd.DataFrame(cells, columns=list(COLUMNS)).round({"score": 4})
 
 
 def leaks(found: DataAudit) -> str:
@@ -84,7 +82,12 @@ def blocks(found: DataAudit) -> list[Block]:
     parts += _suspects([each for each in found.findings if each.problem == SUSPECT])
     parts += _odd([each for each in found.findings if each.problem not in (NEAR_COPY, SUSPECT)])
     counts = ", ".join(f"{name} {count:,}" for name, count in Counter(each.problem for each in found.findings).items())
-    return [*parts, Paragraph(f"{found.file} lists all of them ({counts}); `data.drop` leaves out the images that such a file names.")]
+    return [
+        *parts,
+        Paragraph(
+            f"{FILE} beside this page lists all of them ({counts}); data.drop=THAT.csv leaves out the images that such a file names."
+        ),
+    ]
 
 
 def _copies(found: Sequence[Finding]) -> list[Block]:

@@ -36,7 +36,7 @@ def suspect_labels(study: Study, ranking: Ranking) -> list[Finding]:
             split="train" if found.place < num_train else "val",
             problem=SUSPECT,
             label=given[found.place],
-            score=round(found.margin, 4),
+            score=found.margin,
             suggested_label=suggested,
         )
         for found, suggested in _doubts(probs_NC, labels, ranking.pool.class_names)

@@ -142,6 +142,30 @@ def published_text(row: dict[str, Any]) -> str:
     return "–" if found is None else pct(found) + ("" if row["imagenet_top1_frac"] is not None else " (architecture)")
 
 
+def doubted(facts: Facts) -> list[tuple[float, str, str, int, int]]:
+    """Margin, image, split, label and what is more probable, by the letter of confident learning on the mean of the three best backbones' heads."""
+    heads = [job for job in facts.jobs if job.out_of_fold is not None][:3]
+    first, num_val = heads[0], len(heads[0].val_labels)
+    probs = np.mean([np.exp(np.asarray(job.out_of_fold, dtype=np.float64)) for job in heads], axis=0)
+    labels = [int(label) for label in first.out_of_fold_labels]
+    thresholds = [np.mean([p[c] for p, label in zip(probs, labels, strict=True) if label == c]) for c in range(probs.shape[1])]
+    found = []
+    for place, (p, label) in enumerate(zip(probs, labels, strict=True)):
+        other = int(np.argmax(p))
+        if other != label and p[other] >= thresholds[other]:
+            split = "train" if place < len(labels) - num_val else "val"
+            found.append((float(p[other] - p[label]), str(first.out_of_fold_ids[place]), split, label, other))
+    return sorted(found, key=lambda each: -each[0])
+
+
+def doubted_tables(facts: Facts, names: list[str]) -> dict[str, Lines]:
+    """The first eight of them."""
+    found = doubted(facts)
+    lines = [[image, split, names[label], names[other], f"{margin:.3f}"] for margin, image, split, label, other in found[:8]]
+    more = [[f"{len(found) - 8} more", *[""] * 4]] if len(found) > 8 else []
+    return {f"Labels in doubt: {len(found)} images, the most doubtful first": [*lines, *more]}
+
+
 def expected_tables(facts: Facts) -> dict[str, Lines]:
     """Every table of the report, recomputed."""
     jobs, best, places, own = facts.jobs, facts.best, expected.places(facts), own_ranks(facts.elsewhere)
@@ -183,6 +207,7 @@ def expected_tables(facts: Facts) -> dict[str, Lines]:
             ["equal images across splits, left out", str(profile["num_duplicates_across"])],
             ["equal images with different labels", str(profile["num_label_conflicts"])],
         ],
+        **doubted_tables(facts, names),
         "Where it was measured": [
             [
                 "bench",
@@ -310,6 +335,7 @@ def expected_prose(facts: Facts) -> Counter[str]:
         *([f"{profile['imbalance_ratio']:.1f}"] * 2),  # data, metric
         *[pct(np.bincount(labels).max() / num_val), pct(1 / len(row["details"]["class_names"]))],  # baseline
         *[note for text in [*profile["notes"], *profile["unreadable"]] for note in NUMBER.findall(text)],
+        str(len(doubted(facts))),  # labels in doubt
         *["22", str(len(inside)), str(len(jobs))],  # limits
         *[str(len(took)), "2", num_pruned, seconds(sum(took)), seconds(max(took))],  # time
         *([seconds(sum(r["total_s"] for r in folds)), str(len(folds))] if folds else []),
