@@ -22,7 +22,10 @@ from harness.errors import StoreError
 from harness.files import atomic_write
 
 _log = logging.getLogger(__name__)
-_SHOW_PROGRESS_FROM = 200
+_SLICE = 8
+"""Images that a thread takes at once: a million of them one by one would take longer to hand out than to read."""
+_SHOW_PROGRESS_FROM = 200 // _SLICE
+"""Slices."""
 
 Cache = dict[str, list[object]]
 """Absolute path -> size, mtime and ctime (ns), and the fields of Facts."""
@@ -38,29 +41,40 @@ def audit(candidates: Sequence[Candidate], cache_dir: Path, key: str) -> list[Fa
     """
     path = cache_dir / "audit" / f"{hashlib.blake2b(key.encode('utf-8', 'surrogatepass'), digest_size=12).hexdigest()}.json"
     cache = _read(path)
+    found = [_known(candidate, cache) for candidate in candidates]
+    unknown = [number for number, outcome in enumerate(found) if outcome is None]
+    slices = [unknown[start : start + _SLICE] for start in range(0, len(unknown), _SLICE)]
     fresh: Cache = {}
     with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = list(_with_progress(pool.map(lambda candidate: _examine(candidate, cache, fresh), candidates), len(candidates)))
+        examined = pool.map(lambda numbers: [_examine(candidates[number], fresh) for number in numbers], slices)
+        for numbers, outcomes in zip(slices, _with_progress(examined, len(slices)), strict=True):
+            for number, outcome in zip(numbers, outcomes, strict=True):
+                found[number] = outcome
     if fresh:
         _write(path, cache | fresh)
-    return results
+    return [outcome for outcome in found if outcome is not None]
 
 
-def _examine(candidate: Candidate, cache: Cache, fresh: Cache) -> Facts | str:
+def _known(candidate: Candidate, cache: Cache) -> Facts | str | None:
+    """What is remembered, or why there is no such file; None: it has to be read."""
     try:
         stamp = candidate.stamp()
-        if stamp is None:
-            return candidate.examine()
-        path, *state = stamp
-        known = _recall(cache.get(path), state)
-        if known is None:
-            known = candidate.examine()
-            fresh[path] = [*state, *astuple(known)]
+    except Exception as error:  # noqa: BLE001 - as for one that is read
+        return reason(error)
+    return None if stamp is None else _recall(cache.get(stamp[0]), stamp[1:])
+
+
+def _examine(candidate: Candidate, fresh: Cache) -> Facts | str:
+    try:
+        stamp = candidate.stamp()
+        facts = candidate.examine()
     except MemoryError:  # says nothing about the file
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise nearly anything on damaged bytes
         return reason(error)
-    return known
+    if stamp is not None:
+        fresh[stamp[0]] = [*stamp[1:], *astuple(facts)]
+    return facts
 
 
 def _recall(entry: object, state: Sequence[object]) -> Facts | None:
@@ -97,7 +111,7 @@ def _write(path: Path, files: Cache) -> None:
         _log.warning("%s The images will be decoded again next time.", error)
 
 
-def _with_progress(results: Iterable[Facts | str], total: int) -> Iterable[Facts | str]:
+def _with_progress(results: Iterable[list[Facts | str]], total: int) -> Iterable[list[Facts | str]]:
     if total < _SHOW_PROGRESS_FROM or not sys.stderr.isatty():
         return results
     from rich.console import Console

@@ -148,7 +148,7 @@ def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, F
         val_frac=cfg.val_frac,
         test_frac=cfg.test_frac,
         seed=cfg.split_seed,
-        is_sample=cfg.max_images is not None and cfg.max_images < len(listing.rows()),
+        is_sample=cfg.max_images is not None and cfg.max_images < sum(len(part.candidates) for part in listing.parts.values()),
         groups=groups,
     )
     numbers = [None] * len(readable) if groups is None else groups.tolist()
