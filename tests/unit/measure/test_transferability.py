@@ -276,7 +276,7 @@ def test_order_and_names_do_not_matter(name: str, seed: int) -> None:
     assert SCORES[name](features, renamed) == expected
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", [name for name in SCORES if name != "nce"])  # all classes may share their likeliest source class
 @settings(max_examples=5)
 @given(st.integers(0, 10_000), st.sampled_from([8, 100]))
 def test_scores_fall_as_classes_move_together(name: str, seed: int, width: int) -> None:
