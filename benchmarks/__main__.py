@@ -44,6 +44,7 @@ BENCHMARKS = (
     Benchmark("out_of_fold"),
     Benchmark("coverage"),
     Benchmark("new_images"),
+    Benchmark("label_errors"),
     Benchmark("refit"),
     Benchmark("patients"),
     Benchmark("several_labels", needs="onnx", extra="export"),

@@ -96,10 +96,10 @@ def load(name: str, weights: str, runtime: Runtime) -> Backbone:
     return backbone
 
 
-def bundled_features(image_size: int) -> tuple[FloatArray, IntArray]:
-    """What the head of `tf_efficientnet_lite0` sees of every elpv photograph, shape N x D, and whether the cell is defective."""
+def bundled_features(image_size: int, name: str = "tf_efficientnet_lite0") -> tuple[FloatArray, IntArray]:
+    """What the head of a bundled network sees of every elpv photograph, shape N x D, and whether the cell is defective."""
     dataset, runtime = load_elpv(None), resolve_runtime(Device.cpu, Precision.auto)
-    spec = resolve("tf_efficientnet_lite0")
+    spec = resolve(name)
     backbone = load_backbone(spec, find_weights(spec, "pretrained"), image_size=image_size, features=Features.pooled, seed=0)
     runtime.place(backbone.trunk)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,8 +114,8 @@ def bundled_features(image_size: int) -> tuple[FloatArray, IntArray]:
             starts={len(backbone.blocks)},
             passing=set(),
         )
-        features = [np.array(found.features(name)) for name in SPLITS]
-    return np.concatenate(features), np.concatenate([getattr(dataset, name).labels for name in SPLITS])
+        features = [np.array(found.features(split)) for split in SPLITS]
+    return np.concatenate(features), np.concatenate([getattr(dataset, split).labels for split in SPLITS])
 
 
 def subject(name: str, weights: str, dataset: Dataset, num_images: int) -> Subject:
