@@ -11,6 +11,7 @@ import numpy as np
 from harness.config import DataConfig
 from harness.data.audit import audit
 from harness.data.dataset import Dataset, Split
+from harness.data.file_images import packed
 from harness.data.listing import POOL, Facts, Listed, Listing, Placed
 from harness.data.profiling import describe
 from harness.data.sources import list_images
@@ -131,8 +132,8 @@ def _place(cfg: DataConfig, listing: Listing, readable: Sequence[tuple[Listed, F
 
 def _split(placed: Sequence[Placed], name: str, whites: Mapping[str, float]) -> Split:
     members = [image for image in placed if image.split == name]
-    images = tuple(image.listed.candidate.ref(image.facts, _white(image.facts, whites)) for image in members)
-    return Split(images, np.array([image.listed.label for image in members], dtype=np.int64))
+    images = [image.listed.candidate.ref(image.facts, _white(image.facts, whites)) for image in members]
+    return Split(packed(images), np.array([image.listed.label for image in members], dtype=np.int64))
 
 
 def _white(facts: Facts, whites: Mapping[str, float]) -> float | None:
