@@ -32,6 +32,7 @@ BENCHMARKS = (
     Benchmark("modes"),
     Benchmark("pipeline"),
     Benchmark("memory"),
+    Benchmark("million_paths"),
     Benchmark("seeds"),
     Benchmark("views"),
     Benchmark("equality"),

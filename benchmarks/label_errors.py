@@ -20,7 +20,7 @@ from benchmarks.parts import bundled_features, images_of, load_elpv
 from harness.config import ElpvConfig, ElpvTask, Metric
 from harness.data.sources import list_images
 from harness.measure.label_errors import suspects
-from harness.measure.objective import Objective
+from harness.measure.objective import SingleLabel
 from harness.measure.quality import FloatArray, IntArray
 from harness.transfer.probe import linear_probe
 
@@ -37,7 +37,7 @@ def is_certain() -> BoolArray:
     """Of each photograph, in the order of the features, whether its defect probability is 0 or 1."""
     with TemporaryDirectory() as folder:
         listing = list_images(ElpvConfig(name="elpv", source="elpv", task=ElpvTask.levels), Path(folder))
-    level = {row.candidate.id: row.label for row in listing.rows()}
+    level = {row.candidate.id: row.classes[0] for row in listing.rows()}
     return np.array([level[image.id] in (0, 3) for image in images_of(load_elpv(None))])
 
 
@@ -46,7 +46,7 @@ def flagged(features: Mapping[str, FloatArray], labels_N: IntArray, seed: int) -
     num_train = round(len(labels_N) * (1 - VAL_FRAC))
     order_N = np.random.default_rng(seed).permutation(len(labels_N))
     back_N = np.argsort(order_N)
-    objective = Objective(np.bincount(labels_N) / len(labels_N))
+    objective = SingleLabel(np.bincount(labels_N) / len(labels_N))
     probs, ways = [], Flagged()
     for name, features_ND in features.items():
         parts = np.split(order_N, [num_train])

@@ -11,6 +11,8 @@ from harness.data.white import Depth
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+MAX_AUDITED = 50_000
+"""Images of a data set whose facts are handed on: each pair of them is compared."""
 SMALL = 64
 """Side of the grey picture by which images are compared (pixels)."""
 _HASH_SIDE = 16

@@ -12,7 +12,8 @@ from harness.config import DataConfig
 from harness.data.audit import audit
 from harness.data.dataset import Dataset, IntArray, Split
 from harness.data.drop import without
-from harness.data.facts import Facts
+from harness.data.facts import MAX_AUDITED, Facts
+from harness.data.file_images import packed
 from harness.data.grouping import number_groups
 from harness.data.labels import count_classes, is_several, strata_of
 from harness.data.listing import POOL, Listed, Listing, Placed
@@ -59,7 +60,7 @@ def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = No
         **splits,
         fingerprint=_fingerprint(listing.class_names, splits),
         profile=describe(cfg, listing, placed, unreadable, whites),
-        facts={image.listed.candidate.id: image.facts for image in placed if image.split is not None},
+        facts={image.listed.candidate.id: image.facts for image in placed if image.split is not None} if len(placed) <= MAX_AUDITED else {},
     )
 
 
@@ -174,9 +175,9 @@ def _dealt(listing: Listing, rows: Sequence[Listed], given: Sequence[str], units
 
 def _split(listing: Listing, placed: Sequence[Placed], name: str, whites: Mapping[str, float]) -> Split:
     members = [image for image in placed if image.split == name]
-    images = tuple(image.listed.candidate.ref(image.facts, _white(image.facts, whites)) for image in members)
+    images = [image.listed.candidate.ref(image.facts, _white(image.facts, whites)) for image in members]
     groups = None if placed[0].group is None else np.array([image.group for image in members], dtype=np.int64)
-    return Split(images, listing.labels_of([image.listed for image in members]), groups)
+    return Split(packed(images), listing.labels_of([image.listed for image in members]), groups)
 
 
 def _white(facts: Facts, whites: Mapping[str, float]) -> float | None:

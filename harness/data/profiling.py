@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from harness.config import DataConfig
+from harness.data.facts import MAX_AUDITED
 from harness.data.listing import POOL, Listing, Placed
 from harness.data.profile import Profile
 from harness.data.splits import SPLITS, count_conflicts
@@ -62,9 +63,8 @@ def describe(
         num_label_conflicts=count_conflicts([image.facts.content_hash for image in placed], [image.listed.classes for image in placed]),
     )
     depths = [image.facts.depth for image in used if image.facts.depth]
-    profile.remarks.extend(
-        [*listing.remarks, *in_words(depths, whites), *_groups(profile, placed), *(_several(used) if listing.is_several else [])]
-    )
+    profile.remarks.extend([*listing.remarks, *in_words(depths, whites), *_groups(profile, placed)])
+    profile.remarks.extend([*(_several(used) if listing.is_several else []), *_not_audited(placed)])
     lost = [*_lost(profile, unreadable), *_leaked(profile, leaked)]
     num_drawn = len(placed) + len(unreadable)
     profile.left_out.extend([*_not_drawn(cfg, profile, num_drawn), *lost, *listing.left_out])
@@ -130,6 +130,10 @@ def _groups(profile: Profile, placed: Sequence[Placed]) -> list[str]:
             f"Groups that share an equal image with another one count as one with it: {count:,} fewer than {profile.group!r} has."
         )
     return sentences
+
+
+def _not_audited(placed: Sequence[Placed]) -> list[str]:
+    return [f"Near copies and odd images were not looked for: of more than {MAX_AUDITED:,} images."] if len(placed) > MAX_AUDITED else []
 
 
 def _several(used: Sequence[Placed]) -> list[str]:

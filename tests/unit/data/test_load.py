@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import shutil
 import zlib
 from collections import Counter
@@ -14,6 +15,7 @@ from PIL import Image
 
 from harness.config import DataConfig, ElpvCells, ElpvConfig, ElpvTask
 from harness.data.dataset import Dataset
+from harness.data.file_images import FileImages
 from harness.data.listing import FileCandidate
 from harness.data.load import load_dataset
 from harness.errors import ConfigError, DataError
@@ -234,3 +236,14 @@ def test_wrong_extensions_and_odd_files(tmp_path: Path) -> None:
     assert sorted(data.profile.unreadable) == [f"a/{name}.png: not an image that Pillow can read" for name in ("letter", "program")]
     assert any(note.endswith("frames or pages, of which the first is used: 1.") for note in data.profile.notes)
     assert _load(root, tmp_path / "cache").profile == data.profile
+
+
+def test_a_split_travels_as_lists(tmp_path: Path) -> None:
+    """Images of files are made when they are asked for, and are the same ones in another process."""
+    split = _load(_folder(tmp_path / "root"), tmp_path / "cache").train
+    again = pickle.loads(pickle.dumps(split)).images
+    assert isinstance(again, FileImages)
+    assert list(again) == list(split.images)
+    assert (again[-1], again[1:3]) == (split.images[len(split) - 1], tuple(split.images)[1:3])
+    with pytest.raises(IndexError):
+        again[len(split)]
