@@ -1,4 +1,4 @@
-"""Python functions by name: imported, which is trusting them, and told apart by their source code.
+"""Python functions by name: imported, which is trusting them, and distinguished by their source code.
 
 Used by `own`, which makes a name exact, and `from_python`, which calls the function.
 """
