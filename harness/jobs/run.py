@@ -18,7 +18,7 @@ from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import ThreadPool
 from harness.config import Keep, Metric
 from harness.data.dataset import Dataset, Split
-from harness.errors import DivergedError, HarnessError, StoreError
+from harness.errors import DivergedError, StoreError
 from harness.features.cut import CutTrunk, cut
 from harness.features.store import FeatureStore
 from harness.jobs.audit_data import audit_data
@@ -121,7 +121,7 @@ def _audit(job: JobSpec, inputs: Inputs) -> None:
     """Look at the images themselves, once in a study. What goes wrong there costs the audit and no row."""
     try:
         audit_data(job, inputs.plain.final)
-    except HarnessError as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, what was trained is worth more
         _log.warning("The images were not audited: %s", one_line(error))
 
 
