@@ -23,6 +23,8 @@ MIN_CORRELATION = 0.8
 MAX_PAIRS = 200_000
 """That hashes find and the other witnesses look at; beyond, what is found is told to be incomplete."""
 
+_WORDS = 4
+"""Of 64 bits, in a hash."""
 _BAND = 14
 """Frequencies that are compared: from minus to plus so many cycles a picture."""
 _BLOCK = 256
@@ -61,7 +63,7 @@ def near_copies(dhashes: Sequence[str | None], features_ND: FloatArray, grey: Ca
 
 
 def _alike_hashes(dhashes: Sequence[str]) -> tuple[IntArray, bool]:
-    words_NW = np.array([np.frombuffer(bytes.fromhex(each), dtype=np.uint64) for each in dhashes]).reshape(len(dhashes), -1)
+    words_NW = np.frombuffer(bytes.fromhex("".join(dhashes)), dtype=np.uint64).reshape(-1, _WORDS)
     found: list[IntArray] = []
     num_found = 0
     for start in range(0, len(words_NW), _BLOCK):

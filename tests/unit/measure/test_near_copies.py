@@ -79,8 +79,9 @@ def test_too_many_alike_pictures_are_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert not found.is_complete
     assert len(found.pairs_P2) <= 10
     alone = near_copies([None, hashes[0]], np.ones((2, 4)), lambda _: small_grey(picture(0)))
+    none = near_copies([None, None], np.ones((2, 4)), lambda _: small_grey(picture(0)))
     assert alone.is_complete
-    assert len(alone.pairs_P2) == 0
+    assert len(alone.pairs_P2) == len(none.pairs_P2) == 0
 
 
 def test_images_unlike_the_others_are_named() -> None:
