@@ -7,6 +7,7 @@ and hashed), and with every image again, when the audit remembers them. Writing 
 import argparse
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -105,7 +106,8 @@ def measure(num_images: int) -> list[Figure]:
         starts = {"a draw of 5,000": start(table, top / "drawn")}
         for what in ("all, each read for the first time", "all again"):
             starts[what] = start(table, top / "all", "data.max_images=null")
-            subprocess.run(["rm", "-rf", top / "all" / "cache" / "features", top / "all" / "results"], check=True)
+            for left in (top / "all" / "cache" / "features", top / "all" / "results"):
+                shutil.rmtree(left, ignore_errors=True)
     first = "all, each read for the first time"
     figures = []
     for what, each in starts.items():
