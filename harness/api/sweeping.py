@@ -12,7 +12,7 @@ from harness.api.study import Study
 from harness.cli.call import own_errors, sweeper_of
 from harness.cli.own_images import source_of
 from harness.config import DataConfig, SweepConfig, TableConfig, is_study_name
-from harness.data.table import Columns
+from harness.data.table import NEEDED, Columns
 from harness.data.table_file import GROUP_NAMES, as_text, as_texts
 from harness.errors import ConfigError, DataError
 from harness.files import write_durably
@@ -131,7 +131,11 @@ def _written(frame: "pd.DataFrame", folder: Path, cfg: TableConfig) -> Path:
 
     Paths are made absolute, where no folder is given that they are meant from.
     """
-    there = [name for name in getattr(frame, "columns", ()) if isinstance(name, str)]
+    if not hasattr(frame, "columns"):
+        raise DataError(
+            f"images: is a {type(frame).__name__}; give a folder, a table, or a DataFrame with the columns {', '.join(NEEDED)}."
+        )
+    there = [name for name in frame.columns if isinstance(name, str)]
     columns = Columns.of(there, cfg, "images")
     used = [name for name in there if name in astuple(columns) or name.casefold() in GROUP_NAMES]
     has_lists = any(isinstance(cell, list | tuple) for cell in frame[columns.label])

@@ -164,7 +164,7 @@ def test_a_word_where_none_fits_is_told_with_its_key_and_what_that_takes(stubbed
             texts.add(key)
     assert texts == {
         *("backbone", "blocks", "freeze", "weights", "study", "results_dir", "cache_dir"),
-        *("data.name", "data.source", "data.root", "train.name", "rank.costs"),
+        *("data.name", "data.source", "data.root", "data.drop", "train.name", "rank.costs"),
     }
 
 
