@@ -64,7 +64,7 @@ def leaks(found: DataAudit) -> str:
         for other, count in others.items()
         if count
     ]
-    return f"{'; '.join(said)}: scores on them are optimistically biased." if said else ""
+    return f"{'; '.join(said)}: scores on them may be optimistically biased." if said else ""
 
 
 def blocks(found: DataAudit) -> list[Block]:
