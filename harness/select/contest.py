@@ -164,7 +164,8 @@ class Contest:
 
     def rank_intervals(self) -> dict[int, RankInterval]:
         """Of those within."""
-        return dict(zip(self.order, rank_intervals(self.val.scores_K[list(self.order)], self.leads), strict=True))
+        order = list(self.order)
+        return dict(zip(self.order, rank_intervals(self.val.scores_K[order], self.leads, self.tied_K[order]), strict=True))
 
     def point_front(self) -> dict[int, bool]:
         """Who of those within is on the front of scores and median latencies."""

@@ -1,7 +1,7 @@
 """Which places chance leaves open to each candidate: simultaneous intervals for all ranks, from all pairs.
 
 Beside the tied set, on the same draws. The tied set asks who may be the best; ranks ask every pair who is better, and all answers
-hold together, so that they are more cautious.
+hold together, so that they are more cautious, and at least as cautious as the tied set.
 Shapes: R resamples, K candidates.
 """
 
@@ -10,7 +10,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from harness.select.comparison import SAME, Chance, Float32Array, FloatArray, IntArray
+from harness.select.comparison import SAME, BoolArray, Chance, Float32Array, FloatArray, IntArray
 
 ROUNDING = 1e-5
 """Relative error of single precision, with room to spare."""
@@ -71,15 +71,16 @@ class Leads:
         return max(_reached(_leads_over(self.chance.centred_KR, i, inverse_K), self.chance.enough), _two_sided(self.chance, i, inverse_K))
 
 
-def rank_intervals(scores_K: FloatArray, leads: Leads) -> list[RankInterval]:
+def rank_intervals(scores_K: FloatArray, leads: Leads, is_tied_K: BoolArray) -> list[RankInterval]:
     """Places of K candidates that hold all true ranks at once with the confidence of `leads`; higher scores are better.
 
     The best open place is behind all that are surely better, the worst one before all that are surely worse. A pair that
-    differs by the same amount in every resample is sure.
+    differs by the same amount in every resample is sure. Nobody is surely better than one of the tied set: it may be the best.
 
     Source: Mogstad, Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024 (single step).
     """
     is_ahead_KK = leads.units.ahead(scores_K) * (1 - ROUNDING) > leads.of_any
+    is_ahead_KK[is_tied_K] = False
     num_better_K, num_worse_K = is_ahead_KK.sum(axis=1), is_ahead_KK.sum(axis=0)
     return [RankInterval(1 + int(better), len(scores_K) - int(worse)) for better, worse in zip(num_better_K, num_worse_K, strict=True)]
 
