@@ -4,6 +4,7 @@ Fixtures are in `conftest.py`. Whoever adds a page or a control opens it by `pag
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -17,19 +18,20 @@ CHROMIUM = shutil.which("chromium")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 """As root, without a graphics card, and where a container has little shared memory."""
 
-MODES: dict[str, dict[str, Any]] = {
-    "light": {},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}},
-    "zoomed": {"viewport": {"width": 640, "height": 360}, "device_scale_factor": 2},
-    "print": {"media": "print"},
-    "print, dark": {"media": "print", "color_scheme": "dark"},
-    "no scripts": {"scripts": False},
+LOOKS: dict[str, dict[str, Any]] = {
+    "as usual": {},
+    "dark": {"dark": True},
+    "on a phone": {"width": 390},
+    "at a zoom of 200 %": {"width": 640, "height": 360},
+    "on paper": {"paper": True},
+    "on paper, dark": {"paper": True, "dark": True},
 }
-"""Ways to look at a page, as options of `page_of`; a window of 1280 x 720 at a zoom of 200 % is half as wide and twice as dense."""
+"""Ways to look at a page, for `look`; a window at a zoom of 200 % is laid out as one of half the size."""
 
-_RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 _CONTRAST = "color-contrast"
+RULES_OF_LOOKS = ("link-in-text-block", "scrollable-region-focusable", "target-size", _CONTRAST)
+"""What may hold in one look and not in another."""
 
 _OF_EACH_STYLE = """() => {
     const found = new Map();
@@ -68,21 +70,18 @@ class Opener:
     complaints: list[str] = field(default_factory=list)
     _contexts: list[BrowserContext] = field(default_factory=list)
 
-    def __call__(self, root: Path, *, media: str = "screen", scripts: bool = True, **options: Any) -> Page:
-        """Open the page of a study or a comparison in a window of its own.
+    def __call__(self, root: Path, *, scripts: bool = True) -> Page:
+        """Open the page of a study or a comparison in a window of 1280 x 720.
 
         Args:
             root: the folder; the page is `report/index.html`, else `index.html`.
-            media: `screen` or `print`.
             scripts: whether the page's own run; those of a test do in any case.
-            options: of the window, as Playwright's `new_context` has them: `viewport`, `color_scheme`, ...
         """
         path = next(path for path in (root / "report" / "index.html", root / "index.html") if path.exists())
-        context = self.browser.new_context(**{"reduced_motion": "reduce", **options})  # so that it scrolls at once
+        context = self.browser.new_context(reduced_motion="reduce")  # so that it scrolls at once
         self._contexts.append(context)
         page = context.new_page()
         self._listen(page, path.as_uri())
-        page.emulate_media(media="print" if media == "print" else "screen")
         switch = context.new_cdp_session(page)  # unlike `java_script_enabled`, it can be turned back, and axe needs timers
         switch.send("Emulation.setScriptExecutionDisabled", {"value": not scripts})
         page.goto(path.as_uri())
@@ -113,26 +112,31 @@ class Opener:
         page.on("dialog", dismiss)
 
 
-def axe(page: Page) -> list[str]:
-    """What axe-core finds against WCAG 2.2 A and AA and its best practices, a line each: the rule, where, what it says.
+def look(page: Page, *, width: int = 1280, height: int = 720, dark: bool = False, paper: bool = False) -> None:
+    """Change the window (pixels of CSS), the colour scheme and the medium; without arguments as it was opened."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(media="print" if paper else "screen", color_scheme="dark" if dark else "light")
+
+
+def axe(page: Page, rules: Sequence[str] = RULES) -> list[str]:
+    """What axe-core finds, a line each: the rule, where, what it says.
 
     Contrast takes axe most of its time, so it is measured on one element of each style.
+
+    Args:
+        page: as it looks now.
+        rules: names of rules and of groups of them; WCAG 2.2 A and AA and its best practices.
     """
     page.evaluate(_axe_script())
-    options = {"resultTypes": ["violations"]}
-    others = page.evaluate(
-        "options => axe.run(options)",
-        {**options, "runOnly": list(_RULES), "rules": {_CONTRAST: {"enabled": False}}},
-    )
-    contrast = page.evaluate(
-        f"options => axe.run({{ include: ({_OF_EACH_STYLE})() }}, options)",
-        {**options, "runOnly": {"type": "rule", "values": [_CONTRAST]}},
-    )
-    return [
-        f"{found['id']} at {' '.join(map(str, node['target']))}: {' '.join(node['failureSummary'].split())}"
-        for found in (*others["violations"], *contrast["violations"])
-        for node in found["nodes"]
-    ]
+    kind = "tag" if set(rules) <= set(RULES) else "rule"
+    run = f"""async ([kind, rules]) => {{
+        const others = await axe.run({{ resultTypes: ["violations"], runOnly: {{ type: kind, values: rules.filter(rule => rule !== "{_CONTRAST}") }},
+            rules: {{ "{_CONTRAST}": {{ enabled: false }} }} }});
+        const contrast = await axe.run({{ include: ({_OF_EACH_STYLE})() }}, {{ resultTypes: ["violations"], runOnly: ["{_CONTRAST}"] }});
+        return [...others.violations, ...contrast.violations].flatMap(found => found.nodes.map(
+            node => `${{found.id}} at ${{node.target.join(" ")}}: ${{node.failureSummary.replace(/\\s+/g, " ")}}`));
+    }}"""
+    return list(page.evaluate(run, [kind, list(rules)]))
 
 
 @cache

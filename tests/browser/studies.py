@@ -51,7 +51,7 @@ PAGES: dict[str, Callable[[Path], Path]] = {
     "clear winner": lambda root: _report(root, nets=_nets((0.55, 0.6, 0.9)), depths=("all",)),
     "at chance": lambda root: _report(root, nets=_nets((0.5, 0.5, 0.5)), depths=("all",)),
     "60 candidates": lambda root: _report(root, nets=_nets([0.6 + place / 80 for place in range(20)]), num_val=100, num_test=50),
-    "200 classes": lambda root: _report(root, class_names=[f"species {place}" for place in range(200)], num_val=800),
+    "200 classes": lambda root: _report(root, depths=("all",), class_names=[f"species {place}" for place in range(200)], num_val=400),
     "Chinese": lambda root: _report(root, class_names=("猫", "狗和它的朋友们在公园里玩耍", "鳥")),
     "hostile": lambda root: _report(root, is_hostile=True, class_names=[f"{place}{EVIL}" for place in range(3)], num_val=120),
     "nobody within limits": lambda root: _report(root, RankConfig(num_resamples=200, max_latency_ms=0.1)),
