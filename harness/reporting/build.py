@@ -1,5 +1,6 @@
 """A study folder becomes a ranking and its report files: the whole report side in one straight line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +10,10 @@ from harness.files import atomic_write, remove_leftovers
 from harness.reporting.compose import compose, draw
 from harness.reporting.data_audit import FILE, DataAudit, audit_frame, audit_images
 from harness.reporting.document import Document, Picture
-from harness.reporting.question import Question, keep
+from harness.reporting.question import Question, keep, overrides
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.sections.facts import ranked_rows
+from harness.reporting.what_if import CHANGED
 from harness.select.audit import audit
 from harness.select.prior import OwnRanks, own_ranks
 from harness.select.ranking import Ranking, rank
@@ -22,9 +24,8 @@ from harness.study.table import to_csv, write_table
 
 def close_sweep(study: Study, cfg: RankConfig, protocol: str | None = None) -> Ranking:
     """The report at the end of a sweep, about the protocol of its jobs. Later reports go by both. Raises like `build_report`."""
-    ranking = build_report(study, cfg, protocol=protocol, by="sweep")
     keep(study, cfg, protocol)
-    return ranking
+    return build_report(study, cfg, protocol=protocol, by="sweep")
 
 
 def answer_question(study: Study, question: Question, by: str = "report") -> Ranking:
@@ -60,7 +61,8 @@ def build_report(
     ranking = rank(study, cfg, own, protocol=protocol, may_open=may_open, by=by)
     write_table(study)
     images = audit_images(study, ranking)
-    found = describe(ranking, draw(ranking, folder / "plots"), own, images)
+    asked = overrides(study, cfg, protocol, but=CHANGED)
+    found = describe(ranking, draw(ranking, folder / "plots"), own, images, asked)
     write_csv(folder / FILE, audit_frame(images))
     write_csv(folder / "ranking.csv", ranking_frame(ranking))
     write_text(folder / "report.md", to_markdown(found))
@@ -68,9 +70,13 @@ def build_report(
     return ranking
 
 
-def describe(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, images: DataAudit | None = None) -> Document:
+def describe(
+    ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, images: DataAudit | None = None, asked: Sequence[str] = ()
+) -> Document:
     """The ranking as a document, with what the studies beside this one say, and how well cheap scores would have chosen."""
-    return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own), images)
+    return compose(
+        ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own), found=images, asked=asked
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 Every string is plain text; renderers escape all of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,15 +41,24 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """A number in words, and what to sort it by; None: not known."""
+
+    text: str
+    size: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
-    """Numbers are aligned to the right. A bar column is drawn in HTML only."""
+    """Numbers are aligned to the right. A bar column is drawn in HTML only; an optional one is hidden there until the reader chooses to see it."""
 
     name: str
     is_number: bool = False
     is_bar: bool = False
+    is_optional: bool = False
 
 
-Cell = str | Bar
+Cell = str | Bar | Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,20 @@ class Code:
     text: str
 
 
-Block = Paragraph | Bullets | Table | Picture | Code
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """A table to sort and filter in HTML; Markdown has its first rows."""
+
+    table: Table
+    num_first: int
+    """Rows that are shown before the reader asks for more."""
+    groups: Sequence[str]
+    """Of each row: rows of a group are folded into its first."""
+    files: Sequence[tuple[str, str]] = ()
+    """Files beside the page: what they are, and their path from it."""
+
+
+Block = Paragraph | Bullets | Table | Leaderboard | Picture | Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +131,35 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """One side of the answer on the first screen: a figure, what it is, and a few short lines."""
+
+    title: str
+    figure: str
+    label: str
+    lines: Sequence[str] = ()
+    alarms: Sequence[str] = ()
+    """What speaks against the answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A whole report. The first screen is everything before the sections."""
+    """A whole report. The first screen is everything before the leaderboard."""
 
     title: str
     verdict: str
     """Two or three words on how sure the answer is."""
     tone: Tone
     headline: str
-    facts: Sequence[Fact]
     next_steps: Sequence[Command]
     leaderboard: Sequence[Block]
     sections: Sequence[Section]
+    reason: str = ""
+    """One line on why."""
+    cards: Sequence[Card] = ()
+    picks: Sequence[Block] = ()
+    left_out: str = ""
+    """In one line what the answer does not rest on; the facts have the rest of it, and are folded."""
+    facts: Sequence[Fact] = ()
+    what_if: Mapping[str, object] | None = None
+    """What the page decides anew with; no part of Markdown."""

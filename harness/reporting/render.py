@@ -1,18 +1,40 @@
 """One document, two renderings: a self-contained HTML page, and Markdown in which no untrusted character is markup."""
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.reporting.document import Bar, Block, Bullets, Cell, Code, Column, Document, Paragraph, Picture, Section, Table, Tone
+from harness.reporting.document import (
+    Bar,
+    Block,
+    Bullets,
+    Card,
+    Cell,
+    Code,
+    Column,
+    Document,
+    Leaderboard,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Tone,
+    Value,
+)
 from harness.reporting.formats import one_line
 from harness.text.commands import runnable
 from harness.text.untrusted import visible
 
+LONGEST = 12
+"""Rows of a table that is shown at once; the page folds longer ones."""
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")
 """Characters that Markdown may read as markup; an underscore inside a word and a backslash before a letter are none."""
@@ -23,7 +45,10 @@ _LINKED = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 
 def to_html(document: Document) -> str:
-    """The page: styles and pictures inside, no script, nothing loaded from anywhere. All text is escaped by the template."""
+    """The page: styles, pictures and one script inside, nothing loaded from anywhere. All text is escaped by the template.
+
+    The page's policy runs that script by its hash and no other; without it the page says the same.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -33,17 +58,36 @@ def to_html(document: Document) -> str:
         lstrip_blocks=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
-    environment.filters["markup"] = Markup  # pictures only: matplotlib's own output, text as outlines
+    environment.filters["markup"] = Markup  # what is made here: matplotlib's pictures, the page's script, data as JSON
+    environment.filters["words"] = _words
+    environment.filters["json"] = _json
     environment.tests["bar"] = lambda cell: isinstance(cell, Bar)
-    return environment.get_template("report.html.j2").render(document=document)
+    environment.tests["sized"] = lambda cell: isinstance(cell, Value) and cell.size is not None
+    script = environment.get_template("scripts/page.js").render()
+    return environment.get_template("report.html.j2").render(document=document, script=script, script_hash=_hash(script), longest=LONGEST)
+
+
+def _hash(script: str) -> str:
+    """As a Content-Security-Policy names an inline script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _json(data: object) -> str:
+    """Data within a page: no character in it can end the element that holds it."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))  # ASCII, so that no line separator or control character is left either
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def to_markdown(document: Document) -> str:
     """The same in Markdown; pictures are files under `plots/`."""
     parts = [f"# {inert(document.title)}", f"**{inert(document.headline)}** ({inert(document.verdict)})"]
-    parts += [f"- **{fact.question}:** {inert(fact.answer)}" for fact in document.facts]
+    parts += [inert(document.reason)] if document.reason else []
+    parts += [_card(card) for card in document.cards]
+    parts += [_block(block) for block in document.picks]
     for step in document.next_steps:
         parts += [f"{inert(step.purpose)}:", _block(Code(step.text))]
+    parts += [inert(document.left_out)] if document.left_out else []
+    parts += [f"- **{fact.question}:** {inert(fact.answer)}" for fact in document.facts]
     parts += [_block(block) for block in document.leaderboard]
     for number, section in enumerate(document.sections, start=1):
         parts += _section(number, section)
@@ -70,6 +114,11 @@ def _unlinked(start: re.Match[str]) -> str:
 def _shown(value: object) -> object:
     """What the template puts into the page, before it is escaped: text without characters that act instead of being seen."""
     return visible(runnable(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _card(card: Card) -> str:
+    lines = [f"**{inert(card.title)}: {inert(card.figure)}** {inert(card.label)}", *(f"- {inert(line)}" for line in card.lines)]
+    return "\n".join([lines[0], "", *lines[1:], *(f"- **{inert(alarm)}**" for alarm in card.alarms)])
 
 
 def _section(number: int, section: Section) -> list[str]:
@@ -103,6 +152,12 @@ def _(block: Picture) -> str:
 
 
 @_block.register
+def _(block: Leaderboard) -> str:
+    first = replace(block.table, rows=block.table.rows[: block.num_first])
+    return _block(first)
+
+
+@_block.register
 def _(block: Table) -> str:
     kept = [place for place, column in enumerate(block.columns) if not column.is_bar]
     head = [inert(block.columns[place].name) for place in kept]
@@ -112,8 +167,12 @@ def _(block: Table) -> str:
 
 
 def _cells(columns: Sequence[Column], row: Sequence[Cell], *, is_marked: bool) -> list[str]:
-    texts = [inert(cell) for cell, column in zip(row, columns, strict=True) if isinstance(cell, str) and not column.is_bar]
+    texts = [inert(_words(cell)) for cell, column in zip(row, columns, strict=True) if not isinstance(cell, Bar) and not column.is_bar]
     return [f"**{text}**" if text and is_marked else text for text in texts]
+
+
+def _words(cell: str | Value) -> str:
+    return cell.text if isinstance(cell, Value) else cell
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -1,0 +1,235 @@
+"""The first screen: what to use, how good it is, what it costs and how sure that is, in words for ten seconds.
+
+The same facts as `answer`, which says each in full further down.
+"""
+
+from collections.abc import Iterator
+
+from harness.reporting import formats
+from harness.reporting.answer import is_doubted, is_overturned
+from harness.reporting.data_audit import DataAudit, leaks
+from harness.reporting.document import Card
+from harness.reporting.picks import margin, points, unit
+from harness.reporting.scope import others
+from harness.reporting.sections.facts import profile
+from harness.reporting.wording import is_as_loaded, latency, metric_name
+from harness.select.audit import is_frozen
+from harness.select.candidates import Candidate
+from harness.select.classes import ClassScores, final_scores
+from harness.select.comparison import Interval
+from harness.select.decision import Ground
+from harness.select.finalists import Outcome
+from harness.select.metric import baseline, is_higher_better
+from harness.select.ranking import Decision, Entry, Ranking
+from harness.study.row import Row
+from harness.text.counts import counted
+
+MAX_WORDS = 14
+"""Of the headline."""
+_SHORT_NAME = 2
+"""Words of a metric's name that has room in the headline."""
+MAX_MISSED = 3
+"""Classes that an alarm names."""
+
+
+def headline(ranking: Ranking) -> str:
+    """What to use and how good it is, in `MAX_WORDS` words at most, if the backbone's name is one word."""
+    chosen = ranking.recommended
+    if chosen is None:
+        return "No recommendation: no candidate meets the limits." if ranking.entries else "No recommendation: no job has ended well."
+    name, depth = formats.one_line(chosen.candidate.row.backbone), short_depth(chosen.candidate)
+    score, interval, where = _on_new_images(ranking, chosen)
+    found = f"{_whole(ranking, score)} {_brief(ranking)}{_ends(ranking, interval)} {where}"
+    if is_at_chance(ranking):
+        return f"Nothing beats guessing yet. Best: {name}, {depth}, {found}."
+    return f"Use {name}, {depth}. {found}."
+
+
+def reason(ranking: Ranking) -> str:
+    """Why this one, in a line; what is missing where there is none."""
+    decision = ranking.decision
+    if decision is None:
+        return _nearest(ranking)
+    if is_overturned(ranking):
+        return f"Train and val would have chosen {decision.val_choice.label}; its test images overturned that."
+    if len(ranking.eligible) == 1:
+        return "It is the only candidate within the limits; nothing was compared."
+    price = decision.picks.terms.points_per_doubling
+    charged = f", less {points(ranking.metric, price)} for every doubling of latency" if price else ""
+    guarded = f" that are rarely more than {margin(ranking.metric)} behind another" if decision.picks.ground is Ground.guard else ""
+    better = "highest" if is_higher_better(ranking.metric) else "lowest"
+    return f"It has the {better} expected {metric_name(ranking.metric)}{charged}, of {len(ranking.eligible)} candidates{guarded}."
+
+
+def cards(ranking: Ranking, audit: DataAudit | None = None) -> list[Card]:
+    """Quality, cost and confidence of what is recommended; none where nothing is."""
+    chosen, decision = ranking.recommended, ranking.decision
+    if chosen is None or decision is None:
+        return []
+    return [_quality(ranking, chosen, audit), _cost(chosen), _confidence(ranking, decision)]
+
+
+def left_out(ranking: Ranking) -> str:
+    """What the answer does not rest on, in a line; empty where it rests on everything."""
+    found = profile(ranking)
+    total, used = found.get("num_available") or found.get("num_found") or 0, found.get("num_used") or 0
+    counts = [
+        (f"{formats.count(total - used)} of {counted(total, 'image')}", total > used > 0),
+        (counted(len(found.get("dropped_classes") or ()), "class", "classes"), bool(found.get("dropped_classes"))),
+        (counted(len(ranking.pool.failed), "failed job"), bool(ranking.pool.failed)),
+        (counted(len(ranking.pool.pruned), "job stopped early", "jobs stopped early"), bool(ranking.pool.pruned)),
+        (counted(len(others(ranking)), "other protocol"), bool(others(ranking))),
+        (counted(len(ranking.pool.damaged), "damaged file"), bool(ranking.pool.damaged)),
+    ]
+    named = [text for text, is_so in counts if is_so]
+    return f"Left out: {', '.join(named)}." if named else ""
+
+
+def short_depth(candidate: Candidate) -> str:
+    """A freeze depth in a few words."""
+    row = candidate.row
+    if row.release is not None:
+        return "trained in two phases"
+    if row.adapter is not None:
+        return f"adapter {formats.one_line(row.adapter)}"
+    if is_frozen(row):
+        return "backbone frozen"
+    return "backbone kept as loaded" if is_as_loaded(candidate) else _part(row)
+
+
+def _part(row: Row) -> str:
+    if row.freeze == "none":
+        return "all layers trained"
+    if row.num_frozen_blocks is None or row.num_blocks is None:
+        return f"freeze={row.freeze}"
+    return f"{row.num_frozen_blocks} of {row.num_blocks} blocks frozen"
+
+
+def is_at_chance(ranking: Ranking) -> bool:
+    """Whether chance explains that the recommended is better than an answer that looks at no image."""
+    chosen, guess = ranking.recommended, _guess(ranking)
+    if chosen is None or guess is None:
+        return False
+    _, interval, _ = _on_new_images(ranking, chosen)
+    return interval.low <= guess if is_higher_better(ranking.metric) else interval.high >= guess
+
+
+def _guess(ranking: Ranking) -> float | None:
+    """The score of the best answer that looks at no image."""
+    return baseline(ranking.pool, ranking.metric).get(ranking.metric.value)
+
+
+def _on_new_images(ranking: Ranking, chosen: Entry) -> tuple[float, Interval, str]:
+    """Its score on test, or what is expected where no test image says anything."""
+    test = ranking.test
+    if test is not None and test.score is not None and test.interval is not None:
+        return test.score, test.interval, "on new images"
+    shift = chosen.expected - chosen.score  # the interval is that of the measured score
+    return chosen.expected, Interval(chosen.interval.low + shift, chosen.interval.high + shift), "expected, untested"
+
+
+def _whole(ranking: Ranking, value: float) -> str:
+    """Whole percent, unless that would read as never or always."""
+    if not formats.is_fraction(ranking.metric):
+        return formats.score(ranking.metric, value)
+    shown = f"{100 * value:.0f}"
+    return formats.percent(value) if shown in ("0", "100") and 0 < value < 1 else f"{shown}\N{NO-BREAK SPACE}%"
+
+
+def _ends(ranking: Ranking, interval: Interval) -> str:
+    low, high = (_whole(ranking, value) for value in (interval.low, interval.high))
+    suffix = "\N{NO-BREAK SPACE}%"
+    return f"({low.removesuffix(suffix)}\N{EN DASH}{high})"
+
+
+def _brief(ranking: Ranking) -> str:
+    """What the score is, where that takes few words: accuracy goes without saying."""
+    name = metric_name(ranking.metric)
+    return "" if name == "accuracy" or len(name.split()) > _SHORT_NAME else f"{name} "
+
+
+def _nearest(ranking: Ranking) -> str:
+    if not ranking.entries:
+        return f"{counted(len(ranking.pool.failed), 'job')} failed; step 5 lists the reasons. Mend them and sweep again with retry=failed."
+    first = ranking.nearest[0]
+    misses = " and ".join(breach.miss for breach in first.breaches)
+    return f"Nearest: {first.label}, which misses {misses}. Relax a limit with rank.…, or sweep smaller backbones."
+
+
+def _quality(ranking: Ranking, chosen: Entry, audit: DataAudit | None) -> Card:
+    metric, test = ranking.metric, ranking.test
+    score, interval, _ = _on_new_images(ranking, chosen)
+    is_tested = test is not None and test.score is not None
+    where = (
+        f"on {counted(test.num_images, 'new image')}" if is_tested and test is not None else "expected on new images; none has tested it"
+    )
+    lines = [f"{formats.confidence(ranking.rank.confidence)} interval {formats.score_range(metric, interval)}"]
+    classes = final_scores(ranking)
+    lines += [] if classes is None else _weakest(classes, ranking)
+    guess = _guess(ranking)
+    if guess is not None:
+        lines.append(f"Without looking at an image: {formats.score(metric, guess)}")
+    return Card("Quality", formats.score(metric, score), f"{metric_name(metric)} {where}", lines, list(_alarms(ranking, classes, audit)))
+
+
+def _weakest(classes: ClassScores, ranking: Ranking) -> list[str]:
+    found = [(each.recall, name) for each, name in zip(classes.classes, ranking.pool.class_names, strict=True) if each.support]
+    if len(found) < 2:
+        return []
+    recall, name = min(found)
+    return [f"Weakest class on {classes.split}: “{formats.shorten(formats.one_line(name), 24)}”, recall {formats.percent(recall)}"]
+
+
+def _alarms(ranking: Ranking, classes: ClassScores | None, audit: DataAudit | None) -> Iterator[str]:
+    if is_at_chance(ranking):
+        yield "Chance explains all of its lead over guessing."
+    if classes is not None:
+        named = zip(classes.classes, ranking.pool.class_names, strict=True)
+        missed = [f"“{formats.shorten(formats.one_line(name), 24)}”" for each, name in named if each.support and not each.recall]
+        if missed:
+            more = f" and {len(missed) - MAX_MISSED} more" if len(missed) > MAX_MISSED else ""
+            yield f"Never found on {classes.split}: {', '.join(missed[:MAX_MISSED])}{more}."
+    if audit is not None and leaks(audit):
+        yield "Splits share near copies, so that scores may be optimistically biased: see step 1."
+
+
+def _cost(chosen: Entry) -> Card:
+    found, row = chosen.cost, chosen.candidate.row
+    seconds = None if found.train_min is None else 60 * found.train_min
+    lines = [
+        f"{formats.millions(found.params_m)} parameters",
+        f"{formats.mib(found.weights_mib)} on disk",
+        f"Training took {formats.duration(seconds)}",
+    ]
+    quietest = formats.ms(found.latency_ms_min)
+    alarms = [f"The machine was busy while it was timed: {quietest} at its quietest."] if found.latency_steady is False else []
+    where = formats.plain(row.details.machine.get("device_name") or row.details.machine.get("cpu_name") or row.device)
+    return Card("Cost", latency(found), f"per image on {where}", lines, alarms)
+
+
+def _confidence(ranking: Ranking, decision: Decision) -> Card:
+    pick, chosen, number = decision.picks.recommended, decision.recommended, len(ranking.eligible)
+    seeds = len(chosen.candidate.rows)
+    runs = "One seed: training again moves scores somewhat" if seeds == 1 else f"Means over {seeds} seeds"
+    if number == 1:
+        return Card("Confidence", formats.EMPTY, "nothing was compared", [runs], list(_contradictions(ranking)))
+    loss = formats.loss(ranking.metric, pick.expected_loss)
+    tied = len(ranking.tied)
+    lines = [
+        f"Expected loss against the best: {loss} {unit(ranking.metric)}",
+        f"{tied} cannot be excluded as best" if tied > 1 else "Ahead of all others by more than chance explains",
+        runs,
+    ]
+    label = f"probability of being the best of {number}"
+    return Card("Confidence", formats.odds(pick.prob_best), label, lines, list(_contradictions(ranking)))
+
+
+def _contradictions(ranking: Ranking) -> Iterator[str]:
+    if is_overturned(ranking):
+        yield "Its test images overturned the first choice; nothing has checked this one."
+    elif is_doubted(ranking):
+        yield "Its test images speak against the choice, not surely enough to overturn it."
+    if ranking.outcome is Outcome.no_test:
+        yield "No test images were there to check the choice on."
+    if ranking.outcome is Outcome.sealed:
+        yield "A what-if question leaves test predictions sealed."
