@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from harness.reporting import first_screen, formats, leaderboard, what_if
 from harness.reporting.answer import damage, verdict
+from harness.reporting.charts import charts
 from harness.reporting.data_audit import DataAudit
 from harness.reporting.document import Document, Fact, Picture
 from harness.reporting.next_steps import next_steps
@@ -14,7 +15,7 @@ from harness.reporting.picks import table
 from harness.reporting.plots.candidates import intervals
 from harness.reporting.plots.classes import class_f1, confusion_matrix
 from harness.reporting.plots.quality import freeze_depth, quality_latency
-from harness.reporting.plots.style import save, themed
+from harness.reporting.plots.style import save, themed, undrawn
 from harness.reporting.plots.training import costs, learning_curves
 from harness.reporting.scope import images, latencies, protocols, versions
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
@@ -46,14 +47,19 @@ _PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
 }
 
 
+_OF_CLASSES = ("class-f1", "confusion")
+"""Pictures that name classes."""
+
+
 def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
     """Draw every picture that the ranking has data for and write it to `folder` as SVG and PNG."""
-    pictures = {}
+    pictures, drawn_by_page, note = {}, charts(ranking), undrawn(ranking.pool.class_names)
     with themed():
         for name, (plot, caption) in _PLOTS.items():
             figure = plot(ranking)
             if figure is not None:
-                pictures[name] = Picture(name, _caption(ranking, name, caption), save(figure, folder, name))
+                svg, said = save(figure, folder, name), _caption(ranking, name, caption)
+                pictures[name] = Picture(name, said, svg, drawn_by_page.get(name, ()), note if name in _OF_CLASSES else "")
     return pictures
 
 

@@ -80,6 +80,10 @@ class Picture:
     caption: str
     svg: str
     """The picture itself; the only string that is markup already."""
+    charts: Sequence[Mapping[str, object]] = ()
+    """What a page that runs scripts draws in its place."""
+    png_note: str = ""
+    """What its PNG file, which Markdown shows, cannot show."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from harness.config import RankMetric, is_higher_better
 from harness.reporting import formats
 from harness.reporting.document import Bar, Block, Cell, Column, Leaderboard, Paragraph, Table, Value
 from harness.reporting.picks import knows_test
-from harness.reporting.sections.facts import outcome_of
+from harness.reporting.sections.facts import outcome_of, recommended_first
 from harness.reporting.wording import latency, metric_name, rough_latencies
 from harness.select.ranking import Entry, Ranking
 
@@ -20,7 +20,7 @@ def build(ranking: Ranking) -> list[Block]:
     """Nothing where no job has ended well."""
     if not ranking.entries:
         return []
-    shown = _shown(ranking)
+    shown = recommended_first(ranking)[:MOST]
     columns = [
         Column("rank interval", is_number=True),
         *(Column(name) for name in ("candidate", "outcome")),
@@ -40,12 +40,6 @@ def build(ranking: Ranking) -> list[Block]:
         blocks.append(Paragraph(text))
     hidden = len(ranking.entries) - min(len(shown), TOP)
     return [*blocks, Paragraph(f"{hidden} more candidates are in step 5.")] if hidden > 0 else blocks
-
-
-def _shown(ranking: Ranking) -> list[Entry]:
-    """The recommended, then all others, best score first."""
-    first = [ranking.recommended] if ranking.recommended else []
-    return [*first, *(entry for entry in ranking.entries if entry is not ranking.recommended)][:MOST]
 
 
 def _how_to_read(ranking: Ranking) -> str:

@@ -33,7 +33,7 @@ from harness.reporting.formats import one_line
 from harness.text.commands import runnable
 from harness.text.untrusted import visible
 
-LONGEST = 12
+LONGEST = 6
 """Rows of a table that is shown at once; the page folds longer ones."""
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")
@@ -148,7 +148,8 @@ def _(block: Code) -> str:
 
 @_block.register
 def _(block: Picture) -> str:
-    return f"![{inert(block.caption)}](plots/{block.name}.png)"
+    picture = f"![{inert(block.caption)}](plots/{block.name}.png)"
+    return f"{picture}\n\n{inert(block.png_note)}" if block.png_note else picture
 
 
 @_block.register
