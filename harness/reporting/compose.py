@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from harness.reporting import first_screen, formats, leaderboard, what_if
-from harness.reporting.answer import damage, verdict
+from harness.reporting.answer import damage
 from harness.reporting.charts import charts
 from harness.reporting.data_audit import DataAudit
 from harness.reporting.document import Document, Fact, Picture
@@ -84,8 +84,8 @@ def compose(
     """
     return Document(
         title=f"Which model to use for {formats.one_line(ranking.pool.study)}",
-        verdict=verdict(ranking),
-        tone=decision.tone(ranking),
+        verdict=first_screen.verdict(ranking),
+        tone=first_screen.tone(ranking),
         headline=first_screen.headline(ranking),
         reason=first_screen.reason(ranking),
         cards=first_screen.cards(ranking, found),

@@ -5,12 +5,13 @@ The same facts as `answer`, which says each in full further down.
 
 from collections.abc import Iterator
 
-from harness.reporting import formats
+from harness.reporting import answer, formats
 from harness.reporting.answer import is_doubted, is_overturned
 from harness.reporting.data_audit import DataAudit, leaks
-from harness.reporting.document import Card
+from harness.reporting.document import Card, Tone
 from harness.reporting.picks import margin, points, unit
 from harness.reporting.scope import others
+from harness.reporting.sections import decision
 from harness.reporting.sections.facts import profile
 from harness.reporting.wording import is_as_loaded, latency, metric_name
 from harness.select.audit import is_frozen
@@ -45,28 +46,38 @@ def headline(ranking: Ranking) -> str:
     return f"Use {name}, {depth}. {found}."
 
 
+def verdict(ranking: Ranking) -> str:
+    """How sure the answer is, in a few words; being the best of those that guess is no merit."""
+    return "no better than guessing" if is_at_chance(ranking) else answer.verdict(ranking)
+
+
+def tone(ranking: Ranking) -> Tone:
+    """How much it should be doubted."""
+    return Tone.warning if is_at_chance(ranking) else decision.tone(ranking)
+
+
 def reason(ranking: Ranking) -> str:
     """Why this one, in a line; what is missing where there is none."""
-    decision = ranking.decision
-    if decision is None:
+    found = ranking.decision
+    if found is None:
         return _nearest(ranking)
     if is_overturned(ranking):
-        return f"Train and val would have chosen {decision.val_choice.label}; its test images overturned that."
+        return f"Train and val would have chosen {found.val_choice.label}; its test images overturned that."
     if len(ranking.eligible) == 1:
         return "It is the only candidate within the limits; nothing was compared."
-    price = decision.picks.terms.points_per_doubling
+    price = found.picks.terms.points_per_doubling
     charged = f", less {points(ranking.metric, price)} for every doubling of latency" if price else ""
-    guarded = f" that are rarely more than {margin(ranking.metric)} behind another" if decision.picks.ground is Ground.guard else ""
+    guarded = f" that are rarely more than {margin(ranking.metric)} behind another" if found.picks.ground is Ground.guard else ""
     better = "highest" if is_higher_better(ranking.metric) else "lowest"
     return f"It has the {better} expected {metric_name(ranking.metric)}{charged}, of {len(ranking.eligible)} candidates{guarded}."
 
 
 def cards(ranking: Ranking, audit: DataAudit | None = None) -> list[Card]:
     """Quality, cost and confidence of what is recommended; none where nothing is."""
-    chosen, decision = ranking.recommended, ranking.decision
-    if chosen is None or decision is None:
+    if ranking.decision is None:
         return []
-    return [_quality(ranking, chosen, audit), _cost(chosen), _confidence(ranking, decision)]
+    chosen = ranking.decision.recommended
+    return [_quality(ranking, chosen, audit), _cost(chosen), _confidence(ranking, ranking.decision)]
 
 
 def left_out(ranking: Ranking) -> str:
@@ -207,8 +218,8 @@ def _cost(chosen: Entry) -> Card:
     return Card("Cost", latency(found), f"per image on {where}", lines, alarms)
 
 
-def _confidence(ranking: Ranking, decision: Decision) -> Card:
-    pick, chosen, number = decision.picks.recommended, decision.recommended, len(ranking.eligible)
+def _confidence(ranking: Ranking, found: Decision) -> Card:
+    pick, chosen, number = found.picks.recommended, found.recommended, len(ranking.eligible)
     seeds = len(chosen.candidate.rows)
     runs = "One seed: training again moves scores somewhat" if seeds == 1 else f"Means over {seeds} seeds"
     if number == 1:
