@@ -40,10 +40,10 @@ def headline(ranking: Ranking) -> str:
         return "No recommendation: no candidate meets the limits." if ranking.entries else "No recommendation: no job has ended well."
     name, depth = formats.one_line(chosen.candidate.row.backbone), short_depth(chosen.candidate)
     score, interval, where = _on_new_images(ranking, chosen)
-    found = f"{_whole(ranking, score)} {_brief(ranking)}{_ends(ranking, interval)} {where}"
+    found, ends = _whole(ranking, score), _ends(ranking, interval)
     if is_at_chance(ranking):
-        return f"Nothing beats guessing yet. Best: {name}, {depth}, {found}."
-    return f"Use {name}, {depth}. {found}."
+        return f"Nothing beats guessing yet. Best: {name}, {depth}, {found} {ends}."
+    return f"Use {name}, {depth}. {found} {_brief(ranking)}{ends} {where}."
 
 
 def verdict(ranking: Ranking) -> str:
