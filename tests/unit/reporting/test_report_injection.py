@@ -52,7 +52,7 @@ def _words(name: str) -> str:
     return f"{FORMULA if name in ('weights', 'host', 'licence') else ''}{name}{EVIL}"
 
 
-def _hostile(row: Row, by_column: Callable[[str], str] = _words) -> Row:
+def hostile(row: Row, by_column: Callable[[str], str] = _words) -> Row:
     """Every column of text and every string of the details replaced; backbones stay apart."""
     texts = [field.name for field in fields(Row) if isinstance(getattr(row, field.name), str) and field.name not in KEPT]
     changes: dict[str, Any] = {name: by_column(name) for name in texts}
@@ -86,7 +86,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     names = [f"{number}{EVIL}" for number in range(4)]
     study = write_study(tmp_path_factory.mktemp("evil") / "fake", class_names=names, depths=("all", "none"), num_val=120, num_test=60)
     for row in study.rows():
-        study.write_row(_hostile(row))
+        study.write_row(hostile(row))
     build_report(study, QUICK)
     return study
 

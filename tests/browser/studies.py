@@ -1,0 +1,60 @@
+"""Studies whose pages look as different as pages get, made without training."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from rich.console import Console
+
+from harness.config import RankConfig
+from harness.reporting.across import report_comparison
+from harness.reporting.build import build_report
+from harness.study.store import Study
+from tests.unit.reporting.fake_study import NETS, Net, write_study
+from tests.unit.reporting.test_report_injection import EVIL, hostile
+
+_QUICK = RankConfig(num_resamples=200)
+_TWO = ("resnet50", "densenet121")
+
+
+def _nets(skills: Sequence[float]) -> dict[str, Net]:
+    return {f"backbone{place:02}": Net("made up", 5 + place, 0.5 + place, 10 + 2 * place, 12, skill) for place, skill in enumerate(skills)}
+
+
+def _report(root: Path, cfg: RankConfig = _QUICK, *, nets: dict[str, Net] | None = None, is_hostile: bool = False, **options: Any) -> Path:
+    """A study with its report but no pictures, which take longer than all the rest."""
+    with patch.dict(NETS, nets or {}):
+        chosen: dict[str, Any] = {"backbones": tuple(nets or _TWO), "class_names": ("sound", "cracked"), "num_val": 200}
+        study = write_study(root, **(chosen | options))
+    for row in study.rows() if is_hostile else ():
+        study.write_row(hostile(row))
+    with patch("harness.reporting.build.draw", return_value={}):
+        build_report(study, cfg)
+    return root
+
+
+def _ordinary(root: Path) -> Path:
+    """Everything that a report can have, pictures too."""
+    build_report(write_study(root, class_names=("sound", "cracked", "stained")), _QUICK)
+    return root
+
+
+def _comparison(root: Path) -> Path:
+    studies: list[Study] = [write_study(root / name, backbones=_TWO, num_val=100, num_test=50) for name in ("cells", "weeds")]
+    report_comparison(studies, _QUICK, console=Console(quiet=True))
+    return root / "compare-cells-weeds"
+
+
+PAGES: dict[str, Callable[[Path], Path]] = {
+    "ordinary": _ordinary,
+    "clear winner": lambda root: _report(root, nets=_nets((0.55, 0.6, 0.9)), depths=("all",)),
+    "at chance": lambda root: _report(root, nets=_nets((0.5, 0.5, 0.5)), depths=("all",)),
+    "60 candidates": lambda root: _report(root, nets=_nets([0.6 + place / 80 for place in range(20)]), num_val=100, num_test=50),
+    "200 classes": lambda root: _report(root, class_names=[f"species {place}" for place in range(200)], num_val=800),
+    "Chinese": lambda root: _report(root, class_names=("猫", "狗和它的朋友们在公园里玩耍", "鳥")),
+    "hostile": lambda root: _report(root, is_hostile=True, class_names=[f"{place}{EVIL}" for place in range(3)], num_val=120),
+    "nobody within limits": lambda root: _report(root, RankConfig(num_resamples=200, max_latency_ms=0.1)),
+    "comparison": _comparison,
+}
+"""What each writes under the folder given, and returns where its page is."""
