@@ -245,6 +245,8 @@ class TableConfig(DataConfig):
     """Column of the splits; None: the one called split, set, subset or partition, if there is one."""
     group: str | None = None
     """Column that says which images belong together, such as those of a patient: no group is in two splits. None: each image stands for itself."""
+    weight: str | None = None
+    """Column of numbers, 0 or more, that say how much each image counts in training; scores count each once. None: all count alike."""
     image_root: str | None = None
     """Folder that relative paths are meant from; None: the table's own."""
     labels: Labels = Labels.auto
