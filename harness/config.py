@@ -5,6 +5,7 @@ Torch is not imported here: the report side reads these classes too.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -245,6 +246,8 @@ class TableConfig(DataConfig):
     """Column of the splits; None: the one called split, set, subset or partition, if there is one."""
     group: str | None = None
     """Column that says which images belong together, such as those of a patient: no group is in two splits. None: each image stands for itself."""
+    weight: str | None = None
+    """Column of numbers, 0 or more, that say how much each image counts in training; scores count each once. None: all count alike."""
     image_root: str | None = None
     """Folder that relative paths are meant from; None: the table's own."""
     labels: Labels = Labels.auto
@@ -781,6 +784,13 @@ class SweepConfig:
             repr(self.study),
             "one folder name: letters, digits, '_', '.' and '-' but not in front, at most 200 bytes",
         )
+        is_weighted = isinstance(self.data, TableConfig) and self.data.weight is not None
+        _require(
+            not is_weighted or not self.train.mixes,
+            "data.weight",
+            getattr(self.data, "weight", None),
+            "it without train.mixup and train.cutmix, as images that are mixed have no weight",
+        )
         self._require_own_drop()
 
     def _require_own_drop(self) -> None:
@@ -1002,6 +1012,17 @@ def is_study_name(name: str) -> bool:
     return is_plain and len(name.encode()) <= MAX_STUDY_NAME_BYTES
 
 
+DATA_SCHEMAS: Mapping[str, type[DataConfig]] = {
+    "folder": FolderConfig,
+    "table": TableConfig,
+    "hf": HubDataConfig,
+    "webdataset": ShardsConfig,
+    "elpv": ElpvConfig,
+    "torchvision": TorchvisionConfig,
+}
+"""Source -> its options, where it has some of its own."""
+
+
 def register() -> None:
     """Make the dataclasses known to Hydra as the schemas that files in `conf/` extend."""
     from hydra.core.config_store import ConfigStore
@@ -1018,12 +1039,7 @@ def register() -> None:
         (None, "refit_schema", RefitConfig),
         (None, "log_schema", LogConfig),
         ("data", "data_schema", DataConfig),
-        ("data", "folder_schema", FolderConfig),
-        ("data", "table_schema", TableConfig),
-        ("data", "hf_schema", HubDataConfig),
-        ("data", "webdataset_schema", ShardsConfig),
-        ("data", "elpv_schema", ElpvConfig),
-        ("data", "torchvision_schema", TorchvisionConfig),
+        *(("data", f"{source}_schema", schema) for source, schema in DATA_SCHEMAS.items()),
         ("train", "train_schema", TrainConfig),
     ]
     for group, name, node in schemas:
