@@ -9,7 +9,7 @@ from harness.config import RankMetric, is_higher_better
 from harness.reporting import formats
 from harness.reporting.answer import damage, headline, how_sure, test_score, verdict, why
 from harness.reporting.data_audit import DataAudit, leaks
-from harness.reporting.document import Bar, Block, Column, Document, Fact, Paragraph, Picture, Table
+from harness.reporting.document import Bar, Block, Column, Document, Fact, Paragraph, Picture, Section, Table
 from harness.reporting.grounds import fine_tuning, rests_on
 from harness.reporting.next_steps import next_steps
 from harness.reporting.picks import knows_test, picks
@@ -64,8 +64,16 @@ def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
     return pictures
 
 
-def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit: Audit, found: DataAudit | None = None) -> Document:
-    """The whole report as plain data: the ranking, what other data sets say of its models, the audit of the cheap scores, and that of the images."""
+def compose(
+    ranking: Ranking,
+    pictures: dict[str, Picture],
+    own: OwnRanks,
+    audit: Audit,
+    found: DataAudit | None = None,
+    *,
+    gallery: Section | None = None,
+) -> Document:
+    """The whole report as plain data: the ranking, what other data sets say of its models, the audit of the cheap scores, that of the images, and these."""
     return Document(
         title=f"Which model to use for {formats.one_line(ranking.pool.study)}",
         verdict=verdict(ranking),
@@ -82,6 +90,7 @@ def compose(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, audit
             results.build(ranking, pictures, audit),
             decision.build(ranking, pictures),
         ],
+        images=gallery,
     )
 
 

@@ -8,12 +8,29 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.reporting.document import Bar, Block, Bullets, Cell, Code, Column, Document, Paragraph, Picture, Section, Table, Tone
+from harness.reporting.document import (
+    Bar,
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Column,
+    Document,
+    Gallery,
+    Link,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Tone,
+)
 from harness.reporting.formats import one_line
 from harness.text.commands import runnable
 from harness.text.untrusted import visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
+LISTED = 5
+"""Captions of a group of pictures in Markdown, which has none of the pictures."""
 _MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")
 """Characters that Markdown may read as markup; an underscore inside a word and a backslash before a letter are none."""
 _OPENING = re.compile(r"^(\d*)([#.)+=-])(?=#*(\s|$)|[=-]+$)")
@@ -35,6 +52,7 @@ def to_html(document: Document) -> str:
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
     environment.filters["markup"] = Markup  # pictures only: matplotlib's own output, text as outlines
     environment.tests["bar"] = lambda cell: isinstance(cell, Bar)
+    environment.tests["link"] = lambda cell: isinstance(cell, Link)
     return environment.get_template("report.html.j2").render(document=document)
 
 
@@ -46,7 +64,8 @@ def to_markdown(document: Document) -> str:
         parts += [f"{inert(step.purpose)}:", _block(Code(step.text))]
     parts += [_block(block) for block in document.leaderboard]
     for number, section in enumerate(document.sections, start=1):
-        parts += _section(number, section)
+        parts += _section(f"{number}. ", section)
+    parts += _section("", document.images) if document.images else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -72,8 +91,8 @@ def _shown(value: object) -> object:
     return visible(runnable(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _section(number: int, section: Section) -> list[str]:
-    return [f"## {number}. {inert(section.title)}", *(_block(block) for block in section.blocks)]
+def _section(number: str, section: Section) -> list[str]:
+    return [f"## {number}{inert(section.title)}", *(_block(block) for block in section.blocks)]
 
 
 @singledispatch
@@ -103,6 +122,14 @@ def _(block: Picture) -> str:
 
 
 @_block.register
+def _(block: Gallery) -> str:
+    listed = [f"{figure.name}: {figure.caption}" for figure in block.figures[:LISTED]]
+    hidden = len(block.figures) - len(listed)
+    lines = [*listed, *([f"{hidden} more"] if hidden > 0 else [])]
+    return "\n".join([f"**{inert(block.title)}** (pictures: index.html)", "", *(f"- {inert(line)}" for line in lines)])
+
+
+@_block.register
 def _(block: Table) -> str:
     kept = [place for place, column in enumerate(block.columns) if not column.is_bar]
     head = [inert(block.columns[place].name) for place in kept]
@@ -112,7 +139,8 @@ def _(block: Table) -> str:
 
 
 def _cells(columns: Sequence[Column], row: Sequence[Cell], *, is_marked: bool) -> list[str]:
-    texts = [inert(cell) for cell, column in zip(row, columns, strict=True) if isinstance(cell, str) and not column.is_bar]
+    words = [cell.text if isinstance(cell, Link) else cell for cell in row]
+    texts = [inert(cell) for cell, column in zip(words, columns, strict=True) if isinstance(cell, str) and not column.is_bar]
     return [f"**{text}**" if text and is_marked else text for text in texts]
 
 
