@@ -92,8 +92,9 @@ def build(study: Study, ranking: Ranking, found: DataAudit, thumbnails: Thumbnai
     else:
         after = [table, *by_pair]
     seed = f", trained with seed {first.candidate.row.seed}" if len(first.candidate.rows) > 1 else ""
+    by_share = " Not always is the likeliest class predicted, but the one that the metric calls for." if on_val.is_by_share else ""
     about = (
-        f"Mistakes and probabilities are those of {first.label}{seed}, on val. Images of val are shown, and of train what the audit has found and what "
+        f"Mistakes and probabilities are those of {first.label}{seed}, on val.{by_share} Images of val are shown, and of train what the audit has found and what "
         f"augmentation does; test images never are. Small pictures are inside index.html: report.images=false leaves them out."
     )
     return Section(ANCHOR, TITLE, [Paragraph(about), *page.not_shown(), *general, *after])

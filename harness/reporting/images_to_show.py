@@ -89,13 +89,13 @@ def _pair_title(mistakes: Sequence[Mistake]) -> str:
 
 
 def _mistake(each: Mistake) -> Item:
-    said = f"predicted {_class(each.called)} with {formats.percent(each.prob)}"
-    return Item((each.path,), f"val image, {_class(each.true)}", f"{_class(each.true)}, {said}")
+    said = f"true: {_class(each.true)}; predicted: {_class(each.called)}, {formats.percent(each.prob)}"
+    return Item((each.path,), f"val image, {_class(each.true)}", said)
 
 
 def _unsure(each: Unsure) -> Item:
     first, second = f"{_class(each.first)} {formats.percent(each.first_prob)}", f"{_class(each.second)} {formats.percent(each.second_prob)}"
-    return Item((each.path,), f"val image, {_class(each.true)}", f"{_class(each.true)}: {first} or {second}")
+    return Item((each.path,), f"val image, {_class(each.true)}", f"true: {_class(each.true)}; {first} or {second}")
 
 
 def _doubtful(each: Finding) -> Item:

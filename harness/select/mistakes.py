@@ -69,6 +69,12 @@ class OnVal:
         labels_N = self.predictions.labels_N
         return None if is_several(labels_N) else confusion(self.decided_N, labels_N, len(self.class_names))
 
+    @property
+    def is_by_share(self) -> bool:
+        """Whether some image is called another class than its likeliest one, as the metric asks."""
+        labels_N = self.predictions.labels_N
+        return not is_several(labels_N) and bool((self.decided_N != self.predictions.log_probs_NC.argmax(axis=1)).any())
+
     def mistakes(self) -> list[Mistake]:
         """All of them, the most confident first."""
         found = self._of_labels() if is_several(self.predictions.labels_N) else self._of_classes()
