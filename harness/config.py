@@ -714,6 +714,14 @@ class ModelConfig:
     """Whose models stay in `models/` of the study."""
 
 
+@dataclass
+class ReportPageConfig:
+    """What the page of the report shows."""
+
+    images: bool = True
+    """Whether small pictures of images of val and train are inside the page, and kept in the study for it; false: neither."""
+
+
 class Track(Enum):
     """Experiment trackers: where rows go besides the study."""
 
@@ -758,6 +766,7 @@ class SweepConfig:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    report: ReportPageConfig = field(default_factory=ReportPageConfig)
     study: str = "${data.name}"
     """Name of the folder of results below `results_dir`."""
     results_dir: str = "results"
@@ -822,6 +831,7 @@ class ReportConfig:
     protocol: str | None = None
     """Which rows are ranked, where a study holds several kinds that do not compare: a protocol, or the start of its name. None: that of the last sweep."""
     rank: RankConfig = field(default_factory=RankConfig)
+    report: ReportPageConfig = field(default_factory=ReportPageConfig)
 
     def __post_init__(self) -> None:
         _require(self.table is None or self.study is None, "table", self.table, "either study or table, not both")
@@ -854,6 +864,7 @@ class RetimeConfig:
     """Folder of all studies."""
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)
+    report: ReportPageConfig = field(default_factory=ReportPageConfig)
 
 
 @dataclass

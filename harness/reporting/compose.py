@@ -9,7 +9,7 @@ from harness.reporting import first_screen, formats, leaderboard, what_if
 from harness.reporting.answer import damage
 from harness.reporting.charts import charts
 from harness.reporting.data_audit import DataAudit
-from harness.reporting.document import Document, Fact, Picture
+from harness.reporting.document import Document, Fact, Picture, Section
 from harness.reporting.next_steps import next_steps
 from harness.reporting.picks import table
 from harness.reporting.plots.candidates import intervals
@@ -71,6 +71,7 @@ def compose(
     *,
     found: DataAudit | None = None,
     asked: Sequence[str] = (),
+    gallery: Section | None = None,
 ) -> Document:
     """The whole report as plain data.
 
@@ -81,6 +82,7 @@ def compose(
         audit: of the cheap scores.
         found: of the images.
         asked: overrides with which the report command asks for this ranking, but for what the page itself can change.
+        gallery: pictures of single images.
     """
     return Document(
         title=f"Which model to use for {formats.one_line(ranking.pool.study)}",
@@ -103,6 +105,7 @@ def compose(
             results.build(ranking, pictures, audit),
             decision.build(ranking, pictures),
         ],
+        images=gallery,
     )
 
 

@@ -58,7 +58,17 @@ class Column:
     is_optional: bool = False
 
 
-Cell = str | Bar | Value
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cell that leads to another place of the page. Markdown has its text alone."""
+
+    text: str
+    anchor: str
+    label: str
+    """What it leads to, for who hears the page."""
+
+
+Cell = str | Bar | Value | Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,10 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     marked: frozenset[int] = frozenset()
     """Positions of rows that stand out."""
+    anchor: str = ""
+    """Where links lead; empty: none does."""
+    has_row_names: bool = False
+    """Whether the first cell of a row names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,37 @@ class Leaderboard:
     """Files beside the page: what they are, and their path from it."""
 
 
-Block = Paragraph | Bullets | Table | Leaderboard | Picture | Code
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small picture of an image."""
+
+    alt: str
+    """What it shows, for who does not see it."""
+    webp: str
+    """The file in base 64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An image, or some that belong together, side by side."""
+
+    name: str
+    caption: str
+    thumbnails: Sequence[Thumbnail]
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Images with something in common. Markdown lists some captions."""
+
+    anchor: str
+    title: str
+    figures: Sequence[Figure]
+    back: str = ""
+    """Anchor of the table that led here; empty: none did."""
+
+
+Block = Paragraph | Bullets | Table | Leaderboard | Picture | Code | Gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +211,5 @@ class Document:
     facts: Sequence[Fact] = ()
     what_if: Mapping[str, object] | None = None
     """What the page decides anew with; no part of Markdown."""
+    images: Section | None = None
+    """Pictures of single images, after the sections."""

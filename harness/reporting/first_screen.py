@@ -118,7 +118,8 @@ def _part(row: Row) -> str:
 
 def is_at_chance(ranking: Ranking) -> bool:
     """Whether chance explains that the recommended is better than an answer that looks at no image."""
-    chosen, guess = ranking.recommended, _guess(ranking)
+    chosen = ranking.recommended
+    guess = None if chosen is None else _guess(ranking)
     if chosen is None or guess is None:
         return False
     _, interval, _ = _on_new_images(ranking, chosen)

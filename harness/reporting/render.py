@@ -21,7 +21,9 @@ from harness.reporting.document import (
     Code,
     Column,
     Document,
+    Gallery,
     Leaderboard,
+    Link,
     Paragraph,
     Picture,
     Section,
@@ -36,6 +38,8 @@ from harness.text.untrusted import visible
 LONGEST = 6
 """Rows of a table that is shown at once; the page folds longer ones."""
 _TEMPLATES = Path(__file__).parent / "templates"
+LISTED = 5
+"""Captions of a group of pictures in Markdown, which has none of the pictures."""
 _MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")
 """Characters that Markdown may read as markup; an underscore inside a word and a backslash before a letter are none."""
 _OPENING = re.compile(r"^(\d*)([#.)+=-])(?=#*(\s|$)|[=-]+$)")
@@ -63,6 +67,7 @@ def to_html(document: Document) -> str:
     environment.filters["json"] = _json
     environment.tests["bar"] = lambda cell: isinstance(cell, Bar)
     environment.tests["sized"] = lambda cell: isinstance(cell, Value) and cell.size is not None
+    environment.tests["link"] = lambda cell: isinstance(cell, Link)
     script = environment.get_template("scripts/page.js").render()
     return environment.get_template("report.html.j2").render(document=document, script=script, script_hash=_hash(script), longest=LONGEST)
 
@@ -90,7 +95,8 @@ def to_markdown(document: Document) -> str:
     parts += [f"- **{fact.question}:** {inert(fact.answer)}" for fact in document.facts]
     parts += [_block(block) for block in document.leaderboard]
     for number, section in enumerate(document.sections, start=1):
-        parts += _section(number, section)
+        parts += _section(f"{number}. ", section)
+    parts += _section("", document.images) if document.images else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -121,8 +127,8 @@ def _card(card: Card) -> str:
     return "\n".join([lines[0], "", *lines[1:], *(f"- **{inert(alarm)}**" for alarm in card.alarms)])
 
 
-def _section(number: int, section: Section) -> list[str]:
-    return [f"## {number}. {inert(section.title)}", *(_block(block) for block in section.blocks)]
+def _section(number: str, section: Section) -> list[str]:
+    return [f"## {number}{inert(section.title)}", *(_block(block) for block in section.blocks)]
 
 
 @singledispatch
@@ -159,6 +165,14 @@ def _(block: Leaderboard) -> str:
 
 
 @_block.register
+def _(block: Gallery) -> str:
+    listed = [f"{figure.name}: {figure.caption}" for figure in block.figures[:LISTED]]
+    hidden = len(block.figures) - len(listed)
+    lines = [*listed, *([f"{hidden} more"] if hidden > 0 else [])]
+    return "\n".join([f"**{inert(block.title)}** (pictures: index.html)", "", *(f"- {inert(line)}" for line in lines)])
+
+
+@_block.register
 def _(block: Table) -> str:
     kept = [place for place, column in enumerate(block.columns) if not column.is_bar]
     head = [inert(block.columns[place].name) for place in kept]
@@ -172,8 +186,8 @@ def _cells(columns: Sequence[Column], row: Sequence[Cell], *, is_marked: bool) -
     return [f"**{text}**" if text and is_marked else text for text in texts]
 
 
-def _words(cell: str | Value) -> str:
-    return cell.text if isinstance(cell, Value) else cell
+def _words(cell: str | Value | Link) -> str:
+    return cell if isinstance(cell, str) else cell.text
 
 
 def _line(cells: Iterable[str]) -> str:

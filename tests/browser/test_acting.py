@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page
@@ -62,7 +63,7 @@ def questions(study: Study) -> Iterator[RankConfig]:
     rng, costs = random.Random(1), [entry.cost for entry in rank(study, QUICK, may_open=False).entries]
     values = [[cost.latency_ms_p50 for cost in costs], [cost.params_m for cost in costs], [cost.weights_mib for cost in costs]]
     for _ in range(NUM_QUESTIONS):
-        limits = {
+        limits: dict[str, Any] = {
             name: float(f"{rng.uniform(0.95 * min(filter(None, found)), max(filter(None, found))):.3g}")
             for name, found in zip(LIMITS, values, strict=True)
             if rng.random() < 0.6
@@ -106,7 +107,7 @@ def test_a_slider_is_a_limit(page: Page) -> None:
 def shown(page: Page, column: int) -> list[str]:
     """Texts of a column of the leaderboard, rows that are seen only."""
     rows = page.locator("[data-leaderboard] tbody tr:visible")
-    return rows.evaluate_all("(rows, column) => rows.map(row => row.cells[column].textContent)", column)
+    return list(rows.evaluate_all("(rows, column) => rows.map(row => row.cells[column].textContent)", column))
 
 
 def test_the_leaderboard_sorts_filters_and_folds(page: Page) -> None:
