@@ -175,7 +175,8 @@ def headings(page: Page) -> list[int]:
 
 
 def overflow(page: Page) -> list[str]:
-    """What sticks out of the window to the right without a region of its own to scroll in; nothing where the page does not scroll sideways."""
-    script = f"""() => document.scrollingElement.scrollWidth <= innerWidth ? [] : [...document.body.querySelectorAll("*")].filter(
-        element => element.getBoundingClientRect().right > innerWidth && !element.parentElement.closest(".scroll, svg")).map({_NAMED})"""
+    """What makes the page scroll sideways: its parts that are wider than their place, from the outside in; nothing where it does not."""
+    script = f"""() => document.scrollingElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body, body *")].filter(
+        element => element.scrollWidth > element.clientWidth && getComputedStyle(element).overflowX === "visible"
+            && getComputedStyle(element).display !== "inline" && !element.closest("svg")).map({_NAMED})"""
     return list(page.evaluate(script))
