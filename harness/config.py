@@ -714,9 +714,19 @@ class ModelConfig:
     """Whose models stay in `models/` of the study."""
 
 
+class Language(Enum):
+    """Languages of the report; numbers, names and commands are the same in each."""
+
+    en = "en"  # English
+    zh = "zh"  # Chinese
+
+
 @dataclass
 class ReportPageConfig:
     """What the page of the report shows."""
+
+    language: Language = Language.en
+    """What the page, the Markdown file and the summary on the terminal are written in."""
 
     images: bool = True
     """Whether small pictures of images of val and train are inside the page, and kept in the study for it; false: neither."""

@@ -24,6 +24,7 @@ from harness.select.metric import baseline, is_higher_better
 from harness.select.ranking import Decision, Entry, Ranking
 from harness.study.row import Row
 from harness.text.counts import counted
+from harness.text.language import listed, say
 
 MAX_WORDS = 14
 """Of the headline."""
@@ -37,18 +38,23 @@ def headline(ranking: Ranking) -> str:
     """What to use and how good it is, in `MAX_WORDS` words at most, if the backbone's name is one word."""
     chosen = ranking.recommended
     if chosen is None:
-        return "No recommendation: no candidate meets the limits." if ranking.entries else "No recommendation: no job has ended well."
+        return say("No recommendation: no candidate meets the limits." if ranking.entries else "No recommendation: no job has ended well.")
     name, depth = formats.one_line(chosen.candidate.row.backbone), short_depth(chosen.candidate)
-    score, interval, where = _on_new_images(ranking, chosen)
+    score, interval, is_tested = _on_new_images(ranking, chosen)
     found, ends = _whole(ranking, score), _ends(ranking, interval)
     if is_at_chance(ranking):
-        return f"Nothing beats guessing yet. Best: {name}, {depth}, {found} {ends}."
-    return f"Use {name}, {depth}. {found} {_brief(ranking)}{ends} {where}."
+        return say("Nothing beats guessing yet. Best: {name}, {depth}, {score} {ends}.", name=name, depth=depth, score=found, ends=ends)
+    return say(
+        "Use {name}, {depth}. {score} on new images." if is_tested else "Use {name}, {depth}. {score} expected, untested.",
+        name=name,
+        depth=depth,
+        score=f"{found} {_brief(ranking)}{ends}",
+    )
 
 
 def verdict(ranking: Ranking) -> str:
     """How sure the answer is, in a few words; being the best of those that guess is no merit."""
-    return "no better than guessing" if is_at_chance(ranking) else answer.verdict(ranking)
+    return say("no better than guessing") if is_at_chance(ranking) else answer.verdict(ranking)
 
 
 def tone(ranking: Ranking) -> Tone:
@@ -62,14 +68,18 @@ def reason(ranking: Ranking) -> str:
     if found is None:
         return _nearest(ranking)
     if is_overturned(ranking):
-        return f"Train and val would have chosen {found.val_choice.label}; its test images overturned that."
+        return say("Train and val would have chosen {label}; its test images overturned that.", label=found.val_choice.label)
     if len(ranking.eligible) == 1:
-        return "It is the only candidate within the limits; nothing was compared."
-    price = found.picks.terms.points_per_doubling
-    charged = f", less {points(ranking.metric, price)} for every doubling of latency" if price else ""
-    guarded = f" that are rarely more than {margin(ranking.metric)} behind another" if found.picks.ground is Ground.guard else ""
-    better = "highest" if is_higher_better(ranking.metric) else "lowest"
-    return f"It has the {better} expected {metric_name(ranking.metric)}{charged}, of {len(ranking.eligible)} candidates{guarded}."
+        return say("It is the only candidate within the limits; nothing was compared.")
+    price, metric = found.picks.terms.points_per_doubling, ranking.metric
+    best = say("the highest expected {metric}" if is_higher_better(metric) else "the lowest expected {metric}", metric=metric_name(metric))
+    if price:
+        best = say("{best}, less {price} for every doubling of latency", best=best, price=points(metric, price))
+    number = len(ranking.eligible)
+    if found.picks.ground is Ground.guard:
+        rarely = "It has {best}, of those of {number} candidates that are rarely more than {margin} behind another."
+        return say(rarely, best=best, number=number, margin=margin(metric))
+    return say("It has {best}, of {number} candidates.", best=best, number=number)
 
 
 def cards(ranking: Ranking, audit: DataAudit | None = None) -> list[Card]:
@@ -85,7 +95,7 @@ def left_out(ranking: Ranking) -> str:
     found = profile(ranking)
     total, used = found.get("num_available") or found.get("num_found") or 0, found.get("num_used") or 0
     counts = [
-        (f"{formats.count(total - used)} of {counted(total, 'image')}", total > used > 0),
+        (say("{number} of {total}", number=formats.count(total - used), total=counted(total, "image")), total > used > 0),
         (counted(len(found.get("dropped_classes") or ()), "class", "classes"), bool(found.get("dropped_classes"))),
         (counted(len(ranking.pool.failed), "failed job"), bool(ranking.pool.failed)),
         (counted(len(ranking.pool.pruned), "job stopped early", "jobs stopped early"), bool(ranking.pool.pruned)),
@@ -93,27 +103,27 @@ def left_out(ranking: Ranking) -> str:
         (counted(len(ranking.pool.damaged), "damaged file"), bool(ranking.pool.damaged)),
     ]
     named = [text for text, is_so in counts if is_so]
-    return f"Left out: {', '.join(named)}." if named else ""
+    return say("Left out: {what}.", what=say(", ").join(named)) if named else ""
 
 
 def short_depth(candidate: Candidate) -> str:
     """A freeze depth in a few words."""
     row = candidate.row
     if row.release is not None:
-        return "trained in two phases"
+        return say("trained in two phases")
     if row.adapter is not None:
-        return f"adapter {formats.one_line(row.adapter)}"
+        return say("adapter {name}", name=formats.one_line(row.adapter))
     if is_frozen(row):
-        return "backbone frozen"
-    return "backbone kept as loaded" if is_as_loaded(candidate) else _part(row)
+        return say("backbone frozen")
+    return say("backbone kept as loaded") if is_as_loaded(candidate) else _part(row)
 
 
 def _part(row: Row) -> str:
     if row.freeze == "none":
-        return "all layers trained"
+        return say("all layers trained")
     if row.num_frozen_blocks is None or row.num_blocks is None:
         return f"freeze={row.freeze}"
-    return f"{row.num_frozen_blocks} of {row.num_blocks} blocks frozen"
+    return say("{number} of {total} blocks frozen", number=row.num_frozen_blocks, total=row.num_blocks)
 
 
 def is_at_chance(ranking: Ranking) -> bool:
@@ -131,13 +141,13 @@ def _guess(ranking: Ranking) -> float | None:
     return baseline(ranking.pool, ranking.metric).get(ranking.metric.value)
 
 
-def _on_new_images(ranking: Ranking, chosen: Entry) -> tuple[float, Interval, str]:
-    """Its score on test, or what is expected where no test image says anything."""
+def _on_new_images(ranking: Ranking, chosen: Entry) -> tuple[float, Interval, bool]:
+    """Its score on test, or what is expected where no test image says anything; and which of them it is."""
     test = ranking.test
     if test is not None and test.score is not None and test.interval is not None:
-        return test.score, test.interval, "on new images"
+        return test.score, test.interval, True
     shift = chosen.expected - chosen.score  # the interval is that of the measured score
-    return chosen.expected, Interval(chosen.interval.low + shift, chosen.interval.high + shift), "expected, untested"
+    return chosen.expected, Interval(chosen.interval.low + shift, chosen.interval.high + shift), False
 
 
 def _whole(ranking: Ranking, value: float) -> str:
@@ -162,26 +172,32 @@ def _brief(ranking: Ranking) -> str:
 
 def _nearest(ranking: Ranking) -> str:
     if not ranking.entries:
-        return f"{counted(len(ranking.pool.failed), 'job')} failed; step 5 lists the reasons. Mend them and sweep again with retry=failed."
+        failed = counted(len(ranking.pool.failed), "job")
+        return say("{jobs} failed; step 5 lists the reasons. Mend them and sweep again with retry=failed.", jobs=failed)
     first = ranking.nearest[0]
-    misses = " and ".join(breach.miss for breach in first.breaches)
-    return f"Nearest: {first.label}, which misses {misses}. Relax a limit with rank.…, or sweep smaller backbones."
+    misses = listed([breach.miss for breach in first.breaches])
+    nearest = "Nearest: {label}, which misses {limits}. Relax a limit with rank.…, or sweep smaller backbones."
+    return say(nearest, label=first.label, limits=misses)
 
 
 def _quality(ranking: Ranking, chosen: Entry, audit: DataAudit | None) -> Card:
     metric, test = ranking.metric, ranking.test
-    score, interval, _ = _on_new_images(ranking, chosen)
-    is_tested = test is not None and test.score is not None
-    where = (
-        f"on {counted(test.num_images, 'new image')}" if is_tested and test is not None else "expected on new images; none has tested it"
-    )
-    lines = [f"{formats.confidence(ranking.rank.confidence)} interval {formats.score_range(metric, interval)}"]
-    classes = final_scores(ranking)
+    score, interval, is_tested = _on_new_images(ranking, chosen)
+    label = say("{metric} expected on new images; none has tested it", metric=metric_name(metric))
+    if is_tested and test is not None:
+        label = say("{metric} on {images}", metric=metric_name(metric), images=counted(test.num_images, "new image"))
+    lines = [
+        say(
+            "{confidence} interval {ends}",
+            confidence=formats.confidence(ranking.rank.confidence),
+            ends=formats.score_range(metric, interval),
+        )
+    ]
+    classes, guess = final_scores(ranking), _guess(ranking)
     lines += [] if classes is None else _weakest(classes, ranking)
-    guess = _guess(ranking)
     if guess is not None:
-        lines.append(f"Without looking at an image: {formats.score(metric, guess)}")
-    return Card("Quality", formats.score(metric, score), f"{metric_name(metric)} {where}", lines, list(_alarms(ranking, classes, audit)))
+        lines.append(say("Without looking at an image: {score}", score=formats.score(metric, guess)))
+    return Card(say("Quality"), formats.score(metric, score), label, lines, list(_alarms(ranking, classes, audit)))
 
 
 def _weakest(classes: ClassScores, ranking: Ranking) -> list[str]:
@@ -189,59 +205,66 @@ def _weakest(classes: ClassScores, ranking: Ranking) -> list[str]:
     if len(found) < 2:
         return []
     recall, name = min(found)
-    return [f"Weakest class on {classes.split}: “{formats.shorten(formats.one_line(name), 24)}”, recall {formats.percent(recall)}"]
+    return [
+        say("Weakest class on {split}: “{name}”, recall {recall}", split=classes.split, name=_short(name), recall=formats.percent(recall))
+    ]
+
+
+def _short(class_name: str) -> str:
+    return formats.shorten(formats.one_line(class_name), 24)
 
 
 def _alarms(ranking: Ranking, classes: ClassScores | None, audit: DataAudit | None) -> Iterator[str]:
     if is_at_chance(ranking):
-        yield "Chance explains all of its lead over guessing."
+        yield say("Chance explains all of its lead over guessing.")
     if classes is not None:
         named = zip(classes.classes, ranking.pool.class_names, strict=True)
-        missed = [f"“{formats.shorten(formats.one_line(name), 24)}”" for each, name in named if each.support and not each.recall]
+        missed = [f"“{_short(name)}”" for each, name in named if each.support and not each.recall]
         if missed:
-            more = f" and {len(missed) - MAX_MISSED} more" if len(missed) > MAX_MISSED else ""
-            yield f"Never found on {classes.split}: {', '.join(missed[:MAX_MISSED])}{more}."
+            yield say("Never found on {split}: {classes}.", split=classes.split, classes=listed(missed, MAX_MISSED))
     if audit is not None and leaks(audit):
-        yield "Splits share near copies, so that scores may be optimistically biased: see step 1."
+        yield say("Splits share near copies, so that scores may be optimistically biased: see step 1.")
 
 
 def _cost(chosen: Entry) -> Card:
     found, row = chosen.cost, chosen.candidate.row
     seconds = None if found.train_min is None else 60 * found.train_min
     lines = [
-        f"{formats.millions(found.params_m)} parameters",
-        f"{formats.mib(found.weights_mib)} on disk",
-        f"Training took {formats.duration(seconds)}",
+        say("{number} parameters", number=formats.millions(found.params_m)),
+        say("{size} on disk", size=formats.mib(found.weights_mib)),
+        say("Training took {time}", time=formats.duration(seconds)),
     ]
-    quietest = formats.ms(found.latency_ms_min)
-    alarms = [f"The machine was busy while it was timed: {quietest} at its quietest."] if found.latency_steady is False else []
+    alarms = []
+    if found.latency_steady is False:
+        busy = "The machine was busy while it was timed: {latency} at its quietest."
+        alarms.append(say(busy, latency=formats.ms(found.latency_ms_min)))
     where = formats.plain(row.details.machine.get("device_name") or row.details.machine.get("cpu_name") or row.device)
-    return Card("Cost", latency(found), f"per image on {where}", lines, alarms)
+    return Card(say("Cost"), latency(found), say("per image on {machine}", machine=where), lines, alarms)
 
 
 def _confidence(ranking: Ranking, found: Decision) -> Card:
     pick, chosen, number = found.picks.recommended, found.recommended, len(ranking.eligible)
-    seeds = len(chosen.candidate.rows)
-    runs = "One seed: training again moves scores somewhat" if seeds == 1 else f"Means over {seeds} seeds"
+    seeds, tied = len(chosen.candidate.rows), len(ranking.tied)
+    runs = say("One seed: training again moves scores somewhat") if seeds == 1 else say("Means over {number} seeds", number=seeds)
+    doubts = list(_contradictions(ranking))
     if number == 1:
-        return Card("Confidence", formats.EMPTY, "nothing was compared", [runs], list(_contradictions(ranking)))
-    loss = formats.loss(ranking.metric, pick.expected_loss)
-    tied = len(ranking.tied)
+        return Card(say("Confidence"), formats.EMPTY, say("nothing was compared"), [runs], doubts)
+    loss = f"{formats.loss(ranking.metric, pick.expected_loss)} {unit(ranking.metric)}"
     lines = [
-        f"Expected loss against the best: {loss} {unit(ranking.metric)}",
-        f"{tied} cannot be excluded as best" if tied > 1 else "Ahead of all others by more than chance explains",
+        say("Expected loss against the best: {loss}", loss=loss),
+        say("{number} cannot be excluded as best", number=tied) if tied > 1 else say("Ahead of all others by more than chance explains"),
         runs,
     ]
-    label = f"probability of being the best of {number}"
-    return Card("Confidence", formats.odds(pick.prob_best), label, lines, list(_contradictions(ranking)))
+    label = say("probability of being the best of {number}", number=number)
+    return Card(say("Confidence"), formats.odds(pick.prob_best), label, lines, doubts)
 
 
 def _contradictions(ranking: Ranking) -> Iterator[str]:
     if is_overturned(ranking):
-        yield "Its test images overturned the first choice; nothing has checked this one."
+        yield say("Its test images overturned the first choice; nothing has checked this one.")
     elif is_doubted(ranking):
-        yield "Its test images speak against the choice, not surely enough to overturn it."
+        yield say("Its test images speak against the choice, not surely enough to overturn it.")
     if ranking.outcome is Outcome.no_test:
-        yield "No test images were there to check the choice on."
+        yield say("No test images were there to check the choice on.")
     if ranking.outcome is Outcome.sealed:
-        yield "A what-if question leaves test predictions sealed."
+        yield say("A what-if question leaves test predictions sealed.")
