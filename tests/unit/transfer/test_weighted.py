@@ -53,6 +53,10 @@ def test_a_weight_multiplies_the_loss_of_its_image(several: bool, weights_C: tor
     torch.testing.assert_close(means_J[1], torch.as_tensor(loss.share(labels_B)) * loss.total(logits_BC, labels_B))
 
 
+def _counted(dataset: Dataset) -> Dataset:
+    return replace(dataset, train=dataset.train.take(dataset.train.counted_N))
+
+
 def _without_weights(dataset: Dataset) -> Dataset:
     return replace(dataset, train=replace(dataset.train, weights=None), val=replace(dataset.val, weights=None))
 
@@ -64,13 +68,13 @@ def _same(one: Fitted, other: Fitted) -> None:
 
 
 def test_cached_activations_and_images_learn_the_same(train: Fit) -> None:
-    """Where frozen layers are read from the store and where each image goes through them; and it is not what is learned without weights."""
-    plain = replace(train, dataset=_without_weights(train.dataset))
+    """Where frozen layers are read from the store and where each image goes through them; and it is not what the same images teach without weights."""
+    plain, cfg = replace(train, dataset=_without_weights(_counted(train.dataset))), replace(RECIPE, head_init=HeadInit.random)
     before = {name: tensor.clone() for name, tensor in train.backbone.trunk.state_dict().items()}
     found = []
     for fits, store in ((train, train.store), (train, NO_STORE), (plain, train.store)):
         train.backbone.trunk.load_state_dict(before)
-        found.append(fits("0.5", RECIPE, store))
+        found.append(fits("0.5", cfg, store))
     _same(found[0], found[1])
     assert not np.allclose(found[0].val_log_probs_NC, found[2].val_log_probs_NC, atol=2e-3)
 
@@ -94,7 +98,7 @@ def test_micro_batches_add_up(train: Fit) -> None:
 @pytest.mark.parametrize("cfg", [RECIPE, replace(RECIPE, head_init=HeadInit.random)], ids=["closed form", "in steps"])
 def test_heads_know_no_image_of_weight_0(train: Fit, cfg: TrainConfig) -> None:
     """Heads that train together, and closed-form ones: what is learned is what is learned without these images, and weights tell."""
-    kept = replace(train.dataset, train=train.dataset.train.take(train.dataset.train.counted_N))
+    kept = _counted(train.dataset)
     fewer, even = (replace(train, dataset=each) for each in (kept, _without_weights(kept)))
     found, wanted, other = (
         {name: tensor.clone() for name, tensor in fits("all", cfg).network.head.state_dict().items()} for fits in (train, fewer, even)
