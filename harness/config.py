@@ -5,6 +5,7 @@ Torch is not imported here: the report side reads these classes too.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -245,6 +246,8 @@ class TableConfig(DataConfig):
     """Column of the splits; None: the one called split, set, subset or partition, if there is one."""
     group: str | None = None
     """Column that says which images belong together, such as those of a patient: no group is in two splits. None: each image stands for itself."""
+    weight: str | None = None
+    """Column of numbers, 0 or more, that say how much each image counts in training; scores count each once. None: all count alike."""
     image_root: str | None = None
     """Folder that relative paths are meant from; None: the table's own."""
     labels: Labels = Labels.auto
@@ -711,6 +714,24 @@ class ModelConfig:
     """Whose models stay in `models/` of the study."""
 
 
+class Language(Enum):
+    """Languages of the report; numbers, names and commands are the same in each."""
+
+    en = "en"  # English
+    zh = "zh"  # Chinese
+
+
+@dataclass
+class ReportPageConfig:
+    """What the page of the report shows."""
+
+    language: Language = Language.en
+    """What the page, the Markdown file and the summary on the terminal are written in."""
+
+    images: bool = True
+    """Whether small pictures of images of val and train are inside the page, and kept in the study for it; false: neither."""
+
+
 class Track(Enum):
     """Experiment trackers: where rows go besides the study."""
 
@@ -755,6 +776,7 @@ class SweepConfig:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    report: ReportPageConfig = field(default_factory=ReportPageConfig)
     study: str = "${data.name}"
     """Name of the folder of results below `results_dir`."""
     results_dir: str = "results"
@@ -780,6 +802,13 @@ class SweepConfig:
             "study",
             repr(self.study),
             "one folder name: letters, digits, '_', '.' and '-' but not in front, at most 200 bytes",
+        )
+        is_weighted = isinstance(self.data, TableConfig) and self.data.weight is not None
+        _require(
+            not is_weighted or not self.train.mixes,
+            "data.weight",
+            getattr(self.data, "weight", None),
+            "it without train.mixup and train.cutmix, as images that are mixed have no weight",
         )
         self._require_own_drop()
 
@@ -812,6 +841,7 @@ class ReportConfig:
     protocol: str | None = None
     """Which rows are ranked, where a study holds several kinds that do not compare: a protocol, or the start of its name. None: that of the last sweep."""
     rank: RankConfig = field(default_factory=RankConfig)
+    report: ReportPageConfig = field(default_factory=ReportPageConfig)
 
     def __post_init__(self) -> None:
         _require(self.table is None or self.study is None, "table", self.table, "either study or table, not both")
@@ -844,6 +874,7 @@ class RetimeConfig:
     """Folder of all studies."""
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)
+    report: ReportPageConfig = field(default_factory=ReportPageConfig)
 
 
 @dataclass
@@ -1002,6 +1033,17 @@ def is_study_name(name: str) -> bool:
     return is_plain and len(name.encode()) <= MAX_STUDY_NAME_BYTES
 
 
+DATA_SCHEMAS: Mapping[str, type[DataConfig]] = {
+    "folder": FolderConfig,
+    "table": TableConfig,
+    "hf": HubDataConfig,
+    "webdataset": ShardsConfig,
+    "elpv": ElpvConfig,
+    "torchvision": TorchvisionConfig,
+}
+"""Source -> its options, where it has some of its own."""
+
+
 def register() -> None:
     """Make the dataclasses known to Hydra as the schemas that files in `conf/` extend."""
     from hydra.core.config_store import ConfigStore
@@ -1018,12 +1060,7 @@ def register() -> None:
         (None, "refit_schema", RefitConfig),
         (None, "log_schema", LogConfig),
         ("data", "data_schema", DataConfig),
-        ("data", "folder_schema", FolderConfig),
-        ("data", "table_schema", TableConfig),
-        ("data", "hf_schema", HubDataConfig),
-        ("data", "webdataset_schema", ShardsConfig),
-        ("data", "elpv_schema", ElpvConfig),
-        ("data", "torchvision_schema", TorchvisionConfig),
+        *(("data", f"{source}_schema", schema) for source, schema in DATA_SCHEMAS.items()),
         ("train", "train_schema", TrainConfig),
     ]
     for group, name, node in schemas:

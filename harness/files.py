@@ -56,6 +56,12 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def remove(path: Path) -> None:
+    """Delete a file, if it is there. Raises StoreError."""
+    with _write_trouble(path):
+        path.unlink(missing_ok=True)
+
+
 def append_line(path: Path, line: str) -> None:
     """Add a line to a log, in one piece, behind an empty one where the line before was cut short. Raises StoreError."""
     with _write_trouble(path):

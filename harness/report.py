@@ -61,7 +61,7 @@ def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
         return 0
     study = find_study(results_dir, cfg.study)
     question = ask(study, cfg.rank, given, cfg.protocol)
-    print_summary(answer_question(study, question), question.folder / "index.html")
+    print_summary(answer_question(study, question, images=cfg.report.images), question.folder / "index.html")
     return 0
 
 

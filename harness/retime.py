@@ -61,7 +61,7 @@ def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
     for reason in missing:
         _say(reason)
     question = ask(study, cfg.rank, given)
-    print_summary(answer_question(study, question, by="retime"), question.folder / "index.html")
+    print_summary(answer_question(study, question, by="retime", images=cfg.report.images), question.folder / "index.html")
     return BAD_JOBS if missing else 0
 
 

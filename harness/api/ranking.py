@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.call import composed
 from harness.config import ReportConfig
 from harness.errors import TableError
-from harness.reporting.answer import headline
+from harness.reporting.first_screen import headline
 from harness.reporting.from_table import seeds_frame, sentence
 from harness.select.from_table import TABLE_COLUMNS, rank_table
 from harness.select.ranking import Ranking as Ranked

@@ -12,6 +12,7 @@ from harness.cli.call import composed, own_errors
 from harness.config import ExportConfig, Metric, SweepConfig
 from harness.data.labels import named
 from harness.errors import TableError
+from harness.reporting import gallery
 from harness.reporting.build import build_report
 from harness.reporting.question import Question, ask
 from harness.select.ranking import rank
@@ -141,11 +142,12 @@ class Study:
         question = self._ask(options)
         return ranking.of_study(rank(self._own, question.cfg, protocol=question.protocol, may_open=False, by="python"))
 
-    def report(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Path:
+    def report(self, path: str | os.PathLike[str] | None = None, *, images: bool = True, **options: Any) -> Path:
         """Write the report, as `python -m harness.report` does.
 
         Args:
             path: folder of the pages; None: `report/` of the study, or a folder beside it where options ask another question.
+            images: whether small pictures of images are inside the page, as far as the study keeps any.
             options: as in `rank`. The sweep's own question may open the sealed test predictions of what it recommends; another opens nothing.
 
         Returns:
@@ -163,7 +165,15 @@ class Study:
         """
         question = self._ask(options)
         into = question.folder if path is None else Path(path).expanduser()
-        build_report(self._own, question.cfg, protocol=question.protocol, into=into, may_open=not question.is_what_if, by="python")
+        build_report(
+            self._own,
+            question.cfg,
+            protocol=question.protocol,
+            into=into,
+            may_open=not question.is_what_if,
+            by="python",
+            pictures=gallery.kept if images else gallery.nothing,
+        )
         return into / "index.html"
 
     def model(self, candidate: str | None = None, device: str = "auto", refit: bool | None = None) -> "Model":

@@ -220,7 +220,10 @@ def _unknown_key(messages: str, schema: type | None) -> str | None:
 
 
 def unknown_key(key: str, known: Iterable[str], program: str) -> str:
-    """What to tell about a key that a program's configuration does not have."""
+    """What to tell about a key that a program's configuration does not have; one of another source of data names that."""
+    place, _, name = key.rpartition(".")
+    if place == "data" and (owners := [source for source, schema in config.DATA_SCHEMAS.items() if name in known_keys(schema)]):
+        return f"{key}: not taken by this source of images, only by {' and '.join(f'data={source}' for source in owners)}."
     return f"{key or repr(key)}: unknown key{suggestion(key, known)}; all keys: python -m harness.{program} --help"
 
 

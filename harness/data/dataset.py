@@ -13,6 +13,7 @@ from harness.data.labels import is_several
 from harness.data.profile import Profile
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
 class ImageRef(Protocol):
@@ -38,15 +39,37 @@ class Split:
     labels: IntArray
     groups: IntArray | None = None
     """Number of each image's group, such as a patient: no group is in two splits. None: every image stands for itself."""
+    weights: FloatArray | None = None
+    """How much each image counts in training, where 1 is the mean of train (`harness.data.weighting`). None: all count alike."""
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def counted_N(self) -> IntArray:
+        """Places of the images that count in training: those of a weight above 0."""
+        return np.arange(len(self)) if self.weights is None else np.flatnonzero(self.weights)
 
-def groups_of(*splits: Split) -> IntArray | None:
-    """Groups of the images of some splits, one after the other; None where there are none."""
-    found = [split.groups for split in splits if split.groups is not None]
-    return np.concatenate(found) if found else None
+    def take(self, places_N: IntArray) -> "Split":
+        """The images at these places."""
+        return Split(
+            [self.images[place] for place in places_N.tolist()],
+            self.labels[places_N],
+            None if self.groups is None else self.groups[places_N],
+            None if self.weights is None else self.weights[places_N],
+        )
+
+
+def joined(*splits: Split) -> Split:
+    """The images of some splits, one after the other."""
+    groups = [split.groups for split in splits if split.groups is not None]
+    weights = [split.weights for split in splits if split.weights is not None]
+    return Split(
+        [image for split in splits for image in split.images],
+        np.concatenate([split.labels for split in splits]),
+        np.concatenate(groups) if groups else None,
+        np.concatenate(weights) if weights else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +82,7 @@ class Dataset:
     val: Split
     test: Split
     fingerprint: str
-    """Hash of content, labels, split and, where there are any, groups of every image used; the order of files on disk does not matter."""
+    """Hash of content, labels, split and, where there are any, groups and weights of every image used; the order of files on disk does not matter."""
     profile: Profile
     facts: Mapping[str, Facts] = field(default_factory=dict)
     """Of each image in a split, by its id."""

@@ -56,5 +56,7 @@ def without(listing: Listing, drop: str) -> Listing:
 
 def _kept(part: Part, dropped: Container[str]) -> Part:
     places = [place for place, candidate in enumerate(part.candidates) if candidate.id not in dropped]
+    places_N = np.array(places, dtype=np.int64)
     groups = None if part.groups is None else [part.groups[place] for place in places]
-    return Part([part.candidates[place] for place in places], part.labels[np.array(places, dtype=np.int64)], groups)
+    weights = None if part.weights is None else part.weights[places_N]
+    return Part([part.candidates[place] for place in places], part.labels[places_N], groups, weights)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from harness.data.dataset import ImageRef, IntArray
+from harness.data.dataset import FloatArray, ImageRef, IntArray
 from harness.data.facts import Facts, Measures
 from harness.data.images import ArrayImage, FileImage, Piece, UInt8Array, content_hash, depth_of, holds_more, opened, upright
 from harness.data.labels import is_several
@@ -90,6 +90,8 @@ class Part:
     labels: IntArray
     groups: Sequence[str] | None = None
     """What the images belong to, such as a patient: those of one group are never in two splits. None: every image stands for itself."""
+    weights: FloatArray | None = None
+    """How much each image counts in training, as it was given: finite, 0 or more. None: all count alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class Listing:
     """Of the images, where their source states one."""
     group: str | None = None
     """What the groups of its parts are called; None: it has none."""
+    weight: str | None = None
+    """What the weights of its parts are called; None: it has none."""
     num_dropped: int = 0
     """Images that `data.drop` took away."""
 
@@ -127,8 +131,9 @@ class Listing:
             classes = (
                 [tuple(np.flatnonzero(has).tolist()) for has in part.labels] if self.is_several else [(c,) for c in part.labels.tolist()]
             )
-            for candidate, own, group in zip(part.candidates, classes, groups, strict=True):
-                rows.append(Listed(candidate, own, given, group))
+            weights: Sequence[float | None] = [None] * len(part.candidates) if part.weights is None else part.weights.tolist()
+            for candidate, own, group, weight in zip(part.candidates, classes, groups, weights, strict=True):
+                rows.append(Listed(candidate, own, given, group, weight))
         return sorted(rows, key=lambda row: row.candidate.id)
 
     def labels_of(self, rows: Sequence["Listed"]) -> IntArray:
@@ -152,6 +157,8 @@ class Listed:
     """Official split, or `pool`."""
     group: str | None = None
     """What it belongs to; None where nothing is said of that."""
+    weight: float | None = None
+    """How much it counts in training, as it was given; None where nothing is said of that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from harness.config import DataConfig
 from harness.data.audit import audit
-from harness.data.dataset import Dataset, IntArray, Split
+from harness.data.dataset import Dataset, FloatArray, IntArray, Split
 from harness.data.drop import without
 from harness.data.facts import MAX_AUDITED, Facts
 from harness.data.file_images import packed
@@ -18,8 +19,10 @@ from harness.data.grouping import number_groups
 from harness.data.labels import count_classes, is_several, strata_of
 from harness.data.listing import POOL, Listed, Listing, Placed
 from harness.data.profiling import describe
+from harness.data.shown import quoted
 from harness.data.sources import list_images
 from harness.data.splits import SPLITS, assign_splits, draw
+from harness.data.weighting import mean_weight
 from harness.data.white import Depth, decide, why_outside
 from harness.errors import DataError
 from harness.text.untrusted import one_line
@@ -54,6 +57,7 @@ def load_dataset(cfg: DataConfig, cache_dir: Path, results_dir: Path | None = No
     placed = _place(cfg, listing, readable)
     splits = {name: _split(listing, placed, name, whites) for name in SPLITS}
     _require_every_class(listing.class_names, splits, _names_of_splits(cfg, listing))
+    splits = splits if listing.weight is None else _weighted(listing, splits, placed)
     return Dataset(
         name=cfg.name,
         class_names=listing.class_names,
@@ -180,6 +184,20 @@ def _split(listing: Listing, placed: Sequence[Placed], name: str, whites: Mappin
     return Split(packed(images), listing.labels_of([image.listed for image in members]), groups)
 
 
+def _weighted(listing: Listing, splits: Mapping[str, Split], placed: Sequence[Placed]) -> dict[str, Split]:
+    """The splits with their weights, as a share of the mean of train."""
+    given = {name: np.array([image.listed.weight for image in placed if image.split == name], dtype=np.float64) for name in splits}
+    counts = count_classes(splits["train"].labels[given["train"] > 0], len(listing.class_names)).tolist()
+    for name, count in zip(listing.class_names, counts, strict=True):
+        if count == 0:
+            raise DataError(
+                f"class {name!r}: each of its train images has weight 0 in column {quoted(str(listing.weight))}, so none is learned from; "
+                f"give some a weight above 0."
+            )
+    mean = mean_weight(given["train"])
+    return {name: replace(split, weights=given[name] / mean) for name, split in splits.items()}
+
+
 def _white(facts: Facts, whites: Mapping[str, float]) -> float | None:
     return whites.get(facts.depth.kind) if facts.depth else None
 
@@ -202,11 +220,13 @@ def _ways_out(split: str) -> str:
 
 
 def _fingerprint(class_names: Sequence[str], splits: Mapping[str, Split]) -> str:
-    """Hash of what is learned from and tested on: class names, and (split, content, class or labels, group if any) of every image, in any order."""
+    """Hash of what is learned from and tested on: class names, and (split, content, class or labels, group and weight if any) of every image, in any order."""
     members = sorted(
-        (name, image.content_hash, label, *group)
+        (name, image.content_hash, label, *more)
         for name, split in splits.items()
-        for image, label, *group in zip(split.images, _named(class_names, split.labels), *_lists(split.groups), strict=True)
+        for image, label, *more in zip(
+            split.images, _named(class_names, split.labels), *_lists(split.groups), *_weight_texts(split.weights), strict=True
+        )
     )
     return hashlib.blake2b(json.dumps([list(class_names), members]).encode(), digest_size=16).hexdigest()
 
@@ -219,3 +239,8 @@ def _named(class_names: Sequence[str], labels: IntArray) -> list[str] | list[lis
 
 def _lists(groups: IntArray | None) -> list[list[int]]:
     return [] if groups is None else [groups.tolist()]
+
+
+def _weight_texts(weights: FloatArray | None) -> list[list[str]]:
+    """To so many digits that weights in another unit are the same."""
+    return [] if weights is None else [[f"{weight:.9g}" for weight in weights.tolist()]]

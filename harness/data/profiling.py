@@ -11,6 +11,7 @@ from harness.data.facts import MAX_AUDITED
 from harness.data.listing import POOL, Listing, Placed
 from harness.data.profile import Profile
 from harness.data.splits import SPLITS, count_conflicts
+from harness.data.weighting import mean_weight
 from harness.data.white import in_words
 from harness.text.counts import counted
 from harness.text.untrusted import encodable, one_line
@@ -63,7 +64,7 @@ def describe(
         num_label_conflicts=count_conflicts([image.facts.content_hash for image in placed], [image.listed.classes for image in placed]),
     )
     depths = [image.facts.depth for image in used if image.facts.depth]
-    profile.remarks.extend([*listing.remarks, *in_words(depths, whites), *_groups(profile, placed)])
+    profile.remarks.extend([*listing.remarks, *in_words(depths, whites), *_groups(profile, placed), *_weights(listing.weight, used)])
     profile.remarks.extend([*(_several(used) if listing.is_several else []), *_not_audited(placed)])
     lost = [*_lost(profile, unreadable), *_leaked(profile, leaked)]
     num_drawn = len(placed) + len(unreadable)
@@ -129,6 +130,19 @@ def _groups(profile: Profile, placed: Sequence[Placed]) -> list[str]:
         sentences.append(
             f"Groups that share an equal image with another one count as one with it: {count:,} fewer than {profile.group!r} has."
         )
+    return sentences
+
+
+def _weights(name: str | None, used: Sequence[Placed]) -> list[str]:
+    if name is None:
+        return []
+    weights_N = np.array([image.listed.weight for image in used if image.split == "train"], dtype=np.float64)
+    counted_N = weights_N[weights_N > 0] / mean_weight(weights_N)
+    sentences = [
+        f"Train images count by {name!r}, from {counted_N.min():.3g} to {counted_N.max():.3g} times the mean; scores count each val and test image once."
+    ]
+    if count := len(weights_N) - len(counted_N):
+        sentences.append(f"Train images of weight 0, which are not learned from: {count:,}.")
     return sentences
 
 

@@ -12,6 +12,7 @@ from harness.data.layout import split_named
 from harness.data.listing import POOL, FileCandidate, Listing, Part
 from harness.data.shown import names, quoted, row_name, text
 from harness.data.table_file import GROUP_NAMES, ROLES, TableFile, column, read_table
+from harness.data.weighting import weight_in
 from harness.errors import DataError
 
 NEEDED = ("path", "label")
@@ -26,10 +27,11 @@ class Columns:
     label: str
     split: str | None
     group: str | None
+    weight: str | None
 
     @classmethod
     def of(cls, there: Iterable[str], cfg: TableConfig, what: str, lists: Iterable[str] = ()) -> "Columns":
-        """As told, or found by their names; which images belong together is never guessed. `lists`: columns for labels alone. Raises DataError."""
+        """As told, or found by their names; groups and weights are never guessed. `lists`: columns for labels alone. Raises DataError."""
         there = list(there)
         told = {"path": cfg.path_column, "label": cfg.label_column, "split": cfg.split_column}
         offered = {role: [*there, *lists] if role == "label" else there for role in ROLES}
@@ -40,7 +42,8 @@ class Columns:
                 f"{what}: has no column {' and no column '.join(missing)}; its columns are {names(there)}. Say which it is: {keys}."
             )
         group = None if cfg.group is None else column(there, "group", cfg.group, "data.group", what)
-        return cls(str(found["path"]), str(found["label"]), found["split"], group)
+        weight = None if cfg.weight is None else column(there, "weight", cfg.weight, "data.weight", what)
+        return cls(str(found["path"]), str(found["label"]), found["split"], group, weight)
 
     def remarks(self, there: Iterable[str]) -> list[str]:
         """Sentences: what was found under another name, and what probably says which images belong together and is not used."""
@@ -62,14 +65,15 @@ class _Line:
     split: str
     """`train`, `val`, `test`, or `pool` where the table gives no splits."""
     group: str | None
+    weight: float | None
 
 
 def list_table(table: Path, cfg: TableConfig) -> Listing:
     """Every image that a table names.
 
     Raises:
-        DataError: no such file or column, a line without a path, a group or a known split, one without a label or an image twice where each has
-            one label, or images that are not there: nothing is dropped.
+        DataError: no such file or column, a line without a path, a group, a weight or a known split, one without a label or an image twice where
+            each has one label, or images that are not there: nothing is dropped.
     """
     file = read_table(table)
     columns = Columns.of(file.columns, cfg, text(table), file.lists)
@@ -92,6 +96,7 @@ def list_table(table: Path, cfg: TableConfig) -> Listing:
         base,
         [*file.remarks, *columns.remarks(file.columns)],
         group=columns.group,
+        weight=columns.weight,
     )
 
 
@@ -110,7 +115,8 @@ def _parts(lines: Sequence[_Line], files: Mapping[str, Path], class_names: Seque
         own = [line for line in lines if line.split == split]
         candidates = [FileCandidate(row_name(line.path), files[line.path]) for line in own]
         groups = [line.group for line in own if line.group is not None] or None
-        found[split] = Part(candidates, _numbered(own, number, several=several), groups)
+        weights = [line.weight for line in own if line.weight is not None]
+        found[split] = Part(candidates, _numbered(own, number, several=several), groups, np.array(weights) if weights else None)
     return found
 
 
@@ -127,14 +133,13 @@ def _numbered(lines: Sequence[_Line], number: Mapping[str, int], *, several: boo
 def _lines(file: TableFile, columns: Columns, cfg: TableConfig, *, several: bool) -> list[_Line]:
     if not len(file):
         raise DataError(f"{text(file.path)}: names no image; give a line for each.")
-    for name in (columns.path, *(() if several else (columns.label,)), columns.group):
+    for name in (columns.path, *(() if several else (columns.label,)), columns.group, columns.weight):
         if name is not None:
             wrong = [file.place(number) for number, cell in enumerate(file.columns[name]) if not cell]
             _refuse(file.path, f"lines without a {name}", wrong)
     groups = [None] * len(file) if columns.group is None else file.columns[columns.group]
-    cells = zip(
-        file.columns[columns.path], _labels(file, columns.label, cfg.label_separator), _splits(file, columns.split), groups, strict=True
-    )
+    labels, splits = _labels(file, columns.label, cfg.label_separator), _splits(file, columns.split)
+    cells = zip(file.columns[columns.path], labels, splits, groups, _weights(file, columns.weight), strict=True)
     return [_Line(*each) for each in cells]
 
 
@@ -143,6 +148,16 @@ def _labels(file: TableFile, name: str, separator: str | None) -> list[tuple[str
     if name in file.lists:
         return [tuple(dict.fromkeys(cell)) for cell in file.lists[name]]
     return [labels_in(cell, separator) for cell in file.columns[name]]
+
+
+def _weights(file: TableFile, name: str | None) -> Sequence[float | None]:
+    """Of each line."""
+    if name is None:
+        return [None] * len(file)
+    found = [weight_in(cell) for cell in file.columns[name]]
+    wrong = [f"{file.place(number)} ({quoted(file.columns[name][number])})" for number, each in enumerate(found) if each is None]
+    _refuse(file.path, f"lines whose {name} is no number of 0 or more", wrong)
+    return found
 
 
 def labels_in(cell: str, separator: str | None) -> tuple[str, ...]:
@@ -157,10 +172,10 @@ def _merged(table: Path, lines: Sequence[_Line]) -> list[_Line]:
     unlike = []
     for line in lines:
         first = found.setdefault(line.path, line)
-        if (first.split, first.group) != (line.split, line.group):
+        if (first.split, first.group, first.weight) != (line.split, line.group, line.weight):
             unlike.append(line.path)
         found[line.path] = replace(first, labels=tuple(dict.fromkeys((*first.labels, *line.labels))))
-    _refuse(table, "images whose lines name several splits or groups", list(dict.fromkeys(unlike)))
+    _refuse(table, "images whose lines have several weights, or several splits or groups", list(dict.fromkeys(unlike)))
     return list(found.values())
 
 

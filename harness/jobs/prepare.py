@@ -65,7 +65,7 @@ def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
 
 def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
     dataset, runtime = _data(cfg), _runtime(cfg)
-    cfg = replace(cfg, train=cfg.train.with_epochs(len(dataset.train)))
+    cfg = replace(cfg, train=cfg.train.with_epochs(len(dataset.train.counted_N)))
     backbone, weights = _backbone(cfg)
     return JobSpec(
         config=cfg,
@@ -207,7 +207,10 @@ def _protocol(cfg: SweepConfig, dataset: Dataset) -> dict[str, Any]:
     """What two rows must share to be compared."""
     counts_C = count_classes(dataset.train.labels, dataset.num_classes).tolist()
     several = {"labels": Labels.several.value} if dataset.is_several else {}
-    return several | {
+    weights = {} if dataset.train.weights is None else {"image_weights": True}
+    return {
+        **several,
+        **weights,
         "data": dataset.name,
         "fingerprint": dataset.fingerprint,
         "n_train": len(dataset.train),

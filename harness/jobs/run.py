@@ -17,7 +17,7 @@ from harness.compute.runtime import Runtime
 from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import ThreadPool
 from harness.config import Keep, Metric
-from harness.data.dataset import Dataset, Split, groups_of
+from harness.data.dataset import Dataset, Split, joined
 from harness.errors import DivergedError, StoreError, is_debugging, is_out_of_memory
 from harness.features.cut import CutTrunk, cut
 from harness.features.store import FeatureStore
@@ -241,4 +241,4 @@ def _out_of_fold(spec: TrainingSpec, fitted: Fitted) -> Predictions | None:
     if probe is None or not trains_nothing_but_probe(spec):
         return None
     ids = [image.id for split in (dataset.train, dataset.val) for image in split.images]
-    return Predictions(probe.log_probs_NC, probe.labels_N, ids, groups_of(dataset.train, dataset.val))
+    return Predictions(probe.log_probs_NC, probe.labels_N, ids, joined(dataset.train, dataset.val).groups)

@@ -62,7 +62,9 @@ class Strengths:
     """One for each of them."""
 
 
-def cross_fit(features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, class_weights_C: FloatArray) -> Strengths:
+def cross_fit(
+    features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, class_weights_C: FloatArray, weights_N: FloatArray | None = None
+) -> Strengths:
     """Predict every fold by classifiers trained on the others, for strengths from the weakest on until the held-out loss rises twice.
 
     Along such a path it falls to one lowest place, and the weak penalties behind it take the longest. Features are standardised once, on
@@ -73,10 +75,11 @@ def cross_fit(features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, cl
         labels_N: class ids in [0, C), or which labels each has; a class of a single image is unknown to the classifier that predicts it.
         folds_N: fold of each image, from 0; two at least.
         class_weights_C: weight in the loss of an image of each class, or of one that has each label; ones for none.
+        weights_N: weight of each image where it is learned from; the held-out loss counts each once. None: all weigh the same.
     """
-    whole = _problem(_Standardised.of(features_ND).values_NR, labels_N, class_weights_C)
+    whole = _problem(_Standardised.of(features_ND, weights_N).values_NR, labels_N, class_weights_C, weights_N)
     folds = [np.flatnonzero(folds_N == fold) for fold in np.unique(folds_N)]
-    parts = [whole.part(folds_N != folds_N[members[0]]) for members in folds]
+    parts = [whole.part((folds_N != folds_N[members[0]]) & (whole.weights_N > 0)) for members in folds]
     found = [part.start() for part in parts]
     tried, said, losses = list[float](), list[Float64Array](), list[float]()
     for strength in STRENGTHS:
@@ -92,20 +95,28 @@ def cross_fit(features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, cl
     return Strengths(tried, said)
 
 
-def solve(features_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArray, strength: float) -> Solution:
+def solve(
+    features_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArray, strength: float, weights_N: FloatArray | None = None
+) -> Solution:
     """Minimise sum of weighted log losses + |W|^2 / (2 strength) on standardised features (`_Standardised`).
+
+    An image of weight w is as good as w equal images, and one of weight 0 as good as none.
 
     Args:
         features_ND: features.
         labels_N: class ids in [0, C), or which labels each has.
         class_weights_C: weight in the loss of an image of each class, or of one that has each label; ones for none.
         strength: inverse weight of the penalty.
+        weights_N: weight of each image; None: all weigh the same.
 
     Returns:
         The solution in terms of the features as they are.
     """
-    inputs = _Standardised.of(features_ND)
-    problem = _problem(inputs.values_NR, labels_N, class_weights_C)
+    if weights_N is not None:
+        counted_N = np.flatnonzero(weights_N)
+        features_ND, labels_N, weights_N = features_ND[counted_N], labels_N[counted_N], weights_N[counted_N]
+    inputs = _Standardised.of(features_ND, weights_N)
+    problem = _problem(inputs.values_NR, labels_N, class_weights_C, weights_N)
     found = problem.start()
     for weaker in (*(each for each in STRENGTHS if each < strength), strength):
         found = problem.solve(weaker, found, _PRECISE if weaker == strength else _COARSE)
@@ -126,8 +137,12 @@ class _Standardised:
     """None: the D features themselves."""
 
     @classmethod
-    def of(cls, train_ND: FloatArray) -> Self:
-        mean_D, scale_D = train_ND.mean(axis=0, dtype=np.float64), train_ND.std(axis=0, dtype=np.float64)
+    def of(cls, train_ND: FloatArray, weights_N: FloatArray | None) -> Self:
+        if weights_N is None:
+            mean_D, scale_D = train_ND.mean(axis=0, dtype=np.float64), train_ND.std(axis=0, dtype=np.float64)
+        else:
+            mean_D = np.average(train_ND, axis=0, weights=weights_N)
+            scale_D = np.sqrt(np.average((train_ND - mean_D) ** 2, axis=0, weights=weights_N))
         varies_D = scale_D > 0
         # A channel that is all but dead here may be thousands of such deviations away in another image, and would decide it alone.
         typical = float(np.median(scale_D[varies_D])) if varies_D.any() else 1.0
@@ -156,6 +171,7 @@ class _Problem:
     inputs_NR: Float64Array
     labels_N: IntArray
     class_weights_C: FloatArray
+    weights_N: FloatArray
 
     def log_probs(self, logits_NC: Float64Array) -> Float64Array:
         """Natural logarithms of class probabilities."""
@@ -168,13 +184,14 @@ class _Problem:
     def start(self) -> Float64Array:
         """Where a path starts: features say nothing, biases are those of the class shares."""
         found = np.zeros((len(self.class_weights_C), self.inputs_NR.shape[1] + 1))
-        found[:, -1] = np.log(np.maximum(np.bincount(self.labels_N, minlength=len(found)) * self.class_weights_C, _FEW))
+        counts_C = np.bincount(self.labels_N, self.weights_N, minlength=len(found))
+        found[:, -1] = np.log(np.maximum(counts_C * self.class_weights_C, _FEW))
         found[:, -1] -= found[:, -1].mean()
         return found
 
     def losses(self) -> Callable[[Float64Array], tuple[float, Float64Array]]:
         """A function from logits, N x C, to the weighted sum of log losses and its derivative by them."""
-        weights_N = self.class_weights_C[self.labels_N]
+        weights_N = self.weights_N * self.class_weights_C[self.labels_N]
         targets_NC = np.eye(len(self.class_weights_C))[self.labels_N]
 
         def found(logits_NC: Float64Array) -> tuple[float, Float64Array]:
@@ -186,17 +203,16 @@ class _Problem:
 
     def part(self, is_in_N: npt.NDArray[np.bool_]) -> Self:
         """The problem of some of the images."""
-        return replace(self, inputs_NR=self.inputs_NR[is_in_N], labels_N=self.labels_N[is_in_N])
+        return replace(self, inputs_NR=self.inputs_NR[is_in_N], labels_N=self.labels_N[is_in_N], weights_N=self.weights_N[is_in_N])
 
     def solve(self, strength: float, start: Float64Array, tolerance: float = _PRECISE) -> Float64Array:
         """Weights and, in the last column, biases; shape C x (R + 1). The penalty spares biases."""
-        loss_and_errors = self.losses()
+        loss_and_errors, scale = self.losses(), 1.0 / self.weights_N.sum()  # so that tolerances mean the same for any number of images
 
         def value_and_gradient(flat: Float64Array) -> tuple[float, Float64Array]:
             found = flat.reshape(start.shape)
             loss, errors_NC = loss_and_errors(self.inputs_NR @ found[:, :-1].T + found[:, -1])
             slope = np.concatenate([errors_NC.T @ self.inputs_NR + found[:, :-1] / strength, errors_NC.sum(axis=0)[:, None]], axis=1)
-            scale = 1.0 / len(self.labels_N)  # so that the optimiser's tolerances mean the same for any number of images
             return scale * (loss + (found[:, :-1] ** 2).sum() / (2 * strength)), scale * slope.ravel()
 
         done = minimize(
@@ -224,13 +240,13 @@ class _SeveralProblem(_Problem):
     def start(self) -> Float64Array:
         """As of one class, label by label."""
         found = np.zeros((len(self.class_weights_C), self.inputs_NR.shape[1] + 1))
-        with_C = self.labels_N.sum(axis=0) * self.class_weights_C
-        found[:, -1] = np.log(np.maximum(with_C, _FEW) / np.maximum((1 - self.labels_N).sum(axis=0), _FEW))
+        with_C = self.weights_N @ self.labels_N * self.class_weights_C
+        found[:, -1] = np.log(np.maximum(with_C, _FEW) / np.maximum(self.weights_N @ (1 - self.labels_N), _FEW))
         return found
 
     def losses(self) -> Callable[[Float64Array], tuple[float, Float64Array]]:
         """As of one class; the loss of an image is the sum over labels."""
-        weights_NC = np.where(self.labels_N == 1, self.class_weights_C, 1.0)
+        weights_NC = self.weights_N[:, None] * np.where(self.labels_N == 1, self.class_weights_C, 1.0)
         sign_NC = 2.0 * self.labels_N - 1
 
         def found(logits_NC: Float64Array) -> tuple[float, Float64Array]:
@@ -240,5 +256,6 @@ class _SeveralProblem(_Problem):
         return found
 
 
-def _problem(inputs_NR: Float64Array, labels_N: IntArray, class_weights_C: FloatArray) -> _Problem:
-    return (_SeveralProblem if is_several(labels_N) else _Problem)(inputs_NR, labels_N, class_weights_C)
+def _problem(inputs_NR: Float64Array, labels_N: IntArray, class_weights_C: FloatArray, weights_N: FloatArray | None) -> _Problem:
+    weights_N = np.ones(len(labels_N)) if weights_N is None else weights_N
+    return (_SeveralProblem if is_several(labels_N) else _Problem)(inputs_NR, labels_N, class_weights_C, weights_N)

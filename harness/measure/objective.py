@@ -68,13 +68,22 @@ class SingleLabel:
         """Return every quality metric of one split, classes decided as `metric` asks, and why those that are None are undefined."""
         return quality(log_probs_NC, labels_N, self.decide(log_probs_NC, metric), metric if isinstance(metric, MetricSpec) else None)
 
-    def cross_fit_heads(self, features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, class_weights_C: FloatArray) -> Strengths:
+    def cross_fit_heads(
+        self,
+        features_ND: FloatArray,
+        labels_N: IntArray,
+        folds_N: IntArray,
+        class_weights_C: FloatArray,
+        weights_N: FloatArray | None = None,
+    ) -> Strengths:
         """Return what heads of several strengths say of folds that they never saw (`logistic.cross_fit`)."""
-        return cross_fit(features_ND, labels_N, folds_N, class_weights_C)
+        return cross_fit(features_ND, labels_N, folds_N, class_weights_C, weights_N)
 
-    def solve_head(self, features_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArray, strength: float) -> Solution:
+    def solve_head(
+        self, features_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArray, strength: float, weights_N: FloatArray | None = None
+    ) -> Solution:
         """Return the best linear head on features that do not move (`logistic.solve`): where a new head starts."""
-        return solve(features_ND, labels_N, class_weights_C, strength)
+        return solve(features_ND, labels_N, class_weights_C, strength, weights_N)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,13 +141,22 @@ class SeveralLabels:
         spec = metric if isinstance(metric, MetricSpec) else None
         return several.measure(log_probs_NC, labels_N, self.decide(log_probs_NC, metric), spec)
 
-    def cross_fit_heads(self, features_ND: FloatArray, labels_N: IntArray, folds_N: IntArray, class_weights_C: FloatArray) -> Strengths:
+    def cross_fit_heads(
+        self,
+        features_ND: FloatArray,
+        labels_N: IntArray,
+        folds_N: IntArray,
+        class_weights_C: FloatArray,
+        weights_N: FloatArray | None = None,
+    ) -> Strengths:
         """Return what heads of several strengths say of folds that they never saw (`logistic.cross_fit`)."""
-        return cross_fit(features_ND, labels_N, folds_N, class_weights_C)
+        return cross_fit(features_ND, labels_N, folds_N, class_weights_C, weights_N)
 
-    def solve_head(self, features_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArray, strength: float) -> Solution:
+    def solve_head(
+        self, features_ND: FloatArray, labels_N: IntArray, class_weights_C: FloatArray, strength: float, weights_N: FloatArray | None = None
+    ) -> Solution:
         """Return the best linear head on features that do not move (`logistic.solve`): where a new head starts."""
-        return solve(features_ND, labels_N, class_weights_C, strength)
+        return solve(features_ND, labels_N, class_weights_C, strength, weights_N)
 
 
 Objective = SingleLabel | SeveralLabels

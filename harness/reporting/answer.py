@@ -20,7 +20,7 @@ _DOUBTFUL = 0.5
 """From this probability of being behind the best on, its test score included, a choice that stands is not called confirmed."""
 
 
-def headline(ranking: Ranking) -> str:
+def in_full(ranking: Ranking) -> str:
     """The recommendation in one sentence, what it may cost included."""
     decision = ranking.decision
     if not ranking.entries:
@@ -43,7 +43,7 @@ def verdict(ranking: Ranking) -> str:
         return "not compared"
     if is_overturned(ranking):
         return "overturned on test"
-    if _is_doubted(ranking):
+    if is_doubted(ranking):
         return "doubted by test"
     if decision.picks.recommended.expected_loss > MARGIN:
         return f"may cost more than {margin(ranking.metric)}"
@@ -55,7 +55,7 @@ def is_safe(ranking: Ranking) -> bool:
     """Whether little is at stake: compared, hardly behind the best whoever that is, not contradicted by test."""
     decision = ranking.decision
     is_compared = decision is not None and len(ranking.eligible) > 1 and ranking.outcome is Outcome.confirmed
-    return is_compared and decision is not None and decision.picks.recommended.expected_loss <= MARGIN and not _is_doubted(ranking)
+    return is_compared and decision is not None and decision.picks.recommended.expected_loss <= MARGIN and not is_doubted(ranking)
 
 
 def is_overturned(ranking: Ranking) -> bool:
@@ -122,7 +122,7 @@ def checked(ranking: Ranking) -> str:
     if ranking.outcome is Outcome.overturned:
         return "The test images took the recommendation from another candidate; nothing has checked this one."
     fallen = _fallen(ranking)
-    if _is_doubted(ranking):
+    if is_doubted(ranking):
         how = f": {fallen}" if fallen else ""
         return f"The test images speak against the choice{how}, yet not surely enough to overturn it."
     return f"The test images do not contradict the choice{f', but {fallen}' if fallen else ''}."
@@ -166,7 +166,8 @@ def damage(ranking: Ranking) -> str:
     return formats.one_line(f"{files}: {first.name} {first.reason}; {first.remedy}.{more}")
 
 
-def _is_doubted(ranking: Ranking) -> bool:
+def is_doubted(ranking: Ranking) -> bool:
+    """Whether its test score speaks against a choice that stands."""
     return (_after_test(ranking) or 0.0) > _DOUBTFUL
 
 

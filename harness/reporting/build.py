@@ -1,17 +1,20 @@
 """A study folder becomes a ranking and its report files: the whole report side in one straight line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from harness.config import RankConfig
 from harness.files import atomic_write, remove_leftovers
+from harness.reporting import gallery
 from harness.reporting.compose import compose, draw
 from harness.reporting.data_audit import FILE, DataAudit, audit_frame, audit_images
-from harness.reporting.document import Document, Picture
-from harness.reporting.question import Question, keep
+from harness.reporting.document import Document, Picture, Section
+from harness.reporting.question import Question, keep, overrides
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.sections.facts import ranked_rows
+from harness.reporting.what_if import CHANGED
 from harness.select.audit import audit
 from harness.select.prior import OwnRanks, own_ranks
 from harness.select.ranking import Ranking, rank
@@ -20,16 +23,23 @@ from harness.study.store import Study
 from harness.study.table import to_csv, write_table
 
 
-def close_sweep(study: Study, cfg: RankConfig, protocol: str | None = None) -> Ranking:
+def close_sweep(study: Study, cfg: RankConfig, protocol: str | None = None, pictures: gallery.Source = gallery.kept) -> Ranking:
     """The report at the end of a sweep, about the protocol of its jobs. Later reports go by both. Raises like `build_report`."""
-    ranking = build_report(study, cfg, protocol=protocol, by="sweep")
     keep(study, cfg, protocol)
-    return ranking
+    return build_report(study, cfg, protocol=protocol, by="sweep", pictures=pictures)
 
 
-def answer_question(study: Study, question: Question, by: str = "report") -> Ranking:
+def answer_question(study: Study, question: Question, by: str = "report", *, images: bool = True) -> Ranking:
     """The report of the report command: a what-if question is answered beside `report/`, and opens nothing. Raises like `build_report`."""
-    return build_report(study, question.cfg, protocol=question.protocol, into=question.folder, may_open=not question.is_what_if, by=by)
+    return build_report(
+        study,
+        question.cfg,
+        protocol=question.protocol,
+        into=question.folder,
+        may_open=not question.is_what_if,
+        by=by,
+        pictures=gallery.kept if images else gallery.nothing,
+    )
 
 
 def build_report(
@@ -40,6 +50,7 @@ def build_report(
     by: str = "report",
     into: Path | None = None,
     may_open: bool = True,
+    pictures: gallery.Source = gallery.kept,
 ) -> Ranking:
     """Rank a study and write the pages beside its rows; the table files are refreshed too.
 
@@ -50,6 +61,7 @@ def build_report(
         by: the command that asks, for the log of opened test predictions.
         into: where the pages go; None: `report/`.
         may_open: whether the recommended's sealed test predictions may be opened.
+        pictures: where the pictures of images come from.
 
     Raises:
         TableError: there are no rows that can be used, or rows that cannot be compared.
@@ -60,7 +72,9 @@ def build_report(
     ranking = rank(study, cfg, own, protocol=protocol, may_open=may_open, by=by)
     write_table(study)
     images = audit_images(study, ranking)
-    found = describe(ranking, draw(ranking, folder / "plots"), own, images)
+    asked = overrides(study, cfg, protocol, but=CHANGED)
+    shown = gallery.build(study, ranking, images, pictures(study, ranking, images))
+    found = describe(ranking, draw(ranking, folder / "plots"), own, images, asked=asked, shown=shown)
     write_csv(folder / FILE, audit_frame(images))
     write_csv(folder / "ranking.csv", ranking_frame(ranking))
     write_text(folder / "report.md", to_markdown(found))
@@ -68,9 +82,18 @@ def build_report(
     return ranking
 
 
-def describe(ranking: Ranking, pictures: dict[str, Picture], own: OwnRanks, images: DataAudit | None = None) -> Document:
+def describe(
+    ranking: Ranking,
+    pictures: dict[str, Picture],
+    own: OwnRanks,
+    images: DataAudit | None = None,
+    *,
+    asked: Sequence[str] = (),
+    shown: Section | None = None,
+) -> Document:
     """The ranking as a document, with what the studies beside this one say, and how well cheap scores would have chosen."""
-    return compose(ranking, pictures, own, audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own), images)
+    cheap = audit([*ranked_rows(ranking), *ranking.pool.pruned], ranking.metric, own)
+    return compose(ranking, pictures, own, cheap, found=images, asked=asked, gallery=shown)
 
 
 def write_text(path: Path, text: str) -> None:

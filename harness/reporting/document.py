@@ -3,7 +3,7 @@
 Every string is plain text; renderers escape all of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,15 +41,34 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """A number in words, and what to sort it by; None: not known."""
+
+    text: str
+    size: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
-    """Numbers are aligned to the right. A bar column is drawn in HTML only."""
+    """Numbers are aligned to the right. A bar column is drawn in HTML only; an optional one is hidden there until the reader chooses to see it."""
 
     name: str
     is_number: bool = False
     is_bar: bool = False
+    is_optional: bool = False
 
 
-Cell = str | Bar
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cell that leads to another place of the page. Markdown has its text alone."""
+
+    text: str
+    anchor: str
+    label: str
+    """What it leads to, for who hears the page."""
+
+
+Cell = str | Bar | Value | Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +80,10 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     marked: frozenset[int] = frozenset()
     """Positions of rows that stand out."""
+    anchor: str = ""
+    """Where links lead; empty: none does."""
+    has_row_names: bool = False
+    """Whether the first cell of a row names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +94,10 @@ class Picture:
     caption: str
     svg: str
     """The picture itself; the only string that is markup already."""
+    charts: Sequence[Mapping[str, object]] = ()
+    """What a page that runs scripts draws in its place."""
+    png_note: str = ""
+    """What its PNG file, which Markdown shows, cannot show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +107,50 @@ class Code:
     text: str
 
 
-Block = Paragraph | Bullets | Table | Picture | Code
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """A table to sort and filter in HTML; Markdown has its first rows."""
+
+    table: Table
+    num_first: int
+    """Rows that are shown before the reader asks for more."""
+    groups: Sequence[str]
+    """Of each row: rows of a group are folded into its first."""
+    files: Sequence[tuple[str, str]] = ()
+    """Files beside the page: what they are, and their path from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small picture of an image."""
+
+    alt: str
+    """What it shows, for who does not see it."""
+    webp: str
+    """The file in base 64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An image, or some that belong together, side by side."""
+
+    name: str
+    caption: str
+    thumbnails: Sequence[Thumbnail]
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Images with something in common. Markdown lists some captions."""
+
+    anchor: str
+    title: str
+    figures: Sequence[Figure]
+    back: str = ""
+    """Anchor of the table that led here; empty: none did."""
+
+
+Block = Paragraph | Bullets | Table | Leaderboard | Picture | Code | Gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +179,37 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """One side of the answer on the first screen: a figure, what it is, and a few short lines."""
+
+    title: str
+    figure: str
+    label: str
+    lines: Sequence[str] = ()
+    alarms: Sequence[str] = ()
+    """What speaks against the answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A whole report. The first screen is everything before the sections."""
+    """A whole report. The first screen is everything before the leaderboard."""
 
     title: str
     verdict: str
     """Two or three words on how sure the answer is."""
     tone: Tone
     headline: str
-    facts: Sequence[Fact]
     next_steps: Sequence[Command]
     leaderboard: Sequence[Block]
     sections: Sequence[Section]
+    reason: str = ""
+    """One line on why."""
+    cards: Sequence[Card] = ()
+    picks: Sequence[Block] = ()
+    left_out: str = ""
+    """In one line what the answer does not rest on; the facts have the rest of it, and are folded."""
+    facts: Sequence[Fact] = ()
+    what_if: Mapping[str, object] | None = None
+    """What the page decides anew with; no part of Markdown."""
+    images: Section | None = None
+    """Pictures of single images, after the sections."""

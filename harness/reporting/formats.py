@@ -123,6 +123,11 @@ def loss(metric: RankMetric, value: float | None) -> str:
     return f"{100 * value:.1f}" if is_fraction(metric) else f"{_scaled(metric, value):.{_digits(metric)}f}"
 
 
+def loss_format(metric: RankMetric) -> dict[str, float]:
+    """What `loss` multiplies with, and its decimals, for what writes the same elsewhere."""
+    return {"scale": 100.0, "digits": 1} if is_fraction(metric) else {"scale": unit(metric), "digits": _digits(metric)}
+
+
 def ms(value: float | None, *, is_rough: bool = False) -> str:
     """Milliseconds; two decimals below ten: `9.61 ms`, `≈ 41.2 ms`."""
     if value is None:

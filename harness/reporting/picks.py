@@ -37,10 +37,10 @@ def margin(metric: RankMetric) -> str:
 
 def priced(metric: RankMetric, picks: Picks, cfg: RankConfig) -> str:
     """What is highest in the recommended, with the price of latency that was used."""
-    points = picks.terms.points_per_doubling
-    if points:
+    price = picks.terms.points_per_doubling
+    if price:
         return (
-            f"the highest expected score less the price of latency, {_points(metric, points)} for every doubling (rank.points_per_doubling)"
+            f"the highest expected score less the price of latency, {points(metric, price)} for every doubling (rank.points_per_doubling)"
         )
     if cfg.points_per_doubling is None and cfg.max_latency_ms is not None:
         return f"the highest expected score; within rank.max_latency_ms={number(cfg.max_latency_ms)} latency is free"
@@ -101,9 +101,13 @@ def table(ranking: Ranking) -> list[Block]:
         ["budget", *_line(ranking, decision.budget, made.budget)],
         ["fastest", *_line(ranking, decision.fastest, made.fastest)],
     ]
+    return [Table("Picks", columns, rows, frozenset({0})), Paragraph(picks(ranking))]
+
+
+def against(ranking: Ranking) -> str:
+    """What the probabilities and losses of picks rest on, and what they compare with."""
     seen = "train, val and the test score that overturned the first choice" if knows_test(ranking) else "train and val"
-    text = f"Probabilities and losses are those of {seen}, against the best of all candidates within the limits, whoever that is."
-    return [Table("Picks", columns, rows, frozenset({0})), Paragraph(f"{text} {picks(ranking)}")]
+    return f"Probabilities and losses are those of {seen}, against the best of all candidates within the limits, whoever that is."
 
 
 def unit(metric: RankMetric) -> str:
@@ -131,9 +135,9 @@ def _break_even(metric: RankMetric, picks: Picks) -> str:
     found, now = picks.break_even_points, picks.terms.points_per_doubling
     if found <= now:
         return "by the price of latency alone it would be taken already"
-    return f"from {_points(metric, found)} for every doubling of latency on it would win (now {_points(metric, now)})"
+    return f"from {points(metric, found)} for every doubling of latency on it would win (now {points(metric, now)})"
 
 
-def _points(metric: RankMetric, points: float) -> str:
+def points(metric: RankMetric, price: float) -> str:
     """A price, given in points, in the metric's unit."""
-    return formats.price(metric, points * POINT) if not formats.is_fraction(metric) else f"{points:.2g}\N{NO-BREAK SPACE}points"
+    return formats.price(metric, price * POINT) if not formats.is_fraction(metric) else f"{price:.2g}\N{NO-BREAK SPACE}points"

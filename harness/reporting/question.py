@@ -16,6 +16,7 @@ from harness.config import RankConfig
 from harness.errors import ConfigError
 from harness.select.protocols import Protocol, find_protocol, protocols_of
 from harness.study.store import Study, atomic_write
+from harness.text.untrusted import shell_word
 
 MAX_WORD = 40
 """Letters of a value in the name of a folder."""
@@ -55,6 +56,16 @@ def ask(study: Study, cfg: RankConfig, given: Collection[str] | None = None, pro
     is_what_if = bool(_unlike(asked, own) - SHOWN_ONLY) or wanted != own_protocol
     slug = _slug(asked, None if wanted == own_protocol else wanted)
     return Question(asked, is_what_if, study.root / f"report-{slug}" if is_what_if else study.report_dir, wanted)
+
+
+def overrides(study: Study, cfg: RankConfig, protocol: str | None, but: Collection[str] = ()) -> list[str]:
+    """What the report command has to be given to ask this, each fit for a shell, without the settings in `but`."""
+    own = kept(study)
+    names = [field.name for field in fields(RankConfig) if field.name in _unlike(cfg, own) - set(but)]
+    typed = [f"rank.{name}={_typed(getattr(cfg, name))}" for name in names]
+    if protocol not in (None, _kept_protocol(study, protocols_of(study.rows()))):
+        typed.append(f"protocol={protocol}")
+    return [shell_word(each) for each in typed]
 
 
 def keep(study: Study, cfg: RankConfig, protocol: str | None = None) -> None:
@@ -103,6 +114,12 @@ def _slug(cfg: RankConfig, protocol: str | None) -> str:
     named = [field.name for field in fields(RankConfig) if field.name in _unlike(cfg, RankConfig()) - SHOWN_ONLY]
     parts = [f"{name}={_word(getattr(cfg, name))}" for name in named] + ([f"protocol={protocol}"] if protocol else [])
     return "-".join(parts) or "defaults"
+
+
+def _typed(value: str | list[str] | float | None) -> str:
+    if value is None:
+        return "null"
+    return ",".join(value) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _word(value: str | list[str] | float) -> str:

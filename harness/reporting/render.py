@@ -1,19 +1,45 @@
 """One document, two renderings: a self-contained HTML page, and Markdown in which no untrusted character is markup."""
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.reporting.document import Bar, Block, Bullets, Cell, Code, Column, Document, Paragraph, Picture, Section, Table, Tone
+from harness.reporting.document import (
+    Bar,
+    Block,
+    Bullets,
+    Card,
+    Cell,
+    Code,
+    Column,
+    Document,
+    Gallery,
+    Leaderboard,
+    Link,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Tone,
+    Value,
+)
 from harness.reporting.formats import one_line
 from harness.text.commands import runnable
 from harness.text.untrusted import visible
 
+LONGEST = 6
+"""Rows of a table that is shown at once; the page folds longer ones."""
 _TEMPLATES = Path(__file__).parent / "templates"
+LISTED = 5
+"""Captions of a group of pictures in Markdown, which has none of the pictures."""
 _MARKED = re.compile(r"([`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\\(?![A-Za-z0-9]))")
 """Characters that Markdown may read as markup; an underscore inside a word and a backslash before a letter are none."""
 _OPENING = re.compile(r"^(\d*)([#.)+=-])(?=#*(\s|$)|[=-]+$)")
@@ -23,7 +49,10 @@ _LINKED = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 
 def to_html(document: Document) -> str:
-    """The page: styles and pictures inside, no script, nothing loaded from anywhere. All text is escaped by the template."""
+    """The page: styles, pictures and one script inside, nothing loaded from anywhere. All text is escaped by the template.
+
+    The page's policy runs that script by its hash and no other; without it the page says the same.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -33,20 +62,41 @@ def to_html(document: Document) -> str:
         lstrip_blocks=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
-    environment.filters["markup"] = Markup  # pictures only: matplotlib's own output, text as outlines
+    environment.filters["markup"] = Markup  # what is made here: matplotlib's pictures, the page's script, data as JSON
+    environment.filters["words"] = _words
+    environment.filters["json"] = _json
     environment.tests["bar"] = lambda cell: isinstance(cell, Bar)
-    return environment.get_template("report.html.j2").render(document=document)
+    environment.tests["sized"] = lambda cell: isinstance(cell, Value) and cell.size is not None
+    environment.tests["link"] = lambda cell: isinstance(cell, Link)
+    script = environment.get_template("scripts/page.js").render()
+    return environment.get_template("report.html.j2").render(document=document, script=script, script_hash=_hash(script), longest=LONGEST)
+
+
+def _hash(script: str) -> str:
+    """As a Content-Security-Policy names an inline script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _json(data: object) -> str:
+    """Data within a page: no character in it can end the element that holds it."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))  # ASCII, so that no line separator or control character is left either
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def to_markdown(document: Document) -> str:
     """The same in Markdown; pictures are files under `plots/`."""
     parts = [f"# {inert(document.title)}", f"**{inert(document.headline)}** ({inert(document.verdict)})"]
-    parts += [f"- **{fact.question}:** {inert(fact.answer)}" for fact in document.facts]
+    parts += [inert(document.reason)] if document.reason else []
+    parts += [_card(card) for card in document.cards]
+    parts += [_block(block) for block in document.picks]
     for step in document.next_steps:
         parts += [f"{inert(step.purpose)}:", _block(Code(step.text))]
+    parts += [inert(document.left_out)] if document.left_out else []
+    parts += [f"- **{fact.question}:** {inert(fact.answer)}" for fact in document.facts]
     parts += [_block(block) for block in document.leaderboard]
     for number, section in enumerate(document.sections, start=1):
-        parts += _section(number, section)
+        parts += _section(f"{number}. ", section)
+    parts += _section("", document.images) if document.images else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -72,8 +122,13 @@ def _shown(value: object) -> object:
     return visible(runnable(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _section(number: int, section: Section) -> list[str]:
-    return [f"## {number}. {inert(section.title)}", *(_block(block) for block in section.blocks)]
+def _card(card: Card) -> str:
+    lines = [f"**{inert(card.title)}: {inert(card.figure)}** {inert(card.label)}", *(f"- {inert(line)}" for line in card.lines)]
+    return "\n".join([lines[0], "", *lines[1:], *(f"- **{inert(alarm)}**" for alarm in card.alarms)])
+
+
+def _section(number: str, section: Section) -> list[str]:
+    return [f"## {number}{inert(section.title)}", *(_block(block) for block in section.blocks)]
 
 
 @singledispatch
@@ -99,7 +154,22 @@ def _(block: Code) -> str:
 
 @_block.register
 def _(block: Picture) -> str:
-    return f"![{inert(block.caption)}](plots/{block.name}.png)"
+    picture = f"![{inert(block.caption)}](plots/{block.name}.png)"
+    return f"{picture}\n\n{inert(block.png_note)}" if block.png_note else picture
+
+
+@_block.register
+def _(block: Leaderboard) -> str:
+    first = replace(block.table, rows=block.table.rows[: block.num_first])
+    return _block(first)
+
+
+@_block.register
+def _(block: Gallery) -> str:
+    listed = [f"{figure.name}: {figure.caption}" for figure in block.figures[:LISTED]]
+    hidden = len(block.figures) - len(listed)
+    lines = [*listed, *([f"{hidden} more"] if hidden > 0 else [])]
+    return "\n".join([f"**{inert(block.title)}** (pictures: index.html)", "", *(f"- {inert(line)}" for line in lines)])
 
 
 @_block.register
@@ -112,8 +182,12 @@ def _(block: Table) -> str:
 
 
 def _cells(columns: Sequence[Column], row: Sequence[Cell], *, is_marked: bool) -> list[str]:
-    texts = [inert(cell) for cell, column in zip(row, columns, strict=True) if isinstance(cell, str) and not column.is_bar]
+    texts = [inert(_words(cell)) for cell, column in zip(row, columns, strict=True) if not isinstance(cell, Bar) and not column.is_bar]
     return [f"**{text}**" if text and is_marked else text for text in texts]
+
+
+def _words(cell: str | Value | Link) -> str:
+    return cell if isinstance(cell, str) else cell.text
 
 
 def _line(cells: Iterable[str]) -> str:

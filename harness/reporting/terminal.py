@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.reporting import formats
-from harness.reporting.answer import damage, headline, how_sure, test_score, why
+from harness.reporting.answer import damage, how_sure, in_full, test_score, why
+from harness.reporting.first_screen import headline
 from harness.reporting.grounds import fine_tuning, rests_on
 from harness.reporting.next_steps import next_steps
 from harness.reporting.picks import picks
@@ -36,7 +37,7 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     if ranking.entries:
         print_board(console, _leaderboard(ranking, console.width, is_plain=not console.is_terminal), _lines(ranking))
     console.print(shown(headline(ranking), style="bold"))
-    sentences = [why(ranking)]
+    sentences = [in_full(ranking), why(ranking)]
     if ranking.recommended is not None:
         sentences += [how_sure(ranking), picks(ranking), fine_tuning(ranking), rests_on(ranking)]
         sentences += [f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]

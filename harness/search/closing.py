@@ -87,10 +87,11 @@ def _report(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> Row | None:
     from harness.models.keep import drop_models
     from harness.reporting.build import close_sweep
     from harness.reporting.terminal import print_summary
+    from harness.search.thumbnails import pictures_of
 
     first = jobs[0]
     study = Study(first.config.study_dir)
-    ranking = close_sweep(study, first.config.rank, first.protocol_hash)
+    ranking = close_sweep(study, first.config.rank, first.protocol_hash, pictures_of(jobs, say))
     if first.config.model.keep is Keep.tied:
         drop_models(study, ranking)
     models = Models(study)

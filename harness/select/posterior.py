@@ -2,7 +2,7 @@
 
 Beside the tied set, on the same scores. The tied set states who cannot be excluded as best; the posterior says how good each probably is,
 how probably it is the best, and what choosing it may cost, which is what a decision needs.
-Shapes: R draws, K candidates, G values of the unknown spread t; D distinct candidates, whose predictions are not another's, M of them measured
+Shapes: R draws in P pairs, K candidates, G values of the unknown spread t; D distinct candidates, whose predictions are not another's, M of them measured
 and U not.
 
 The model, in points: a score is the truth plus the error of the images, Gaussian with a covariance that is known. The truth is
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
 from harness.select.comparison import SAME, BoolArray, FloatArray, IntArray
@@ -83,6 +84,8 @@ class Posterior:
     covariance_GDD: FloatArray
     distinct_K: IntArray
     """Which of the D distinct ones each candidate is."""
+    whole: "tuple[Posterior, IntArray] | None" = None
+    """Of more candidates, and which of its distinct ones these are: draws of some are those of all."""
 
     @cached_property
     def mean_K(self) -> FloatArray:
@@ -109,7 +112,7 @@ class Posterior:
     @cached_property
     def expected_loss_K(self) -> FloatArray:
         """Expected score of the best, whoever that is, less one's own."""
-        return np.asarray(np.maximum(self._best_R.mean() - self.mean_K, 0.0))
+        return np.asarray((self._best_R[:, None] - self._draws_RD).mean(axis=0)[self.distinct_K])
 
     def best_R(self, cost_K: FloatArray) -> FloatArray:
         """Score less cost of whoever has most left, in each draw."""
@@ -138,7 +141,7 @@ class Posterior:
         kept_D, distinct_K = np.unique(self.distinct_K[list(positions)], return_inverse=True)
         are_all = len(kept_D) == self.covariance_GDD.shape[1]
         covariance_GDD = self.covariance_GDD if are_all else self.covariance_GDD[:, kept_D[:, None], kept_D]
-        return Posterior(self.weights_G, self.mean_GD[:, kept_D], covariance_GDD, np.asarray(distinct_K, dtype=np.int64))
+        return Posterior(self.weights_G, self.mean_GD[:, kept_D], covariance_GDD, np.asarray(distinct_K, dtype=np.int64), (self, kept_D))
 
     def observe(self, k: int, score: float, variance: float) -> "Posterior":
         """After candidate `k` scored once more, on images that nothing else was measured on.
@@ -165,17 +168,63 @@ class Posterior:
         return np.asarray(self._draws_RD.max(axis=1))
 
     @cached_property
-    def _draws_RD(self) -> FloatArray:
-        """Numbers of draws by weight; normal numbers in pairs of opposite sign, dealt to candidates by their means, not by their place in the list."""
+    def draws(self) -> "Draws":
+        """Joint draws of the D distinct candidates, always the same ones.
+
+        Numbers of draws by weight; normal numbers are dealt to candidates by their means, not by their place in the list.
+        """
+        if self.whole is not None:
+            whole, kept_D = self.whole
+            return whole.draws.take(kept_D)
         mean_D = self.weights_G @ self.mean_GD
         order_D = np.argsort(-mean_D, kind="stable")
-        normal_RD = _normal_RD(len(order_D))
-        ends_G = np.round(np.cumsum(self.weights_G) * NUM_DRAWS).astype(np.int64)
-        draws_RD = np.empty_like(normal_RD)
-        for start, end, mean, covariance in zip((0, *ends_G[:-1]), ends_G, self.mean_GD, self.covariance_GDD, strict=True):
-            root_DD = _root(covariance[np.ix_(order_D, order_D)])
-            draws_RD[start:end, order_D] = mean[order_D] + normal_RD[start:end] @ root_DD.T
-        return np.asarray(draws_RD + (mean_D - draws_RD.mean(axis=0)))
+        half_PD = _normal_PD(len(order_D))
+        ends_G = np.round(np.cumsum(self.weights_G) * len(half_PD)).astype(np.int64)
+        away_PD = np.empty_like(half_PD)
+        for start, end, covariance in zip((0, *ends_G[:-1]), ends_G, self.covariance_GDD, strict=True):
+            away_PD[start:end, order_D] = half_PD[start:end] @ _root(covariance[np.ix_(order_D, order_D)]).T
+        return Draws.of(self.mean_GD, np.diff(ends_G, prepend=0), away_PD, mean_D)
+
+    @cached_property
+    def _draws_RD(self) -> FloatArray:
+        return self.draws.value_RD
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Draws:
+    """Joint draws in the few bytes that a page can carry: pairs of opposite sign around a centre, the distance in whole steps.
+
+    P pairs, which are R = 2 P draws.
+    """
+
+    centre_GD: FloatArray
+    step_GD: FloatArray
+    num_pairs_G: IntArray
+    """Pairs of each of the mixture's Gaussians, one after the other."""
+    steps_PD: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(cls, mean_GD: FloatArray, num_pairs_G: IntArray, away_PD: FloatArray, mean_D: FloatArray) -> "Draws":
+        """Round distances from the means to 127 steps either way, a thirtieth of a standard deviation each; the mean is exactly `mean_D`."""
+        firsts_G = np.cumsum(num_pairs_G) - num_pairs_G
+        step_GD, steps_PD = np.zeros_like(mean_GD), np.zeros(away_PD.shape, dtype=np.int8)
+        for step_D, first, number in zip(step_GD, firsts_G, num_pairs_G, strict=True):
+            if number:
+                own_PD = away_PD[first : first + number]
+                step_D[:] = np.abs(own_PD).max(axis=0) / 127
+                steps_PD[first : first + number] = np.rint(np.divide(own_PD, step_D, out=np.zeros_like(own_PD), where=step_D > 0))
+        return cls(mean_GD + (mean_D - num_pairs_G @ mean_GD / num_pairs_G.sum()), step_GD, num_pairs_G, steps_PD)
+
+    def take(self, kept_D: IntArray) -> "Draws":
+        """Of some of the candidates."""
+        return Draws(self.centre_GD[:, kept_D], self.step_GD[:, kept_D], self.num_pairs_G, self.steps_PD[:, kept_D])
+
+    @property
+    def value_RD(self) -> FloatArray:
+        """The draws themselves: one of each pair, then the others."""
+        centre_PD, step_PD = (np.repeat(each_GD, self.num_pairs_G, axis=0) for each_GD in (self.centre_GD, self.step_GD))
+        away_PD = self.steps_PD * step_PD
+        return np.concatenate([centre_PD + away_PD, centre_PD - away_PD])
 
 
 def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[Known], *, point: float = POINT) -> Posterior:
@@ -400,10 +449,9 @@ def _equal(names: Sequence[str]) -> FloatArray:
 
 
 @lru_cache(maxsize=1)
-def _normal_RD(num: int) -> FloatArray:
-    """In pairs of opposite sign, always the same ones."""
-    half_RD = np.random.default_rng(_SEED).standard_normal((NUM_DRAWS // 2, num))
-    return np.stack([half_RD, -half_RD], axis=1).reshape(NUM_DRAWS, -1)
+def _normal_PD(num: int) -> FloatArray:
+    """One of each pair of opposite sign, always the same ones."""
+    return np.random.default_rng(_SEED).standard_normal((NUM_DRAWS // 2, num))
 
 
 def _normalised(log_weight_G: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from harness.select.pairs import Pair
 from harness.select.prior import OwnRanks, own_ranks
 from harness.select.sample_size import Separation
 from harness.select.sensitivity import Sensitivity
+from harness.select.what_if import WhatIf
 from harness.study.store import Study
 
 __all__ = ["Decision", "Entry", "Ranking", "rank"]
@@ -60,6 +61,8 @@ class Ranking:
     """Best score first; those that a limit excludes come after all others."""
     decision: Decision | None = None
     """None: nobody is within the limits."""
+    what_if: WhatIf | None = None
+    """What another price or limit is answered with; None: there is nobody to choose between."""
 
     def command(self, name: str) -> str:
         """What runs a command of the harness on this study, as typed in a shell."""
@@ -68,6 +71,10 @@ class Ranking:
     def entry(self, label: str) -> Entry:
         """The candidate of that label."""
         return next(entry for entry in self.entries if entry.label == label)
+
+    def entry_of(self, k: int) -> Entry:
+        """The candidate at that position of the pool."""
+        return next(entry for entry in self.entries if entry.candidate is self.pool.candidates[k])
 
     @property
     def recommended(self) -> Entry | None:
@@ -150,8 +157,9 @@ def _rank(pool: Pool, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking:
     if not pool.candidates:
         return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason)
     contest = Contest.of(pool, metric, cfg, own)
+    what_if = WhatIf.of(contest)
     if not contest.order:
-        return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries_of(contest))
+        return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries_of(contest), what_if=what_if)
     opening = open_recommended(seals, contest, contest.picks())
     entries = entries_of(contest, opening.recommended)
     decision = replace(
@@ -162,7 +170,7 @@ def _rank(pool: Pool, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking:
         sensitivity=Sensitivity.of(contest, opening.val_choice),
         opening=opening,
     )
-    return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries, decision=decision)
+    return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries, decision=decision, what_if=what_if)
 
 
 def decision_of(contest: Contest, entries: Sequence[Entry], picks: Picks) -> Decision:

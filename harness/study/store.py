@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from harness.config import SweepConfig
 from harness.errors import TableError
-from harness.files import append_line, atomic_write, digest, listed, open_plain, require_writable, why, write_durably
+from harness.files import append_line, atomic_write, digest, listed, open_plain, remove, require_writable, why, write_durably
 from harness.status import Status
 from harness.study.findings import Findings
 from harness.study.findings import decode as decode_findings
@@ -27,6 +27,9 @@ from harness.study.findings import encode as encode_findings
 from harness.study.finite import finite
 from harness.study.row import Row
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
+from harness.study.thumbnails import Thumbnails
+from harness.study.thumbnails import decode as decode_thumbnails
+from harness.study.thumbnails import encode as encode_thumbnails
 from harness.study.timing import Timing, filled
 from harness.study.timing import decode as decode_timing
 from harness.study.timing import encode as encode_timing
@@ -157,6 +160,24 @@ class Study:
         return found if isinstance(found, Findings) else None
 
     @property
+    def thumbnails_dir(self) -> Path:
+        return self.root / "thumbnails"
+
+    def write_thumbnails(self, protocol: str, found: Thumbnails) -> None:
+        """Keep small pictures of images that a report on a protocol may show; the ones from before are replaced."""
+        write_durably(self.thumbnails_dir / f"{protocol}.json", encode_thumbnails(found))
+
+    def thumbnails(self, protocol: str) -> Thumbnails | None:
+        """What a report on a protocol may show; None where nothing was kept, or its file is one that `damaged` names."""
+        found = _read_thumbnails(self.thumbnails_dir / f"{protocol}.json")
+        return found if isinstance(found, Thumbnails) else None
+
+    def drop_thumbnails(self) -> None:
+        """Delete all small pictures of images, whatever their protocol. Raises StoreError."""
+        for path in listed(self.thumbnails_dir, ".json"):
+            remove(path)
+
+    @property
     def report_command(self) -> str:
         """Return the command that ranks it again, as typed in a shell."""
         return self.command("report")
@@ -186,7 +207,8 @@ class Study:
         good, damaged = self.row_files()
         lost = [found for file in good if (found := self._lost(file))]
         audits = [each for each in map(_read_findings, listed(self.root / "audit", ".json")) if isinstance(each, Damage)]
-        return [*damaged, *lost, *self.timings()[1], *audits, *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
+        pictures = [each for each in map(_read_thumbnails, listed(self.thumbnails_dir, ".json")) if isinstance(each, Damage)]
+        return [*damaged, *lost, *self.timings()[1], *audits, *pictures, *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
 
     def write_predictions(self, job_id: str, val: Predictions, test: Predictions | None, out_of_fold: Predictions | None = None) -> None:
         """Keep val and what was predicted out of fold in the open, and test, where there is one, under keys that only `open_test` reads."""
@@ -394,6 +416,17 @@ def _read_findings(path: Path) -> Findings | Damage | None:
     except (ValueError, OSError) as error:
         reason = _unread(error) if isinstance(error, OSError) else str(error)
         return Damage(path, reason, "delete it; the next job on these images audits them anew")
+
+
+def _read_thumbnails(path: Path) -> Thumbnails | Damage | None:
+    try:
+        with open_plain(path) as file:
+            return decode_thumbnails(file.read())
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        reason = _unread(error) if isinstance(error, OSError) else str(error)
+        return Damage(path, reason, "delete it; the next sweep on these images makes its pictures anew")
 
 
 def _unread(error: OSError) -> str:

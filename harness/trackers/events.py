@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.files import digest
@@ -20,6 +22,7 @@ PARAMS = (
     *("dataset", "data_fingerprint", "protocol", "n_train", "n_val", "n_test", "num_classes", "image_size", "primary_metric"),
 )
 """Columns that say what a job was asked for: candidate, recipe, seed, data. What else is a number came of it."""
+_PICTURE = re.compile(rb'src="data:image/webp;base64,[^"]*"')
 DIGEST = "row_blake2b"
 """Name under which a tracker keeps what it has of a job, so that nothing is logged twice."""
 
@@ -92,12 +95,21 @@ class StudyEnd:
         return models.path(self.recommended.job_id) if self.recommended and models.has(self.recommended.job_id) else None
 
     def files(self) -> Iterator[tuple[Path, str]]:
-        """What is logged beside the rows, each with its place: the report, the table, exported models."""
+        """What is logged beside the rows, each with its place: the report, the table, exported models.
+
+        The page goes without the pictures of images that are inside it: a copy, which is there until the next file is asked for.
+        """
         for name in ("report", "export", "results.csv"):
             path = self.study.root / name
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                if file.is_file() and not file.name.startswith("."):
-                    yield file, file.relative_to(self.study.root).as_posix()
+                place = file.relative_to(self.study.root).as_posix()
+                if place == "report/index.html" and file.is_file():
+                    with TemporaryDirectory() as folder:
+                        copy = Path(folder) / file.name
+                        copy.write_bytes(_PICTURE.sub(b'src="data:,"', file.read_bytes()))
+                        yield copy, place
+                elif file.is_file() and not file.name.startswith("."):
+                    yield file, place
 
     @property
     def digest(self) -> str:

@@ -62,6 +62,8 @@ class HeadData:
     train_labels_N: IntArray
     val_MD: FloatArray
     loss: Loss
+    train_weights_N: FloatArray | None = field(default=None, kw_only=True)
+    """None: all images weigh the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class _Group:
     def _train(self) -> "_Seen":
         """Steps over one shuffle of train."""
         batches = _batches(self._data, self._orders, self._batch_size)
-        steps = [(*self._heads.step(inputs_JBI, labels_JB), labels_JB.shape[1]) for inputs_JBI, labels_JB in batches]
+        steps = [(*self._heads.step(*batch), batch[1].shape[1]) for batch in batches]
         losses, hits, sizes = zip(*steps, strict=True)
         return _Seen(torch.stack(losses, dim=1).numpy(), torch.stack(hits, dim=1).numpy(), np.array(sizes))
 
@@ -221,10 +223,10 @@ class _Heads:
         self._clip_grad = cfg.clip_grad
         self._average = WeightAverage({name: stack.detach() for name, stack in self._stacks.items()}, cfg.ema) if cfg.ema else None
 
-    def step(self, inputs_JBI: Tensor, labels_JB: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, inputs_JBI: Tensor, labels_JB: Tensor, weights_JB: Tensor | None) -> tuple[Tensor, Tensor]:
         """One step of every head. Returns the loss of each before the step, and how many images it had right."""
         logits_JBC = _logits(self._stacks, inputs_JBI)
-        loss_J = self._learner.loss.means(logits_JBC, labels_JB)
+        loss_J = self._learner.loss.means(logits_JBC, labels_JB, weights_JB)
         gradients = self._clipped(torch.autograd.grad(loss_J.sum(), list(self._stacks.values())))
         for parts, gradient in zip(self._parts, gradients, strict=True):
             for part, own in zip(parts, torch.split(gradient, self._sizes), strict=True):
@@ -269,13 +271,15 @@ def _logits(named: Mapping[str, Tensor], inputs_JBI: Tensor) -> Tensor:
     return outputs_JBO
 
 
-def _batches(data: HeadData, orders: Sequence[torch.Generator], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features (float64) and labels of each batch of an epoch, every head in an order of its own."""
+def _batches(data: HeadData, orders: Sequence[torch.Generator], batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Features (float64), labels and weights of each batch of an epoch, every head in an order of its own."""
     labels_N = torch.from_numpy(np.array(data.train_labels_N))
+    weights_N = None if data.train_weights_N is None else _double(data.train_weights_N)
     drawn = [_draw(generator, *data.train_VND.shape[:2]) for generator in orders]
     views_JN, images_JN = (torch.stack(part) for part in zip(*drawn, strict=True))
     for views_JB, images_JB in zip(torch.split(views_JN, batch_size, dim=1), torch.split(images_JN, batch_size, dim=1), strict=True):
-        yield _double(data.train_VND[views_JB.numpy(), images_JB.numpy()]), labels_N[images_JB]
+        weights_JB = None if weights_N is None else weights_N[images_JB]
+        yield _double(data.train_VND[views_JB.numpy(), images_JB.numpy()]), labels_N[images_JB], weights_JB
 
 
 def _draw(generator: torch.Generator, num_views: int, num_images: int) -> tuple[Tensor, Tensor]:

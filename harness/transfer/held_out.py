@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.config import RefitOn
-from harness.data.dataset import Dataset, ImageRef, Split, groups_of
+from harness.data.dataset import Dataset, ImageRef, Split, joined
 from harness.measure.choice import deal, num_folds
 
 IntArray = npt.NDArray[np.int64]
@@ -30,27 +30,21 @@ class HeldOut:
 
 def folds_of(dataset: Dataset) -> int:
     """How many folds train and val are dealt into."""
-    return num_folds(len(dataset.train), len(dataset.val), groups_of(dataset.train, dataset.val))
+    return num_folds(len(dataset.train), len(dataset.val), joined(dataset.train, dataset.val).groups)
 
 
 def hold_out(dataset: Dataset, fold: int, seed: int) -> HeldOut:
     """Hold a fold out; `seed` deals the folds."""
-    images: Sequence[ImageRef] = [*dataset.train.images, *dataset.val.images]
-    labels_N = np.concatenate([dataset.train.labels, dataset.val.labels])
-    groups_N = groups_of(dataset.train, dataset.val)
-    is_in_N = deal(labels_N, folds_of(dataset), seed, groups_N) == fold
+    whole = joined(dataset.train, dataset.val)
+    is_in_N = deal(whole.labels, folds_of(dataset), seed, whole.groups) == fold
     parts = [np.flatnonzero(is_part_N) for is_part_N in (~is_in_N, is_in_N)]
-    train, val = (
-        Split([images[place] for place in part.tolist()], labels_N[part], None if groups_N is None else groups_N[part]) for part in parts
-    )
-    return HeldOut(replace(dataset, train=train, val=val, test=Split([], labels_N[:0])), np.concatenate(parts), images)
+    train, val = map(whole.take, parts)
+    return HeldOut(replace(dataset, train=train, val=val, test=Split([], whole.labels[:0])), np.concatenate(parts), whole.images)
 
 
 def hold_nothing_out(dataset: Dataset, on: RefitOn) -> HeldOut:
     """Train on all that `on` names. Val are images of train too: what is said of them is worth nothing, and is asked for all the same."""
-    splits = [dataset.train, dataset.val, *([dataset.test] if on is RefitOn.all else [])]
-    images = [image for split in splits for image in split.images]
-    labels_N = np.concatenate([split.labels for split in splits])
+    train = joined(dataset.train, dataset.val, *([dataset.test] if on is RefitOn.all else []))
     val_N = np.arange(len(dataset.train), len(dataset.train) + len(dataset.val))
-    whole = replace(dataset, train=Split(images, labels_N, groups_of(*splits)), test=Split([], labels_N[:0]))
-    return HeldOut(whole, np.concatenate([np.arange(len(images)), val_N]), images)
+    whole = replace(dataset, train=train, test=Split([], train.labels[:0]))
+    return HeldOut(whole, np.concatenate([np.arange(len(train)), val_N]), train.images)

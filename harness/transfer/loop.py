@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -87,7 +88,9 @@ def learner_of(groups: list[dict[str, Any]], cfg: TrainConfig, *, epochs: int, e
     return Learner(optimizer, schedule, loss)
 
 
-def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batch: int | None = None) -> tuple[float, float]:
+def run_epoch(
+    tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batch: int | None = None, weights_N: Tensor | None = None
+) -> tuple[float, float]:
     """One pass over the training samples, which are at the boundary that `tail` takes.
 
     Args:
@@ -95,6 +98,7 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
         batches: of the epoch.
         learner: takes a step after each batch.
         micro_batch: images at once where a whole batch would take too much memory. Batch statistics are then those of fewer images.
+        weights_N: of the epoch's images, in the order in which they come; None: all weigh the same.
 
     Returns:
         Mean loss and accuracy over the epoch's own batches.
@@ -106,7 +110,8 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
     for activations, labels_B in batches:
         num_pieces = -(-len(labels_B) // (micro_batch or len(labels_B)))  # of nearly equal sizes: one image alone has no batch statistics
         pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*activations, labels_B)), strict=True))
-        loss, num_hits = set_gradients(tail, pieces, learner.loss)
+        weights = None if weights_N is None else torch.tensor_split(weights_N[seen : seen + len(labels_B)], num_pieces)
+        loss, num_hits = set_gradients(tail, pieces, learner.loss, weights)
         _require_finite(loss, learner.optimizer)
         learner.step()
         total_loss += loss * len(labels_B)
@@ -115,13 +120,14 @@ def run_epoch(tail: Tail, batches: Iterable[Batch], learner: Learner, micro_batc
     return total_loss / seen, hits / seen
 
 
-def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], loss: Loss) -> tuple[float, int]:
+def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], loss: Loss, weights: Sequence[Tensor] | None = None) -> tuple[float, int]:
     """Set the gradients of a batch's mean loss, piece by piece.
 
     Args:
         tail: what is trained.
         pieces: of one batch; activations and labels.
         loss: of an image.
+        weights: of the images of each piece; None: all weigh the same.
 
     Returns:
         The loss and the number of images correctly classified.
@@ -130,9 +136,9 @@ def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], loss: Loss) ->
     labels_B = torch.cat([piece[-1] for piece in pieces])
     share = loss.share(labels_B)
     losses, hits = [], 0
-    for *entering, labels in pieces:
+    for (*entering, labels), weights_B in zip(pieces, weights or repeat(None, len(pieces)), strict=True):
         logits = tail(*entering)
-        part = share * loss.total(logits, labels)
+        part = share * loss.total(logits, labels, weights_B)
         torch.autograd.backward(part)
         losses.append(part.item())
         hits += int(loss.num_correct(logits, labels))

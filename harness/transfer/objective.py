@@ -1,6 +1,7 @@
 """The loss on tensors: the half of `measure/objective` that needs torch.
 
-Asked by the training loop, by heads that train together, and by prediction. Shapes: J heads, B images of a batch, C classes.
+Asked by the training loop, by heads that train together, and by prediction. Where images are weighted, the loss of each is multiplied by its weight;
+what a batch is divided by stays the same, as the weights of train are 1 on average. Shapes: J heads, B images of a batch, C classes.
 """
 
 from dataclasses import dataclass, replace
@@ -21,13 +22,14 @@ class SingleLabelLoss:
     label_smoothing: float = 0.0
     """Share of every target that goes to all classes alike."""
 
-    def total(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    def total(self, logits_BC: Tensor, labels_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
         """Return the weighted sum over images; times `share` of the batch that they are part of it adds up to the batch's mean.
 
         Labels of mixed images are shares of classes, shape B x C.
         """
-        smoothing = self.label_smoothing
-        return functional.cross_entropy(logits_BC, labels_B, weight=self.class_weights_C, reduction="sum", label_smoothing=smoothing)
+        smoothing, reduction = self.label_smoothing, "sum" if weights_B is None else "none"
+        found = functional.cross_entropy(logits_BC, labels_B, weight=self.class_weights_C, reduction=reduction, label_smoothing=smoothing)
+        return found if weights_B is None else (weights_B * found).sum()
 
     def share(self, labels_B: Tensor) -> float | Tensor:
         """Return one over the weight of a batch."""
@@ -36,12 +38,13 @@ class SingleLabelLoss:
             return 1.0 / len(labels_B)
         return 1.0 / (labels_B @ weights_C if _are_shares(labels_B) else weights_C[labels_B]).sum()
 
-    def means(self, logits_JBC: Tensor, labels_JB: Tensor) -> Tensor:
+    def means(self, logits_JBC: Tensor, labels_JB: Tensor, weights_JB: Tensor | None = None) -> Tensor:
         """Return the mean of each head's own batch, shape J."""
         weights_C = self.class_weights_C
         loss_JB = functional.cross_entropy(
             logits_JBC.flatten(0, 1), labels_JB.flatten(), weights_C, reduction="none", label_smoothing=self.label_smoothing
         ).view_as(labels_JB)
+        loss_JB = loss_JB if weights_JB is None else weights_JB * loss_JB
         return loss_JB.mean(dim=1) if weights_C is None else loss_JB.sum(dim=1) / weights_C[labels_JB].sum(dim=1)
 
     def double(self) -> "SingleLabelLoss":
@@ -71,17 +74,17 @@ class SeveralLabelsLoss:
     label_smoothing: float = 0.0
     """How far every target moves to one half, where 1 is all the way."""
 
-    def total(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    def total(self, logits_BC: Tensor, labels_B: Tensor, weights_B: Tensor | None = None) -> Tensor:
         """Return the sum over images; times `share` of the batch that they are part of it adds up to the batch's mean."""
-        return self._losses(logits_BC, labels_B).sum()
+        return self._losses(logits_BC, labels_B, weights_B).sum()
 
     def share(self, labels_B: Tensor) -> float | Tensor:
         """Return one over the number of images."""
         return 1.0 / len(labels_B)
 
-    def means(self, logits_JBC: Tensor, labels_JB: Tensor) -> Tensor:
+    def means(self, logits_JBC: Tensor, labels_JB: Tensor, weights_JB: Tensor | None = None) -> Tensor:
         """Return the mean of each head's own batch, shape J."""
-        return self._losses(logits_JBC, labels_JB).mean(dim=1)
+        return self._losses(logits_JBC, labels_JB, weights_JB).mean(dim=1)
 
     def double(self) -> "SeveralLabelsLoss":
         """Return the same for heads that train together, on the processor and in float64."""
@@ -95,13 +98,12 @@ class SeveralLabelsLoss:
         """Return log-probabilities, float32 for float32."""
         return functional.logsigmoid(logits_xC)
 
-    def _losses(self, logits_xC: Tensor, labels_x: Tensor) -> Tensor:
+    def _losses(self, logits_xC: Tensor, labels_x: Tensor, weights_x: Tensor | None) -> Tensor:
         """Of each image."""
         shares_xC = labels_x.to(logits_xC.dtype)
         targets_xC = shares_xC + self.label_smoothing * (_HALF - shares_xC)
-        return functional.binary_cross_entropy_with_logits(logits_xC, targets_xC, pos_weight=self.class_weights_C, reduction="none").mean(
-            -1
-        )
+        loss_xC = functional.binary_cross_entropy_with_logits(logits_xC, targets_xC, pos_weight=self.class_weights_C, reduction="none")
+        return loss_xC.mean(-1) if weights_x is None else weights_x * loss_xC.mean(-1)
 
 
 _HALF = 0.5

@@ -52,6 +52,7 @@ def linear_probe(
     objective: Objective,
     seed: int,
     groups_N: IntArray | None = None,
+    weights_N: FloatArray | None = None,
 ) -> Probe:
     """Solve a head and cross-fit others.
 
@@ -63,14 +64,16 @@ def linear_probe(
         objective: of the labels.
         seed: decides the folds.
         groups_N: of the images, which folds keep together; None: every image stands for itself.
+        weights_N: of the images where they are learned from; what heads are judged by counts each once. None: all weigh the same.
     """
     labels_N = np.concatenate(labels)
     num_val = len(labels_N) - len(labels[0]) or len(labels_N) // NUM_FOLDS
     folds_N = deal(labels_N, num_folds(len(labels_N) - num_val, num_val, groups_N), seed, groups_N)
     with threadpool_limits(1, user_api="blas"):  # products too small to share; on a busy machine threads wait for each other for seconds
-        tried = objective.cross_fit_heads(np.concatenate(features), labels_N, folds_N, class_weights_C)
+        tried = objective.cross_fit_heads(np.concatenate(features), labels_N, folds_N, class_weights_C, weights_N)
         selector = Selector(labels_N, metric, objective, folds_N)
         choice = selector.choose([selector.evaluate(log_probs_NC) for log_probs_NC in tried.log_probs_SNC])
         strength = tried.strengths[choice.position]
-        solution = objective.solve_head(features[0], labels[0], class_weights_C, strength)
+        own_N = None if weights_N is None else weights_N[: len(labels[0])]
+        solution = objective.solve_head(features[0], labels[0], class_weights_C, strength, own_N)
     return Probe(solution, strength, choice.temperature, choice.log_probs_NC, labels_N, folds_N)

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.backbones.backbone import Backbone, Block, WeightsSource
 from harness.compute.runtime import Runtime
 from harness.config import Adapter, Augment, BatchNorm, HeadInit, Metric, TrainConfig
-from harness.data.dataset import Dataset
+from harness.data.dataset import Dataset, Split
 from harness.features.cut import CutTrunk
 from harness.measure.epoch import Epoch
 from harness.measure.objective import Objective, SeveralLabels, SingleLabel
@@ -142,14 +142,16 @@ def trains_head_only(phases: Sequence[Phase]) -> bool:
 
 def objective_of(spec: TrainingSpec) -> Objective:
     """Return what the labels ask for; class shares are those of train, or equal ones where the loss is weighted by class."""
-    labels, num_classes = spec.dataset.train.labels, spec.dataset.num_classes
+    labels, weights_N, num_classes = spec.dataset.train.labels, spec.dataset.train.weights, spec.dataset.num_classes
     if spec.dataset.is_several:
         given = None if spec.settled is None else spec.settled.thresholds
-        weights_C = _label_weights(labels) if spec.cfg.class_weights else None
-        return SeveralLabels(labels.mean(axis=0), np.full(num_classes, PLAIN_THRESHOLD) if given is None else np.array(given), weights_C)
+        weights_C = _label_weights(spec.dataset.train) if spec.cfg.class_weights else None
+        shares_C = np.average(labels, axis=0, weights=weights_N)
+        return SeveralLabels(shares_C, np.full(num_classes, PLAIN_THRESHOLD) if given is None else np.array(given), weights_C)
     if spec.cfg.class_weights:
         return SingleLabel(np.full(num_classes, 1.0 / num_classes))
-    counts_C = np.maximum(np.bincount(labels, minlength=num_classes), 1)
+    counts_C = np.bincount(labels, weights_N, num_classes)
+    counts_C = np.where(counts_C > 0, counts_C, 1)
     return SingleLabel(np.asarray(counts_C / counts_C.sum()))
 
 
@@ -177,18 +179,20 @@ def fixes_batch_norm(spec: TrainingSpec) -> bool:
 
 
 def _class_weights(spec: TrainingSpec) -> Tensor | None:
-    """Return inverse class frequencies of train, scaled to average one over the images, shape C; None where the recipe has none.
+    """Return inverse class frequencies of train, scaled to average one over the images, as they weigh; shape C, None where the recipe has none.
 
     A label weighs as much where it is there as, over all images, where it is not.
     """
     if not spec.cfg.class_weights:
         return None
     if spec.dataset.is_several:
-        return spec.runtime.send(torch.from_numpy(_label_weights(spec.dataset.train.labels)).float())
-    counts_C = torch.bincount(torch.from_numpy(spec.dataset.train.labels), minlength=spec.dataset.num_classes)
-    return spec.runtime.send(len(spec.dataset.train) / (spec.dataset.num_classes * counts_C.float()))
+        return spec.runtime.send(torch.from_numpy(_label_weights(spec.dataset.train)).float())
+    train, num_classes = spec.dataset.train, spec.dataset.num_classes
+    counts_C = torch.from_numpy(np.bincount(train.labels, train.weights, num_classes)).float()
+    return spec.runtime.send(len(train.counted_N) / (num_classes * counts_C))
 
 
-def _label_weights(labels_NC: IntArray) -> npt.NDArray[np.float64]:
-    with_C = np.maximum(labels_NC.sum(axis=0), 1)
-    return np.asarray(np.maximum(len(labels_NC) - with_C, 1) / with_C)
+def _label_weights(train: Split) -> npt.NDArray[np.float64]:
+    weights_N = np.ones(len(train)) if train.weights is None else train.weights
+    with_C = np.maximum(weights_N @ train.labels, 1)
+    return np.asarray(np.maximum(weights_N.sum() - with_C, 1) / with_C)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.config import Adapter, HeadInit
-from harness.data.dataset import groups_of
+from harness.data.dataset import joined
 from harness.errors import DivergedError
 from harness.measure.choice import Selector
 from harness.transfer.depth import FreezeDepth
@@ -82,6 +82,7 @@ def _start_in_closed_form(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
     """
     spec, weights_C = runs[0].spec, runs[0].loss.class_weights_C
     splits = ("train", "val") if spec.settled is None else ("train",)
+    whole = joined(*(getattr(spec.dataset, name) for name in splits))
     probes = {
         seed: linear_probe(
             [inputs.features(name) for name in splits],
@@ -90,7 +91,8 @@ def _start_in_closed_form(runs: Sequence[TrainingRun], inputs: Inputs) -> None:
             class_weights_C=np.ones(spec.dataset.num_classes) if weights_C is None else weights_C.cpu().numpy(),
             objective=runs[0].objective,
             seed=seed,
-            groups_N=groups_of(*(getattr(spec.dataset, name) for name in splits)),
+            groups_N=whole.groups,
+            weights_N=whole.weights,
         )
         for seed in {run.spec.seed for run in runs}
     }
@@ -111,12 +113,10 @@ def _train(runs: Sequence[TrainingRun], inputs: Inputs, phase: Phase) -> None:
 def _run_heads(runs: Sequence[TrainingRun], inputs: Inputs, phase: Phase) -> None:
     """One phase in which nothing but heads learns: all of them at once, on cached features."""
     spec = runs[0].spec
-    data = HeadData(
-        train_VND=inputs.augmented_features() if inputs.views else inputs.features("train")[None],
-        train_labels_N=spec.dataset.train.labels,
-        val_MD=inputs.features("val"),
-        loss=runs[0].loss,
-    )
+    train, train_VND = spec.dataset.train, inputs.augmented_features() if inputs.views else inputs.features("train")[None]
+    if train.weights is not None:
+        train, train_VND = train.take(train.counted_N), train_VND[:, train.counted_N]
+    data = HeadData(train_VND, train.labels, inputs.features("val"), runs[0].loss, train_weights_N=train.weights)
     searches = [RateSearch(run.rates(phase)) for run in runs]
     fits: list[dict[float, HeadFit]] = [{} for _ in runs]
     while wanted := [(number, lr) for number, search in enumerate(searches) for lr in iter(search.next, None)]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from harness.config import HeadInit, Schedule
 from harness.errors import DivergedError
@@ -44,6 +45,7 @@ from harness.transfer.spec import (
 from harness.transfer.split_inputs import SplitInputs
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 _TIMED_BATCHES = 4
 """The first of them is not timed: it makes what the others use again."""
@@ -157,8 +159,8 @@ class TrainingRun:
 
     @property
     def _epoch_images(self) -> int:
-        """Images of an epoch: all, but for one that would be left over alone and has no batch statistics."""
-        num_images = len(self.spec.dataset.train)
+        """Images of an epoch: all that count, but for one that would be left over alone and has no batch statistics."""
+        num_images = len(self.spec.dataset.train.counted_N)
         return num_images - 1 if num_images > 1 and num_images % self.spec.cfg.batch_size == 1 else num_images
 
     @property
@@ -176,16 +178,21 @@ class TrainingRun:
             set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(spec))
             self.network.head.train()
             rng = _generator(spec.seed, phase.number, number)
-            order_N = rng.permutation(len(train.labels_N))[: self._epoch_images]
+            order_N = rng.permutation(spec.dataset.train.counted_N)[: self._epoch_images]
             batches = train.batches(order_N, spec.cfg.batch_size, seed=int(rng.integers(2**31)))
             if spec.cfg.mixes:
                 batches = mixed(batches, spec.cfg, spec.dataset.num_classes, rng)
             what = f"phase {phase.number}, epoch {number} of {phase.epochs}, lr {lr:g}"
-            seen = run_epoch(tail, track(batches, what, self._epoch_steps), learner, self.inputs.pool.micro_batch)
+            seen = run_epoch(tail, track(batches, what, self._epoch_steps), learner, self.inputs.pool.micro_batch, self._weights(order_N))
             with learner.average.shown() if learner.average else nullcontext():
                 self.evaluate(val, phase=phase.number, lr=lr, train_loss=seen[0], train_accuracy=seen[1])
         if learner.average and phase.epochs:
             learner.average.keep()
+
+    def _weights(self, order_N: IntArray) -> Tensor | None:
+        """Of train images in an order, on the device; None: all weigh the same."""
+        weights_N = self.spec.dataset.train.weights
+        return None if weights_N is None else self.spec.runtime.send(torch.from_numpy(weights_N[order_N]).float())
 
     def seconds_per_image(self) -> float:
         """Of training in the first phase, by a few steps after a first one, which train the network."""

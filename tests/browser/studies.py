@@ -14,7 +14,7 @@ from harness.study.store import Study
 from tests.unit.reporting.fake_study import NETS, Net, write_study
 from tests.unit.reporting.test_report_injection import EVIL, hostile
 
-_QUICK = RankConfig(num_resamples=200)
+QUICK = RankConfig(num_resamples=200)
 _TWO = ("resnet50", "densenet121")
 
 
@@ -22,7 +22,7 @@ def _nets(skills: Sequence[float]) -> dict[str, Net]:
     return {f"backbone{place:02}": Net("made up", 5 + place, 0.5 + place, 10 + 2 * place, 12, skill) for place, skill in enumerate(skills)}
 
 
-def _report(root: Path, cfg: RankConfig = _QUICK, *, nets: dict[str, Net] | None = None, is_hostile: bool = False, **options: Any) -> Path:
+def _report(root: Path, cfg: RankConfig = QUICK, *, nets: dict[str, Net] | None = None, is_hostile: bool = False, **options: Any) -> Path:
     """A study with its report but no pictures, which take longer than all the rest."""
     with patch.dict(NETS, nets or {}):
         chosen: dict[str, Any] = {"backbones": tuple(nets or _TWO), "class_names": ("sound", "cracked"), "num_val": 200}
@@ -36,13 +36,13 @@ def _report(root: Path, cfg: RankConfig = _QUICK, *, nets: dict[str, Net] | None
 
 def _ordinary(root: Path) -> Path:
     """Everything that a report can have, pictures too."""
-    build_report(write_study(root, class_names=("sound", "cracked", "stained")), _QUICK)
+    build_report(write_study(root, class_names=("sound", "cracked", "stained")), QUICK)
     return root
 
 
 def _comparison(root: Path) -> Path:
     studies: list[Study] = [write_study(root / name, backbones=_TWO, num_val=100, num_test=50) for name in ("cells", "weeds")]
-    report_comparison(studies, _QUICK, console=Console(quiet=True))
+    report_comparison(studies, QUICK, console=Console(quiet=True))
     return root / "compare-cells-weeds"
 
 

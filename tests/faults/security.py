@@ -61,7 +61,8 @@ def markup_in_class_names(_: Box) -> Seen:
     """class names are HTML"""
     told = _hostile()
     assert "&lt;script&gt;alert(1)&lt;" in told.html
-    assert not [tag for tag in ("<script", "<img", "<iframe", "javascript:") if tag in told.html.lower().replace("[a](javascript:", "")]
+    page = told.html.lower().replace("[a](javascript:", "").replace('<img src="data:image/webp;base64,', "")
+    assert not [tag for tag in ("<script", "<img", "<iframe", "javascript:") if tag in page]
     return Seen(Outcome.recovered, told.report.line("script", "alert", "| "))
 
 

@@ -1,6 +1,7 @@
 """Several labels an image through every command: scores, choice and decisions against computations of their own."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,8 @@ def _report_is_about_labels(run_report: Command) -> None:
     assert "each with any of 4 labels" in page
     assert "| threshold |" in page
     assert "Confusion matrix" not in page
+    assert re.search(r"true: .*; predicted: (not )?shape 0\d, \d", page)
+    assert "there is no table of classes" in page
 
 
 def _what_is_used_decides_alike(own: harness.Study, run_predict: Predict, table: Path, tmp_path: Path) -> None:

@@ -22,8 +22,20 @@ from tests.loopback import of_dataset, serving
 from tests.unit.data.test_hub_data import as_parquet, images_of
 from tests.unit.data.test_shards import samples, shard
 
-TIMES = ("latency_ms", "latency_steady", "throughput_ips", "timed_", "peak_mem_mib", "started_at", "input_wait_frac", "git", "details")
-"""How columns begin that differ when a job is run twice, as the state of the working tree may; those of seconds end in `_s`."""
+TIMES = (
+    "latency_ms",
+    "latency_steady",
+    "throughput_ips",
+    "timed_",
+    "peak_mem_mib",
+    "started_at",
+    "input_wait_frac",
+    "num_threads",
+    "git",
+    "details",
+)
+"""How columns begin that differ when a job is run twice, as the cores that the machine has to spare and the state of the working tree may; those
+of seconds end in `_s`."""
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,8 @@ def arrange(folder: Path) -> None:
     finding = dict(zip(sorted(set(kinds)), ("healthy", "ill"), strict=True))
     _write(
         folder / "scans.csv",
-        ["scan", "finding", "patient"],
-        [(path, finding[kind], f"{kind} {n // 3}") for n, (path, kind) in enumerate(rows)],
+        ["scan", "finding", "patient", "trust"],
+        [(path, finding[kind], f"{kind} {n // 3}", 1 + n % 2) for n, (path, kind) in enumerate(rows)],
     )
     _write(folder / "tags.csv", ["path", "label"], [(path, kind if n % 3 else f"{kind}|blurred") for n, (path, kind) in enumerate(rows)])
     _write(folder / "costs.csv", ["true", "healthy", "ill"], [("healthy", 0, 1), ("ill", 9, 0)])

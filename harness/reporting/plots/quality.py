@@ -28,7 +28,7 @@ def quality_latency(ranking: Ranking) -> Figure | None:
         return None
     colours = line_colours(ranking)
     figure, axes = _axes_with_margin([*colours, "freeze depth"])
-    markers = _depth_markers(ranking)
+    markers = depth_markers(ranking)
     alike: dict[tuple[str, str, bool], list[Entry]] = defaultdict(list)
     for entry in known:
         style = (colours.get(entry.candidate.line, QUIET), markers[entry.candidate.row.freeze], bool(entry.breaches))
@@ -47,7 +47,7 @@ def quality_latency(ranking: Ranking) -> Figure | None:
 
 def freeze_depth(ranking: Ranking) -> Figure | None:
     """Score over the frozen share of the blocks, one line per backbone; None when no backbone has two depths to compare."""
-    lines = _lines(ranking)
+    lines = depth_lines(ranking)
     if all(len({point.share for point in points}) < 2 for points in lines.values()):
         return None
     colours = line_colours(ranking)
@@ -95,7 +95,7 @@ def _axes_with_margin(names: Sequence[str]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _depth_markers(ranking: Ranking) -> dict[str, str]:
+def depth_markers(ranking: Ranking) -> dict[str, str]:
     """A marker per freeze depth, from all frozen to none."""
     share = {entry.candidate.row.freeze: _frozen_share(entry.candidate.row) for entry in ranking.entries}
     ordered = sorted(share, key=lambda freeze: (-(share[freeze] or 0.0), freeze))
@@ -103,7 +103,7 @@ def _depth_markers(ranking: Ranking) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Point:
+class DepthPoint:
     """A candidate at one of its depths: several, where they ended in the same model."""
 
     share: float
@@ -164,15 +164,16 @@ def _keys(axes: Axes, colours: dict[str, str], markers: dict[str, str], *, is_fr
     axes.legend(handles=shapes, title="freeze depth", loc="lower left", bbox_to_anchor=(1.01, -0.02), alignment="left", handlelength=1.4)
 
 
-def _lines(ranking: Ranking) -> dict[str, list[_Point]]:
-    lines: dict[str, list[_Point]] = defaultdict(list)
+def depth_lines(ranking: Ranking) -> dict[str, list[DepthPoint]]:
+    """Of each backbone its candidates by the share of its blocks that is frozen."""
+    lines: dict[str, list[DepthPoint]] = defaultdict(list)
     for entry in ranking.entries:
         shares = [_frozen_share(row) for row in (entry.candidate.row, *entry.candidate.twins)]
-        lines[entry.candidate.line] += [_Point(share, entry) for share in dict.fromkeys(shares) if share is not None]
+        lines[entry.candidate.line] += [DepthPoint(share, entry) for share in dict.fromkeys(shares) if share is not None]
     return {name: sorted(points, key=lambda point: point.share) for name, points in lines.items() if points}
 
 
-def _draw_lines(axes: Axes, ranking: Ranking, lines: Sequence[tuple[Sequence[_Point], float]], colour: str) -> None:
+def _draw_lines(axes: Axes, ranking: Ranking, lines: Sequence[tuple[Sequence[DepthPoint], float]], colour: str) -> None:
     """Lines of one colour, each with its shift to the right (percent), drawn at once; the pen is lifted between them."""
     points = [point for line, _ in lines for point in line]
     places = [100 * point.share + shift for line, shift in lines for point in line]
@@ -186,7 +187,7 @@ def _draw_lines(axes: Axes, ranking: Ranking, lines: Sequence[tuple[Sequence[_Po
             axes.plot(place, middle, marker="o", markersize=13, markerfacecolor="none", markeredgecolor=INK, zorder=4)
 
 
-def _direct_labels(axes: Axes, ranking: Ranking, lines: dict[str, list[_Point]], colours: dict[str, str]) -> None:
+def _direct_labels(axes: Axes, ranking: Ranking, lines: dict[str, list[DepthPoint]], colours: dict[str, str]) -> None:
     """Each line's name at the right, at the height where the line ends, moved apart where names would touch."""
     height_in = _HEIGHT_IN - _BOTTOM_IN - _TOP_IN
     ends = [shown(ranking.metric, points[-1].entry.score) for points in lines.values()]

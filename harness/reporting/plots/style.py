@@ -1,8 +1,10 @@
-"""The style of every plot and how it is saved: a palette safe for colour-blind readers, text as outlines."""
+"""The style of every plot and how it is saved: a palette safe for colour-blind readers, text that the reader's fonts draw."""
 
 import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 from harness.reporting.formats import one_line, shorten
 from harness.study.store import atomic_write
@@ -23,10 +25,27 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 QUIET = "#B4B4B4"
 FONT_PT = 9.0
 
+_FONT = "DejaVu Sans"
+OTHER_SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "PingFang SC"),
+    *(
+        "Hiragino Sans GB",
+        "Microsoft YaHei",
+        "SimHei",
+        "Droid Sans Fallback",
+        "Noto Sans Arabic",
+        "Noto Sans Hebrew",
+        "Noto Sans Devanagari",
+    ),
+)
+"""Fonts with the letters that the first has not; those that are installed draw the PNG files."""
+_STACK = ", ".join(f"'{name}'" for name in (_FONT, "Verdana", *OTHER_SCRIPTS)) + ", sans-serif"
+"""For the reader's machine, whatever is installed here."""
+
 _RC: Any = {
     # Whatever a `matplotlibrc` says that lies in the current folder or at home.
     **{key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")},
-    "font.family": ["DejaVu Sans"],
+    "font.family": [_FONT],
     "font.size": FONT_PT,
     "text.parse_math": False,  # a `$` in a class name is a `$`
     "text.color": INK,
@@ -49,16 +68,19 @@ _RC: Any = {
     "ytick.labelsize": FONT_PT - 0.5,
     "legend.frameon": False,
     "legend.fontsize": FONT_PT - 0.5,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "model-selection-harness",
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
 }
 
 
-def themed() -> Any:
-    """Context in which figures are drawn and saved, the same on every machine."""
-    return mpl.rc_context(_RC)
+@contextmanager
+def themed() -> Iterator[None]:
+    """Context in which figures are drawn and saved, whatever the settings of this machine. What no font has is said by `undrawn`."""
+    with mpl.rc_context(_RC | {"font.family": [_FONT, *_installed()]}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ |Matplotlib currently does not support ", category=UserWarning)
+        yield
 
 
 def new_figure(width_in: float, height_in: float, **layout: Any) -> Figure:
@@ -77,10 +99,11 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     # The usual compression takes several times as long and saves a fifth.
     figure.savefig(png, format="png", dpi=160, metadata={"Software": None}, pil_kwargs={"compress_level": 2})
-    for suffix, content in (("svg", svg.getvalue().encode()), ("png", png.getvalue())):
+    text = re.sub(rf"'{_FONT}'(, '[^']*')*(, sans-serif)?", _STACK, svg.getvalue())
+    for suffix, content in (("svg", text.encode()), ("png", png.getvalue())):
         with atomic_write(folder / f"{name}.{suffix}") as temporary:
             temporary.write_bytes(content)
-    return inline(svg.getvalue(), name)
+    return inline(text, name)
 
 
 def inline(svg: str, name: str) -> str:
@@ -96,8 +119,20 @@ def inline(svg: str, name: str) -> str:
 
 
 def label(text: str, length: int = 34) -> str:
-    """A name fit for a picture: one line, not too long, and no character that the font cannot draw."""
-    return "".join(character if _has_glyph(ord(character)) else "□" for character in shorten(one_line(text), length))
+    """A name fit for a picture: one line, not too long."""
+    return shorten(one_line(text), length)
+
+
+def undrawn(names: Iterable[str]) -> str:
+    """What the PNG files show as boxes, as no font with these letters is installed here, in a sentence; empty where they show everything."""
+    lacking = [name for name in dict.fromkeys(names) if not all(map(_has_glyph, map(ord, label(name))))]
+    if not lacking:
+        return ""
+    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return (
+        f"No font installed here has the letters of “{label(lacking[0])}”{more}, which the PNG files show as boxes; the SVG files and the page "
+        "use the fonts of the reader. On Debian, `apt-get install fonts-noto-cjk` adds Chinese, Japanese and Korean."
+    )
 
 
 def width_pt(text: str) -> float:
@@ -130,5 +165,12 @@ def gap_in_data(axes: Axes, height_in: float) -> float:
 
 
 @cache
+def _installed() -> tuple[str, ...]:
+    """Those of the other fonts that this machine has."""
+    known = {font.name for font in fontManager.ttflist}
+    return tuple(name for name in OTHER_SCRIPTS if name in known)
+
+
+@cache
 def _has_glyph(code: int) -> bool:
-    return bool(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_char_index(code))
+    return any(get_font(findfont(FontProperties(family=name))).get_char_index(code) for name in (_FONT, *_installed()))

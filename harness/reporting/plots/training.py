@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 from harness.data.labels import is_several
 from harness.measure.epoch import Epoch
 from harness.reporting.plots.style import BLUE, INK, QUIET, VERMILION, label, new_figure
+from harness.reporting.sections.facts import recommended_first
 from harness.select.candidates import Cost
 from harness.select.ranking import Entry, Ranking
 
-_MAX_PANELS = 4
+MAX_PANELS = 4
+"""Candidates whose learning curves are drawn."""
 MAX_BARS = 20
 """Candidates in the cost picture."""
 
@@ -26,7 +28,7 @@ _COSTS: tuple[tuple[str, str, str | None], ...] = (
 
 def learning_curves(ranking: Ranking) -> Figure | None:
     """Accuracy and log loss over epochs, train and val, of the recommended and the next best; None when there are no curves."""
-    entries = [entry for entry in _recommended_first(ranking) if entry.candidate.row.details.curve][:_MAX_PANELS]
+    entries = [entry for entry in recommended_first(ranking) if entry.candidate.row.details.curve][:MAX_PANELS]
     if not entries:
         return None
     figure = new_figure(max(4.2, 2.2 * len(entries) + 0.6), 4.4)
@@ -45,7 +47,7 @@ def learning_curves(ranking: Ranking) -> Figure | None:
 
 def costs(ranking: Ranking) -> Figure | None:
     """Four costs of each candidate as bars with the limits; None when there are no two to compare."""
-    entries = _recommended_first(ranking)[:MAX_BARS]
+    entries = recommended_first(ranking)[:MAX_BARS]
     if len(entries) < 2:
         return None
     figure = new_figure(8.6, 1.0 + 0.26 * len(entries))
@@ -62,11 +64,6 @@ def costs(ranking: Ranking) -> Figure | None:
     panels[0].set_yticks(range(len(entries)), [label(entry.label) for entry in entries])
     panels[0].set_ylim(len(entries) - 0.4, -0.6)
     return figure
-
-
-def _recommended_first(ranking: Ranking) -> list[Entry]:
-    first = [ranking.recommended] if ranking.recommended is not None else []
-    return first + [entry for entry in ranking.entries if entry is not ranking.recommended]
 
 
 def _curve(axes: Axes, entry: Entry, train: Callable[[Epoch], float | None], val: Callable[[Epoch], float | None], *, scale: float) -> None:

@@ -1,10 +1,10 @@
 """Step 6: the recommendation, its score on images that nothing was chosen on, and what would change it."""
 
 from harness.reporting import formats
-from harness.reporting.answer import headline, how_sure, is_overturned, is_safe, test_score, why
+from harness.reporting.answer import how_sure, in_full, is_overturned, is_safe, test_score, why
 from harness.reporting.document import Block, Code, Column, Paragraph, Section, Table, Tone
 from harness.reporting.grounds import fine_tuning, rests_on
-from harness.reporting.picks import table
+from harness.reporting.picks import against, picks
 from harness.reporting.sections import validation
 from harness.reporting.sections.changes import changes
 from harness.reporting.sections.facts import Pictures, picture
@@ -18,9 +18,9 @@ def build(ranking: Ranking, pictures: Pictures) -> Section:
     """The decision and the evidence for it."""
     chosen = ranking.recommended
     if chosen is None:
-        return Section("decision", TITLE, [Paragraph(headline(ranking), Tone.warning), Paragraph(why(ranking)), *_nearest(ranking)])
-    blocks: list[Block] = [Paragraph(headline(ranking), tone(ranking)), Paragraph(f"{why(ranking)} {how_sure(ranking)}")]
-    blocks += [Paragraph(f"{rests_on(ranking)} {fine_tuning(ranking)}".strip()), *table(ranking)]
+        return Section("decision", TITLE, [Paragraph(in_full(ranking), Tone.warning), Paragraph(why(ranking)), *_nearest(ranking)])
+    blocks: list[Block] = [Paragraph(in_full(ranking), tone(ranking)), Paragraph(f"{why(ranking)} {how_sure(ranking)}")]
+    blocks += [Paragraph(f"{rests_on(ranking)} {fine_tuning(ranking)}".strip()), Paragraph(f"{picks(ranking)} {against(ranking)}")]
     blocks += [Paragraph(runner_up(ranking)), Paragraph(f"Score on new images: {test_score(ranking)}")]
     blocks += [*validation.finalists(ranking), *validation.scores(ranking), *validation.opened(ranking)]
     blocks += [*changes(ranking), *picture(pictures, "confusion"), Paragraph("To reproduce it:")]

@@ -57,6 +57,12 @@ def outcome_of(ranking: Ranking, entry: Entry) -> str:
     return "tied" if entry.tied else "behind"
 
 
+def recommended_first(ranking: Ranking) -> list[Entry]:
+    """Return the recommended, then all others, best score first."""
+    first = [ranking.recommended] if ranking.recommended is not None else []
+    return first + [entry for entry in ranking.entries if entry is not ranking.recommended]
+
+
 def leading(ranking: Ranking, number: int) -> list[Entry]:
     """Return the first lines of the ranking; the recommended takes the last one when it is further down."""
     shown = list(ranking.entries[:number])

@@ -20,6 +20,14 @@ def build(ranking: Ranking) -> Section:
             Tone.note,
         )
     )
+    if any(row.details.protocol.get("image_weights") for row in ranked_rows(ranking)):
+        blocks.append(
+            Paragraph(
+                "Images count in training by their weights, which multiply the loss of each, of closed-form heads too. Scores, intervals and the "
+                "ranking count each image once.",
+                Tone.note,
+            )
+        )
     if ranking.entries:
         blocks += [_transforms(ranking), *_recipes(ranking), _depths(ranking), *_frozen_doubt(ranking)]
     return Section("strategy", TITLE, blocks)

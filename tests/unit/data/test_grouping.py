@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.config import TableConfig
-from harness.data.dataset import Dataset, groups_of
+from harness.data.dataset import Dataset, joined
 from harness.data.grouping import number_groups
 from harness.data.load import load_dataset
 from harness.errors import DataError
@@ -38,7 +38,7 @@ def test_no_patient_is_in_two_splits_or_folds(tmp_path: Path) -> None:
     assert not members[0] & members[1] | members[0] & members[2] | members[1] & members[2]
     assert all(set(split.labels) == {0, 1} for split in (data.train, data.val, data.test))
     assert data.profile.num_groups == dict(zip(("train", "val", "test"), map(len, members), strict=True))
-    everyone_N = groups_of(data.train, data.val)
+    everyone_N = joined(data.train, data.val).groups
     assert everyone_N is not None
     for fold in range(folds_of(data)):
         held = hold_out(data, fold, seed=0).dataset

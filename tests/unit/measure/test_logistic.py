@@ -91,3 +91,44 @@ def test_weaker_penalties_are_tried_until_they_overfit_twice() -> None:
     labels, folds = np.arange(60) % 3, np.arange(60) // 3 % 5
     assert cross_fit(noise, labels, folds, np.ones(3)).strengths == list(STRENGTHS[:3])
     assert len(cross_fit(np.eye(3)[labels] + 0.1 * noise[:, :3], labels, folds, np.ones(3)).strengths) > 8
+
+
+@pytest.mark.parametrize("num_features", [5, 90])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_weight_is_as_many_equal_images(num_features: int, several: bool) -> None:
+    """Whole weights are repetitions and 0 is leaving out: one head, and, where copies share a fold, one set of out-of-fold predictions."""
+    features, classes = _data(60, num_features, 3, seed=0)
+    labels = np.eye(3, dtype=np.int64)[classes] | np.eye(3, dtype=np.int64)[::-1][classes] if several else classes
+    weights_N, folds = np.arange(60) // 3 % 4, np.arange(60) % 5
+    places = np.repeat(np.arange(60), weights_N)
+    ones = np.ones(3)
+    found, wanted = solve(features, labels, ones, 0.1, weights_N.astype(float)), solve(features[places], labels[places], ones, 0.1)
+    np.testing.assert_allclose(found.weight_CD, wanted.weight_CD, atol=2e-4)
+    np.testing.assert_allclose(found.bias_C, wanted.bias_C, atol=2e-4)
+    assert not np.allclose(found.weight_CD, solve(features, labels, ones, 0.1).weight_CD, atol=2e-3)
+    one, other = (
+        cross_fit(features, labels, folds, ones, weights_N.astype(float)),
+        cross_fit(features[places], labels[places], folds[places], ones),
+    )
+    for one_NC, other_NC in zip(one.log_probs_SNC[:8], other.log_probs_SNC[:8], strict=True):
+        np.testing.assert_allclose(one_NC[places], other_NC, atol=2e-2)
+
+
+def test_an_image_of_weight_0_is_as_good_as_none() -> None:
+    """To the last bit, whatever it holds."""
+    features, labels = _data(40, 90, 3, seed=0)
+    odd = np.concatenate([features, 1e6 * features[:7]])
+    weights_N = np.append(np.linspace(0.2, 2, 40), np.zeros(7))
+    found, wanted = (
+        solve(odd, np.append(labels, labels[:7]), np.ones(3), 0.1, weights_N),
+        solve(features, labels, np.ones(3), 0.1, weights_N[:40]),
+    )
+    np.testing.assert_array_equal(found.weight_CD, wanted.weight_CD)
+
+
+def test_weights_of_one_are_none() -> None:
+    """The same head and predictions as without."""
+    features, labels = _data(60, 5, 3, seed=0)
+    np.testing.assert_allclose(
+        solve(features, labels, np.ones(3), 0.1, np.ones(60)).weight_CD, solve(features, labels, np.ones(3), 0.1).weight_CD, atol=1e-6
+    )

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harness.config import Metric, RankConfig
 from harness.reporting import answer
-from harness.reporting.answer import checked, headline, how_sure, is_safe, tied_set, verdict, why
+from harness.reporting.answer import checked, how_sure, in_full, is_safe, tied_set, verdict, why
 from harness.reporting.document import Tone
 from harness.reporting.formats import about, chance, odds, p_value, places
 from harness.reporting.picks import picks
@@ -81,7 +81,7 @@ def plain(text: str) -> str:
 def test_clear_winner_on_one_run(tmp_path: Path) -> None:
     """Ahead, not contradicted by test, one seed: the best with a high probability, conditional on this run."""
     ranking = clear(tmp_path)
-    assert plain(headline(ranking)) == (
+    assert plain(in_full(ranking)) == (
         "Use good (weights a1_in1k), every layer trained: with above 99 % probability the best of 2; conditional on this run (one seed)."
     )
     assert (verdict(ranking), tone(ranking)) == ("clearly the best", Tone.plain)
@@ -93,15 +93,15 @@ def test_clear_winner_on_one_run(tmp_path: Path) -> None:
 def test_seeds_lift_the_condition(tmp_path: Path) -> None:
     """With three seeds nothing is conditional on a run."""
     ranking = clear(tmp_path, num_seeds=3)
-    assert headline(ranking).endswith("probability the best of 2.")
+    assert in_full(ranking).endswith("probability the best of 2.")
     assert "one seed" not in how_sure(ranking)
     assert "Scores are means over 3 seeds." in how_sure(ranking)
 
 
-def test_no_test_images_is_part_of_the_headline(tmp_path: Path) -> None:
+def test_no_test_images_is_part_of_the_in_full(tmp_path: Path) -> None:
     """Without a test split nothing is confirmed; instead of a test score there is the expected one, and the measured one is called biased."""
     ranking = clear(tmp_path, num_test=0)
-    assert headline(ranking).endswith("; no test images confirm it; conditional on this run (one seed).")
+    assert in_full(ranking).endswith("; no test images confirm it; conditional on this run (one seed).")
     assert verdict(ranking) == "clearly the best, not confirmed on new images"
     assert (is_safe(ranking), tone(ranking)) == (False, Tone.note)
     chosen = ranking.recommended
@@ -117,7 +117,7 @@ def test_no_test_images_is_part_of_the_headline(tmp_path: Path) -> None:
 def test_several_that_may_be_best_are_no_alarm(tmp_path: Path) -> None:
     """A small loss at even odds is close to the best; who else may be best is a statement, with what it would take to tell."""
     ranking = tied(tmp_path)
-    text = plain(headline(ranking))
+    text = plain(in_full(ranking))
     assert text.startswith("Use faster (weights a1_in1k), every layer trained: with ")
     assert "% probability the best of 2, likely within " in text
     assert (verdict(ranking), tone(ranking)) == ("close to the best", Tone.plain)
@@ -137,7 +137,7 @@ def test_a_loss_above_a_point_is_a_doubt(tmp_path: Path) -> None:
     own = decision(ranking)
     risky = Pick(own.picks.recommended.position, 0.05, 0.021, 0.8, 0.9)
     found = replace(ranking, decision=replace(own, picks=replace(own.picks, recommended=risky)))
-    assert "with 5 % probability the best of 2, expected to be 2.1 points behind the best" in plain(headline(found))
+    assert "with 5 % probability the best of 2, expected to be 2.1 points behind the best" in plain(in_full(found))
     assert (verdict(found), tone(found)) == ("may cost more than a point", Tone.note)
     assert "it is more than a point behind the best with 80 % probability" in plain(how_sure(found))
 
@@ -160,7 +160,7 @@ def test_the_guard_is_said(tmp_path: Path) -> None:
     tied(tmp_path)
     ranking = rank(Study(tmp_path / "tied"), replace(CFG, points_per_doubling=0.0))
     own = decision(ranking)
-    assert headline(ranking).startswith("Use slow ")
+    assert in_full(ranking).startswith("Use slow ")
     picked = replace(own.picks, ground=Ground.guard, terms=Terms(0.5), break_even_points=0.2)
     guarded = replace(ranking, decision=replace(own, picks=picked))
     assert plain(why(guarded)).startswith(
@@ -199,10 +199,10 @@ def test_no_honest_number_of_images_is_a_reason(tmp_path: Path) -> None:
     assert "faster · none and slow · none: The two score the same." in how_sure(changed)
 
 
-def test_overturned_is_part_of_the_headline(tmp_path: Path) -> None:
+def test_overturned_is_part_of_the_in_full(tmp_path: Path) -> None:
     """A lucky choice that test does not bear out is not crowned, and page and terminal say so first, with how sure that is."""
     ranking = tied(tmp_path, test_wrong=200)
-    text = plain(headline(ranking))
+    text = plain(in_full(ranking))
     assert text.startswith(
         "The test images overturned the choice of train and val: use slow (weights a1_in1k), every layer trained, instead of faster · none"
     )
@@ -235,13 +235,13 @@ def test_a_choice_that_stands_but_is_doubted_is_not_called_confirmed(tmp_path: P
     assert checked(ranking).endswith("yet not surely enough to overturn it.")
 
 
-def test_undefined_on_test_is_part_of_the_headline(tmp_path: Path) -> None:
+def test_undefined_on_test_is_part_of_the_in_full(tmp_path: Path) -> None:
     """A metric without a value on test confirms nothing."""
     study = Study(tmp_path / "s")
     for name, wrong in (("good", 20), ("poor", 120)):
         add(study, name, (wrong, 1), num_test=1)
     ranking = rank(study, replace(CFG, metric=Metric.balanced_accuracy))
-    assert "; the test images cannot confirm it; " in headline(ranking)
+    assert "; the test images cannot confirm it; " in in_full(ranking)
     assert "has no value on them" in checked(ranking)
 
 
@@ -250,7 +250,7 @@ def test_a_what_if_question_says_that_nothing_was_opened(tmp_path: Path) -> None
     clear(tmp_path)
     (tmp_path / "clear" / "opened.jsonl").unlink()
     ranking = rank(Study(tmp_path / "clear"), CFG, may_open=False)
-    assert "; its test predictions stay sealed; " in headline(ranking)
+    assert "; its test predictions stay sealed; " in in_full(ranking)
     assert "a what-if question leaves test predictions sealed" in checked(ranking)
     assert answer.test_score(ranking).startswith(
         "A what-if question leaves its test predictions sealed, so the score on new images is not known."
@@ -263,9 +263,9 @@ def test_one_candidate_is_no_best(tmp_path: Path) -> None:
     study = Study(tmp_path / "s")
     add(study, "only", (20, 20))
     ranking = rank(study, CFG)
-    assert headline(ranking).startswith("Use only (weights a1_in1k), every layer trained: nothing else was measured;")
+    assert in_full(ranking).startswith("Use only (weights a1_in1k), every layer trained: nothing else was measured;")
     assert verdict(ranking) == "not compared"
-    assert "probability" not in headline(ranking) + how_sure(ranking)
+    assert "probability" not in in_full(ranking) + how_sure(ranking)
 
 
 def test_log_loss_is_in_nats(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_log_loss_is_in_nats(tmp_path: Path) -> None:
     add(study, "slow", (30, 30), latency_ms=50.0)
     add(study, "faster", (32, 32), latency_ms=45.0)
     ranking = rank(study, replace(CFG, metric=Metric.log_loss))
-    text = plain(f"{headline(ranking)} {why(ranking)} {how_sure(ranking)}")
+    text = plain(f"{in_full(ranking)} {why(ranking)} {how_sure(ranking)}")
     assert "0.0050 nats for every doubling" in text
     assert "more than 0.010 nats behind the best" in text
     assert "point" not in text.replace("rank.points_per_doubling", "")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.reporting.compose import _next_step
 from harness.reporting.document import Paragraph
+from harness.reporting.first_screen import reason
 from harness.reporting.formats import sentence
 from harness.reporting.sections.training import overfitting
 from harness.select.ranking import rank
@@ -27,7 +27,7 @@ def test_failed_jobs_are_tried_again_when_asked_only(tmp_path: Path) -> None:
     """So the next step names the key."""
     study = Study(tmp_path / "s")
     study.write_row(replace(make_row("a"), status="failed", error="no"))
-    assert "retry=failed" in _next_step(rank(study, QUICK))
+    assert "retry=failed" in reason(rank(study, QUICK))
 
 
 def test_a_sentence_starts_with_a_capital_and_keeps_the_others() -> None:

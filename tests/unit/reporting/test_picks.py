@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.config import Metric, RankConfig
-from harness.reporting.answer import headline
+from harness.reporting.answer import in_full
 from harness.reporting.build import describe
 from harness.reporting.document import Table
 from harness.reporting.grounds import fine_tuning, judged_on, rests_on
@@ -159,7 +159,7 @@ def test_fine_tuning_that_changed_nothing_is_said(tmp_path: Path) -> None:
         "Fine-tuning did not help 1 of 2 backbones. resnet50: with freeze=0.5 and none the backbone was kept as loaded."
     )
     text = report(study)
-    assert "Fine-tuning did not help 1 of 2 backbones." in text[: text.index("**Leaderboard**")]
+    assert "Fine-tuning did not help 1 of 2 backbones." in text
     (line,) = [line for line in text.splitlines() if line.startswith("| resnet50 · all (= 0.5, none) | layer3 |")]
     assert line.endswith("| as loaded |")
     everywhere = write_study(
@@ -215,11 +215,11 @@ def test_depths_in_words(found: Candidate, wanted: str) -> None:
     assert depth(found) == wanted
 
 
-def test_an_untrained_fine_tune_is_not_called_trained_in_the_headline(tmp_path: Path) -> None:
+def test_an_untrained_fine_tune_is_not_called_trained_in_the_in_full(tmp_path: Path) -> None:
     """The words of the headline follow what was kept, not what was asked for."""
     study = Study(tmp_path / "s")
     add(study, "kept", (10, 10), is_trained=False)
     add(study, "tuned", (90, 90))
-    text = headline(rank(study, CFG))
+    text = in_full(rank(study, CFG))
     assert "every layer free, kept as loaded" in text
     assert "every layer trained" not in text

@@ -1,5 +1,7 @@
 """A study whose every word is hostile: the page, the Markdown, the tables and the terminal show it and nothing of it acts."""
 
+import base64
+import hashlib
 import io
 import json
 import re
@@ -15,7 +17,7 @@ from rich.console import Console
 
 from harness.config import RankConfig
 from harness.reporting.build import build_report
-from harness.reporting.document import Bullets, Command, Document, Fact, Paragraph, Section, Table, Tone
+from harness.reporting.document import Bullets, Card, Column, Command, Document, Fact, Leaderboard, Paragraph, Section, Table, Tone, Value
 from harness.reporting.render import inert, to_html, to_markdown
 from harness.reporting.terminal import print_summary
 from harness.study.row import Row
@@ -107,10 +109,13 @@ def test_the_words_are_there_as_text(html: str) -> None:
 
 
 def test_the_page_loads_and_runs_nothing(html: str) -> None:
-    """Parsed as a browser would: no element that acts, no handler, no address but places on the page and pictures inside it."""
+    """Parsed as a browser would: no element that acts but the page's own script, no handler, no address but places on the page, the files beside
+    it and pictures inside it.
+    """
     page = Page(html)
+    assert html.count("<script>") == 1
+    assert page.elements["script"] == 1 + html.count('<script type="application/json"')
     for element in (
-        "script",
         "img",
         "iframe",
         "object",
@@ -118,7 +123,6 @@ def test_the_page_loads_and_runs_nothing(html: str) -> None:
         "link",
         "base",
         "form",
-        "input",
         "foreignobject",
         "video",
         "audio",
@@ -129,7 +133,10 @@ def test_the_page_loads_and_runs_nothing(html: str) -> None:
     references = [
         value for name, value in page.attributes if name.rpartition(":")[2] in ("href", "src", "srcset", "action", "data", "poster")
     ]
-    assert all(re.fullmatch(r"#[\w.-]+|data:image/png;base64,[A-Za-z0-9+/=\s]+", value) for value in references)
+    assert all(
+        re.fullmatch(r"#[\w.-]+|ranking\.csv|\.\./results\.csv|report\.md|data:image/png;base64,[A-Za-z0-9+/=\s]+", value)
+        for value in references
+    )
     styles = "".join(re.findall(r"<style[^>]*>(.*?)</style>", html, flags=re.DOTALL))
     styles += " ".join(value for name, value in page.attributes if name == "style")
     assert "@import" not in styles
@@ -139,13 +146,15 @@ def test_the_page_loads_and_runs_nothing(html: str) -> None:
 
 
 def test_the_policy_forbids_what_the_page_does_not_need(html: str) -> None:
-    """Even if a hole were found, the browser is told to load and run nothing; the page has no script that this could break."""
+    """Even if a hole were found, the browser is told to load nothing and to run the page's own script only, which is named by its hash."""
     (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    (script,) = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
     assert rules == {
         "default-src": "'none'",
         "style-src": "'unsafe-inline'",
         "img-src": "data:",
+        "script-src": f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'",
         "base-uri": "'none'",
         "form-action": "'none'",
     }
@@ -162,8 +171,8 @@ def test_nothing_hidden_is_on_the_page(study: Study, html: str) -> None:
         assert not found, path.name
 
 
-def test_pictures_hold_outlines_and_no_words(study: Study) -> None:
-    """Pictures are shapes: no element of theirs could be a link, a script or text to be read as one."""
+def test_pictures_hold_shapes_and_text_only(study: Study) -> None:
+    """No element of theirs could be a link or a script, and text is text."""
     for path in (study.report_dir / "plots").glob("*.svg"):
         tags = {element.tag.split("}")[-1] for element in ET.parse(path).iter()}
         assert tags <= {
@@ -172,6 +181,8 @@ def test_pictures_hold_outlines_and_no_words(study: Study) -> None:
             "style",
             "g",
             "path",
+            "text",
+            "tspan",
             "use",
             "clipPath",
             "rect",
@@ -236,9 +247,24 @@ def test_any_string_of_a_document_is_text() -> None:
     """Whatever a section puts into whichever place, the border escapes it."""
     table = Table(EVIL, [], [])
     section = Section("one", EVIL, [Paragraph(EVIL, Tone.warning), Bullets([EVIL]), table])
-    document = Document(EVIL, EVIL, Tone.plain, EVIL, [Fact("q", EVIL)], [Command(EVIL, "next")], [Paragraph(EVIL)], [section])
+    board = Leaderboard(Table(EVIL, [Column(EVIL)], [[Value(EVIL, 1.0)]]), 1, [EVIL], [(EVIL, "a")])
+    document = Document(
+        EVIL,
+        EVIL,
+        Tone.plain,
+        EVIL,
+        [Command(EVIL, "next")],
+        [Paragraph(EVIL), board],
+        [section],
+        reason=EVIL,
+        cards=[Card(EVIL, EVIL, EVIL, [EVIL], [EVIL])],
+        picks=[table],
+        left_out=EVIL,
+        facts=[Fact("q", EVIL)],
+        what_if={"limits": [{"name": EVIL, "unit": EVIL}], "loss": {"unit": EVIL}, "num_left_out": 0, "more": [EVIL, "</script>"]},
+    )
     page = Page(to_html(document))
-    assert page.elements["img"] == page.elements["script"] == 0
+    assert (page.elements["img"], page.elements["script"]) == (0, 2)
     assert "\x1b" not in to_html(document)
     to_html(document).encode("utf-8")
     assert "<" not in to_markdown(document)

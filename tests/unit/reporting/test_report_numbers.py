@@ -132,8 +132,8 @@ def tables(markdown: str) -> dict[str, Lines]:
 
 
 def leading(jobs: list[Job], best: Job) -> list[Job]:
-    """The first ten, the recommended among them."""
-    return jobs[:10] if best in jobs[:10] else [*jobs[:9], best]
+    """The first ten, the recommended before all others."""
+    return [best, *(job for job in jobs if job is not best)][:10]
 
 
 def published_text(row: dict[str, Any]) -> str:
@@ -192,6 +192,10 @@ def expected_tables(facts: Facts) -> dict[str, Lines]:
                 ms(j.row["latency_ms_p50"]),
                 millions(j.row["params_m"]),
                 training(j),
+                size(j.row),
+                f"{j.row['gmacs']:.2f}",
+                j.row["family"],
+                j.row["licence"] or "–",
             ]
             for j in leading(jobs, best)
         ],
@@ -298,6 +302,30 @@ def prose(markdown: str) -> str:
     return unescaped(text)
 
 
+def size(row: dict[str, Any]) -> str:
+    """On disk."""
+    return f"{row['weights_mib']:.1f} MiB" if row["weights_mib"] < 100 else f"{row['weights_mib']:,.0f} MiB"
+
+
+def expected_first_screen(facts: Facts) -> list[str]:
+    """Numbers of the headline, of the reason, of the three cards and of what is left out."""
+    best, row, profile = facts.best, facts.best.row, facts.best.row["details"]["profile"]
+    test, pick, num_test = alone(best.test, best.test_labels, best.prior), facts.picks["recommended"], len(best.test_labels)
+    score, (low, high) = float(test.scores_K[0]), ends(test.draws(NUM_RESAMPLES)[:, 0], "").split(" to ")
+    whole = [f"{100 * score:.0f}", *(f"{value:.0f}" for value in 100 * np.quantile(test.draws(NUM_RESAMPLES)[:, 0], [0.025, 0.975]))]
+    recalls = sk.recall_score(best.test_labels, decided(best.test, best.prior), average=None)
+    blocks = [str(row["num_frozen_blocks"]), str(row["num_blocks"])] if row["num_frozen_blocks"] not in (0, row["num_blocks"]) else []
+    loss = f"{100 * pick.expected_loss:.1f}"
+    return [
+        *[*blocks, *whole],  # headline
+        *([] if facts.is_overturned else ["0.5", str(len(facts.inside))]),  # reason
+        *[pct(score), str(num_test), "95", low, high, pct(recalls.min()), pct(1 / len(recalls))],  # quality
+        *[ms(row["latency_ms_p50"]), millions(row["params_m"]), size(row), training(best), row["details"]["machine"]["cpu_name"]],  # cost
+        *[odds(pick.prob_best), str(len(facts.inside)), loss, str(len(facts.tied))],  # confidence
+        *[f"{profile['num_found'] - profile['num_used']:,}", f"{profile['num_found']:,}", "2", str(len(facts.pruned)), "1"],  # left out
+    ]
+
+
 def expected_prose(facts: Facts) -> Counter[str]:
     """Every number outside the tables, recomputed, as often as it is printed."""
     jobs, best, inside, tied = facts.jobs, facts.best, facts.inside, facts.tied
@@ -309,7 +337,6 @@ def expected_prose(facts: Facts) -> Counter[str]:
     own = [r for r in facts.rows if r["protocol"] == "p1" and r["fold"] is None]
     took, folds = [r["total_s"] for r in own], [fold.row for job in facts.jobs for fold in job.folds]
     rates = [job.row["throughput_ips"] for job in jobs]
-    sized = f"{row['weights_mib']:.1f}" if row["weights_mib"] < 100 else f"{row['weights_mib']:,.0f}"
     blocks = [str(row["num_frozen_blocks"]), str(row["num_blocks"])] if row["num_frozen_blocks"] not in (0, row["num_blocks"]) else []
     overturned = [odds(facts.veto_prob)] if facts.is_overturned else []
     after = [] if facts.is_overturned else [odds(facts.veto_prob)]
@@ -317,16 +344,14 @@ def expected_prose(facts: Facts) -> Counter[str]:
     rests_on += [str(sum(bool(job.folds) for job in jobs))] if folds else []
     among = [str(len(tied)), "95", *([str(len(tied) - 6)] if len(tied) > 6 else [])]
     sentences = [
-        *([*blocks, *expected.at_stake(facts)] * 2),  # headline
-        *([*overturned, "0.5", pct(best.score), pct(best.expected)] * 2),  # why
-        *([odds(facts.picks["recommended"].prob_behind), *after, *among, *more, *fallen(facts), num_pruned] * 2),  # how sure
+        *expected_first_screen(facts),
+        *[*blocks, *expected.at_stake(facts)],  # in full
+        *[*overturned, "0.5", pct(best.score), pct(best.expected)],  # why
+        *[odds(facts.picks["recommended"].prob_behind), *after, *among, *more, *fallen(facts), num_pruned],  # how sure
         *(expected.picks(facts) * 2),
-        *(expected.fine_tuning(facts) * 2),
-        *(rests_on * 3),
-        *[ms(row["latency_ms_p50"]), millions(row["params_m"]), sized, training(best)],  # cost
-        *(
-            [pct(float(test.scores_K[0])), str(num_test), *ends(test.draws(NUM_RESAMPLES)[:, 0], "").split(" to "), "95"] * 2
-        ),  # on new images
+        *expected.fine_tuning(facts),
+        *(rests_on * 2),
+        *[pct(float(test.scores_K[0])), str(num_test), *ends(test.draws(NUM_RESAMPLES)[:, 0], "").split(" to "), "95"],  # on new images
         *["2", str(len(own)), str(sum(r["status"] == "ok" for r in own)), "7", "3", "1"],  # protocols
         *["1", *re.findall(r"-?\d+", str(facts.study.root.parent)), "0"],  # p1, the command that shows p0
         *[f"{profile['num_used']:,}", f"{profile['num_found']:,}", "2", "1", "4"],  # images left out

@@ -45,7 +45,8 @@ def test_jobs_stopped_early_are_listed_and_counted(tmp_path: Path) -> None:
         if row.backbone == "mobilenetv3" and row.freeze != "all":
             prune(study, row, rung=1, epochs_trained=1)
     markdown = build(study)
-    assert "2 jobs are not compared: the search did not train them to the end" in markdown[: markdown.index("**Leaderboard**")]
+    assert "2 jobs stopped early" in markdown[: markdown.index("**Leaderboard**")]
+    assert "2 jobs are not compared: the search did not train them to the end" in markdown
     assert "9 jobs (2 not trained to the end) took" in markdown
     assert "| mobilenetv3 | none | 0 | 1 of 3 |" in markdown
     assert "only trained shortly: it needs about 9 s, and 2 s were left." in markdown

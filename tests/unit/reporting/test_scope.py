@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.reporting.answer import headline
+from harness.reporting.answer import in_full
 from harness.reporting.scope import images, latencies, measured, protocols, versions
 from harness.select.protocols import Protocol
 from harness.select.ranking import rank
@@ -19,11 +19,11 @@ def test_other_protocols_are_named_with_the_command_that_shows_them(tmp_path: Pa
     study = Study(tmp_path / "病理")
     add(study, "good", planted(range(10)), details=make_details(protocol={"epochs": 1}))
     assert protocols(rank(study, QUICK)) == ""
-    assert "nothing else was measured;" in headline(rank(study, QUICK))
+    assert "nothing else was measured;" in in_full(rank(study, QUICK))
     add(study, "other", planted(range(5)), protocol="p2", details=make_details(protocol={"epochs": 2}))
     ranking = rank(study, QUICK, protocol="p1")
     assert measured(ranking) == "measured under the same terms"
-    assert "nothing else was measured under the same terms;" in headline(ranking)
+    assert "nothing else was measured under the same terms;" in in_full(ranking)
     assert protocols(ranking) == (
         "This study holds 2 protocols, and jobs of several cannot be ranked together. This is about protocol p1 (1 job). "
         f"Not shown: epochs is 2 instead of 1 (1 job: `{study.report_command} protocol=p2`)."
@@ -35,7 +35,7 @@ def test_depths_that_ended_in_one_network_were_measured(tmp_path: Path) -> None:
     study = Study(tmp_path / "s")
     for freeze in ("all", "none"):
         add(study, "resnet50", planted(range(10)), freeze=freeze, model_blake2b="m")
-    said = headline(rank(study, QUICK))
+    said = in_full(rank(study, QUICK))
     assert "nothing else was measured beside depths that ended in the same model" in said
 
 

@@ -24,7 +24,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Ranking, Path]]:
     """Pages without content, as this is about where they go; what the terminal was given."""
     given: list[tuple[Ranking, Path]] = []
     monkeypatch.setattr("harness.reporting.build.draw", lambda *_: {})
-    monkeypatch.setattr("harness.reporting.build.describe", lambda *given: given[0])
+    monkeypatch.setattr("harness.reporting.build.describe", lambda *given, **_: given[0])
     for name in ("to_html", "to_markdown"):
         monkeypatch.setattr(f"harness.reporting.build.{name}", lambda ranking: str(ranking.recommended.label))
     monkeypatch.setattr("harness.reporting.terminal.print_summary", lambda ranking, page: given.append((ranking, page)))

@@ -45,7 +45,7 @@ def test_whatever_changes_in_a_row_changes_its_digest(tmp_path: Path) -> None:
 
 
 def test_a_study_has_its_report_its_table_and_what_was_exported(tmp_path: Path) -> None:
-    """Hidden files are nobody's; the digest follows the contents."""
+    """Hidden files are nobody's; the digest follows the contents; pictures inside the page stay here."""
     end = StudyEnd(Study(tmp_path), None)
     for name in ("results.csv", "report/index.html", "report/plots/a.svg", "export/a/model.onnx", "report/.half", "rows/a.json"):
         path = tmp_path / name
@@ -53,5 +53,9 @@ def test_a_study_has_its_report_its_table_and_what_was_exported(tmp_path: Path) 
         path.write_text("x")
     assert [name for _, name in end.files()] == ["report/index.html", "report/plots/a.svg", "export/a/model.onnx", "results.csv"]
     before = end.digest
-    (tmp_path / "report" / "index.html").write_text("y")
+    (tmp_path / "report" / "index.html").write_text(
+        'y<img src="data:image/webp;base64,AAAA" alt="a"> and <img src="data:image/webp;base64,BB==" alt="b">'
+    )
     assert (end.digest != before, end.model) == (True, None)
+    (page,) = [file.read_text() for file, name in end.files() if name == "report/index.html"]
+    assert page == 'y<img src="data:," alt="a"> and <img src="data:," alt="b">'

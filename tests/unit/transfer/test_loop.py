@@ -132,6 +132,18 @@ def test_an_epoch_in_pieces_is_an_epoch(backbone: Backbone) -> None:
     assert all(difference(one[name], other[name]) <= 1e-5 for name in one if one[name].is_floating_point())
 
 
+@pytest.mark.parametrize("micro_batch", [8, None])
+def test_the_loss_of_each_image_is_multiplied_by_its_weight(backbone: Backbone, micro_batch: int | None) -> None:
+    """In the order of the epoch's images, in pieces and in later batches too; what the batch is divided by stays."""
+    tail, batches = _tail(backbone).eval(), [_batch(backbone, 5, seed=1), _batch(backbone, 16, seed=2)]
+    weights_N, whole = torch.linspace(0, 2, 21), copy.deepcopy(tail)
+    (images_BCHW,), labels_B = batches[1]
+    torch.autograd.backward((weights_N[5:] * functional.cross_entropy(whole(images_BCHW), labels_B, reduction="none")).mean())
+    learner = new_learner(tail, PLAIN_SGD, lr=1e-12, epochs=1, epoch_steps=2, loss=SingleLabelLoss())
+    run_epoch(tail, batches, learner, micro_batch, weights_N)
+    _agree(_gradients(tail), _gradients(whole))
+
+
 def test_old_gradients_are_replaced(backbone: Backbone) -> None:
     """A second batch does not add to the first one's gradients."""
     tail, batches = _tail(backbone).eval(), [_batch(backbone, 16, seed=1), _batch(backbone, 16, seed=2)]
