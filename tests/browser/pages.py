@@ -70,15 +70,16 @@ class Opener:
     complaints: list[str] = field(default_factory=list)
     _contexts: list[BrowserContext] = field(default_factory=list)
 
-    def __call__(self, root: Path, *, scripts: bool = True) -> Page:
+    def __call__(self, root: Path, *, scripts: bool = True, **options: Any) -> Page:
         """Open the page of a study or a comparison in a window of 1280 x 720.
 
         Args:
             root: the folder; the page is `report/index.html`, else `index.html`.
             scripts: whether the page's own run; those of a test do in any case.
+            options: of the window, as Playwright's `new_context` has them: `permissions`, `locale`, ...
         """
         path = next(path for path in (root / "report" / "index.html", root / "index.html") if path.exists())
-        context = self.browser.new_context(reduced_motion="reduce")  # so that it scrolls at once
+        context = self.browser.new_context(reduced_motion="reduce", **options)  # so that it scrolls at once
         self._contexts.append(context)
         page = context.new_page()
         self._listen(page, path.as_uri())
