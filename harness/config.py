@@ -730,6 +730,14 @@ def name_and_weights(typed: str) -> tuple[str, str]:
 
 
 @dataclass
+class ReportPageConfig:
+    """The pages that a sweep writes."""
+
+    live: bool = True
+    """Whether the report is written while the sweep runs, with what is known so far; a page that reloads itself."""
+
+
+@dataclass
 class SweepConfig:
     """One job, as Hydra composes it from a sweep's command line."""
 
@@ -755,6 +763,7 @@ class SweepConfig:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    report: ReportPageConfig = field(default_factory=ReportPageConfig)
     study: str = "${data.name}"
     """Name of the folder of results below `results_dir`."""
     results_dir: str = "results"

@@ -78,14 +78,14 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
         limits: going over the first two becomes an outcome with status `timeout`, over the last one with status `oom`.
         is_light: the function needs nothing of what `warm_up` imports, and does not wait for it.
     """
-    context = _light_context() if is_light else _context()
+    context = light_context() if is_light else _context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(sender, target, arguments))
     num_oom_kills = _num_oom_kills()
     try:
         with (
-            _without_main(),
-            _born_quiet() if is_light else nullcontext(),
+            without_main(),
+            born_quiet() if is_light else nullcontext(),
         ):  # the other kind is born of a quiet server, for which it may wait
             process.start()
     except (EOFError, OSError) as error:
@@ -139,7 +139,8 @@ def _memory_mib(pid: int) -> float:
         return 0.0
 
 
-def _light_context() -> Any:
+def light_context() -> Any:
+    """Of processes that begin with an interpreter of their own."""
     known = multiprocessing.get_all_start_methods()
     # Workers of joblib have a start method of their own, which a child would be told to use and does not know.
     if multiprocessing.get_start_method(allow_none=True) not in {None, *known}:
@@ -148,14 +149,14 @@ def _light_context() -> Any:
 
 
 def _context() -> Any:
-    light = _light_context()
+    light = light_context()
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return light
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     use_short_folder()
     try:
-        with _born_quiet():
+        with born_quiet():
             forkserver.ensure_running()
     except OSError:  # no socket can be made: jobs then import everything anew
         return light
@@ -172,7 +173,7 @@ _starting = threading.Lock()
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
+def without_main() -> Iterator[None]:
     """Processes that start here do not import the file of the program that starts them: a script without a guard would run again in each."""
     main = vars(sys.modules["__main__"])
     with _starting:
@@ -186,7 +187,7 @@ def _without_main() -> Iterator[None]:
 
 
 @contextmanager
-def _born_quiet() -> Iterator[None]:
+def born_quiet() -> Iterator[None]:
     """Processes that start here never hear of an interrupt, which a terminal sends to all: what it means is decided by the sweep.
 
     Nor do they warn of what a killed job has left and they clean up.

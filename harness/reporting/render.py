@@ -22,8 +22,13 @@ _LINKED = re.compile(r"://|\bwww\.", re.IGNORECASE)
 """What some renderers make a link of without being asked."""
 
 
-def to_html(document: Document) -> str:
-    """The page: styles and pictures inside, no script, nothing loaded from anywhere. All text is escaped by the template."""
+def to_html(document: Document, *, refresh_s: int | None = None) -> str:
+    """The page: styles and pictures inside, no script, nothing loaded from anywhere. All text is escaped by the template.
+
+    Args:
+        document: what it shows.
+        refresh_s: after so many seconds a browser loads it again; None: never.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -35,7 +40,7 @@ def to_html(document: Document) -> str:
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
     environment.filters["markup"] = Markup  # pictures only: matplotlib's own output, text as outlines
     environment.tests["bar"] = lambda cell: isinstance(cell, Bar)
-    return environment.get_template("report.html.j2").render(document=document)
+    return environment.get_template("report.html.j2").render(document=document, refresh_s=refresh_s)
 
 
 def to_markdown(document: Document) -> str:

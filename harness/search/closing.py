@@ -31,6 +31,8 @@ def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
     jobs, say = sweep.jobs, sweep.progress.say
     rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
     cross_fit_within(sweep, cross_fit_limit_s)
+    sweep.live.tell(sweep.progress.stage("all jobs are done; models are timed and the report is made"))
+    sweep.live.be_quiet()
     for job in one_per_study([job for job in jobs if job.job_id in rows]):
         _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
         recommended = _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]), say)
