@@ -12,6 +12,7 @@ from harness.reporting.document import Document, Picture
 from harness.reporting.question import Question, keep
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.sections.facts import ranked_rows
+from harness.reporting.studies import write_summary
 from harness.select.audit import audit
 from harness.select.prior import OwnRanks, own_ranks
 from harness.select.ranking import Ranking, rank
@@ -58,13 +59,15 @@ def build_report(
     remove_leftovers(study.root)
     own, folder = own_ranks(study), into or study.report_dir
     ranking = rank(study, cfg, own, protocol=protocol, may_open=may_open, by=by)
-    write_table(study)
+    table = write_table(study)
     images = audit_images(study, ranking)
     found = describe(ranking, draw(ranking, folder / "plots"), own, images)
     write_csv(folder / FILE, audit_frame(images))
     write_csv(folder / "ranking.csv", ranking_frame(ranking))
     write_text(folder / "report.md", to_markdown(found))
     write_text(folder / "index.html", to_html(found))
+    if folder == study.report_dir:
+        write_summary(study, ranking, table)
     return ranking
 
 

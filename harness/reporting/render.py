@@ -29,6 +29,20 @@ def to_html(document: Document, *, refresh_s: int | None = None) -> str:
         document: what it shows.
         refresh_s: after so many seconds a browser loads it again; None: never.
     """
+    return _environment().get_template("report.html.j2").render(document=document, refresh_s=refresh_s)
+
+
+def to_index(title: str, studies: Sequence[object]) -> str:
+    """The page that lists studies, in the same look.
+
+    Args:
+        title: above the list.
+        studies: `studies.Listed` of each.
+    """
+    return _environment().get_template("studies.html.j2").render(title=title, studies=studies)
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -40,7 +54,7 @@ def to_html(document: Document, *, refresh_s: int | None = None) -> str:
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
     environment.filters["markup"] = Markup  # pictures only: matplotlib's own output, text as outlines
     environment.tests["bar"] = lambda cell: isinstance(cell, Bar)
-    return environment.get_template("report.html.j2").render(document=document, refresh_s=refresh_s)
+    return environment
 
 
 def to_markdown(document: Document) -> str:

@@ -88,11 +88,13 @@ def _report(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> Row | None:
     from harness.models.choose import recommended_row
     from harness.models.keep import drop_models
     from harness.reporting.build import close_sweep
+    from harness.reporting.studies import list_studies
     from harness.reporting.terminal import print_summary
 
     first = jobs[0]
     study = Study(first.config.study_dir)
     ranking = close_sweep(study, first.config.rank, first.protocol_hash)
+    list_studies(study.root.parent, say)
     if first.config.model.keep is Keep.tied:
         drop_models(study, ranking)
     models = Models(study)
