@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -67,7 +67,9 @@ def warm_up() -> None:
     _context()
 
 
-def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_light: bool = False) -> Outcome[Any]:
+def run_isolated(
+    target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_light: bool = False, show: Callable[[str], None] | None = None
+) -> Outcome[Any]:
     """Call a function in a fresh process and wait for its value, its exception or its death.
 
     An interrupt of the caller ends the child and is passed on.
@@ -77,10 +79,11 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
         arguments: picklable.
         limits: going over the first two becomes an outcome with status `timeout`, over the last one with status `oom`.
         is_light: the function needs nothing of what `warm_up` imports, and does not wait for it.
+        show: is told about once a second what the function is doing, for a person to see; it then draws no bars of its own.
     """
     context = light_context() if is_light else _context()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(sender, target, arguments))
+    process = context.Process(target=_call, args=(sender, target, arguments, show is not None))
     num_oom_kills = _num_oom_kills()
     try:
         with (
@@ -93,13 +96,13 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
     finally:
         sender.close()
     try:
-        return _wait(receiver, process, limits, num_oom_kills)
+        return _wait(receiver, process, limits, num_oom_kills, show or (lambda _: None))
     finally:
         _end(process)
         receiver.close()
 
 
-def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int) -> Outcome[Any]:
+def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int, show: Callable[[str], None]) -> Outcome[Any]:
     started = heard = time.monotonic()
     while True:
         if receiver.poll(_POLL_S):
@@ -110,6 +113,7 @@ def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int
             if isinstance(message, Outcome):
                 return message
             heard = time.monotonic()
+            show(message)
         elif process.exitcode is not None and not receiver.poll():  # helpers that it has forked may hold the pipe open
             return _death(process, num_oom_kills)
         if (broken := _broken(limits, time.monotonic() - started, time.monotonic() - heard, process.pid)) is not None:
@@ -253,12 +257,12 @@ def _end(process: Any) -> None:
     process.close()
 
 
-def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
+def _call(sender: Connection, target: str, arguments: tuple[Any, ...], is_shown: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for where there is no fork server
     with suppress(OSError):  # when memory runs out, this is what may go, and not the sweep
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     die_with_parent()
-    heartbeat.listen(lambda: sender.send(None))
+    heartbeat.listen(sender.send, is_shown=is_shown)
     try:
         module, _, function = target.partition(":")
         outcome: Outcome[Any] = Outcome(Status.ok, value=getattr(importlib.import_module(module), function)(*arguments))

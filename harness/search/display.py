@@ -1,11 +1,12 @@
-"""Progress of a sweep on the terminal: what is about to run, and how each job ended."""
+"""Progress of a sweep on the terminal: what is about to run, what a job does, how it ended, and how long the rest will take."""
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
 from harness.config import Adapter, Keep
@@ -40,7 +41,8 @@ class Progress:
     ends_s: float | None = None
     """When a staged search predicts its end, by the clock of `time.perf_counter`; None: it does not yet."""
     time_left: TimeLeft = field(init=False)
-    _known: tuple[int, float] = (-1, 0.0)
+    _predicted: tuple[int, dict[str, float] | None] = (-1, None)
+    """For so many rows, the seconds of each job that has none."""
 
     def __post_init__(self) -> None:
         self.time_left = TimeLeft(self.jobs)
@@ -99,37 +101,55 @@ class Progress:
             self.bar.show(len(self.jobs) - num_left)
         for number, row in enumerate(rows, 1):
             position = "" if num_left is None else f"[{len(self.jobs) - num_left - len(rows) + number}/{len(self.jobs)}] "
-            left = f" · {self.stage().left}" if num_left and number == len(rows) else ""
+            left = self.stage().left if num_left and number == len(rows) else ""
             style = "" if row.status in (Status.ok, Status.pruned) else "red"
-            self.say(f"{position}{row.backbone} freeze={row.strategy} seed={row.seed}: {_outcome(row)}{left}", style)
+            self.say(f"{position}{row.backbone} freeze={row.strategy} seed={row.seed}: {_outcome(row)}{left and f' · {left}'}", style)
 
-    def stage(self, doing: str = "", *, is_running_s: float = 0.0) -> Stage:
+    def stage(self, doing: str = "", running: Collection[str] = (), running_s: float = 0.0) -> Stage:
         """How far the sweep is.
 
         Args:
             doing: what it does now.
-            is_running_s: for how long.
+            running: ids of jobs that run.
+            running_s: for how long.
         """
-        num_failed = sum(row.status != Status.ok for row in self.rows.values())
-        left_s = self._left_s()
         return Stage(
             num_jobs=len(self.jobs),
             num_done=len(self.rows),
-            num_failed=num_failed,
-            left_s=None if left_s is None else max(left_s - is_running_s, 0.0),
+            num_failed=sum(row.status != Status.ok for row in self.rows.values()),
+            left_s=self._left_s(running, running_s),
             doing=doing,
             is_search=self.is_search,
         )
 
-    def _left_s(self) -> float | None:
+    def _left_s(self, running: Collection[str], running_s: float) -> float | None:
         """Of jobs that are not done, and of timing all models."""
         if self.is_search:
-            return None if self.ends_s is None else self.ends_s - time.perf_counter()
-        if self._known[0] != len(self.rows):
-            models = {job.backbone.identity for job in self.jobs}
-            timing_s = expected_s(len(models), self.jobs[0].config.measure) if self.jobs else 0.0
-            self._known = len(self.rows), sum(self.time_left.predict_s(self.rows).values()) + timing_s
-        return self._known[1]
+            return None if self.ends_s is None else max(self.ends_s - time.perf_counter(), 0.0)
+        if self._predicted[0] != len(self.rows):
+            self._predicted = len(self.rows), self.time_left.predict_s(self.rows)
+        if (needed_s := self._predicted[1]) is None:
+            return None
+        own_s = sum(needed_s.get(job_id, 0.0) for job_id in running)
+        models = {job.backbone.identity for job in self.jobs}
+        timing_s = expected_s(len(models), self.jobs[0].config.measure) if self.jobs else 0.0
+        return sum(needed_s.values()) - min(own_s, running_s) + timing_s
+
+    @contextmanager
+    def watched(self, jobs: Sequence[JobSpec]) -> Iterator[Callable[[str], None] | None]:
+        """While jobs run, one line that says what they do and how long the sweep will take; None where there is no terminal."""
+        if not self.console.is_terminal or self.console.is_dumb_terminal:
+            yield None
+            return
+        started, ids = time.perf_counter(), {job.job_id for job in jobs}
+        with Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False) as line:
+
+            def show(doing: str) -> None:
+                left = self.stage("", ids, time.perf_counter() - started).left
+                said = one_line(" · ".join(filter(None, (name_of(jobs[0]), doing, left))))
+                line.update(Text(said[: self.console.width - 1], no_wrap=True), refresh=True)
+
+            yield show
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -92,7 +92,9 @@ class Sweep:
         first = jobs[0]
         self.live.tell(self.progress.stage(_doing(jobs)))
         limits = limits_of(first.config, timeout_s, len(jobs))
-        outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self.transferability.get(activations_key(first)), rung, limits=limits)
+        known = self.transferability.get(activations_key(first))
+        with self.progress.watched(jobs) as show:
+            outcome = run_isolated("harness.jobs.run:run_jobs", jobs, known, rung, limits=limits, show=show)
         if outcome.status is not Status.ok and len(jobs) > 1:
             for job in jobs:
                 self._run([job], rung, timeout_s)

@@ -44,13 +44,15 @@ class TimeLeft:
             probed |= {backbone} if is_head else set()
         self._unseen = list(self._groups)
 
-    def predict_s(self, rows: Mapping[str, Row]) -> dict[str, float]:
-        """Return the seconds of each job that has no row; jobs that run together share theirs.
+    def predict_s(self, rows: Mapping[str, Row]) -> dict[str, float] | None:
+        """Return the seconds of each job that has no row; jobs that run together share theirs. None where nothing was measured on this machine.
 
         Args:
             rows: of the jobs that have one, by id.
         """
         self._observe(rows)
+        if not self._model.measured:
+            return None
         found: dict[str, float] = {}
         for group in self._groups:
             if left := [job.job_id for job in group.jobs if job.job_id not in rows]:

@@ -181,7 +181,7 @@ class TrainingRun:
             if spec.cfg.mixes:
                 batches = mixed(batches, spec.cfg, spec.dataset.num_classes, rng)
             what = f"phase {phase.number}, epoch {number} of {phase.epochs}, lr {lr:g}"
-            seen = run_epoch(tail, track(batches, what, self._epoch_steps), learner, self.inputs.pool.micro_batch)
+            seen = run_epoch(tail, track(batches, what, self._epoch_steps, self._epoch_images), learner, self.inputs.pool.micro_batch)
             with learner.average.shown() if learner.average else nullcontext():
                 self.evaluate(val, phase=phase.number, lr=lr, train_loss=seen[0], train_accuracy=seen[1])
         if learner.average and phase.epochs:
