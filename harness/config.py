@@ -728,6 +728,8 @@ class ReportPageConfig:
     language: Language = Language.en
     """What the page, the Markdown file and the summary on the terminal are written in."""
 
+    live: bool = True
+    """Whether the report is written while the sweep runs, with what is known so far; a page that reloads itself."""
     images: bool = True
     """Whether small pictures of images of val and train are inside the page, and kept in the study for it; false: neither."""
 

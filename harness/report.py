@@ -10,6 +10,8 @@ from omegaconf import DictConfig
 from harness.cli import command
 from harness.config import ReportConfig
 from harness.study.store import find_study
+from harness.text.console import new_console
+from harness.text.language import speaking
 
 
 def main() -> None:
@@ -51,7 +53,8 @@ def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
         return 0
     from harness.reporting.build import answer_question
     from harness.reporting.question import ask
-    from harness.reporting.terminal import print_summary
+    from harness.reporting.studies import list_studies
+    from harness.reporting.terminal import print_summary, shown
 
     results_dir = Path(cfg.results_dir).expanduser()
     if cfg.study is not None and "," in cfg.study:  # in no name
@@ -61,7 +64,10 @@ def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
         return 0
     study = find_study(results_dir, cfg.study)
     question = ask(study, cfg.rank, given, cfg.protocol)
-    print_summary(answer_question(study, question, images=cfg.report.images), question.folder / "index.html")
+    with speaking(cfg.report.language.value):
+        ranking = answer_question(study, question, images=cfg.report.images)
+        list_studies(results_dir, lambda text: new_console(soft_wrap=True).print(shown(text)))
+        print_summary(ranking, question.folder / "index.html")
     return 0
 
 

@@ -19,6 +19,7 @@ from harness.report import typed_settings
 from harness.status import BAD_JOBS
 from harness.study.store import find_study
 from harness.text.commands import runnable
+from harness.text.language import speaking
 from harness.text.untrusted import one_line
 
 
@@ -61,7 +62,8 @@ def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
     for reason in missing:
         _say(reason)
     question = ask(study, cfg.rank, given)
-    print_summary(answer_question(study, question, by="retime", images=cfg.report.images), question.folder / "index.html")
+    with speaking(cfg.report.language.value):
+        print_summary(answer_question(study, question, by="retime", images=cfg.report.images), question.folder / "index.html")
     return BAD_JOBS if missing else 0
 
 

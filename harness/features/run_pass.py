@@ -121,7 +121,7 @@ def _compute(trial: Trial, source: PassSource, layouts: Mapping[int, Layout], wr
         return pixels_BE, packed
 
     total = -(-source.num_images // pool.piece)
-    for pixels_BE, packed in track(pool.map(compute, source), "features", total):
+    for pixels_BE, packed in track(pool.map(compute, source), "features", total, source.num_images):
         if pixels_BE is not None and 0 in writers:
             writers[0].append(pixels_BE)
         for boundary, (rows_BE, taken_s) in zip(trial.targets, packed, strict=True):

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -67,7 +67,9 @@ def warm_up() -> None:
     _context()
 
 
-def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_light: bool = False) -> Outcome[Any]:
+def run_isolated(
+    target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_light: bool = False, show: Callable[[str], None] | None = None
+) -> Outcome[Any]:
     """Call a function in a fresh process and wait for its value, its exception or its death.
 
     An interrupt of the caller ends the child and is passed on.
@@ -77,15 +79,16 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
         arguments: picklable.
         limits: going over the first two becomes an outcome with status `timeout`, over the last one with status `oom`.
         is_light: the function needs nothing of what `warm_up` imports, and does not wait for it.
+        show: is told about once a second what the function is doing, for a person to see; it then draws no bars of its own.
     """
-    context = _light_context() if is_light else _context()
+    context = light_context() if is_light else _context()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(sender, target, arguments))
+    process = context.Process(target=_call, args=(sender, target, arguments, show is not None))
     num_oom_kills = _num_oom_kills()
     try:
         with (
-            _without_main(),
-            _born_quiet() if is_light else nullcontext(),
+            without_main(),
+            born_quiet() if is_light else nullcontext(),
         ):  # the other kind is born of a quiet server, for which it may wait
             process.start()
     except (EOFError, OSError) as error:
@@ -93,13 +96,13 @@ def run_isolated(target: str, *arguments: Any, limits: Limits = NO_LIMITS, is_li
     finally:
         sender.close()
     try:
-        return _wait(receiver, process, limits, num_oom_kills)
+        return _wait(receiver, process, limits, num_oom_kills, show or (lambda _: None))
     finally:
         _end(process)
         receiver.close()
 
 
-def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int) -> Outcome[Any]:
+def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int, show: Callable[[str], None]) -> Outcome[Any]:
     started = heard = time.monotonic()
     while True:
         if receiver.poll(_POLL_S):
@@ -110,6 +113,7 @@ def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int
             if isinstance(message, Outcome):
                 return message
             heard = time.monotonic()
+            show(message)
         elif process.exitcode is not None and not receiver.poll():  # helpers that it has forked may hold the pipe open
             return _death(process, num_oom_kills)
         if (broken := _broken(limits, time.monotonic() - started, time.monotonic() - heard, process.pid)) is not None:
@@ -139,7 +143,8 @@ def _memory_mib(pid: int) -> float:
         return 0.0
 
 
-def _light_context() -> Any:
+def light_context() -> Any:
+    """Of processes that begin with an interpreter of their own."""
     known = multiprocessing.get_all_start_methods()
     # Workers of joblib have a start method of their own, which a child would be told to use and does not know.
     if multiprocessing.get_start_method(allow_none=True) not in {None, *known}:
@@ -148,14 +153,14 @@ def _light_context() -> Any:
 
 
 def _context() -> Any:
-    light = _light_context()
+    light = light_context()
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return light
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     use_short_folder()
     try:
-        with _born_quiet():
+        with born_quiet():
             forkserver.ensure_running()
     except OSError:  # no socket can be made: jobs then import everything anew
         return light
@@ -172,7 +177,7 @@ _starting = threading.Lock()
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
+def without_main() -> Iterator[None]:
     """Processes that start here do not import the file of the program that starts them: a script without a guard would run again in each."""
     main = vars(sys.modules["__main__"])
     with _starting:
@@ -186,7 +191,7 @@ def _without_main() -> Iterator[None]:
 
 
 @contextmanager
-def _born_quiet() -> Iterator[None]:
+def born_quiet() -> Iterator[None]:
     """Processes that start here never hear of an interrupt, which a terminal sends to all: what it means is decided by the sweep.
 
     Nor do they warn of what a killed job has left and they clean up.
@@ -252,12 +257,12 @@ def _end(process: Any) -> None:
     process.close()
 
 
-def _call(sender: Connection, target: str, arguments: tuple[Any, ...]) -> None:
+def _call(sender: Connection, target: str, arguments: tuple[Any, ...], is_shown: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for where there is no fork server
     with suppress(OSError):  # when memory runs out, this is what may go, and not the sweep
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     die_with_parent()
-    heartbeat.listen(lambda: sender.send(None))
+    heartbeat.listen(sender.send, is_shown=is_shown)
     try:
         module, _, function = target.partition(":")
         outcome: Outcome[Any] = Outcome(Status.ok, value=getattr(importlib.import_module(module), function)(*arguments))

@@ -178,7 +178,7 @@ def _num_left_out(found: Comparison) -> str:
 
 
 def _leaderboard(found: Comparison) -> list[Block]:
-    columns = [Column("candidate"), *(Column(name, is_number=True) for name in ("mean rank", "interval", "best with"))]
+    columns = [Column("candidate", is_name=True), *(Column(name, is_number=True) for name in ("mean rank", "interval", "best with"))]
     for study in found.studies:
         said = (f"{study.name}: {metric_name(study.metric)}, expected", "interval", f"rank in {study.name}", f"best in {study.name} with")
         columns += [Column(name, is_number=True) for name in said]

@@ -14,6 +14,7 @@ from harness.reporting.document import Document, Picture, Section
 from harness.reporting.question import Question, keep, overrides
 from harness.reporting.render import to_html, to_markdown
 from harness.reporting.sections.facts import ranked_rows
+from harness.reporting.studies import write_summary
 from harness.reporting.what_if import CHANGED
 from harness.select.audit import audit
 from harness.select.prior import OwnRanks, own_ranks
@@ -70,7 +71,7 @@ def build_report(
     remove_leftovers(study.root)
     own, folder = own_ranks(study), into or study.report_dir
     ranking = rank(study, cfg, own, protocol=protocol, may_open=may_open, by=by)
-    write_table(study)
+    table = write_table(study)
     images = audit_images(study, ranking)
     asked = overrides(study, cfg, protocol, but=CHANGED)
     shown = gallery.build(study, ranking, images, pictures(study, ranking, images))
@@ -79,6 +80,8 @@ def build_report(
     write_csv(folder / "ranking.csv", ranking_frame(ranking))
     write_text(folder / "report.md", to_markdown(found))
     write_text(folder / "index.html", to_html(found))
+    if folder == study.report_dir:
+        write_summary(study, ranking, table)
     return ranking
 
 

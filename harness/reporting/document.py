@@ -56,6 +56,10 @@ class Column:
     is_number: bool = False
     is_bar: bool = False
     is_optional: bool = False
+    is_name: bool = False
+    """Names of candidates and backbones, which may be broken anywhere."""
+    key: str = ""
+    """What scripts know it by, in any language."""
 
 
 @dataclass(frozen=True, slots=True)

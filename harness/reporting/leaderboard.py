@@ -9,6 +9,7 @@ from harness.reporting.picks import knows_test
 from harness.reporting.sections.facts import outcome_of, recommended_first
 from harness.reporting.wording import latency, metric_name, rough_latencies
 from harness.select.ranking import Entry, Ranking
+from harness.text.language import say, told
 
 TOP = 10
 """Rows that are shown before the reader asks for more."""
@@ -22,32 +23,44 @@ def build(ranking: Ranking) -> list[Block]:
         return []
     shown = recommended_first(ranking)[:MOST]
     columns = [
-        Column("rank interval", is_number=True),
-        *(Column(name) for name in ("candidate", "outcome")),
-        *(Column(name, is_number=True) for name in (metric_name(ranking.metric), "interval")),
+        Column(say("rank interval"), is_number=True),
+        Column(say("candidate"), is_name=True, key="candidate"),
+        Column(say("outcome")),
+        *(Column(name, is_number=True) for name in (metric_name(ranking.metric), say("interval"))),
         Column("", is_bar=True),
-        *(Column(name, is_number=True) for name in ("expected", "probability of being best", "latency", "parameters")),
-        *(Column(name, is_number=True, is_optional=True) for name in ("training", "size on disk", "GMACs")),
-        *(Column(name, is_optional=True) for name in ("family", "licence")),
+        *(Column(name, is_number=True) for name in (say("expected"), say("probability of being best"), say("latency"))),
+        Column(say("parameters"), is_number=True, key="parameters"),
+        *(Column(name, is_number=True, is_optional=True) for name in (say("training"), say("size on disk"), "GMACs")),
+        Column(say("family"), is_optional=True, key="family"),
+        Column(say("licence"), is_optional=True, key="licence"),
     ]
     scale = _scale(shown, ranking.metric)
     rows = [_row(ranking, entry, scale) for entry in shown]
     marked = frozenset({0} if ranking.recommended else ())
     groups = [" ".join(map(str, entry.candidate.features_key)) for entry in shown]
-    files = [("This table and more as CSV", "ranking.csv"), ("All jobs as CSV", "../results.csv"), ("This report as Markdown", "report.md")]
-    blocks: list[Block] = [Leaderboard(Table("Leaderboard", columns, rows, marked), TOP, groups, files), Paragraph(_how_to_read(ranking))]
+    files = [
+        (say("This table and more as CSV"), "ranking.csv"),
+        (say("All jobs as CSV"), "../results.csv"),
+        (say("This report as Markdown"), "report.md"),
+    ]
+    blocks: list[Block] = [
+        Leaderboard(Table(say("Leaderboard"), columns, rows, marked), TOP, groups, files),
+        Paragraph(_how_to_read(ranking)),
+    ]
     if text := rough_latencies((entry.cost for entry in shown), ranking.command("retime")):
         blocks.append(Paragraph(text))
     hidden = len(ranking.entries) - min(len(shown), TOP)
-    return [*blocks, Paragraph(f"{hidden} more candidates are in step 5.")] if hidden > 0 else blocks
+    return [*blocks, Paragraph(say("{number} more candidates are in step 5.", number=hidden))] if hidden > 0 else blocks
 
 
 def _how_to_read(ranking: Ranking) -> str:
-    text = (
-        "Rank intervals hold for all candidates at once. The expected score draws each candidate towards what was known of it and of those like "
-        "it. Expected scores and probabilities are those of train and val"
+    text = say(
+        "Rank intervals hold for all candidates at once. The expected score draws each candidate towards what was known of it and of those like it."
     )
-    return f"{text}; the sentence above also knows the test score that overturned the first choice." if knows_test(ranking) else f"{text}."
+    if knows_test(ranking):
+        seen = "Expected scores and probabilities are those of train and val; the sentence above also knows the test score that overturned the first choice."
+        return told(text, say(seen))
+    return told(text, say("Expected scores and probabilities are those of train and val."))
 
 
 def _row(ranking: Ranking, entry: Entry, scale: Callable[[float], float]) -> list[Cell]:

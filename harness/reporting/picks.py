@@ -94,7 +94,7 @@ def table(ranking: Ranking) -> list[Block]:
         f"expected loss ({unit(ranking.metric)})",
         f"more than {margin(ranking.metric)} behind",
     )
-    columns = [Column("pick"), Column("candidate"), *(Column(name, is_number=True) for name in names)]
+    columns = [Column("pick"), Column("candidate", is_name=True), *(Column(name, is_number=True) for name in names)]
     made = decision.picks
     rows = [
         ["recommended", *_line(ranking, decision.recommended, made.recommended)],

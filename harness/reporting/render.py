@@ -33,6 +33,7 @@ from harness.reporting.document import (
 )
 from harness.reporting.formats import one_line
 from harness.text.commands import runnable
+from harness.text.language import language, say
 from harness.text.untrusted import visible
 
 LONGEST = 6
@@ -48,11 +49,32 @@ _LINKED = re.compile(r"://|\bwww\.", re.IGNORECASE)
 """What some renderers make a link of without being asked."""
 
 
-def to_html(document: Document) -> str:
+def to_html(document: Document, *, refresh_s: int | None = None) -> str:
     """The page: styles, pictures and one script inside, nothing loaded from anywhere. All text is escaped by the template.
 
     The page's policy runs that script by its hash and no other; without it the page says the same.
+
+    Args:
+        document: what it shows.
+        refresh_s: after so many seconds a browser loads it again; None: never.
     """
+    environment = _environment()
+    script = environment.get_template("scripts/page.js").render()
+    page = environment.get_template("report.html.j2")
+    return page.render(document=document, refresh_s=refresh_s, script=script, script_hash=_hash(script), longest=LONGEST)
+
+
+def to_index(title: str, studies: Sequence[object]) -> str:
+    """The page that lists studies, in the same look.
+
+    Args:
+        title: above the list.
+        studies: `studies.Listed` of each.
+    """
+    return _environment().get_template("studies.html.j2").render(title=title, studies=studies)
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -68,8 +90,8 @@ def to_html(document: Document) -> str:
     environment.tests["bar"] = lambda cell: isinstance(cell, Bar)
     environment.tests["sized"] = lambda cell: isinstance(cell, Value) and cell.size is not None
     environment.tests["link"] = lambda cell: isinstance(cell, Link)
-    script = environment.get_template("scripts/page.js").render()
-    return environment.get_template("report.html.j2").render(document=document, script=script, script_hash=_hash(script), longest=LONGEST)
+    environment.globals.update(say=say, language=language)
+    return environment
 
 
 def _hash(script: str) -> str:

@@ -15,11 +15,12 @@ from harness.select.ranking import Ranking
 from harness.select.rule import LATENCY_TIE_FRAC
 from harness.select.scores import SAME
 from harness.text.commands import runnable
+from harness.text.language import noted, say
 
 SLIDERS = {
-    "max_latency_ms": ("Latency at most", "ms"),
-    "max_params_m": ("Parameters at most", "million"),
-    "max_weights_mib": ("Size on disk at most", "MiB"),
+    "max_latency_ms": (noted("Latency at most"), "ms"),
+    "max_params_m": (noted("Parameters at most"), noted("million")),
+    "max_weights_mib": (noted("Size on disk at most"), "MiB"),
 }
 """Limits of `rank` -> what they are called, and their unit."""
 CHANGED = (*SLIDERS, "points_per_doubling")
@@ -40,7 +41,8 @@ def build(ranking: Ranking, asked: Sequence[str] = ()) -> dict[str, object] | No
     return {
         "command": runnable(" ".join([ranking.command("report"), *asked])),
         "limits": [
-            {"key": key, "name": name, "unit": unit_name, "given": getattr(ranking.rank, key)} for key, (name, unit_name) in SLIDERS.items()
+            {"key": key, "name": say(name), "unit": say(unit_name), "given": getattr(ranking.rank, key)}
+            for key, (name, unit_name) in SLIDERS.items()
         ],
         "price": ranking.rank.points_per_doubling,
         "terms": {

@@ -16,6 +16,7 @@ from harness.study.models import Models
 from harness.study.row import Row
 from harness.study.store import Study
 from harness.text.counts import counted
+from harness.text.language import speaking
 
 
 def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
@@ -31,9 +32,12 @@ def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
     jobs, say = sweep.jobs, sweep.progress.say
     rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
     cross_fit_within(sweep, cross_fit_limit_s)
+    sweep.live.tell(sweep.progress.stage("all jobs are done; models are timed and the report is made"))
+    sweep.live.be_quiet()
     for job in one_per_study([job for job in jobs if job.job_id in rows]):
         _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
-        recommended = _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]), say)
+        with speaking(job.config.report.language.value):
+            recommended = _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]), say)
         sweep.trackers.finish(Study(job.config.study_dir), recommended)
     if places := sweep.trackers.wait():
         say(f"logged: {', '.join(dict.fromkeys(places))}")
@@ -86,12 +90,14 @@ def _report(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> Row | None:
     from harness.models.choose import recommended_row
     from harness.models.keep import drop_models
     from harness.reporting.build import close_sweep
+    from harness.reporting.studies import list_studies
     from harness.reporting.terminal import print_summary
     from harness.search.thumbnails import pictures_of
 
     first = jobs[0]
     study = Study(first.config.study_dir)
     ranking = close_sweep(study, first.config.rank, first.protocol_hash, pictures_of(jobs, say))
+    list_studies(study.root.parent, say)
     if first.config.model.keep is Keep.tied:
         drop_models(study, ranking)
     models = Models(study)

@@ -1,18 +1,22 @@
-"""Progress of a sweep on the terminal: what is about to run, and how each job ended."""
+"""Progress of a sweep on the terminal: what is about to run, what a job does, how it ended, and how long the rest will take."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
-from harness.config import Keep
+from harness.config import Adapter, Keep
 from harness.files import free_mib
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
+from harness.jobs.timing import expected_s
 from harness.process.progress import NotebookBar
+from harness.reporting.stage import Stage
+from harness.search.time_left import TimeLeft
 from harness.status import Status
 from harness.study.models import ROOM_MIB, Models
 from harness.study.row import Row
@@ -29,9 +33,28 @@ class Progress:
 
     jobs: Sequence[JobSpec]
     console: Console = field(default_factory=lambda: new_console(soft_wrap=True))
-    started: float = field(default_factory=time.perf_counter)
-    num_run: int = 0
     bar: NotebookBar | None = None
+    rows: dict[str, Row] = field(default_factory=dict)
+    """Of the jobs that are done, by id."""
+    is_search: bool = False
+    """Not all of the jobs run."""
+    ends_s: float | None = None
+    """When a staged search predicts its end, by the clock of `time.perf_counter`; None: it does not yet."""
+    time_left: TimeLeft = field(init=False)
+    _predicted: tuple[int, dict[str, float] | None] = (-1, None)
+    """For so many rows, the seconds of each job that has none."""
+
+    def __post_init__(self) -> None:
+        self.time_left = TimeLeft(self.jobs)
+
+    def found(self, todo: Collection[str]) -> None:
+        """Look at what earlier sweeps have done.
+
+        Args:
+            todo: ids of jobs that are to run.
+        """
+        kept = {job.job_id: Study(job.config.study_dir).read_row(job.job_id) for job in self.jobs if job.job_id not in todo}
+        self.rows = {job_id: row for job_id, row in kept.items() if row is not None and row.status != Status.pruned}
 
     def announce(self, num_done: int, num_failed: int = 0) -> None:
         """Say what is about to happen."""
@@ -72,18 +95,61 @@ class Progress:
 
     def finished(self, rows: Sequence[Row], num_left: int | None = None) -> None:
         """Say how jobs that ran together ended, each with its score or its error, and, when it is known how many are left, how long they may take."""
-        self.num_run += len(rows)
+        self.rows |= {row.job_id: row for row in rows if row.fold is None and row.status != Status.pruned}
         if num_left is not None and in_notebook():
             self.bar = self.bar or NotebookBar("jobs", len(self.jobs))
             self.bar.show(len(self.jobs) - num_left)
         for number, row in enumerate(rows, 1):
             position = "" if num_left is None else f"[{len(self.jobs) - num_left - len(rows) + number}/{len(self.jobs)}] "
-            left = f" · about {duration(self._left_s(num_left))} left" if num_left and number == len(rows) else ""
+            left = self.stage().left if num_left and number == len(rows) else ""
             style = "" if row.status in (Status.ok, Status.pruned) else "red"
-            self.say(f"{position}{row.backbone} freeze={row.strategy} seed={row.seed}: {_outcome(row)}{left}", style)
+            self.say(f"{position}{row.backbone} freeze={row.strategy} seed={row.seed}: {_outcome(row)}{left and f' · {left}'}", style)
 
-    def _left_s(self, num_left: int) -> float:
-        return (time.perf_counter() - self.started) / self.num_run * num_left
+    def stage(self, doing: str = "", running: Collection[str] = (), running_s: float = 0.0) -> Stage:
+        """How far the sweep is.
+
+        Args:
+            doing: what it does now.
+            running: ids of jobs that run.
+            running_s: for how long.
+        """
+        return Stage(
+            num_jobs=len(self.jobs),
+            num_done=len(self.rows),
+            num_failed=sum(row.status != Status.ok for row in self.rows.values()),
+            left_s=self._left_s(running, running_s),
+            doing=doing,
+            is_search=self.is_search,
+        )
+
+    def _left_s(self, running: Collection[str], running_s: float) -> float | None:
+        """Of jobs that are not done, and of timing all models."""
+        if self.is_search:
+            return None if self.ends_s is None else max(self.ends_s - time.perf_counter(), 0.0)
+        if self._predicted[0] != len(self.rows):
+            self._predicted = len(self.rows), self.time_left.predict_s(self.rows)
+        if (needed_s := self._predicted[1]) is None:
+            return None
+        own_s = sum(needed_s.get(job_id, 0.0) for job_id in running)
+        models = {job.backbone.identity for job in self.jobs}
+        timing_s = expected_s(len(models), self.jobs[0].config.measure) if self.jobs else 0.0
+        return sum(needed_s.values()) - min(own_s, running_s) + timing_s
+
+    @contextmanager
+    def watched(self, jobs: Sequence[JobSpec]) -> Iterator[Callable[[str], None] | None]:
+        """While jobs run, one line that says what they do and how long the sweep will take; None where there is no terminal."""
+        if not self.console.is_terminal or self.console.is_dumb_terminal:
+            yield None
+            return
+        started, ids = time.perf_counter(), {job.job_id for job in jobs}
+        with Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False) as line:
+
+            def show(doing: str) -> None:
+                left = self.stage("", ids, time.perf_counter() - started).left
+                said = one_line(" · ".join(filter(None, (name_of(jobs[0]), doing, left))))
+                line.update(Text(said[: self.console.width - 1], no_wrap=True), refresh=True)
+
+            yield show
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -99,6 +165,13 @@ class Progress:
         there = f"; {' or '.join(reports)} ranks what is there" if done else ""
         have = "has" if len(self.jobs) == 1 else "have"
         return f"interrupted: {done} of {counted(len(self.jobs), 'job')} {have} a row; re-run the same command to resume{there}"
+
+
+def name_of(job: JobSpec) -> str:
+    """What lines call a job."""
+    adapter = "" if job.config.adapter is Adapter.none else f" {job.config.adapter.value}"
+    fold = "" if job.fold is None else f", fold {job.fold.number + 1}"
+    return f"{job.config.backbone} freeze={job.depth}{adapter} seed={job.config.seed}{fold}"
 
 
 def _outcome(row: Row) -> str:

@@ -33,7 +33,8 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
     todo = [job for job in sweep.jobs if is_wanted(job)]
     num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in sweep.jobs)
     sweep.progress.announce(num_done, num_failed=len(sweep.jobs) - len(todo) - num_done)
-    with sweep.progress.interruptible():
+    sweep.progress.found({job.job_id for job in todo})
+    with sweep.progress.interruptible(), sweep.live:
         if launcher is None:
             _run(sweep, head_groups(todo), lambda jobs: _run_here(sweep, jobs), 1)
         else:

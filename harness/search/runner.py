@@ -19,12 +19,14 @@ from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key, head_group_key
 from harness.jobs.spec import JobSpec
 from harness.process.isolate import Limits, Outcome, machine_memory_mib, require_watchable, run_isolated
-from harness.search.display import Progress
+from harness.search.display import Progress, name_of
+from harness.search.live import LivePages
 from harness.status import Status
 from harness.study.claims import claimed
 from harness.study.models import Models
 from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import Study, note_swept, require_writable
+from harness.text.counts import counted
 from harness.trackers.background import Background
 from harness.trackers.outlet import Outlet
 from harness.trackers.tracker import require
@@ -48,11 +50,13 @@ class Sweep:
     """Of each study folder, where its rows are logged."""
     progress: Progress = field(init=False)
     trackers: Background = field(init=False)
+    live: LivePages = field(init=False)
     transferability: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By backbone, weights and images, the `TRANSFERABILITY_COLUMNS` that jobs of this sweep have found, and why some have none."""
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.jobs)
+        self.live = LivePages(self.jobs, self.started, self.progress.say)
         self.trackers = Background(
             [Outlet(Study(folder), track, self.progress.say) for folder, tracks in self.tracks.items() for track in tracks]
         )
@@ -61,6 +65,7 @@ class Sweep:
         """Say how jobs that ran together ended (`Progress.finished`), and have trackers log it."""
         self.progress.finished(rows, num_left)
         self.trackers.rows(rows)
+        self.live.tell(self.progress.stage("the next job is about to start"))
 
     def run(
         self,
@@ -85,8 +90,11 @@ class Sweep:
     def _run(self, jobs: Sequence[JobSpec], rung: Rung | None, timeout_s: float | None) -> None:
         """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
         first = jobs[0]
+        self.live.tell(self.progress.stage(_doing(jobs)))
         limits = limits_of(first.config, timeout_s, len(jobs))
-        outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self.transferability.get(activations_key(first)), rung, limits=limits)
+        known = self.transferability.get(activations_key(first))
+        with self.progress.watched(jobs) as show:
+            outcome = run_isolated("harness.jobs.run:run_jobs", jobs, known, rung, limits=limits, show=show)
         if outcome.status is not Status.ok and len(jobs) > 1:
             for job in jobs:
                 self._run([job], rung, timeout_s)
@@ -105,6 +113,12 @@ class Sweep:
             self.transferability[activations_key(job)] = {name: getattr(row, name) for name in TRANSFERABILITY_COLUMNS} | {
                 "undefined": reasons
             }
+
+
+def _doing(jobs: Sequence[JobSpec]) -> str:
+    """What a process is at that runs these, as a clause."""
+    more = f" and {counted(len(jobs) - 1, 'other job')} with it" if jobs[1:] else ""
+    return f"{'cross-fitting' if jobs[0].fold else 'training'} {name_of(jobs[0])}{more}"
 
 
 def is_wanted(job: JobSpec) -> bool:

@@ -18,7 +18,7 @@ from harness.search.belief import Beliefs
 from harness.search.closing import cross_fit_within, finish
 from harness.search.display import duration
 from harness.search.promise import ALLOWED_LOSS
-from harness.search.runner import Asked, Sweep, begin, require_folders
+from harness.search.runner import Asked, Sweep, begin, is_wanted, require_folders
 from harness.search.staged import Budget, History, Plan, search
 from harness.search.trainer import JobTrainer
 from harness.search.trial import Ending, Outcome, Trial
@@ -53,14 +53,16 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
     progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
     limit_s = _limit_s(sweep, len(set(backbones.values())))
     trainer = JobTrainer(trials, sweep, _beliefs(first, trials, backbones), limit_s)
-    with progress.interruptible():
+    progress.is_search = True
+    progress.found({job.job_id for job in jobs if is_wanted(job)})
+    with progress.interruptible(), sweep.live:
         found = [Trial(name, backbones[name], _prior(of[0]), of[0].trains_head_only) for name, of in trials.items()]
         budget = Budget(limit_s, first.budget.share)
         history = search(
             found,
             trainer,
             budget=budget,
-            tell=lambda plan: progress.say(_plan_words(plan)),
+            tell=lambda plan: _tell(plan, sweep),
             between=lambda left_s: cross_fit_within(sweep, left_s) if limit_s is not None else None,
         )
         _write_reasons(trials, history, trainer)
@@ -68,6 +70,12 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
         Study(first.study_dir).note_search(record)
         progress.say(_record_words(record))
         return finish(sweep, None if limit_s is None else limit_s - trainer.spent_s())
+
+
+def _tell(plan: Plan, sweep: Sweep) -> None:
+    if not plan.is_probing:
+        sweep.progress.ends_s = time.perf_counter() + plan.rest_s.value_s
+    sweep.progress.say(_plan_words(plan))
 
 
 def _limit_s(sweep: Sweep, num_models: int) -> float | None:

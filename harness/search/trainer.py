@@ -4,26 +4,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from harness.files import write_durably
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import head_groups
 from harness.jobs.spec import JobSpec
 from harness.search.belief import Beliefs
-from harness.search.predicted_cost import FACTOR, CostModel, Prediction, Work, total
+from harness.search.predicted_cost import CostModel, Prediction, Work, total
 from harness.search.runner import Sweep, is_wanted
+from harness.search.work import typical_forward_s, work_of
 from harness.select.posterior import Posterior
 from harness.status import Status
 from harness.study.row import Row
 from harness.study.store import Study
-from harness.transfer.depth import WHOLE
-from harness.transfer.rungs import Rung, short_epochs
-
-_JOB_S = 1.5
-"""Of a job, whatever its number of images: process, model, head, predictions."""
-_FIRST_GUESS_S = 0.02
-"""One image through a backbone of which nothing is known yet."""
+from harness.transfer.rungs import Rung
 
 
 @dataclass(slots=True)
@@ -98,56 +91,14 @@ class JobTrainer:
 
     def _work(self, name: str, rung: Rung, *, is_tried: bool) -> Work:
         """What it takes to bring a trial to a rung, by what its backbone's probe has measured. `is_tried`: it had a short training before."""
-        jobs = self.trials[name]
-        job, probe = jobs[0], self._probe_row(name)
-        num_train, num_val, num_test = (len(split) for split in (job.dataset.train, job.dataset.val, job.dataset.test))
-        forward_s = (_forward_s(probe) if probe else None) or self._typical_forward_s()
-        if job.trains_head_only:
-            return _work("probe", forward_s, num_train + num_val + num_test, epochs=1, passed=1, trained=0, constant_s=_JOB_S)
-        epochs = _epochs(job, rung, is_tried=is_tried)
-        num_images, constant_s = (num_train + num_val // 3) * len(jobs), _JOB_S * len(jobs)
-        measured_s = probe.details.train_s_per_image.get(str(job.depth)) if probe else None
-        if measured_s is not None:
-            return _work("train", measured_s / FACTOR, num_images, epochs=epochs, passed=1, trained=1, constant_s=constant_s)
-        free = 1 - (job.depth.frozen_frac or 0.0)
-        return _work("train", forward_s, num_images, epochs=epochs, passed=free, trained=free, constant_s=constant_s)
+        typical_s = typical_forward_s(rows[0] for rows in self.rows.values())
+        return work_of(self.trials[name], rung, self._probe_row(name), typical_s, is_tried=is_tried)
 
     def _probe_row(self, name: str) -> Row | None:
         """Of the backbone of a trial."""
         backbones = self.beliefs.backbones
         of_backbone = (other for other in self.rows if backbones[other] == backbones[name])
         return next((self.rows[other][0] for other in of_backbone if self.trials[other][0].trains_head_only), None)
-
-    def _typical_forward_s(self) -> float:
-        known = [seconds for rows in self.rows.values() if rows[0].freeze == str(WHOLE) and (seconds := _forward_s(rows[0]))]
-        return float(np.mean(known)) if known else _FIRST_GUESS_S
-
-
-def _epochs(job: JobSpec, rung: Rung, *, is_tried: bool) -> int:
-    """Of a rung: those of the rates that are tried, less what a short training has tried, and of the whole."""
-    train = job.config.train
-    short, num_rates = short_epochs(train.num_epochs), len(train.lr_search)
-    if rung is Rung.short:
-        return short
-    return train.num_epochs + (short * (num_rates - is_tried) if num_rates > 1 else 0)
-
-
-def _forward_s(probe: Row) -> float | None:
-    """One image through the backbone, as its probe's pass over all images took it, decoding included; None where there was no such pass."""
-    num_images = (probe.n_train or 0) + (probe.n_val or 0) + (probe.n_test or 0)
-    return probe.features_s / num_images if probe.features_s and num_images else None
-
-
-def _work(kind: str, forward_s: float, num_images: int, *, epochs: float, passed: float, trained: float, constant_s: float) -> Work:
-    return Work(
-        kind=kind,
-        forward_s=forward_s,
-        num_images=num_images,
-        epochs=epochs,
-        passed_frac=passed,
-        trained_frac=trained,
-        constant_s=constant_s,
-    )
 
 
 def _is_at(row: Row, rung: Rung) -> bool:

@@ -36,4 +36,4 @@ def log_probabilities(network: Network, trunk: CutTrunk, inputs: SplitInputs, lo
         return loss.log_probs(tail(*batch[0]).float()).cpu().numpy()
 
     batches = inputs.batches(np.arange(num_images), pool.piece, seed=0)
-    return np.concatenate(list(track(pool.map(compute, batches), what, -(-num_images // pool.piece))))
+    return np.concatenate(list(track(pool.map(compute, batches), what, -(-num_images // pool.piece), num_images)))

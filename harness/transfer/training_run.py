@@ -183,7 +183,8 @@ class TrainingRun:
             if spec.cfg.mixes:
                 batches = mixed(batches, spec.cfg, spec.dataset.num_classes, rng)
             what = f"phase {phase.number}, epoch {number} of {phase.epochs}, lr {lr:g}"
-            seen = run_epoch(tail, track(batches, what, self._epoch_steps), learner, self.inputs.pool.micro_batch, self._weights(order_N))
+            steps = track(batches, what, self._epoch_steps, self._epoch_images)
+            seen = run_epoch(tail, steps, learner, self.inputs.pool.micro_batch, self._weights(order_N))
             with learner.average.shown() if learner.average else nullcontext():
                 self.evaluate(val, phase=phase.number, lr=lr, train_loss=seen[0], train_accuracy=seen[1])
         if learner.average and phase.epochs:

@@ -199,13 +199,13 @@ def _captured() -> Iterator[list[str]]:
 @contextmanager
 def after_first_row(change: Callable[[], object]) -> Iterator[None]:
     """In a sweep of this process, another program does this when the first job has its row."""
-    finished = Progress.finished
+    finished, seen = Progress.finished, list[Row]()
 
     def and_change(progress: Progress, rows: Sequence[Row], num_left: int | None = None) -> None:
-        is_first = progress.num_run == 0
         finished(progress, rows, num_left)
-        if is_first:
+        if not seen:
             change()
+        seen.extend(rows)
 
     with patch.object(Progress, "finished", and_change):
         yield

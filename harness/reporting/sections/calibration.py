@@ -12,7 +12,7 @@ def table(ranking: Ranking) -> list[Block]:
     if not known:
         return []
     names = ("temperature", "log loss before (nats)", "log loss after (nats)", "calibration error before", "calibration error after")
-    columns = [Column("candidate"), *(Column(name, is_number=True) for name in names)]
+    columns = [Column("candidate", is_name=True), *(Column(name, is_number=True) for name in names)]
     text = (
         "The logits of each model are divided by its temperature, which brings its probabilities closer to how often they are right; the "
         "calibration error is how far apart the two are. No image of val is judged at a temperature that it helped to choose."

@@ -71,4 +71,4 @@ def _excluded(ranking: Ranking) -> list[Block]:
     if not missing:
         return []
     rows = [(entry.label, "; ".join(entry.excluded)) for entry in missing[:MAX_LISTED]]
-    return [Table("Excluded by the limits", [Column("candidate"), Column("why")], rows)]
+    return [Table("Excluded by the limits", [Column("candidate", is_name=True), Column("why")], rows)]

@@ -37,7 +37,7 @@ def tone(ranking: Ranking) -> Tone:
 def _nearest(ranking: Ranking) -> list[Block]:
     if not ranking.nearest:
         return []
-    columns = [Column("candidate"), Column(metric_name(ranking.metric), is_number=True), Column("misses by")]
+    columns = [Column("candidate", is_name=True), Column(metric_name(ranking.metric), is_number=True), Column("misses by")]
     rows = [
         (entry.label, formats.score(ranking.metric, entry.score), "; ".join(breach.miss for breach in entry.breaches))
         for entry in ranking.nearest

@@ -48,7 +48,14 @@ def outcome(ranking: Ranking) -> str:
 def _failed(ranking: Ranking) -> list[Block]:
     if not ranking.pool.failed:
         return [Paragraph("No job failed.")]
-    columns = [Column("job"), Column("backbone"), Column("freeze"), Column("seed", is_number=True), Column("status"), Column("reason")]
+    columns = [
+        Column("job"),
+        Column("backbone", is_name=True),
+        Column("freeze"),
+        Column("seed", is_number=True),
+        Column("status"),
+        Column("reason"),
+    ]
     rows = [
         [*(formats.plain(value) for value in (row.job_id, row.backbone, row.strategy, row.seed, row.status, row.error))]
         for row in ranking.pool.failed

@@ -37,7 +37,7 @@ def learning_rates(ranking: Ranking) -> list[Block]:
     if not tried:
         return []
     columns = [
-        Column("candidate"),
+        Column("candidate", is_name=True),
         *(Column(name, is_number=True) for name in ("learning rates tried", "log loss of each (nats)", "kept")),
         Column("on the edge"),
     ]

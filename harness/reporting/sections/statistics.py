@@ -45,7 +45,11 @@ def front(ranking: Ranking) -> list[Block]:
     if not known:
         return []
     names = (metric_name(ranking.metric), "latency", "interval of the latency", "chance to be on the front")
-    columns = [Column("candidate"), *(Column(name, is_number=True) for name in names), Column("beaten on both by")]
+    columns = [
+        Column("candidate", is_name=True),
+        *(Column(name, is_number=True) for name in names),
+        Column("beaten on both by", is_name=True),
+    ]
     rows = [
         [
             entry.label,
@@ -83,7 +87,7 @@ def _scores(ranking: Ranking) -> Table:
     differences = (f"expected loss ({unit(metric)})", f"recommended scores better by ({unit(metric)})")
     columns = [
         Column("rank interval", is_number=True),
-        Column("candidate"),
+        Column("candidate", is_name=True),
         Column("judged on"),
         *(
             Column(name, is_number=True)
@@ -134,7 +138,7 @@ def _separated(ranking: Ranking, found: Separation) -> Paragraph:
 
 def _other_metrics(ranking: Ranking) -> list[Block]:
     metrics = metrics_of(ranking)
-    columns = [Column("candidate"), *(Column(name, is_number=True) for name in (*map(metric_title, metrics), "seeds"))]
+    columns = [Column("candidate", is_name=True), *(Column(name, is_number=True) for name in (*map(metric_title, metrics), "seeds"))]
     shown = ranking.entries[:MAX_LISTED]
     val = Table("Every metric on val", columns, [_metrics_line(entry, "val", metrics) for entry in shown], marked(ranking, shown))
     heads = [entry for entry in shown if entry.candidate.out_of_fold is not None]

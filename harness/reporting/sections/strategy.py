@@ -39,7 +39,7 @@ def _transforms(ranking: Ranking) -> Table:
         row = entry.candidate.row
         used = row.details.transforms
         rows.append([formats.plain(row.backbone), formats.plain(used.get("train")), formats.plain(used.get("eval"))])
-    columns = [Column("backbone"), Column("training images"), Column("val and test images")]
+    columns = [Column("backbone", is_name=True), Column("training images"), Column("val and test images")]
     return Table("Preprocessing, as each model's weights expect it", columns, distinct(rows)[:MAX_LISTED])
 
 
@@ -57,7 +57,7 @@ def _recipes(ranking: Ranking) -> list[Table]:
 
 def _depths(ranking: Ranking) -> Table:
     columns = [
-        Column("candidate"),
+        Column("candidate", is_name=True),
         Column("last frozen block"),
         *(Column(name, is_number=True) for name in ("blocks frozen", "trainable parameters", "frozen share of multiply-adds")),
         Column("frozen part unchanged"),

@@ -47,7 +47,7 @@ def overfitting(ranking: Ranking) -> list[Block]:
         for entry, gap in gaps[:MAX_LISTED]
     ]
     columns = [
-        Column("candidate"),
+        Column("candidate", is_name=True),
         *(Column(name, is_number=True) for name in ("train accuracy", "val accuracy", "gap (points)")),
         Column(""),
     ]

@@ -47,7 +47,7 @@ def scores(ranking: Ranking) -> list[Block]:
     if not rows:
         return []
     names = ("probe accuracy", "probe log loss (nats)", "nearest neighbour", "LogME", "GBC", "LEEP", "H-score", "time")
-    columns = [Column("backbone"), *(Column(name, is_number=True) for name in names)]
+    columns = [Column("backbone", is_name=True), *(Column(name, is_number=True) for name in names)]
     is_staged = any(row.rung is not None for row in known)
     staged = " The staged search chose by the probe and the published accuracy." if is_staged else ""
     text = (
@@ -63,7 +63,7 @@ def self_audit(found: Audit) -> list[Block]:
     if not found.lines:
         return [Paragraph(f"No audit of the cheap scores: {found.reason}")] if found.reason else []
     numbers = max((line.choices for line in found.lines), key=len)
-    columns = [Column("chosen by"), Column("backbones", is_number=True), Column("weighted tau", is_number=True)]
+    columns = [Column("chosen by", is_name=True), Column("backbones", is_number=True), Column("weighted tau", is_number=True)]
     for choice in numbers:
         names = _choice_names(choice.num_taken)
         columns += [Column(name, is_number=True) for name in names]

@@ -18,7 +18,7 @@ def finalists(ranking: Ranking) -> list[Block]:
     if not ranking.finalists:
         return []
     columns = [
-        Column("finalist"),
+        Column("finalist", is_name=True),
         *(Column(name, is_number=True) for name in ("train and val", "test", "interval", f"lost on test ({unit(ranking.metric)})")),
         Column("more than chance"),
         Column(surpassed(ranking), is_number=True),

@@ -1,6 +1,7 @@
 """Whatever a job's process does, the sweep gets a value."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from harness.errors import DivergedError
 from harness.process.heartbeat import beat
 from harness.process.isolate import Limits, run_isolated
+from harness.process.progress import track
 from harness.status import Status
 
 
@@ -53,6 +55,19 @@ def test_an_exception_is_one_line() -> None:
     """Type and message, no line breaks."""
     outcome = run_isolated(f"{__name__}:_fail", "first\nsecond")
     assert (outcome.status, outcome.error) == (Status.failed, "ValueError: first second")
+
+
+def _work_visibly() -> None:
+    for _ in track(range(4), "epoch 1", num_images=40):
+        time.sleep(0.6)
+
+
+def test_what_a_job_does_is_told_to_who_shows_it() -> None:
+    """How far a loop is and how many images it takes a second, about once a second; and no bars of the job's own."""
+    said = list[str]()
+    assert run_isolated(f"{__name__}:_work_visibly", show=said.append).status is Status.ok
+    assert said[0] == "epoch 1: 0 of 4"
+    assert re.fullmatch(r"epoch 1: 2 of 4 · 1\d images/s", said[1])
 
 
 def test_divergence_and_memory_have_their_own_status() -> None:

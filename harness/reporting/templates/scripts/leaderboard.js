@@ -57,7 +57,7 @@ function leaderboard(board) {
   }
 
   headers.forEach((header, place) => {
-    if (!header.dataset.name) return;
+    if (header.localName !== "th") return;
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = header.textContent;

@@ -1,0 +1,104 @@
+"""The page that lists the studies of a results folder, from a small file that each report leaves beside its pages.
+
+After the report: none is read or ranked again. Names and texts of other studies are untrusted.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from harness.errors import StoreError
+from harness.files import atomic_write, listed, open_plain
+from harness.reporting.first_screen import headline
+from harness.reporting.render import to_index
+from harness.reporting.sections.facts import known_rows
+from harness.select.ranking import Ranking
+from harness.study.store import Study
+from harness.text.counts import counted
+from harness.text.untrusted import one_line
+
+_SUMMARY = "summary.json"
+_LONGEST = 2**16
+"""Bytes of that file; more has not been written by a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A line of the page. Every string is plain text."""
+
+    name: str
+    href: str
+    """Of its report, from the results folder; empty where there is none."""
+    dataset: str
+    num_jobs: str
+    last: str
+    """Day of its last job."""
+    recommendation: str
+
+
+def write_summary(study: Study, ranking: Ranking, table: pd.DataFrame) -> None:
+    """Leave beside the report what the list of studies says of it. Raises StoreError.
+
+    Args:
+        study: whose.
+        ranking: that the report is about.
+        table: of all rows.
+    """
+    jobs = table[table["fold"].isna()]
+    found = {
+        "dataset": next((row.dataset for row in known_rows(ranking)), ""),
+        "num_jobs": len(jobs),
+        "last": str(jobs["started_at"].max())[:10],
+        "recommendation": headline(ranking),
+    }
+    with atomic_write(study.report_dir / _SUMMARY) as temporary:
+        temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def list_studies(results_dir: Path, say: Callable[[str], None]) -> None:
+    """Write `index.html` of a results folder. Where that is not possible, one line says so."""
+    try:
+        studies = [_line(Study(path)) for path in listed(results_dir, "") if _is_study(path)]
+        page = to_index(f"{counted(len(studies), 'study', 'studies')} in {results_dir.resolve().name}", studies)
+        with atomic_write(results_dir / "index.html") as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except StoreError as error:
+        say(f"the list of studies was not written: {error}")
+
+
+def _is_study(path: Path) -> bool:
+    return (path / "rows").is_dir() or (path / "report" / "index.html").is_file()
+
+
+def _line(study: Study) -> Listed:
+    told = _summary(study)
+    has_page = (study.report_dir / "index.html").is_file()
+    number = told.get("num_jobs") if isinstance(told.get("num_jobs"), int) else len(listed(study.root / "rows", ".json"))
+    missing = "Its report was made by an earlier version." if has_page else f"No report yet: {study.report_command}"
+    return Listed(
+        name=one_line(study.name),
+        href=f"./{quote(study.name, safe='')}/report/index.html" if has_page else "",
+        dataset=_text(told, "dataset"),
+        num_jobs=f"{number:,}",
+        last=_text(told, "last"),
+        recommendation=_text(told, "recommendation") or missing,
+    )
+
+
+def _text(told: dict[str, Any], name: str) -> str:
+    return one_line(found) if isinstance(found := told.get(name), str) else ""
+
+
+def _summary(study: Study) -> dict[str, Any]:
+    """Empty where there is none that can be read."""
+    try:
+        with open_plain(study.report_dir / _SUMMARY) as file:
+            found = json.loads(file.read(_LONGEST))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
