@@ -119,6 +119,11 @@ def look(page: Page, *, width: int = 1280, height: int = 720, dark: bool = False
     page.emulate_media(media="print" if paper else "screen", color_scheme="dark" if dark else "light")
 
 
+def unfold(page: Page) -> None:
+    """Open all that is folded."""
+    page.evaluate("() => document.querySelectorAll('details').forEach(each => { each.open = true; })")
+
+
 def axe(page: Page, rules: Sequence[str] = RULES) -> list[str]:
     """What axe-core finds, a line each: the rule, where, what it says.
 

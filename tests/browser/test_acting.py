@@ -156,3 +156,19 @@ def test_a_chart_is_walked_along_by_keyboard(tmp_path: Path, page_of: Opener) ->
         seen.append(charts.first.locator("p.point").inner_text())
     assert len(set(seen)) == 3
     assert all(" ms" in words.replace("\N{NO-BREAK SPACE}", " ") and " to " in words for words in seen)
+
+
+def test_a_page_that_reloads_itself_can_be_stopped(tmp_path: Path, page_of: Opener) -> None:
+    """That of a running sweep does so until a button is pressed, and again when it is pressed once more."""
+    root = PAGES["still running"](tmp_path / "study")
+    path = root / "index.html"
+    path.write_text(path.read_text(encoding="utf-8").replace('data-reload="3600"', 'data-reload="1"'), encoding="utf-8")
+    page = page_of(root)
+    with page.expect_navigation():
+        pass
+    page.get_by_role("button", name="Stop reloading").click()
+    page.evaluate("() => { globalThis.isTheSame = true; }")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("() => globalThis.isTheSame")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Reload").click()

@@ -1,5 +1,6 @@
 "use strict";
 {% include "scripts/copy.js" %}
+{% include "scripts/reload.js" %}
 {% include "scripts/decide.js" %}
 {% include "scripts/what_if.js" %}
 {% include "scripts/leaderboard.js" %}
@@ -8,6 +9,7 @@
 document.documentElement.classList.add("js");
 const words = document.body.dataset;
 copyButtons({ copy: words.copy, copied: words.copied });
+document.querySelectorAll("[data-reload]").forEach(reloads);
 document.querySelectorAll("[data-leaderboard]").forEach(leaderboard);
 document.querySelectorAll("[data-charts]").forEach(drawCharts);
 const carried = document.getElementById("what-if-data");
