@@ -77,8 +77,12 @@ def reason(ranking: Ranking) -> str:
         best = say("{best}, less {price} for every doubling of latency", best=best, price=points(metric, price))
     number = len(ranking.eligible)
     if found.picks.ground is Ground.guard:
-        rarely = "It has {best}, of those of {number} candidates that are rarely more than {margin} behind another."
-        return say(rarely, best=best, number=number, margin=margin(metric))
+        return say(
+            "It has {best}, of those of {number} candidates that are rarely more than {margin} behind another.",
+            best=best,
+            number=number,
+            margin=margin(metric),
+        )
     return say("It has {best}, of {number} candidates.", best=best, number=number)
 
 
@@ -176,8 +180,9 @@ def _nearest(ranking: Ranking) -> str:
         return say("{jobs} failed; step 5 lists the reasons. Mend them and sweep again with retry=failed.", jobs=failed)
     first = ranking.nearest[0]
     misses = listed([breach.miss for breach in first.breaches])
-    nearest = "Nearest: {label}, which misses {limits}. Relax a limit with rank.…, or sweep smaller backbones."
-    return say(nearest, label=first.label, limits=misses)
+    return say(
+        "Nearest: {label}, which misses {limits}. Relax a limit with rank.…, or sweep smaller backbones.", label=first.label, limits=misses
+    )
 
 
 def _quality(ranking: Ranking, chosen: Entry, audit: DataAudit | None) -> Card:
@@ -236,8 +241,8 @@ def _cost(chosen: Entry) -> Card:
     ]
     alarms = []
     if found.latency_steady is False:
-        busy = "The machine was busy while it was timed: {latency} at its quietest."
-        alarms.append(say(busy, latency=formats.ms(found.latency_ms_min)))
+        quietest = formats.ms(found.latency_ms_min)
+        alarms.append(say("The machine was busy while it was timed: {latency} at its quietest.", latency=quietest))
     where = formats.plain(row.details.machine.get("device_name") or row.details.machine.get("cpu_name") or row.device)
     return Card(say("Cost"), latency(found), say("per image on {machine}", machine=where), lines, alarms)
 

@@ -58,8 +58,11 @@ def _how_to_read(ranking: Ranking) -> str:
         "Rank intervals hold for all candidates at once. The expected score draws each candidate towards what was known of it and of those like it."
     )
     if knows_test(ranking):
-        seen = "Expected scores and probabilities are those of train and val; the sentence above also knows the test score that overturned the first choice."
-        return told(text, say(seen))
+        seen = say(
+            "Expected scores and probabilities are those of train and val; the sentence above also knows the test score that overturned the first "
+            "choice."
+        )
+        return told(text, seen)
     return told(text, say("Expected scores and probabilities are those of train and val."))
 
 

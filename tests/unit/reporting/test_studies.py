@@ -17,7 +17,7 @@ from tests.unit.select.planted import add, planted
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without pictures and sections."""
     monkeypatch.setattr("harness.reporting.build.draw", lambda *_: {})
-    monkeypatch.setattr("harness.reporting.build.describe", lambda *given: given[0])
+    monkeypatch.setattr("harness.reporting.build.describe", lambda *given, **_: given[0])
     for name in ("to_html", "to_markdown"):
         monkeypatch.setattr(f"harness.reporting.build.{name}", lambda ranking: str(ranking.recommended.label))
 

@@ -43,7 +43,11 @@ def spoken() -> Counter[str]:
     found: Counter[str] = Counter()
     for path in (ROOT / "harness").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        names = ("say", "noted", "counted") if "harness.text.language import" in text or path.stem == "language" else ("counted",)
+        names = (
+            ("say", "noted", "counted")
+            if re.search(r"from harness\.text\.language import .*\b(say|noted)\b", text) or path.stem == "language"
+            else ("counted",)
+        )
         found.update(each for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) for each in literals(node, names))
     for path in (ROOT / "harness" / "reporting" / "templates").rglob("*.j2"):
         found.update(re.findall(r'\bsay\("([^"]+)"', path.read_text(encoding="utf-8")))
