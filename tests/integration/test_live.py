@@ -51,7 +51,6 @@ def test_the_page_follows_the_sweep(tmp_path: Path, run_sweep: Command, monkeypa
         if len(seen) == 2:
             assert eventually(lambda: "2 of 3 jobs done" in page(results) and "So far: 2 candidates" in page(results)), page(results)
             assert REFRESH in page(results)
-            assert "<script" not in page(results)
             assert not (results / "digits" / "opened.jsonl").exists()
             raise KeyboardInterrupt
 
