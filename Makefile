@@ -25,11 +25,11 @@ $(SETUP): pyproject.toml requirements.lock
 demo: $(SETUP) ## the whole job on bundled images and weights: three backbones, three depths, a report
 	$(BIN)/python -m harness.sweep experiment=demo
 
-test: $(SETUP) ## run the tests, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(SETUP) ## run the tests, two files at a time, a thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(SETUP) ## run the tests of single parts that take no longer than a few seconds each
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit -m 'not slow and not faults'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit -m 'not slow and not faults and not browser'
 
 faults: $(SETUP) ## inject every fault for real and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults --write
