@@ -25,8 +25,8 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 def cells(folder: Path) -> Study:
     """A study of two jobs."""
     study = Study(folder / "cells")
-    add(study, "good", planted(range(10)), planted(range(14)))
-    add(study, "fair", planted(range(50)), planted(range(60)))
+    add(study, "good", planted(range(10)), planted(range(14)), latency_ms_p50=20.0)
+    add(study, "fair", planted(range(50)), planted(range(60)), latency_ms_p50=10.0)
     return study
 
 
@@ -62,7 +62,7 @@ def test_a_what_if_question_changes_no_line(tmp_path: Path) -> None:
     study = cells(tmp_path)
     close_sweep(study, RankConfig())
     told = (study.report_dir / "summary.json").read_bytes()
-    answer_question(study, ask(study, RankConfig(max_params_m=1e6)))
+    answer_question(study, ask(study, RankConfig(max_latency_ms=15.0)))
     assert (study.report_dir / "summary.json").read_bytes() == told
 
 
