@@ -18,7 +18,8 @@ from tests.browser.studies import PAGES, QUICK
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-NUM_QUESTIONS = 50
+NUM_QUESTIONS = {"60 candidates": 12, "in Chinese": 38}
+"""Fifty together; sixty candidates are what a page carries at most, and are ranked in a second."""
 LIMITS = ("max_latency_ms", "max_params_m", "max_weights_mib")
 
 
@@ -58,11 +59,11 @@ def said(ranking: Ranking) -> tuple[str, ...]:
     return ranking.decision.val_choice.label, str(len(ranking.eligible)), best, formats.loss(ranking.metric, pick.expected_loss)
 
 
-def questions(study: Study) -> Iterator[RankConfig]:
+def questions(study: Study, number: int) -> Iterator[RankConfig]:
     """Limits around the costs that candidates have, single ones left out at random, with and without a price."""
     rng, costs = random.Random(1), [entry.cost for entry in rank(study, QUICK, may_open=False).entries]
     values = [[cost.latency_ms_p50 for cost in costs], [cost.params_m for cost in costs], [cost.weights_mib for cost in costs]]
-    for _ in range(NUM_QUESTIONS):
+    for _ in range(number):
         limits: dict[str, Any] = {
             name: float(f"{rng.uniform(0.95 * min(filter(None, found)), max(filter(None, found))):.3g}")
             for name, found in zip(LIMITS, values, strict=True)
@@ -71,16 +72,19 @@ def questions(study: Study) -> Iterator[RankConfig]:
         yield replace(QUICK, **limits, points_per_doubling=rng.choice([None, 0.0, round(rng.uniform(0, 6), 2)]))
 
 
-def test_what_if_is_what_the_command_says(root: Path, page: Page) -> None:
-    """For fifty questions the page names the same candidate, probability and expected loss as the report command, to the last digit."""
-    study, seen, wanted = Study(root), [], []
-    for cfg in questions(study):
+@pytest.mark.parametrize("name", NUM_QUESTIONS)
+def test_what_if_is_what_the_command_says(name: str, tmp_path: Path, page_of: Opener) -> None:
+    """The page names the same candidate, probability and expected loss as the report command, to the last digit."""
+    root = PAGES[name](tmp_path / "study")
+    study, page = Study(root), page_of(root)
+    seen, wanted = [], []
+    for cfg in questions(study, NUM_QUESTIONS[name]):
         ask(page, cfg)
         wanted.append(said(rank(study, cfg, may_open=False)))
         nobody = page.locator("#what-if [data-out=nobody]").is_visible()
-        seen.append(() if nobody else tuple(out(page, name) for name in ("choice", "number", "best", "loss")))
+        seen.append(() if nobody else tuple(out(page, part) for part in ("choice", "number", "best", "loss")))
     assert seen == wanted
-    assert len({answer[0] for answer in wanted if answer}) > 3
+    assert len({answer[0] for answer in wanted if answer}) > 2
 
 
 def test_what_if_prints_the_command_that_asks_the_same(page: Page) -> None:
