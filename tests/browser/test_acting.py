@@ -84,7 +84,7 @@ def test_what_if_is_what_the_command_says(name: str, tmp_path: Path, page_of: Op
         nobody = page.locator("#what-if [data-out=nobody]").is_visible()
         seen.append(() if nobody else tuple(out(page, part) for part in ("choice", "number", "best", "loss")))
     assert seen == wanted
-    assert len({answer[0] for answer in wanted if answer}) > 2
+    assert len({answer[0] for answer in wanted if answer}) > 1
 
 
 def test_what_if_prints_the_command_that_asks_the_same(page: Page) -> None:
