@@ -23,6 +23,7 @@ from harness.select.audit import Audit
 from harness.select.classes import final_scores
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Ranking
+from harness.text.language import say
 
 _PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
     "candidates": (
@@ -53,13 +54,17 @@ _OF_CLASSES = ("class-f1", "confusion")
 
 def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
     """Draw every picture that the ranking has data for and write it to `folder` as SVG and PNG."""
-    pictures, drawn_by_page, note = {}, charts(ranking), undrawn(ranking.pool.class_names)
+    pictures, drawn_by_page = {}, charts(ranking)
     with themed():
         for name, (plot, caption) in _PLOTS.items():
             figure = plot(ranking)
             if figure is not None:
                 svg, said = save(figure, folder, name), _caption(ranking, name, caption)
-                pictures[name] = Picture(name, said, svg, drawn_by_page.get(name, ()), note if name in _OF_CLASSES else "")
+                words = [
+                    say("recommended"),
+                    *(ranking.pool.class_names if name in _OF_CLASSES else ()),
+                ]  # the first: the language's letters
+                pictures[name] = Picture(name, said, svg, drawn_by_page.get(name, ()), undrawn(words))
     return pictures
 
 
