@@ -70,7 +70,7 @@ def latencies(ranking: Ranking) -> str:
     reasons = {
         entry.label: reason
         for entry in ranking.entries
-        if (reason := entry.candidate.row.details.undefined.get("latency_ms_p50", "")).startswith(ELSEWHERE)
+        if (reason := entry.candidate.row.details.undefined.get("latency_ms_p50", "")).startswith(say(ELSEWHERE))
     }
     if not reasons:
         return ""
