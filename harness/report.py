@@ -46,11 +46,17 @@ def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
     Raises:
         TableError: there is no such study or protocol, it holds no rows, or its rows cannot be compared.
     """
+    with speaking(cfg.report.language.value):
+        _run(cfg, given)
+    return 0
+
+
+def _run(cfg: ReportConfig, given: Collection[str] | None) -> None:
     if cfg.table is not None:
         from harness.reporting.from_table import report_table
 
         report_table(Path(cfg.table).expanduser(), cfg.rank)
-        return 0
+        return
     from harness.reporting.build import answer_question
     from harness.reporting.question import ask
     from harness.reporting.studies import list_studies
@@ -61,14 +67,12 @@ def run(cfg: ReportConfig, given: Collection[str] | None = None) -> int:
         from harness.reporting.across import report_comparison
 
         report_comparison([find_study(results_dir, name) for name in cfg.study.split(",")], cfg.rank, given)
-        return 0
+        return
     study = find_study(results_dir, cfg.study)
     question = ask(study, cfg.rank, given, cfg.protocol)
-    with speaking(cfg.report.language.value):
-        ranking = answer_question(study, question, images=cfg.report.images)
-        list_studies(results_dir, lambda text: new_console(soft_wrap=True).print(shown(text)))
-        print_summary(ranking, question.folder / "index.html")
-    return 0
+    ranking = answer_question(study, question, images=cfg.report.images)
+    list_studies(results_dir, lambda text: new_console(soft_wrap=True).print(shown(text)))
+    print_summary(ranking, question.folder / "index.html")
 
 
 if __name__ == "__main__":

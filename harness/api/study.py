@@ -9,9 +9,9 @@ import numpy as np
 from harness.api import ranking
 from harness.api.ranking import Ranking
 from harness.cli.call import composed, own_errors
-from harness.config import ExportConfig, Metric, SweepConfig
+from harness.config import ExportConfig, Language, Metric, SweepConfig
 from harness.data.labels import named
-from harness.errors import TableError
+from harness.errors import ConfigError, TableError
 from harness.reporting import gallery
 from harness.reporting.build import build_report
 from harness.reporting.question import Question, ask
@@ -21,6 +21,7 @@ from harness.study import store
 from harness.study.row import Row
 from harness.study.row_objective import objective_of
 from harness.study.table import to_frame
+from harness.text.language import ENGLISH, speaking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,12 +143,13 @@ class Study:
         question = self._ask(options)
         return ranking.of_study(rank(self._own, question.cfg, protocol=question.protocol, may_open=False, by="python"))
 
-    def report(self, path: str | os.PathLike[str] | None = None, *, images: bool = True, **options: Any) -> Path:
+    def report(self, path: str | os.PathLike[str] | None = None, *, images: bool = True, language: str = ENGLISH, **options: Any) -> Path:
         """Write the report, as `python -m harness.report` does.
 
         Args:
             path: folder of the pages; None: `report/` of the study, or a folder beside it where options ask another question.
             images: whether small pictures of images are inside the page, as far as the study keeps any.
+            language: that the pages are written in, as `report.language` on the command line: `"en"`, `"zh"`.
             options: as in `rank`. The sweep's own question may open the sealed test predictions of what it recommends; another opens nothing.
 
         Returns:
@@ -163,17 +165,21 @@ class Study:
             >>> harness.load_study("lesions").report().as_posix()
             'results/lesions/report/index.html'
         """
+        known = [each.value for each in Language]
+        if language not in known:
+            raise ConfigError(f"report(language={language!r}): no such language; give {' or '.join(map(repr, known))}.")
         question = self._ask(options)
         into = question.folder if path is None else Path(path).expanduser()
-        build_report(
-            self._own,
-            question.cfg,
-            protocol=question.protocol,
-            into=into,
-            may_open=not question.is_what_if,
-            by="python",
-            pictures=gallery.kept if images else gallery.nothing,
-        )
+        with speaking(language):
+            build_report(
+                self._own,
+                question.cfg,
+                protocol=question.protocol,
+                into=into,
+                may_open=not question.is_what_if,
+                by="python",
+                pictures=gallery.kept if images else gallery.nothing,
+            )
         return into / "index.html"
 
     def model(self, candidate: str | None = None, device: str = "auto", refit: bool | None = None) -> "Model":

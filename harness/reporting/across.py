@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as Grid
 
@@ -23,6 +24,7 @@ from harness.select.across import Agreement, Asked, Compared, Comparison, Ranked
 from harness.select.across_csv import comparison_frame
 from harness.study.store import Study
 from harness.text.counts import counted
+from harness.text.language import ENGLISH, listed, say, speaking, told
 from harness.text.untrusted import shell_word
 
 SURE, LIKELY = 0.95, 0.5
@@ -56,7 +58,8 @@ def report_comparison(
     found = compare_studies(studies, cfg, given)
     folder = studies[0].root.parent / folder_name([study.name for study in studies])
     document = describe(found)
-    write_csv(folder / "comparison.csv", comparison_frame(found))
+    with speaking(ENGLISH):  # a table is for programs
+        write_csv(folder / "comparison.csv", comparison_frame(found))
     write_text(folder / "report.md", to_markdown(document))
     write_text(folder / "index.html", to_html(document))
     _print(console or Console(), found, document, folder / "index.html")
@@ -72,12 +75,12 @@ def folder_name(names: Sequence[str]) -> str:
 def describe(found: Comparison) -> Document:
     """The comparison as a document."""
     return Document(
-        title=f"{_listed([study.name for study in found.studies])} compared",
+        title=say("{studies} compared", studies=listed([study.name for study in found.studies])),
         verdict=_verdict(found),
         tone=Tone.plain if _prob(found) >= SURE else Tone.note,
         headline=_headline(found),
         facts=_facts(found),
-        next_steps=[Command("To reproduce it", _command(found))],
+        next_steps=[Command(say("To reproduce it"), _command(found))],
         leaderboard=_leaderboard(found),
         sections=[_studies(found), _agreement(found), *_left_out(found), _reading(found)],
     )
@@ -85,10 +88,10 @@ def describe(found: Comparison) -> Document:
 
 def _verdict(found: Comparison) -> str:
     if not found.ranked:
-        return "no mean ranks"
+        return say("no mean ranks")
     if _prob(found) >= SURE:
-        return "clearly the best on average"
-    return "probably the best on average" if _prob(found) >= LIKELY else "not settled"
+        return say("clearly the best on average")
+    return say("probably the best on average" if _prob(found) >= LIKELY else "not settled")
 
 
 def _prob(found: Comparison) -> float:
@@ -97,66 +100,90 @@ def _prob(found: Comparison) -> float:
 
 def _headline(found: Comparison) -> str:
     if not found.ranked:
-        return f"No mean ranks: fewer than two candidates are in every one of {counted(len(found.studies), 'study', 'studies')} within its limits."
-    names = _listed([study.name for study in found.studies])
-    return f"{found.ranked[0].label} has the lowest mean rank over {names}: {_mean_rank(found, found.ranked[0])}."
+        return say(
+            "No mean ranks: fewer than two candidates are in every one of {studies} within its limits.",
+            studies=counted(len(found.studies), "study", "studies"),
+        )
+    return say(
+        "{label} has the lowest mean rank over {studies}: {rank}.",
+        label=found.ranked[0].label,
+        studies=listed([study.name for study in found.studies]),
+        rank=_mean_rank(found, found.ranked[0]),
+    )
 
 
 def _mean_rank(found: Comparison, each: Compared) -> str:
-    of = f"{_averages(each)[0]} of {len(found.ranked)} ({formats.confidence(found.confidence)} interval {_range(each)})"
-    return f"{of}, the best on average with probability {formats.odds(each.prob_best)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    return say(
+        "{rank} of {number} ({confidence} interval {ends}), the best on average with probability {odds}",
+        rank=_averages(each)[0],
+        number=len(found.ranked),
+        confidence=formats.confidence(found.confidence),
+        ends=_range(each),
+        odds=formats.odds(each.prob_best),
+    )
 
 
 def _range(each: Compared) -> str:
-    return f"{formats.ratio(each.interval.low)} to {formats.ratio(each.interval.high)}" if each.interval else formats.EMPTY
+    return formats.span(formats.ratio(each.interval.low), formats.ratio(each.interval.high)) if each.interval else formats.EMPTY
+
+
+def _tau_range(each: Agreement) -> str:
+    if each.interval is None:
+        return formats.EMPTY
+    return formats.span(formats.correlation(each.interval.low), formats.correlation(each.interval.high))
 
 
 def _facts(found: Comparison) -> list[Fact]:
-    told = {
-        "Next best": f"{found.ranked[1].label}: mean rank {_mean_rank(found, found.ranked[1])}." if found.ranked else "",
-        "Best in each": _best_in_each(found),
-        "Do they agree": " ".join(_agreed(each) for each in found.agreements[:3]),
-        "Metrics": _metrics(found),
-        "Not independent": _same_images(found),
-        "Left out": _num_left_out(found),
-    }
-    return [Fact(question, answer) for question, answer in told.items() if answer]
+    facts = [
+        Fact(say("Next best"), _next_best(found)),
+        Fact(say("Best in each"), _best_in_each(found)),
+        Fact(say("Do they agree"), told(*map(_agreed, found.agreements[:3]))),
+        Fact(say("Metrics"), _metrics(found)),
+        Fact(say("Not independent"), _same_images(found)),
+        Fact(say("Left out"), _num_left_out(found)),
+    ]
+    return [fact for fact in facts if fact.answer]
+
+
+def _next_best(found: Comparison) -> str:
+    if not found.ranked:
+        return ""
+    return say("{label}: mean rank {rank}.", label=found.ranked[1].label, rank=_mean_rank(found, found.ranked[1]))
 
 
 def _best_in_each(found: Comparison) -> str:
-    said = []
+    best = []
     for s, study in enumerate(found.studies if found.ranked else ()):
         prob, label = max((cell.prob_best or 0.0, each.label) for each in found.ranked if (cell := each.cells[s]) is not None)
-        said.append(f"{study.name}: {label} (with {formats.odds(prob)})")
-    return f"{'; '.join(said)}." if said else ""
+        best.append(say("{study}: {label} (with {odds})", study=study.name, label=label, odds=formats.odds(prob)))
+    return say("{clauses}.", clauses=say("; ").join(best)) if best else ""
 
 
 def _agreed(each: Agreement) -> str:
     first, second = each.studies
     if each.tau is None or each.interval is None:
-        return f"{first} and {second} cannot be compared: one of them expects the same of all."
-    ends = f"{formats.correlation(each.interval.low)} to {formats.correlation(each.interval.high)}"
-    order = f"{first} and {second} order {counted(each.num_candidates, 'candidate')}"
-    said = (
-        f"{order} alike"
+        return say("{first} and {second} cannot be compared: one of them expects the same of all.", first=first, second=second)
+    return say(
+        "{first} and {second} order {candidates} alike (Kendall's tau {tau}, in draws {ends})."
         if each.interval.low > 0
-        else f"{order} in opposite ways"
+        else "{first} and {second} order {candidates} in opposite ways (Kendall's tau {tau}, in draws {ends})."
         if each.interval.high < 0
-        else f"It is not sure that {order} alike"
+        else "It is not sure that {first} and {second} order {candidates} alike (Kendall's tau {tau}, in draws {ends}).",
+        first=first,
+        second=second,
+        candidates=counted(each.num_candidates, "candidate"),
+        tau=formats.correlation(each.tau),
+        ends=_tau_range(each),
     )
-    return f"{said} (Kendall's tau {formats.correlation(each.tau)}, in draws {ends})."
 
 
 def _metrics(found: Comparison) -> str:
     if len(found.metrics) == 1:
         return ""
-    named = ", ".join(f"{metric_name(study.metric)} in {study.name}" for study in found.studies)
-    return f"The studies are scored by different metrics ({named}): ranks compare between them, scores do not."
+    named = [say("{metric} in {study}", metric=metric_name(study.metric), study=study.name) for study in found.studies]
+    return say(
+        "The studies are scored by different metrics ({metrics}): ranks compare between them, scores do not.", metrics=say(", ").join(named)
+    )
 
 
 def _same_images(found: Comparison) -> str:
@@ -164,26 +191,42 @@ def _same_images(found: Comparison) -> str:
     by_dataset: dict[str, list[str]] = {}
     for study in found.studies:
         by_dataset.setdefault(study.row.data_fingerprint or study.row.dataset, []).append(study.name)
-    shared = [_listed(names) for names in by_dataset.values() if len(names) > 1]
-    return (
-        f"{'; '.join(shared)} are about the same images, so that their errors are alike; the intervals here take them for independent."
-        * bool(shared)
+    shared = [listed(names) for names in by_dataset.values() if len(names) > 1]
+    if not shared:
+        return ""
+    return say(
+        "{studies} are about the same images, so that their errors are alike; the intervals here take them for independent.",
+        studies=say("; ").join(shared),
     )
 
 
 def _num_left_out(found: Comparison) -> str:
     unranked, alone = len(found.candidates) - len(found.ranked), sum(map(len, found.only_in.values()))
-    said = [f"{counted(unranked, 'candidate')} without a mean rank"] * bool(unranked) + [f"{alone:,} in one study only"] * bool(alone)
-    return f"{' and '.join(said)}; the last sections say which and why." if said else ""
+    if not unranked and not alone:
+        return ""
+    return say(
+        "{candidates} without a mean rank; the last sections say which and why."
+        if not alone
+        else "{number} in one study only; the last sections say which and why."
+        if not unranked
+        else "{candidates} without a mean rank and {number} in one study only; the last sections say which and why.",
+        candidates=counted(unranked, "candidate"),
+        number=f"{alone:,}",
+    )
 
 
 def _leaderboard(found: Comparison) -> list[Block]:
-    columns = [Column("candidate", is_name=True), *(Column(name, is_number=True) for name in ("mean rank", "interval", "best with"))]
+    names = [say("mean rank"), say("interval"), say("best with")]
     for study in found.studies:
-        said = (f"{study.name}: {metric_name(study.metric)}, expected", "interval", f"rank in {study.name}", f"best in {study.name} with")
-        columns += [Column(name, is_number=True) for name in said]
+        names += [
+            say("{study}: {metric}, expected", study=study.name, metric=metric_name(study.metric)),
+            say("interval"),
+            say("rank in {study}", study=study.name),
+            say("best in {study} with", study=study.name),
+        ]
+    columns = [Column(say("candidate"), is_name=True), *(Column(name, is_number=True) for name in names)]
     rows = [[each.label, *_averages(each), *_cells(found, each)] for each in found.candidates]
-    return [Table("Candidates in two studies or more", columns, rows, frozenset({0} if found.ranked else ()))]
+    return [Table(say("Candidates in two studies or more"), columns, rows, frozenset({0} if found.ranked else ()))]
 
 
 def _averages(each: Compared) -> list[str]:
@@ -203,7 +246,14 @@ def _cells(found: Comparison, each: Compared) -> Iterator[str]:
 
 
 def _studies(found: Comparison) -> Section:
-    columns = [Column("study"), Column("data set"), Column("labelled images", is_number=True), Column("candidates", is_number=True)]
+    columns = [
+        Column(say("study")),
+        Column(say("data set")),
+        Column(say("labelled images"), is_number=True),
+        Column(say("candidates"), is_number=True),
+        Column(say("metric")),
+        Column(say("unlike {study}", study=found.studies[0].name)),
+    ]
     rows = [
         [
             study.name,
@@ -215,8 +265,7 @@ def _studies(found: Comparison) -> Section:
         ]
         for study in found.studies
     ]
-    columns += [Column("metric"), Column(f"unlike {found.studies[0].name}")]
-    return Section("studies", "The studies", [Table("What each study rests on", columns, rows)])
+    return Section("studies", say("The studies"), [Table(say("What each study rests on"), columns, rows)])
 
 
 def _difference(first: RankedStudy, other: RankedStudy) -> str:
@@ -226,44 +275,39 @@ def _difference(first: RankedStudy, other: RankedStudy) -> str:
 
 def _agreement(found: Comparison) -> Section:
     columns = [
-        Column("studies"),
-        Column("candidates", is_number=True),
-        Column("Kendall's tau", is_number=True),
-        Column("in draws", is_number=True),
+        Column(say("studies")),
+        Column(say("candidates"), is_number=True),
+        Column(say("Kendall's tau"), is_number=True),
+        Column(say("in draws"), is_number=True),
     ]
     rows = [
-        [
-            " and ".join(each.studies),
-            formats.count(each.num_candidates),
-            formats.correlation(each.tau),
-            f"{formats.correlation(each.interval.low)} to {formats.correlation(each.interval.high)}" if each.interval else formats.EMPTY,
-        ]
+        [listed(each.studies), formats.count(each.num_candidates), formats.correlation(each.tau), _tau_range(each)]
         for each in found.agreements
     ]
-    blocks: list[Block] = [Table("How far the studies order their candidates alike", columns, rows)] if rows else []
-    text = (
+    blocks: list[Block] = [Table(say("How far the studies order their candidates alike"), columns, rows)] if rows else []
+    text = say(
         "1 is the same order, -1 the opposite one, 0 no relation. The first number is that of the expected scores. Draws also know how unsure each "
         "order is, so that they agree less than the expected scores where candidates lie close. A model that leads in one study and trails in another is "
         "best chosen on the data that it is for."
     )
-    return Section("agreement", "Where they agree", [*blocks, Paragraph(text)])
+    return Section("agreement", say("Where they agree"), [*blocks, Paragraph(text)])
 
 
 def _left_out(found: Comparison) -> list[Section]:
-    unranked = [f"{each.label}: {each.left_out}." for each in found.candidates if each.left_out]
-    alone = [f"Only in {name}: {', '.join(labels)}." for name, labels in found.only_in.items()]
-    return [Section("left-out", "Without a mean rank", [Bullets([*unranked, *alone])])] if unranked or alone else []
+    unranked = [say("{label}: {reason}.", label=each.label, reason=each.left_out) for each in found.candidates if each.left_out]
+    alone = [say("Only in {study}: {labels}.", study=name, labels=say(", ").join(labels)) for name, labels in found.only_in.items()]
+    return [Section("left-out", say("Without a mean rank"), [Bullets([*unranked, *alone])])] if unranked or alone else []
 
 
 def _reading(found: Comparison) -> Section:
-    text = (
+    text = say(
         "A candidate is a backbone with its weights at a freeze depth; recipes, image sizes and machines may differ between studies. Each study is ranked by "
         "the settings of its last sweep, or those that were typed, and by its own images alone: here, unlike in its own report, no study "
         "knows how a backbone did in another. Ranks are those among the candidates that every study has within its limits, drawn from the posterior of each study, "
         "independently between studies; equal scores share a rank. A mean rank weighs every study alike, whatever its size. No test predictions were opened."
     )
-    ends = f"Intervals hold {formats.confidence(found.confidence)} of the draws."
-    return Section("reading", "How to read this", [Paragraph(text), Paragraph(ends)])
+    ends = say("Intervals hold {confidence} of the draws.", confidence=formats.confidence(found.confidence))
+    return Section("reading", say("How to read this"), [Paragraph(text), Paragraph(ends)])
 
 
 def _command(found: Comparison) -> str:
@@ -277,17 +321,18 @@ def _print(console: Console, found: Comparison, document: Document, path: Path) 
     print_board(console, _grid(found, is_plain=not console.is_terminal), _lines(found))
     console.print(shown(document.headline, style="bold"))
     for fact in document.facts:
-        console.print(shown(f"{fact.question}: {fact.answer}"))
-    console.print(shown("Report: "), shown(str(path)), sep="", soft_wrap=True)
+        console.print(shown(say("{question}: {answer}", question=fact.question, answer=fact.answer)))
+    console.print(shown(say("Report: {path}", path=path)), soft_wrap=True)
 
 
 def _grid(found: Comparison, *, is_plain: bool) -> Grid:
     top = found.candidates[:_TOP]
     grid = Grid(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
-    grid.add_column("candidate", min_width=longest_word(each.label for each in top))
+    grid.add_column(say("candidate"), min_width=longest_word(each.label for each in top))
     cells = [[*_averages(each), *_places(each)] for each in top]
-    for place, name in enumerate(("mean rank", "interval", "best with", *(f"rank in {study.name}" for study in found.studies))):
-        widest = max(len(each[place]) for each in cells)
+    in_each = [say("rank in {study}", study=study.name) for study in found.studies]
+    for place, name in enumerate((say("mean rank"), say("interval"), say("best with"), *in_each)):
+        widest = max(cell_len(each[place]) for each in cells)
         grid.add_column(name, justify="right", width=max(widest, longest_word([name])))  # the header wraps, numbers do not
     for place, (each, numbers) in enumerate(zip(top, cells, strict=True)):
         style = "bold green" if place == 0 and found.ranked else ""
@@ -302,6 +347,7 @@ def _places(each: Compared) -> list[str]:
 def _lines(found: Comparison) -> Iterator[tuple[str, str, str]]:
     """The same in words."""
     for place, each in enumerate(found.candidates[:_TOP]):
-        ranks = ", ".join(f"{rank} in {study.name}" for rank, study in zip(_places(each), found.studies, strict=True))
+        ranks = [say("{rank} in {study}", rank=rank, study=study.name) for rank, study in zip(_places(each), found.studies, strict=True)]
         rank, ends, prob = _averages(each)
-        yield each.label, f"mean rank {rank} ({ends}), best with {prob}; {ranks}", "bold green" if place == 0 and found.ranked else ""
+        numbers = say("mean rank {rank} ({ends}), best with {odds}; {ranks}", rank=rank, ends=ends, odds=prob, ranks=say(", ").join(ranks))
+        yield each.label, numbers, "bold green" if place == 0 and found.ranked else ""

@@ -22,6 +22,7 @@ from harness.select.ranking import Ranking, rank
 from harness.select.ranking_csv import ranking_frame
 from harness.study.store import Study
 from harness.study.table import to_csv, write_table
+from harness.text.language import ENGLISH, speaking
 
 
 def close_sweep(study: Study, cfg: RankConfig, protocol: str | None = None, pictures: gallery.Source = gallery.kept) -> Ranking:
@@ -76,8 +77,9 @@ def build_report(
     asked = overrides(study, cfg, protocol, but=CHANGED)
     shown = gallery.build(study, ranking, images, pictures(study, ranking, images))
     found = describe(ranking, draw(ranking, folder / "plots"), own, images, asked=asked, shown=shown)
-    write_csv(folder / FILE, audit_frame(images))
-    write_csv(folder / "ranking.csv", ranking_frame(ranking))
+    with speaking(ENGLISH):  # tables are for programs
+        write_csv(folder / FILE, audit_frame(images))
+        write_csv(folder / "ranking.csv", ranking_frame(ranking))
     write_text(folder / "report.md", to_markdown(found))
     write_text(folder / "index.html", to_html(found))
     if folder == study.report_dir:

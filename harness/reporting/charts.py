@@ -3,7 +3,7 @@
 Beside `plots`, which draws the same with matplotlib for Markdown and for a page whose script does not run.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from harness.measure.epoch import Epoch
@@ -11,14 +11,15 @@ from harness.reporting import formats
 from harness.reporting.plots.quality import depth_lines, depth_markers, line_colours, score_axis, shown
 from harness.reporting.plots.style import BLUE, QUIET, VERMILION
 from harness.reporting.plots.training import MAX_PANELS
-from harness.reporting.sections.facts import recommended_first
+from harness.reporting.sections.facts import recommended_first, split_name
 from harness.reporting.wording import latency, metric_name
 from harness.select.ranking import Entry, Ranking
+from harness.text.language import say
 
 MOST = 300
 """Candidates that are drawn, best first: more are a cloud."""
 
-Chart = Mapping[str, Any]
+Chart = dict[str, Any]
 
 
 def charts(ranking: Ranking) -> dict[str, list[Chart]]:
@@ -28,7 +29,13 @@ def charts(ranking: Ranking) -> dict[str, list[Chart]]:
         "freeze-depth": [_freeze_depth(ranking)],
         "learning-curves": list(_learning_curves(ranking)),
     }
-    return {name: found for name, found in made.items() if any(line["points"] for chart in found for line in chart["lines"])}
+    drawn = {name: found for name, found in made.items() if any(line["points"] for chart in found for line in chart["lines"])}
+    return {name: [chart | {"about": _about(chart)} for chart in found] for name, found in drawn.items()}
+
+
+def _about(chart: Chart) -> str:
+    """What its axes are, for who hears the page."""
+    return say("{score} by {what}", score=chart["y"]["name"], what=chart["x"]["name"])
 
 
 def _quality_latency(ranking: Ranking) -> Chart:
@@ -49,7 +56,7 @@ def _quality_latency(ranking: Ranking) -> Chart:
     front = sorted((entry.cost.latency_ms_p50 or 0.0, shown(ranking.metric, entry.score)) for entry in known if entry.on_front)
     limit = ranking.rank.max_latency_ms
     return {
-        "x": {"name": "median latency of one image (ms)", "from_zero": True},
+        "x": {"name": say("median latency of one image (ms)"), "from_zero": True},
         "y": {"name": score_axis(ranking.metric)},
         "lines": lines,
         "shapes": [f"freeze={depth}" for depth in depths],
@@ -61,7 +68,7 @@ def _quality_latency(ranking: Ranking) -> Chart:
 def _freeze_depth(ranking: Ranking) -> Chart:
     colours, lines = line_colours(ranking), depth_lines(ranking)
     return {
-        "x": {"name": "share of the backbone's blocks that is frozen (%)", "ends": [0, 100]},
+        "x": {"name": say("share of the backbone's blocks that is frozen (%)"), "ends": [0, 100]},
         "y": {"name": score_axis(ranking.metric)},
         "lines": [
             {
@@ -81,11 +88,11 @@ def _learning_curves(ranking: Ranking) -> Iterable[Chart]:
         curve, chosen = entry.candidate.row.details.curve, entry.candidate.row.chosen_epoch
         yield {
             "title": entry.label,
-            "x": {"name": "epoch"},
-            "y": {"name": "log loss (nats)"},
+            "x": {"name": say("epoch")},
+            "y": {"name": say("log loss (nats)")},
             "lines": [
-                _curve("train", VERMILION, 1, curve, [epoch.train_loss for epoch in curve]),
-                _curve("val", BLUE, 0, curve, [epoch.val_loss for epoch in curve]),
+                _curve(split_name("train"), VERMILION, 1, curve, [epoch.train_loss for epoch in curve]),
+                _curve(split_name("val"), BLUE, 0, curve, [epoch.val_loss for epoch in curve]),
             ],
             "limit": chosen,
         }
@@ -93,7 +100,12 @@ def _learning_curves(ranking: Ranking) -> Iterable[Chart]:
 
 def _curve(name: str, colour: str, shape: int, curve: Sequence[Epoch], values: Sequence[float | None]) -> dict[str, Any]:
     points = [
-        {"x": epoch.epoch, "y": value, "shape": shape, "words": f"{name}, epoch {epoch.epoch}: {formats.nats(value)} nats"}
+        {
+            "x": epoch.epoch,
+            "y": value,
+            "shape": shape,
+            "words": say("{name}, epoch {epoch}: {loss} nats", name=name, epoch=epoch.epoch, loss=formats.nats(value)),
+        }
         for epoch, value in zip(curve, values, strict=True)
         if value is not None
     ]
@@ -103,9 +115,13 @@ def _curve(name: str, colour: str, shape: int, curve: Sequence[Epoch], values: S
 def _point(ranking: Ranking, entry: Entry, x: float, shape: int) -> dict[str, Any]:
     metric = ranking.metric
     ends = sorted((shown(metric, entry.interval.low), shown(metric, entry.interval.high)))
-    words = (
-        f"{entry.label}: {metric_name(metric)} {formats.score(metric, entry.score)} ({formats.score_range(metric, entry.interval)}), "
-        f"{latency(entry.cost)}"
+    words = say(
+        "{label}: {metric} {score} ({ends}), {latency}",
+        label=entry.label,
+        metric=metric_name(metric),
+        score=formats.score(metric, entry.score),
+        ends=formats.score_range(metric, entry.interval),
+        latency=latency(entry.cost),
     )
     point = {"x": x, "y": shown(metric, entry.score), "low": ends[0], "high": ends[1], "shape": shape, "words": words}
     marks = {"is_ringed": entry is ranking.recommended, "is_hollow": bool(entry.breaches)}

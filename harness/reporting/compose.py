@@ -23,27 +23,34 @@ from harness.select.audit import Audit
 from harness.select.classes import final_scores
 from harness.select.prior import OwnRanks
 from harness.select.ranking import Ranking
+from harness.text.language import noted, say, told
 
 _PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
     "candidates": (
         intervals,
-        "Scores with their intervals. Shaded candidates cannot be excluded as best; diamonds are scores on the sealed test images, opened for the recommended only.",
+        noted(
+            "Scores with their intervals. Shaded candidates cannot be excluded as best; diamonds are scores on the sealed test images, opened for the recommended only."
+        ),
     ),
     "quality-latency": (
         quality_latency,
-        "Quality against latency. Up and to the left is better; whiskers are intervals; hollow points are outside the limits; grey points belong to backbones with lower scores.",
+        noted(
+            "Quality against latency. Up and to the left is better; whiskers are intervals; hollow points are outside the limits; grey points belong to backbones with lower scores."
+        ),
     ),
     "freeze-depth": (
         freeze_depth,
-        "Quality over freeze depth, one line per backbone; whiskers are intervals. The ring is the recommendation.",
+        noted("Quality over freeze depth, one line per backbone; whiskers are intervals. The ring is the recommendation."),
     ),
-    "class-f1": (class_f1, "F1 of each class on val, hardest first, for the recommended candidate and the runner-up."),
+    "class-f1": (class_f1, noted("F1 of each class on val, hardest first, for the recommended candidate and the runner-up.")),
     "learning-curves": (
         learning_curves,
-        "Learning curves. Where train goes on improving and val does not, the model over-fits. The dotted line is the epoch that was kept.",
+        noted(
+            "Learning curves. Where train goes on improving and val does not, the model over-fits. The dotted line is the epoch that was kept."
+        ),
     ),
-    "cost": (costs, "What each candidate costs; the recommended one is blue, limits are red lines."),
-    "confusion": (confusion_matrix, "Confusion matrix: images of the recommended candidate by true and predicted class."),
+    "cost": (costs, noted("What each candidate costs; the recommended one is blue, limits are red lines.")),
+    "confusion": (confusion_matrix, noted("Confusion matrix: images of the recommended candidate by true and predicted class.")),
 }
 
 
@@ -53,13 +60,17 @@ _OF_CLASSES = ("class-f1", "confusion")
 
 def draw(ranking: Ranking, folder: Path) -> dict[str, Picture]:
     """Draw every picture that the ranking has data for and write it to `folder` as SVG and PNG."""
-    pictures, drawn_by_page, note = {}, charts(ranking), undrawn(ranking.pool.class_names)
+    pictures, drawn_by_page = {}, charts(ranking)
     with themed():
         for name, (plot, caption) in _PLOTS.items():
             figure = plot(ranking)
             if figure is not None:
                 svg, said = save(figure, folder, name), _caption(ranking, name, caption)
-                pictures[name] = Picture(name, said, svg, drawn_by_page.get(name, ()), note if name in _OF_CLASSES else "")
+                words = [
+                    say("recommended"),
+                    *(ranking.pool.class_names if name in _OF_CLASSES else ()),
+                ]  # the first: the language's letters
+                pictures[name] = Picture(name, said, svg, drawn_by_page.get(name, ()), undrawn(words))
     return pictures
 
 
@@ -85,7 +96,7 @@ def compose(
         gallery: pictures of single images.
     """
     return Document(
-        title=f"Which model to use for {formats.one_line(ranking.pool.study)}",
+        title=say("Which model to use for {study}", study=formats.one_line(ranking.pool.study)),
         verdict=first_screen.verdict(ranking),
         tone=first_screen.tone(ranking),
         headline=first_screen.headline(ranking),
@@ -112,18 +123,18 @@ def compose(
 def _caption(ranking: Ranking, name: str, caption: str) -> str:
     final = final_scores(ranking) if name == "confusion" else None
     if final is None:
-        return caption
+        return say(caption)
     num_seeds = len(ranking.recommended.candidate.rows) if ranking.recommended else 1
-    together = f", {num_seeds} seeds together" if num_seeds > 1 else ""
-    return f"{caption} Split: {final.split}{together}."
+    split = say("Split: {split}, {number} seeds together." if num_seeds > 1 else "Split: {split}.", split=final.split, number=num_seeds)
+    return told(say(caption), split)
 
 
 def _left_out(ranking: Ranking) -> list[Fact]:
     """What a reader would miss: jobs that cannot be compared, and files that cannot be used."""
-    told = {
-        "Data left out": images(ranking),
-        "Not compared": " ".join(filter(None, (protocols(ranking), latencies(ranking)))),
-        "Versions": versions(ranking),
-        "Damaged": damage(ranking),
-    }
-    return [Fact(question, answer) for question, answer in told.items() if answer]
+    facts = [
+        Fact(say("Data left out"), images(ranking)),
+        Fact(say("Not compared"), told(protocols(ranking), latencies(ranking))),
+        Fact(say("Versions"), versions(ranking)),
+        Fact(say("Damaged"), damage(ranking)),
+    ]
+    return [fact for fact in facts if fact.answer]

@@ -5,6 +5,7 @@ The same facts as `answer`, which says each in full further down.
 
 from collections.abc import Iterator
 
+from harness.config import Metric
 from harness.reporting import answer, formats
 from harness.reporting.answer import is_doubted, is_overturned
 from harness.reporting.data_audit import DataAudit, leaks
@@ -171,7 +172,7 @@ def _ends(ranking: Ranking, interval: Interval) -> str:
 def _brief(ranking: Ranking) -> str:
     """What the score is, where that takes few words: accuracy goes without saying."""
     name = metric_name(ranking.metric)
-    return "" if name == "accuracy" or len(name.split()) > _SHORT_NAME else f"{name} "
+    return "" if ranking.metric is Metric.accuracy or len(name.split()) > _SHORT_NAME else f"{name} "
 
 
 def _nearest(ranking: Ranking) -> str:

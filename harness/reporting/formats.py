@@ -1,13 +1,14 @@
 """How numbers and untrusted words become text. Percent and points exist only from here on; everything before holds fractions."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness.config import Metric, RankMetric
 from harness.select.comparison import Interval
 from harness.select.ranks import RankInterval
 from harness.select.scores import unit
 from harness.text import untrusted
+from harness.text.language import listed, noted, say
 
 EMPTY = "–"
 """A cell without a value."""
@@ -26,7 +27,7 @@ def is_fraction(metric: RankMetric) -> bool:
 
 def unit_name(metric: RankMetric) -> str:
     """What differences of scores are in; empty where the score has no unit."""
-    return "points" if is_fraction(metric) else "nats" if metric is Metric.log_loss else ""
+    return say("points") if is_fraction(metric) else "nats" if metric is Metric.log_loss else ""
 
 
 def _unit(metric: RankMetric) -> str:
@@ -56,7 +57,7 @@ def confidence(frac: float) -> str:
 
 def points(frac: float) -> str:
     """Size of a difference of two fractions: -0.0123 -> `1.2 points`."""
-    return f"{abs(100 * frac):.1f}\N{NO-BREAK SPACE}points"
+    return say("{number}\N{NO-BREAK SPACE}points", number=f"{abs(100 * frac):.1f}")
 
 
 def signed_points(frac: float | None) -> str:
@@ -83,8 +84,8 @@ def score_range(metric: RankMetric, interval: Interval) -> str:
     """Both ends of a score's interval: `78.1 to 83.0 %`."""
     if not is_fraction(metric):
         digits = _digits(metric)
-        return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}{_unit(metric)}"
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}\N{NO-BREAK SPACE}%"
+        return f"{span(f'{interval.low:.{digits}f}', f'{interval.high:.{digits}f}')}{_unit(metric)}"
+    return f"{span(f'{100 * interval.low:.1f}', f'{100 * interval.high:.1f}')}\N{NO-BREAK SPACE}%"
 
 
 def difference(metric: RankMetric, value: float) -> str:
@@ -95,15 +96,15 @@ def difference(metric: RankMetric, value: float) -> str:
 def difference_range(metric: RankMetric, interval: Interval) -> str:
     """Both ends of a difference, signed: `-0.4 to +2.1 points`."""
     if not is_fraction(metric):
-        return f"{signed(metric, interval.low)} to {signed(metric, interval.high)}{_unit(metric)}"
-    return f"{signed_points(interval.low)} to {signed_points(interval.high)}\N{NO-BREAK SPACE}points"
+        return f"{span(signed(metric, interval.low), signed(metric, interval.high))}{_unit(metric)}"
+    return say("{number}\N{NO-BREAK SPACE}points", number=span(signed_points(interval.low), signed_points(interval.high)))
 
 
 def difference_with_range(metric: RankMetric, value: float, interval: Interval) -> str:
     """A signed difference and both its ends, for table cells: `+1.6 (-0.8 to +4.0)`."""
     if not is_fraction(metric):
-        return f"{signed(metric, value)} ({signed(metric, interval.low)} to {signed(metric, interval.high)})"
-    return f"{signed_points(value)} ({signed_points(interval.low)} to {signed_points(interval.high)})"
+        return f"{signed(metric, value)} ({span(signed(metric, interval.low), signed(metric, interval.high))})"
+    return f"{signed_points(value)} ({span(signed_points(interval.low), signed_points(interval.high))})"
 
 
 def signed(metric: RankMetric, value: float) -> str:
@@ -140,7 +141,8 @@ def ms_range(low: float | None, high: float | None) -> str:
     """Both ends of a latency's interval: `9.61 to 9.82 ms`."""
     if low is None or high is None:
         return EMPTY
-    return f"{low:.2f} to {high:.2f}\N{NO-BREAK SPACE}ms" if high < 10 else f"{low:.1f} to {high:.1f}\N{NO-BREAK SPACE}ms"
+    digits = 2 if high < 10 else 1
+    return f"{span(f'{low:.{digits}f}', f'{high:.{digits}f}')}\N{NO-BREAK SPACE}ms"
 
 
 def mib(value: float | None) -> str:
@@ -169,7 +171,7 @@ def gmacs(value: float | None) -> str:
 
 def rate(value: float | None) -> str:
     """Images per second."""
-    return EMPTY if value is None else f"{value:,.1f}\N{NO-BREAK SPACE}images/s"
+    return EMPTY if value is None else say("{number}\N{NO-BREAK SPACE}images/s", number=f"{value:,.1f}")
 
 
 def duration(seconds: float | None) -> str:
@@ -201,7 +203,7 @@ def places(found: RankInterval | None) -> str:
     """A rank interval: `1 to 4`, or one number; never a bare rank that is not sure."""
     if found is None:
         return EMPTY
-    return str(found.low) if found.low == found.high else f"{found.low} to {found.high}"
+    return str(found.low) if found.low == found.high else span(str(found.low), str(found.high))
 
 
 def chance(frac: float | None) -> str:
@@ -209,8 +211,8 @@ def chance(frac: float | None) -> str:
     if frac is None:
         return EMPTY
     shown = f"{100 * frac:.0f}"
-    bound = {"0": "below 1", "100": "above 99"}.get(shown, shown) if 0 < frac < 1 else shown
-    return f"{bound}\N{NO-BREAK SPACE}%"
+    bounds = {"0": noted("below 1\N{NO-BREAK SPACE}%"), "100": noted("above 99\N{NO-BREAK SPACE}%")}
+    return say(bounds[shown]) if shown in bounds and 0 < frac < 1 else f"{shown}\N{NO-BREAK SPACE}%"
 
 
 def factor(value: float | None) -> str:
@@ -244,6 +246,22 @@ def correlation(value: float | None) -> str:
 def rates(values: Iterable[float]) -> str:
     """Learning rates, each once."""
     return ", ".join(dict.fromkeys(f"{value:.3g}" for value in values)) or EMPTY
+
+
+def span(low: str, high: str) -> str:
+    """Both ends of a range: `1 to 4`."""
+    return say("{low} to {high}", low=low, high=high)
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """`a, b`; beyond `most` of them `a, b and 3 more`."""
+    return listed(names, most) if len(names) > most else say(", ").join(names)
+
+
+def clauses(texts: Sequence[str], most: int) -> str:
+    """`a; b`; beyond `most` of them `a; b; and 3 more`."""
+    hidden = [say("and {number} more", number=len(texts) - most)] if len(texts) > most else []
+    return say("; ").join([*texts[:most], *hidden])
 
 
 def sentence(text: str) -> str:

@@ -24,6 +24,7 @@ from harness.study.store import atomic_write
 from harness.study.table import load_table, to_csv
 from harness.text.console import new_console
 from harness.text.counts import counted
+from harness.text.language import ENGLISH, say, speaking, told
 
 FILE = "ranking_by_seeds.csv"
 """Named so that nobody takes it for the `ranking.csv` of a report, whose intervals know the val images too."""
@@ -47,12 +48,12 @@ def report_table(path: Path, cfg: RankConfig, console: Console | None = None) ->
         TableError: the file is missing, is no table of rows or is older than the rows beside it, or its metric is empty.
     """
     rankings = rank_table(load_table(path, TABLE_COLUMNS), cfg)
-    with atomic_write(path.with_name(FILE)) as temporary:
+    with speaking(ENGLISH), atomic_write(path.with_name(FILE)) as temporary:  # a table is for programs
         temporary.write_text(to_csv(seeds_frame(rankings)), encoding="utf-8", newline="")
     console = console or new_console()
     for ranking in rankings:
         _print(console, ranking)
-    console.print(shown("All candidates: "), shown(str(path.with_name(FILE))), sep="", soft_wrap=True)
+    console.print(shown(say("All candidates: {path}", path=path.with_name(FILE))), soft_wrap=True)
     return rankings
 
 
@@ -93,24 +94,31 @@ def _is_compared(entry: Entry) -> bool:
 
 def _print(console: Console, ranking: Ranking) -> None:
     num_rows, dataset = sum(entry.candidate.num_seeds for entry in ranking.entries), ranking.entries[0].candidate.row.dataset
-    size = f"{counted(len(ranking.entries), 'candidate')} in {counted(num_rows, 'row')}"
-    console.print(shown(f"{formats.one_line(dataset)}, protocol {ranking.pool.protocol}: {size}", style="bold"))
+    title = say(
+        "{dataset}, protocol {protocol}: {candidates} in {rows}",
+        dataset=formats.one_line(dataset),
+        protocol=ranking.pool.protocol,
+        candidates=counted(len(ranking.entries), "candidate"),
+        rows=counted(num_rows, "row"),
+    )
+    console.print(shown(title, style="bold"))
     print_board(console, _table(ranking, is_plain=not console.is_terminal), _lines(ranking))
     console.print(shown(sentence(ranking)))
     if text := rough_latencies(entry.candidate.cost for entry in ranking.entries):
         console.print(shown(text))
     if ranking.pool.other_machines:
-        others = formats.one_line(", ".join(ranking.pool.other_machines))
-        console.print(shown(f"Latencies of other machines ({others}) are left out: only those of one machine compare."))
+        others = formats.one_line(say(", ").join(ranking.pool.other_machines))
+        console.print(shown(say("Latencies of other machines ({others}) are left out: only those of one machine compare.", others=others)))
 
 
 def _table(ranking: Ranking, *, is_plain: bool) -> Table:
     table = Table(box=None if is_plain else SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("candidate", min_width=longest_word(entry.candidate.label for entry in leading(ranking, _TOP)))
-    for name in (f"val {metric_name(ranking.metric)}", "over seeds", "best", "seeds", "latency"):
+    table.add_column(say("candidate"), min_width=longest_word(entry.candidate.label for entry in leading(ranking, _TOP)))
+    on_val = say("val {metric}", metric=metric_name(ranking.metric))
+    for name in (on_val, say("over seeds"), say("best"), say("seeds"), say("latency")):
         table.add_column(name, justify="right")
-    table.add_column("outcome")
+    table.add_column(say("outcome"))
     for entry in leading(ranking, _TOP):
         cells = [shown(cell) for cell in _cells(ranking, entry)]
         table.add_row(*cells, style="bold green" if entry is ranking.recommended else "")
@@ -122,7 +130,15 @@ def _lines(ranking: Ranking) -> Iterator[tuple[str, str, str]]:
     for entry in leading(ranking, _TOP):
         rank, name, score, _, best, seeds, latency_ms, word = _cells(ranking, entry)
         style = "bold green" if entry is ranking.recommended else ""
-        numbers = f"val {metric_name(ranking.metric)} {score}, best with {best}, seeds {seeds}, {latency_ms}: {word}"
+        numbers = say(
+            "val {metric} {score}, best with {odds}, seeds {seeds}, {latency}: {outcome}",
+            metric=metric_name(ranking.metric),
+            score=score,
+            odds=best,
+            seeds=seeds,
+            latency=latency_ms,
+            outcome=word,
+        )
         yield f"{rank}  {name}", numbers, style
 
 
@@ -142,22 +158,28 @@ def _cells(ranking: Ranking, entry: Entry) -> list[str]:
 
 def _word(ranking: Ranking, entry: Entry) -> str:
     if entry is ranking.recommended:
-        return "recommended"
+        return say("recommended")
     if entry.breaches:
-        return "excluded"
-    return ("tied" if entry.tied else "behind") if _is_compared(entry) else "not compared"
+        return say("excluded")
+    return say("tied" if entry.tied else "behind") if _is_compared(entry) else say("not compared")
 
 
 def sentence(ranking: Ranking) -> str:
     """What these intervals know and what they do not."""
     decision = ranking.decision
     if decision is None:
-        return f"No recommendation: no candidate within the limits has {MIN_SEEDS_TO_RESAMPLE} seeds. Run more seeds, or make the report of its study."
+        return say(
+            "No recommendation: no candidate within the limits has {number} seeds. Run more seeds, or make the report of its study.",
+            number=MIN_SEEDS_TO_RESAMPLE,
+        )
     num_compared, num_tied = sum(map(_is_compared, ranking.eligible)), len(ranking.tied)
-    stake = at_stake(ranking.metric, decision.picks.recommended, num_compared)
-    tied = f" {formats.count(num_tied)} candidates cannot be excluded as best by seeds." if num_tied > 1 else ""
-    return (
-        f"{decision.recommended.label} is recommended: {stake}, as far as seeds know. It has "
-        f"{priced(ranking.metric, decision.picks, ranking.rank)}.{tied} The table holds no predictions, so nothing "
-        "here says how far the val images can be trusted. The report of a study does."
+    return told(
+        say(
+            "{label} is recommended: {stake}, as far as seeds know.",
+            label=decision.recommended.label,
+            stake=at_stake(ranking.metric, decision.picks.recommended, num_compared),
+        ),
+        say("It has {price}.", price=priced(ranking.metric, decision.picks, ranking.rank)),
+        say("{number} candidates cannot be excluded as best by seeds.", number=formats.count(num_tied)) if num_tied > 1 else "",
+        say("The table holds no predictions, so nothing here says how far the val images can be trusted. The report of a study does."),
     )

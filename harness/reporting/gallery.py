@@ -8,12 +8,13 @@ from harness.reporting.data_audit import DataAudit
 from harness.reporting.document import Block, Figure, Gallery, Paragraph, Section, Thumbnail, Tone
 from harness.reporting.images_to_show import Group, Item, groups, pair_groups
 from harness.select.mistakes import OnVal
-from harness.select.ranking import Ranking
+from harness.select.ranking import Entry, Ranking
 from harness.study.store import Study
 from harness.study.thumbnails import MAX_CHARACTERS, Thumbnails, in_base64, is_shown
 from harness.text.counts import counted
+from harness.text.language import listed, say, told
 
-ANCHOR, TITLE = "images", "Look at the images"
+ANCHOR = "images"
 _MAX_NAME = 60
 
 Source = Callable[[Study, Ranking, DataAudit], Thumbnails | None]
@@ -56,7 +57,7 @@ class _Page:
             self.crowded |= set(paths)
             return
         self.left -= size
-        yield Figure(" and ".join(formats.shorten(formats.one_line(path), _MAX_NAME) for path in paths), caption, thumbnails)
+        yield Figure(listed([formats.shorten(formats.one_line(path), _MAX_NAME) for path in paths]), caption, thumbnails)
 
     def gallery(self, group: Group, back: str = "") -> list[Gallery]:
         """Empty where nothing of the group can be shown."""
@@ -65,13 +66,14 @@ class _Page:
 
     def not_shown(self) -> list[Block]:
         """How many images have no picture, and why."""
-        numbers = {
-            "the study keeps no thumbnail of": len(self.missing - self.damaged),
-            "the thumbnail is damaged of": len(self.missing & self.damaged),
-            "1 MB of pictures on a page leaves no room for": len(self.crowded),
-        }
-        said = [f"{why} {counted(number, 'image')}" for why, number in numbers.items() if number]
-        return [Paragraph(f"Not all pictures are here: {'; '.join(said)}.", Tone.note)] if said else []
+        lacking, damaged, crowded = len(self.missing - self.damaged), len(self.missing & self.damaged), len(self.crowded)
+        reasons = [
+            (lacking, say("the study keeps no thumbnail of {images}", images=counted(lacking, "image"))),
+            (damaged, say("the thumbnail is damaged of {images}", images=counted(damaged, "image"))),
+            (crowded, say("1 MB of pictures on a page leaves no room for {images}", images=counted(crowded, "image"))),
+        ]
+        said = say("; ").join(reason for number, reason in reasons if number)
+        return [Paragraph(say("Not all pictures are here: {reasons}.", reasons=said), Tone.note)] if said else []
 
 
 def build(study: Study, ranking: Ranking, found: DataAudit, thumbnails: Thumbnails | None) -> Section | None:
@@ -88,29 +90,40 @@ def build(study: Study, ranking: Ranking, found: DataAudit, thumbnails: Thumbnai
         return None
     table = confusion.confusion_table(on_val, {each.anchor for each in by_pair})
     if table is None:
-        after: list[Block] = [Paragraph("Images may have several labels, so there is no table of classes.")]
+        after: list[Block] = [Paragraph(say("Images may have several labels, so there is no table of classes."))]
     else:
         after = [table, *by_pair]
-    seed = f", trained with seed {first.candidate.row.seed}" if len(first.candidate.rows) > 1 else ""
-    by_share = " Not always is the likeliest class predicted, but the one that the metric calls for." if on_val.is_by_share else ""
-    about = (
-        f"Mistakes and probabilities are those of {first.label}{seed}, on val.{by_share} Images of val are shown, and of train what the audit has found and what "
-        f"augmentation does; test images never are. Small pictures are inside index.html: report.images=false leaves them out."
+    return Section(ANCHOR, say("Look at the images"), [Paragraph(_about(first, on_val)), *page.not_shown(), *general, *after])
+
+
+def _about(first: Entry, on_val: OnVal) -> str:
+    """Whose mistakes are shown, and which images are."""
+    whose = say(
+        "Mistakes and probabilities are those of {label}, trained with seed {seed}, on val."
+        if len(first.candidate.rows) > 1
+        else "Mistakes and probabilities are those of {label}, on val.",
+        label=first.label,
+        seed=first.candidate.row.seed,
     )
-    return Section(ANCHOR, TITLE, [Paragraph(about), *page.not_shown(), *general, *after])
+    by_share = say("Not always is the likeliest class predicted, but the one that the metric calls for.") if on_val.is_by_share else ""
+    which = say(
+        "Images of val are shown, and of train what the audit has found and what augmentation does; test images never are. Small pictures are "
+        "inside index.html: report.images=false leaves them out."
+    )
+    return told(whose, by_share, which)
 
 
 def _augmentation(page: _Page, thumbnails: Thumbnails) -> list[Gallery]:
     """Train images beside what training saw of them once."""
-    title = f"What train.augment={formats.one_line(thumbnails.augment)} does: train images, and as training saw them once"
+    title = say("What train.augment={name} does: train images, and as training saw them once", name=formats.one_line(thumbnails.augment))
     figures = [
         figure
         for pair in thumbnails.pairs
         if is_shown(pair.original) and is_shown(pair.augmented)
         for figure in page.fitting(
             [pair.path],
-            "before and after",
-            [Thumbnail("train image", in_base64(pair.original)), Thumbnail("the same, augmented", in_base64(pair.augmented))],
+            say("before and after"),
+            [Thumbnail(say("train image"), in_base64(pair.original)), Thumbnail(say("the same, augmented"), in_base64(pair.augmented))],
         )
     ]
     return [Gallery("augmentation", title, figures)] if figures else []

@@ -1,7 +1,7 @@
 """The basis of the comparison, in words: how each candidate was judged, and whether fine-tuning helped. Shared by the page and the terminal."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.reporting import formats
@@ -12,31 +12,48 @@ from harness.select.metric import is_higher_better
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
 from harness.text.counts import counted
+from harness.text.language import noted, say, told
 
 MAX_NAMED = 4
 """Backbones that a sentence names."""
+_OUT_OF_FOLD, _ADJUSTED, _VAL = noted("out of fold"), noted("val, adjusted"), noted("val")
+"""What scores are measured on."""
 
 
 def rests_on(ranking: Ranking) -> str:
     """How many labels the comparison rests on, and how heads and fine-tunes were judged."""
     if not ranking.entries:
-        return "No candidate was measured."
-    number, num_val = counted(ranking.pool.num_images, "labelled image"), counted(len(ranking.pool.labels_N), "val image")
+        return say("No candidate was measured.")
     judged, folded = set(judged_on(ranking, ranking.entries)), _num_cross_fitted(ranking)
-    if "out of fold" not in judged and not folded:
-        return f"The comparison rests on {counted(len(ranking.pool.labels_N), 'labelled val image')}, which every candidate was judged on."
-    text = f"The comparison rests on {number} of train and val."
-    if "out of fold" in judged:
-        text += " Heads on frozen backbones are judged out of fold on all of them: each image by a head that never saw it."
-    if folded:
-        text += f" {_cross_fitted(folded)}"
-    whose = "Other fine-tunes" if folded else "Fine-tunes"
-    if "val, adjusted" in judged:
-        text += f" {whose} are judged on the {num_val}, adjusted by how lucky the head of the same backbone was with these."
-    if "val" in judged:
-        others = " of backbones without such a head" if "val, adjusted" in judged else ""
-        text += f" {'Those' if others else 'Other candidates'}{others} are judged on {'these' if others else f'the {num_val}'} as they are."
-    return text
+    if say(_OUT_OF_FOLD) not in judged and not folded:
+        images = counted(len(ranking.pool.labels_N), "labelled val image")
+        return say("The comparison rests on {images}, which every candidate was judged on.", images=images)
+    heads = say("Heads on frozen backbones are judged out of fold on all of them: each image by a head that never saw it.")
+    return told(
+        say("The comparison rests on {images} of train and val.", images=counted(ranking.pool.num_images, "labelled image")),
+        heads if say(_OUT_OF_FOLD) in judged else "",
+        _cross_fitted(folded),
+        *_on_val(counted(len(ranking.pool.labels_N), "val image"), judged, is_folded=bool(folded)),
+    )
+
+
+def _on_val(images: str, judged: Collection[str], *, is_folded: bool) -> Iterator[str]:
+    """How those that were judged on val were."""
+    is_adjusted = say(_ADJUSTED) in judged
+    if is_adjusted:
+        yield say(
+            "Other fine-tunes are judged on the {images}, adjusted by how lucky the head of the same backbone was with these."
+            if is_folded
+            else "Fine-tunes are judged on the {images}, adjusted by how lucky the head of the same backbone was with these.",
+            images=images,
+        )
+    if say(_VAL) in judged:
+        yield say(
+            "Those of backbones without such a head are judged on these as they are."
+            if is_adjusted
+            else "Other candidates are judged on the {images} as they are.",
+            images=images,
+        )
 
 
 def _num_cross_fitted(ranking: Ranking) -> int:
@@ -44,8 +61,16 @@ def _num_cross_fitted(ranking: Ranking) -> int:
 
 
 def _cross_fitted(number: int) -> str:
-    whose = "1 fine-tune that may be the best is" if number == 1 else f"{number} fine-tunes that may be the best are"
-    return f"{whose} cross-fitted as well: images of the folds done are predicted by a model trained on the other folds."
+    """Empty for none."""
+    if not number:
+        return ""
+    return say(
+        "1 fine-tune that may be the best is cross-fitted as well: images of the folds done are predicted by a model trained on the other folds."
+        if number == 1
+        else "{number} fine-tunes that may be the best are cross-fitted as well: images of the folds done are predicted by a model trained on the other "
+        "folds.",
+        number=number,
+    )
 
 
 def judged_on(ranking: Ranking, entries: Sequence[Entry]) -> list[str]:
@@ -56,10 +81,10 @@ def judged_on(ranking: Ranking, entries: Sequence[Entry]) -> list[str]:
 
 def _judged_on(candidate: Candidate, *, is_adjusted: bool) -> str:
     if candidate.out_of_fold is not None:
-        return "out of fold"
+        return say(_OUT_OF_FOLD)
     if (found := candidate.cross_fitted) is not None:
-        return f"{found.num_done} of {found.num_folds} folds of train and val"
-    return "val, adjusted" if is_adjusted else "val"
+        return say("{done} of {number} folds of train and val", done=found.num_done, number=found.num_folds)
+    return say(_ADJUSTED if is_adjusted else _VAL)
 
 
 def fine_tuning(ranking: Ranking) -> str:
@@ -71,16 +96,16 @@ def fine_tuning(ranking: Ranking) -> str:
     idle = [found for found in tried if found.reason]
     if not idle:
         return ""
-    whom = (
-        ""
+    return say(
+        "Fine-tuning did not help. {backbones}."
         if len(tried) == 1
-        else f" any of {len(tried)} backbones"
+        else "Fine-tuning did not help any of {tried} backbones. {backbones}."
         if len(idle) == len(tried)
-        else f" {len(idle)} of {len(tried)} backbones"
+        else "Fine-tuning did not help {idle} of {tried} backbones. {backbones}.",
+        tried=len(tried),
+        idle=len(idle),
+        backbones=formats.clauses([say("{name}: {reason}", name=found.name, reason=found.reason) for found in idle], MAX_NAMED),
     )
-    named = "; ".join(f"{found.name}: {found.reason}" for found in idle[:MAX_NAMED])
-    more = f"; and {len(idle) - MAX_NAMED} more" if len(idle) > MAX_NAMED else ""
-    return f"Fine-tuning did not help{whom}. {named}{more}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +126,19 @@ class _Tuned:
             return None
         name = formats.one_line(entries[0].candidate.line)
         if not trained:
-            return cls(name, f"with freeze={' and '.join(kept)} the backbone was kept as loaded")
+            return cls(name, say("with freeze={depths} the backbone was kept as loaded", depths=say(" and ").join(kept)))
         if not frozen:
             return None
         first, head = (max(group, key=lambda each: sign * each.expected) for group in (trained, frozen))
         lost = sign * (head.expected - first.expected)
         if lost < 0:
             return cls(name, "")
-        freeze = first.candidate.row.strategy
-        return cls(name, f"freeze={freeze} is expected to score {formats.difference(ranking.metric, lost)} worse than the frozen backbone")
+        worse = say(
+            "freeze={depth} is expected to score {size} worse than the frozen backbone",
+            depth=first.candidate.row.strategy,
+            size=formats.difference(ranking.metric, lost),
+        )
+        return cls(name, worse)
 
 
 def _as_loaded(entry: Entry) -> list[Row]:

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.reporting import formats
-from harness.reporting.data_audit import DataAudit
+from harness.reporting.data_audit import DataAudit, problem_name
+from harness.reporting.sections.facts import split_name
 from harness.select.mistakes import Mistake, OnVal, Pair, Unsure
 from harness.select.ranking import Ranking
 from harness.select.suspects import SUSPECT
 from harness.study.findings import NEAR_COPY, Finding
 from harness.study.store import Study
 from harness.text.counts import counted
+from harness.text.language import say
 
 NUM_SHOWN = 24
 """Figures of a group."""
@@ -48,11 +50,11 @@ def groups(on_val: OnVal, found: DataAudit) -> list[Group]:
     known = [each for each in found.findings if each.problem != NEAR_COPY and each.split != "test"]
     doubtful, odd = ([each for each in known if (each.problem == SUSPECT) == wanted] for wanted in (True, False))
     every = [
-        Group("confident-mistakes", "The most confident mistakes on val", [_mistake(each) for each in on_val.mistakes()[:NUM_SHOWN]]),
-        Group("least-certain", "Val images that it is least certain of", [_unsure(each) for each in on_val.unsure()[:NUM_SHOWN]]),
-        Group("doubtful-labels", "Labels in doubt", [_doubtful(each) for each in doubtful[:NUM_SHOWN]]),
-        Group("near-copies", "Near copies in train and val, side by side", [_copy(each) for each in copies[: NUM_SHOWN // 2]]),
-        Group("odd-images", "Images unlike the others", [_odd(each) for each in odd[: NUM_SHOWN // 2]]),
+        Group("confident-mistakes", say("The most confident mistakes on val"), [_mistake(each) for each in on_val.mistakes()[:NUM_SHOWN]]),
+        Group("least-certain", say("Val images that it is least certain of"), [_unsure(each) for each in on_val.unsure()[:NUM_SHOWN]]),
+        Group("doubtful-labels", say("Labels in doubt"), [_doubtful(each) for each in doubtful[:NUM_SHOWN]]),
+        Group("near-copies", say("Near copies in train and val, side by side"), [_copy(each) for each in copies[: NUM_SHOWN // 2]]),
+        Group("odd-images", say("Images unlike the others"), [_odd(each) for each in odd[: NUM_SHOWN // 2]]),
     ]
     return [group for group in every if group.items]
 
@@ -84,35 +86,63 @@ def wanted(study: Study, ranking: Ranking, found: DataAudit) -> list[str]:
 
 def _pair_title(mistakes: Sequence[Mistake]) -> str:
     first, number = mistakes[0], len(mistakes)
-    most = f", the {NUM_OF_PAIR} most confident" if number > NUM_OF_PAIR else ""
-    return f"{_class(first.true)}, predicted {_class(first.called)}: {counted(number, 'image')}{most}"
+    return say(
+        "{true}, predicted {called}: {images}, the {most} most confident"
+        if number > NUM_OF_PAIR
+        else "{true}, predicted {called}: {images}",
+        true=_class(first.true),
+        called=_class(first.called),
+        images=counted(number, "image"),
+        most=NUM_OF_PAIR,
+    )
 
 
 def _mistake(each: Mistake) -> Item:
-    said = f"true: {_class(each.true)}; predicted: {_class(each.called)}, {formats.percent(each.prob)}"
-    return Item((each.path,), f"val image, {_class(each.true)}", said)
+    said = say(
+        "true: {true}; predicted: {called}, {prob}",
+        true=_class(each.true),
+        called=_class(each.called),
+        prob=formats.percent(each.prob),
+    )
+    return Item((each.path,), say("val image, {true}", true=_class(each.true)), said)
 
 
 def _unsure(each: Unsure) -> Item:
     first, second = f"{_class(each.first)} {formats.percent(each.first_prob)}", f"{_class(each.second)} {formats.percent(each.second_prob)}"
-    return Item((each.path,), f"val image, {_class(each.true)}", f"true: {_class(each.true)}; {first} or {second}")
+    said = say("true: {true}; {first} or {second}", true=_class(each.true), first=first, second=second)
+    return Item((each.path,), say("val image, {true}", true=_class(each.true)), said)
 
 
 def _doubtful(each: Finding) -> Item:
-    said = f"labelled {_class(each.label)}, more probably {_class(each.suggested_label or '')} (margin {formats.decimals(each.score)})"
-    return Item((each.path,), f"{each.split} image, labelled {_class(each.label)}", f"{each.split}: {said}")
+    split, label = split_name(each.split), _class(each.label)
+    said = say(
+        "{split}: labelled {label}, more probably {suggested} (margin {margin})",
+        split=split,
+        label=label,
+        suggested=_class(each.suggested_label or ""),
+        margin=formats.decimals(each.score),
+    )
+    return Item((each.path,), say("{split} image, labelled {label}", split=split, label=label), said)
 
 
 def _copy(each: Finding) -> Item:
-    said = f"in {each.split} and in {each.other_split}; the first is {_class(each.label)}; cosine {formats.decimals(each.score)}"
-    return Item((each.path, each.other_path or ""), "one of two near copies", said)
+    said = say(
+        "in {split} and in {other}; the first is {label}; cosine {cosine}",
+        split=split_name(each.split),
+        other=split_name(each.other_split or ""),
+        label=_class(each.label),
+        cosine=formats.decimals(each.score),
+    )
+    return Item((each.path, each.other_path or ""), say("one of two near copies"), said)
 
 
 def _odd(each: Finding) -> Item:
-    return Item(
-        (each.path,), f"{each.split} image, {_class(each.label)}", f"{each.split}, {_class(each.label)}: {each.problem} ({each.score:g})"
+    split, label = split_name(each.split), _class(each.label)
+    said = say(
+        "{split}, {label}: {problem} ({score})", split=split, label=label, problem=problem_name(each.problem), score=f"{each.score:g}"
     )
+    return Item((each.path,), say("{split} image, {label}", split=split, label=label), said)
 
 
 def _class(name: str) -> str:
-    return formats.shorten(formats.one_line(name), 60) or "no label"
+    return formats.shorten(formats.one_line(name), 60) or say("no label")

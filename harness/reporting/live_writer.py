@@ -21,6 +21,7 @@ from harness.process.isolate import one_line
 from harness.reporting.stage import QUIET, Pace, Stage, Watched
 from harness.status import Status
 from harness.study.store import Study
+from harness.text.language import speaking
 
 if TYPE_CHECKING:
     from harness.select.ranking import Ranking
@@ -127,8 +128,9 @@ class _Writer:
         from harness.reporting.render import to_html
 
         study = Study(each.root)
-        found = describe(study.name, stage, self._rankings.get(each.root), study.report_command, has_ended=has_ended)
-        page = to_html(found, refresh_s=None if has_ended else REFRESH_S)
+        with speaking(each.language):
+            found = describe(study.name, stage, self._rankings.get(each.root), study.report_command, has_ended=has_ended)
+            page = to_html(found, refresh_s=None if has_ended else REFRESH_S)
         with atomic_write(_path(each)) as temporary:
             temporary.write_text(page, encoding="utf-8")
         self._pages[_path(each)] = page

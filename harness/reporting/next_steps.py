@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from harness.reporting.document import Command
 from harness.select.ranking import Ranking
 from harness.study.row import Row
+from harness.text.language import say
 from harness.text.untrusted import shell_word
 
 _MORE_SEEDS = 2
@@ -22,11 +23,11 @@ def next_steps(ranking: Ranking) -> list[Command]:
         return []
     by_costs = "" if ranking.metric.value != "expected_cost" else f" metric=expected_cost {shell_word(f'costs={ranking.rank.costs}')}"
     steps = [
-        Command("Use it on new images", f"{ranking.command('predict')} images=FOLDER{by_costs}"),
-        Command("Hand the model on", ranking.command("export")),
+        Command(say("Use it on new images"), f"{ranking.command('predict')} images=FOLDER{by_costs}"),
+        Command(say("Hand the model on"), ranking.command("export")),
     ]
     tie = _settle(ranking, ranking.recommended.candidate.row)
-    return [*steps, Command("Settle the tie: more seeds of those that may be the best", tie)] if tie else steps
+    return [*steps, Command(say("Settle the tie: more seeds of those that may be the best"), tie)] if tie else steps
 
 
 def _settle(ranking: Ranking, chosen: Row) -> str | None:

@@ -190,8 +190,9 @@ def _(block: Leaderboard) -> str:
 def _(block: Gallery) -> str:
     listed = [f"{figure.name}: {figure.caption}" for figure in block.figures[:LISTED]]
     hidden = len(block.figures) - len(listed)
-    lines = [*listed, *([f"{hidden} more"] if hidden > 0 else [])]
-    return "\n".join([f"**{inert(block.title)}** (pictures: index.html)", "", *(f"- {inert(line)}" for line in lines)])
+    lines = [*listed, *([say("{number} more", number=hidden)] if hidden > 0 else [])]
+    title = say("{title} (pictures: index.html)", title=f"**{inert(block.title)}**")
+    return "\n".join([title, "", *(f"- {inert(line)}" for line in lines)])
 
 
 @_block.register

@@ -13,6 +13,7 @@ from harness.select.protocols import Protocol
 from harness.select.ranking import Ranking
 from harness.study.row import Row
 from harness.text.counts import counted
+from harness.text.language import noted, say
 from harness.text.untrusted import shell_word
 
 MAX_NAMED = 3
@@ -22,12 +23,12 @@ MAX_NAMED = 3
 def measured(ranking: Ranking) -> str:
     """How else "nothing else was measured" has to end to be true: `measured under the same terms`."""
     ways = [
-        *(["to the end"] if ranking.pool.pruned else []),
-        *(["under the same terms"] if others(ranking) else []),
-        *(["and can be used"] if ranking.pool.damaged else []),
-        *(["beside depths that ended in the same model"] if any(entry.candidate.twins for entry in ranking.entries) else []),
+        *([say("to the end")] if ranking.pool.pruned else []),
+        *([say("under the same terms")] if others(ranking) else []),
+        *([say("and can be used")] if ranking.pool.damaged else []),
+        *([say("beside depths that ended in the same model")] if any(entry.candidate.twins for entry in ranking.entries) else []),
     ]
-    return " ".join(["measured", *ways])
+    return say("measured {ways}", ways=say(" ").join(ways)) if ways else say("measured")
 
 
 def others(ranking: Ranking) -> list[Protocol]:
@@ -41,22 +42,27 @@ def protocols(ranking: Ranking) -> str:
     if not found:
         return ""
     own = next(each for each in ranking.pool.protocols if each.name == ranking.pool.protocol)
-    named = "; ".join(_other(ranking, own, each) for each in found[:MAX_NAMED])
-    more = f"; and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    return (
-        f"This study holds {counted(len(ranking.pool.protocols), 'protocol')}, and jobs of several cannot be ranked together. "
-        f"This is about protocol {own.name} ({_size(own)}). Not shown: {named}{more}."
+    return say(
+        "This study holds {protocols}, and jobs of several cannot be ranked together. This is about protocol {name} ({size}). Not shown: {others}.",
+        protocols=counted(len(ranking.pool.protocols), "protocol"),
+        name=own.name,
+        size=_size(own),
+        others=formats.clauses([_other(ranking, own, each) for each in found], MAX_NAMED),
     )
 
 
 def _other(ranking: Ranking, own: Protocol, other: Protocol) -> str:
-    how = formats.one_line(other.difference(own)) or "other terms"
-    return f"{how} ({_size(other)}: `{ranking.command('report')} {shell_word(f'protocol={other.name}')}`)"
+    return say(
+        "{difference} ({size}: `{command}`)",
+        difference=formats.one_line(other.difference(own)) or say("other terms"),
+        size=_size(other),
+        command=f"{ranking.command('report')} {shell_word(f'protocol={other.name}')}",
+    )
 
 
 def _size(found: Protocol) -> str:
-    good = "" if found.num_good == found.num_jobs else f", {found.num_good} of them good"
-    return f"{counted(found.num_jobs, 'job')}{good}"
+    jobs = counted(found.num_jobs, "job")
+    return jobs if found.num_good == found.num_jobs else say("{jobs}, {number} of them good", jobs=jobs, number=found.num_good)
 
 
 def latencies(ranking: Ranking) -> str:
@@ -64,58 +70,77 @@ def latencies(ranking: Ranking) -> str:
     reasons = {
         entry.label: reason
         for entry in ranking.entries
-        if (reason := entry.candidate.row.details.undefined.get("latency_ms_p50", "")).startswith(ELSEWHERE)
+        if (reason := entry.candidate.row.details.undefined.get("latency_ms_p50", "")).startswith(say(ELSEWHERE))
     }
     if not reasons:
         return ""
-    named = ", ".join(list(reasons)[:MAX_NAMED]) + (f" and {len(reasons) - MAX_NAMED} more" if len(reasons) > MAX_NAMED else "")
-    reason = formats.one_line(next(iter(reasons.values())))
-    return f"Latencies that do not count: {named} ({reason}). Sweep all with one device=... on one machine to compare them."
+    return say(
+        "Latencies that do not count: {names} ({reason}). Sweep all with one device=... on one machine to compare them.",
+        names=formats.some(list(reasons), MAX_NAMED),
+        reason=formats.one_line(next(iter(reasons.values()))),
+    )
 
 
 def versions(ranking: Ranking) -> str:
     """Candidates whose seeds or folds were made by different versions, or that differ in them: their scores are compared all the same."""
     mixed = {entry.label: said for entry in ranking.entries if (said := _versions([*entry.candidate.rows, *entry.candidate.folds]))}
     if mixed:
-        named = "; ".join(f"{label}: {said}" for label, said in list(mixed.items())[:MAX_NAMED])
-        more = f"; and {len(mixed) - MAX_NAMED} more" if len(mixed) > MAX_NAMED else ""
-        return f"Jobs of one candidate were made by different versions, and are taken together all the same ({named}{more})."
+        return say(
+            "Jobs of one candidate were made by different versions, and are taken together all the same ({candidates}).",
+            candidates=formats.clauses([say("{name}: {reason}", name=label, reason=said) for label, said in mixed.items()], MAX_NAMED),
+        )
     said = _versions([row for entry in ranking.entries for row in entry.candidate.rows])
-    return f"Candidates were measured by different versions, and are compared all the same ({said})." if said else ""
+    return say("Candidates were measured by different versions, and are compared all the same ({versions}).", versions=said) if said else ""
 
 
 def _versions(rows: Sequence[Row]) -> str:
     """What differs: `torch 2.8.0 and 2.9.0`; empty where nothing does."""
-    seen = {name: sorted({str(getattr(row, f"{name}_version") or "unknown") for row in rows}) for name in ("harness", "torch", "timm")}
-    return formats.one_line(", ".join(f"{name} {' and '.join(found)}" for name, found in seen.items() if len(found) > 1))
+    seen = {name: sorted({str(getattr(row, f"{name}_version") or say("unknown")) for row in rows}) for name in ("harness", "torch", "timm")}
+    return formats.one_line(say(", ").join(f"{name} {say(' and ').join(found)}" for name, found in seen.items() if len(found) > 1))
 
 
 def images(ranking: Ranking) -> str:
     """Images and classes that the answer does not rest on, and those that it counts twice, from the profile of the data."""
     found = profile(ranking)
     total, used = found.get("num_available") or found.get("num_found") or 0, found.get("num_used") or 0
-    parts = [f"{formats.count(used)} of {counted(total, 'image')} are used{_unused(found, total - used)}"] if total > used > 0 else []
+    parts = [_used(found, used, total)] if total > used > 0 else []
     if classes := found.get("dropped_classes"):
-        named = ", ".join(str(name) for name in list(classes)[:MAX_NAMED]) + (", ..." if len(classes) > MAX_NAMED else "")
-        parts.append(f"{counted(len(classes), 'class', 'classes')} left out ({formats.one_line(named)})")
-    parts += [f"{counted(found[name], noun)} {what}" for name, (noun, what) in _COUNTED.items() if found.get(name)]
-    return f"{'; '.join(parts)}." if parts else ""
+        named = say(", ").join([*map(str, list(classes)[:MAX_NAMED]), *(["..."] if len(classes) > MAX_NAMED else [])])
+        parts.append(say("{classes} left out ({names})", classes=counted(len(classes), "class", "classes"), names=formats.one_line(named)))
+    parts += [say(sentence, number=counted(found[name], noun)) for name, (noun, sentence) in _COUNTED.items() if found.get(name)]
+    return say("{clauses}.", clauses=say("; ").join(parts)) if parts else ""
 
 
-_UNUSED = {"num_dropped": "named by data.drop", "num_unreadable": "cannot be read", "num_duplicates_across": "equal one in val or test"}
+_UNUSED = {
+    "num_dropped": noted("{number} named by data.drop"),
+    "num_unreadable": noted("{number} cannot be read"),
+    "num_duplicates_across": noted("{number} equal one in val or test"),
+}
 _COUNTED = {
-    "num_duplicates": ("image", "equal to another one"),
-    "num_duplicates_within": ("image", "equal to another one of its split, kept"),
-    "num_label_conflicts": ("group", "of equal images with different labels"),
+    "num_duplicates": ("image", noted("{number} equal to another one")),
+    "num_duplicates_within": ("image", noted("{number} equal to another one of its split, kept")),
+    "num_label_conflicts": ("group", noted("{number} of equal images with different labels")),
 }
 """Fields of a data profile, and what their numbers are."""
 
 
-def _unused(found: Mapping[str, Any], number: int) -> str:
+def _used(found: Mapping[str, Any], used: int, total: int) -> str:
+    """How many are used, and why no more."""
+    reasons = _unused(found, total - used)
+    return say(
+        "{used} of {total} are used ({reasons})" if reasons else "{used} of {total} are used",
+        used=formats.count(used),
+        total=counted(total, "image"),
+        reasons=say(", ").join(reasons),
+    )
+
+
+def _unused(found: Mapping[str, Any], number: int) -> list[str]:
     """Why so many images are not used; what has no other reason was not drawn."""
-    counts = {what: int(found.get(name) or 0) for name, what in _UNUSED.items()}
+    counts = {sentence: int(found.get(name) or 0) for name, sentence in _UNUSED.items()}
     drawn = number - sum(counts.values())
-    reasons = [f"{formats.count(count)} {what}" for what, count in counts.items() if count]
+    reasons = [say(sentence, number=formats.count(count)) for sentence, count in counts.items() if count]
     if drawn > 0 and not found.get("dropped_classes"):
-        reasons.append(f"{formats.count(drawn)} not drawn, as data.max_images says; data.max_images=null takes all")
-    return f" ({', '.join(reasons)})" if reasons else ""
+        every = say("{number} not drawn, as data.max_images says; data.max_images=null takes all", number=formats.count(drawn))
+        reasons.append(every)
+    return reasons

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.config import RankConfig
 from harness.text.counts import counted
+from harness.text.language import ENGLISH, say
 
 QUIET = "quiet"
 """Told when the machine has to be quiet. The answer is the same word; then nothing happens until the next stage."""
@@ -29,13 +30,26 @@ class Stage:
     @property
     def done(self) -> str:
         """`12 of 24 jobs done`."""
-        most = "at most " if self.is_search else ""
-        return f"{self.num_done} of {most}{counted(self.num_jobs, 'job')} done"
+        return say(
+            "{number} of at most {jobs} done" if self.is_search else "{number} of {jobs} done",
+            number=self.num_done,
+            jobs=counted(self.num_jobs, "job"),
+        )
 
     @property
     def left(self) -> str:
         """`about 5 min left`; empty where that is not known."""
-        return f"about {rough_duration(self.left_s)} left" if self.left_s else ""
+        return say("about {time} left", time=rough_duration(self.left_s)) if self.left_s else ""
+
+
+def between_jobs() -> str:
+    """What a sweep does between two jobs."""
+    return say("the next job is about to start")
+
+
+def at_the_end() -> str:
+    """What it does after them."""
+    return say("all jobs are done; models are timed and the report is made")
 
 
 def rough_duration(seconds: float) -> str:
@@ -54,6 +68,8 @@ class Watched:
     """Of the closing report."""
     jobs: frozenset[str]
     """Ids of the sweep's own, one of whose protocols is ranked."""
+    language: str = ENGLISH
+    """Of its page."""
 
 
 @dataclass(frozen=True, slots=True)

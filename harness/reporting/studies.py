@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from harness.config import Language
 from harness.errors import StoreError
 from harness.files import atomic_write, listed, open_plain
 from harness.reporting.first_screen import headline
@@ -20,6 +21,7 @@ from harness.reporting.sections.facts import known_rows
 from harness.select.ranking import Ranking
 from harness.study.store import Study
 from harness.text.counts import counted
+from harness.text.language import language, say, speaking
 from harness.text.untrusted import one_line
 
 _SUMMARY = "summary.json"
@@ -54,21 +56,31 @@ def write_summary(study: Study, ranking: Ranking, table: pd.DataFrame) -> None:
         "dataset": next((row.dataset for row in known_rows(ranking)), ""),
         "num_jobs": len(jobs),
         "last": str(jobs["started_at"].max())[:10],
-        "recommendation": headline(ranking),
+        "recommendation": _in_each_language(ranking),
     }
     with atomic_write(study.report_dir / _SUMMARY) as temporary:
         temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def list_studies(results_dir: Path, say: Callable[[str], None]) -> None:
-    """Write `index.html` of a results folder. Where that is not possible, one line says so."""
+def _in_each_language(ranking: Ranking) -> dict[str, str]:
+    """The headline; the list may speak another one than the report."""
+    found = {}
+    for each in Language:
+        with speaking(each.value):
+            found[each.value] = headline(ranking)
+    return found
+
+
+def list_studies(results_dir: Path, tell: Callable[[str], None]) -> None:
+    """Write `index.html` of a results folder. Where that is not possible, one line tells so."""
     try:
         studies = [_line(Study(path)) for path in listed(results_dir, "") if _is_study(path)]
-        page = to_index(f"{counted(len(studies), 'study', 'studies')} in {results_dir.resolve().name}", studies)
+        title = say("{studies} in {folder}", studies=counted(len(studies), "study", "studies"), folder=results_dir.resolve().name)
+        page = to_index(title, studies)
         with atomic_write(results_dir / "index.html") as temporary:
             temporary.write_text(page, encoding="utf-8")
     except StoreError as error:
-        say(f"the list of studies was not written: {error}")
+        tell(f"the list of studies was not written: {error}")
 
 
 def _is_study(path: Path) -> bool:
@@ -79,15 +91,20 @@ def _line(study: Study) -> Listed:
     told = _summary(study)
     has_page = (study.report_dir / "index.html").is_file()
     number = told.get("num_jobs") if isinstance(told.get("num_jobs"), int) else len(listed(study.root / "rows", ".json"))
-    missing = "Its report was made by an earlier version." if has_page else f"No report yet: {study.report_command}"
+    missing = say("Its report was made by an earlier version." if has_page else "No report yet: {command}", command=study.report_command)
     return Listed(
         name=one_line(study.name),
         href=f"./{quote(study.name, safe='')}/report/index.html" if has_page else "",
         dataset=_text(told, "dataset"),
         num_jobs=f"{number:,}",
         last=_text(told, "last"),
-        recommendation=_text(told, "recommendation") or missing,
+        recommendation=_recommendation(told) or missing,
     )
+
+
+def _recommendation(told: dict[str, Any]) -> str:
+    found = told.get("recommendation")
+    return _text(found, language()) if isinstance(found, dict) else _text(told, "recommendation")
 
 
 def _text(told: dict[str, Any], name: str) -> str:

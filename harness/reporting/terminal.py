@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -22,11 +23,21 @@ from harness.reporting.wording import cost, latency, metric_name, rough_latencie
 from harness.select.ranking import Entry, Ranking
 from harness.text.commands import runnable
 from harness.text.console import new_console
+from harness.text.language import noted, say
 from harness.text.untrusted import one_line
 
 _TOP = 10
-_MORE = {"interval": 90, "expected": 80, "best": 60, "latency": 60, "parameters": 120, "training": 120}
+_MORE = {
+    noted("interval"): 90,
+    noted("expected"): 80,
+    noted("best"): 60,
+    noted("latency"): 60,
+    noted("parameters"): 120,
+    noted("training"): 120,
+}
 """Columns that are shown beside the score, and how wide the terminal must be for them."""
+_MAX_FAILED = 5
+"""Failed jobs that are named."""
 _NARROW, _UNBOUNDED = 80, 10_000
 """Columns of a terminal; with fewer than the first there is no table."""
 
@@ -40,20 +51,20 @@ def print_summary(ranking: Ranking, report_path: Path, console: Console | None =
     sentences = [in_full(ranking), why(ranking)]
     if ranking.recommended is not None:
         sentences += [how_sure(ranking), picks(ranking), fine_tuning(ranking), rests_on(ranking)]
-        sentences += [f"Cost: {cost(ranking.recommended)}", f"On new images: {test_score(ranking)}"]
+        sentences += [say("Cost: {cost}", cost=cost(ranking.recommended)), say("On new images: {score}", score=test_score(ranking))]
     for sentence in filter(None, sentences):
         console.print(shown(sentence))
     if text := rough_latencies((entry.cost for entry in ranking.entries), ranking.command("retime")):
         console.print(shown(text))
     if ranking.pool.failed:
-        console.print(shown(f"{len(ranking.pool.failed)} failed: {_failures(ranking)}", style="red"))
+        console.print(shown(_failures(ranking), style="red"))
     for text in filter(None, (protocols(ranking), latencies(ranking), versions(ranking))):
         console.print(shown(text), soft_wrap=True)
     if ranking.pool.damaged:
         console.print(shown(damage(ranking), style="red"), soft_wrap=True)
-    console.print(shown("Report: "), shown(str(report_path)), sep="", soft_wrap=True)
+    console.print(shown(say("Report: {path}", path=report_path)), soft_wrap=True)
     for step in next_steps(ranking):
-        console.print(shown(f"{step.purpose}:"))
+        console.print(shown(say("{purpose}:", purpose=step.purpose)))
         console.print(shown(f"  {step.text}"), soft_wrap=True)
 
 
@@ -76,14 +87,21 @@ def print_board(console: Console, table: Table, lines: Iterable[tuple[str, str, 
 
 def longest_word(names: Iterable[str]) -> int:
     """What a column needs so that none of its words is broken."""
-    return max((len(word) for name in names for word in name.split()), default=1)
+    return max((cell_len(word) for name in names for word in name.split()), default=1)
 
 
 def _lines(ranking: Ranking) -> Iterator[tuple[str, str, str]]:
     for entry in leading(ranking, _TOP):
         rank, name, score, best, latency_ms, said = _cells(ranking, entry, ("best", "latency"))
-        found = f"{metric_name(ranking.metric)} {score}, best with {best}, {latency_ms}{': ' * bool(said)}{said}"
-        yield f"{rank}  {name}", found, _style(ranking, entry)
+        numbers = say(
+            "{metric} {score}, best with {odds}, {latency}: {outcome}" if said else "{metric} {score}, best with {odds}, {latency}",
+            metric=metric_name(ranking.metric),
+            score=score,
+            odds=best,
+            latency=latency_ms,
+            outcome=said,
+        )
+        yield f"{rank}  {name}", numbers, _style(ranking, entry)
 
 
 def _style(ranking: Ranking, entry: Entry) -> str:
@@ -96,16 +114,16 @@ def _leaderboard(ranking: Ranking, width: int, *, is_plain: bool) -> Table:
     cells = [_cells(ranking, entry, more) for entry in leading(ranking, _TOP)]
 
     def widest(place: int) -> int:  # rich takes the longest word for the least width, also where nothing wraps
-        return max((len(each[place]) for each in cells), default=1)
+        return max((cell_len(each[place]) for each in cells), default=1)
 
-    table.add_column("rank", justify="right", no_wrap=True, min_width=widest(0))
-    table.add_column("candidate", min_width=longest_word(entry.label for entry in leading(ranking, _TOP)))
+    table.add_column(say("rank"), justify="right", no_wrap=True, min_width=widest(0))
+    table.add_column(say("candidate"), min_width=longest_word(entry.label for entry in leading(ranking, _TOP)))
     table.add_column(
         metric_name(ranking.metric), justify="right", max_width=max(9, longest_word([metric_name(ranking.metric)]))
     )  # the header wraps, names need not
     for place, name in enumerate(more, start=3):
-        table.add_column(name, justify="right", no_wrap=True, min_width=widest(place))
-    table.add_column("outcome", min_width=longest_word(outcome_of(ranking, entry) for entry in leading(ranking, _TOP)))
+        table.add_column(say(name), justify="right", no_wrap=True, min_width=widest(place))
+    table.add_column(say("outcome"), min_width=longest_word(outcome_of(ranking, entry) for entry in leading(ranking, _TOP)))
     for entry, each in zip(leading(ranking, _TOP), cells, strict=True):
         table.add_row(*map(shown, each), style=_style(ranking, entry))
     return table
@@ -126,9 +144,8 @@ def _cells(ranking: Ranking, entry: Entry, more: Iterable[str]) -> list[str]:
 
 
 def _failures(ranking: Ranking) -> str:
-    named = [f"{row.backbone} · {row.strategy} ({row.status})" for row in ranking.pool.failed[:5]]
-    hidden = len(ranking.pool.failed) - len(named)
-    return formats.one_line(", ".join(named) + (f" and {hidden} more" if hidden > 0 else ""))
+    named = [f"{row.backbone} · {row.strategy} ({row.status})" for row in ranking.pool.failed]
+    return formats.one_line(say("{number} failed: {jobs}", number=len(named), jobs=formats.some(named, _MAX_FAILED)))
 
 
 def shown(text: str, style: str = "") -> Text:

@@ -9,6 +9,7 @@ from harness.jobs.identity import failed_row
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
 from harness.jobs.timing import time_models
+from harness.reporting.stage import at_the_end
 from harness.search import cross_fit
 from harness.search.runner import Sweep, limits_of
 from harness.status import BAD_JOBS, Status
@@ -32,7 +33,7 @@ def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
     jobs, say = sweep.jobs, sweep.progress.say
     rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
     cross_fit_within(sweep, cross_fit_limit_s)
-    sweep.live.tell(sweep.progress.stage("all jobs are done; models are timed and the report is made"))
+    sweep.tell(at_the_end)
     sweep.live.be_quiet()
     for job in one_per_study([job for job in jobs if job.job_id in rows]):
         _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})

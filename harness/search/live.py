@@ -69,6 +69,7 @@ class LivePages:
                 first.config.study_dir,
                 first.config.rank,
                 frozenset(job.job_id for job in self._jobs if job.config.study == first.config.study),
+                first.config.report.language.value,
             )
             for first in one_per_study(self._jobs)
             if first.config.report.live

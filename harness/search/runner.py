@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key, head_group_key
 from harness.jobs.spec import JobSpec
 from harness.process.isolate import Limits, Outcome, machine_memory_mib, require_watchable, run_isolated
+from harness.reporting.stage import between_jobs
 from harness.search.display import Progress, name_of
 from harness.search.live import LivePages
 from harness.status import Status
@@ -27,6 +29,7 @@ from harness.study.models import Models
 from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import Study, note_swept, require_writable
 from harness.text.counts import counted
+from harness.text.language import say, speaking
 from harness.trackers.background import Background
 from harness.trackers.outlet import Outlet
 from harness.trackers.tracker import require
@@ -65,7 +68,12 @@ class Sweep:
         """Say how jobs that ran together ended (`Progress.finished`), and have trackers log it."""
         self.progress.finished(rows, num_left)
         self.trackers.rows(rows)
-        self.live.tell(self.progress.stage("the next job is about to start"))
+        self.tell(between_jobs)
+
+    def tell(self, doing: Callable[[], str]) -> None:
+        """Have the pages say what the sweep does now, in their language."""
+        with speaking(self.jobs[0].config.report.language.value):
+            self.live.tell(self.progress.stage(doing()))
 
     def run(
         self,
@@ -90,7 +98,7 @@ class Sweep:
     def _run(self, jobs: Sequence[JobSpec], rung: Rung | None, timeout_s: float | None) -> None:
         """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
         first = jobs[0]
-        self.live.tell(self.progress.stage(_doing(jobs)))
+        self.tell(partial(_doing, jobs))
         limits = limits_of(first.config, timeout_s, len(jobs))
         known = self.transferability.get(activations_key(first))
         with self.progress.watched(jobs) as show:
@@ -117,8 +125,12 @@ class Sweep:
 
 def _doing(jobs: Sequence[JobSpec]) -> str:
     """What a process is at that runs these, as a clause."""
-    more = f" and {counted(len(jobs) - 1, 'other job')} with it" if jobs[1:] else ""
-    return f"{'cross-fitting' if jobs[0].fold else 'training'} {name_of(jobs[0])}{more}"
+    more, name = len(jobs) - 1, name_of(jobs[0])
+    if jobs[0].fold:
+        return say(
+            "cross-fitting {name} and {others} with it" if more else "cross-fitting {name}", name=name, others=counted(more, "other job")
+        )
+    return say("training {name} and {others} with it" if more else "training {name}", name=name, others=counted(more, "other job"))
 
 
 def is_wanted(job: JobSpec) -> bool:

@@ -19,10 +19,12 @@ from harness.select.candidates import CANDIDATE, Candidate, labels, load_pool
 from harness.select.comparison import FloatArray, IntArray, Interval, interval
 from harness.select.contest import Contest
 from harness.select.entries import possible
+from harness.select.limits import Breach
 from harness.select.metric import choose_metric, needs_probabilities
 from harness.select.prior import OwnRanks
 from harness.study.row import Row
 from harness.study.store import Study
+from harness.text.language import say
 
 SHARED = ("backbone", "weights", "weights_sha256", "freeze", "release", "adapter")
 """Columns that make candidates of two studies the same: recipe, image size and machine may differ. Where a study has several of one such name, these
@@ -52,7 +54,7 @@ class Cell:
     """Expected true score."""
     interval: Interval
     """Of the true score."""
-    exceeds: tuple[str, ...]
+    exceeds: tuple[Breach, ...]
     """Limits of this study that it misses."""
     mean_rank: float | None = None
     """Expected rank among the candidates that are ranked everywhere; 1 is the best. None where it is not one of them, as below."""
@@ -73,8 +75,25 @@ class Compared:
     """Of that mean."""
     prob_best: float | None = None
     """That no other candidate has a lower mean rank."""
-    left_out: str = ""
-    """Why it has no mean rank."""
+    missing: tuple[str, ...] = ()
+    """Studies that do not have it."""
+    outside: Mapping[str, Sequence[Breach]] = field(default_factory=dict)
+    """Study whose limits it misses -> those."""
+
+    @property
+    def left_out(self) -> str:
+        """Why it has no mean rank; empty where it has one."""
+        if self.mean_rank is not None:
+            return ""
+        limits = [
+            say("{study} ({limits})", study=study, limits=say("; ").join(breach.text for breach in found))
+            for study, found in self.outside.items()
+        ]
+        reasons = [
+            say("missing in {studies}", studies=say(", ").join(self.missing)) if self.missing else "",
+            say("outside the limits of {studies}", studies=say(", ").join(limits)) if limits else "",
+        ]
+        return say("; ").join(filter(None, reasons)) or say("no other candidate is in every study within its limits")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,11 +264,9 @@ def _compared(
         label: tuple(None if k is None else _cell(study, k, confidence) for study, k in zip(studies, at, strict=True))
         for label, at in positions.items()
     }
-    reasons = {label: _why_left_out(studies, found) for label, found in cells.items()}
-    everywhere = [label for label, reason in reasons.items() if not reason]
+    everywhere = [label for label, found in cells.items() if all(cell and not cell.exceeds for cell in found)]
     ranked = _ranked({label: (positions[label], cells[label]) for label in everywhere}, draws, confidence) if len(everywhere) > 1 else []
-    alone = "no other candidate is in every study within its limits"
-    unranked = [Compared(label, found, left_out=reasons[label] or alone) for label, found in cells.items() if reasons[label] or not ranked]
+    unranked = [_unranked(label, studies, found) for label, found in cells.items() if label not in everywhere or not ranked]
     return Comparison(
         studies=tuple(studies),
         candidates=(*ranked, *sorted(unranked, key=lambda each: each.label)),
@@ -271,16 +288,13 @@ def _cell(study: RankedStudy, k: int, confidence: float) -> Cell:
         found = Interval(max(found.low, 0.0), min(found.high, 1.0))
     else:
         found = Interval(max(-found.high, 0.0), -found.low)
-    exceeds = tuple(breach.text for breach in study.contest.missed[k])
-    return Cell(study.contest.pool.candidates[k], expected, found, exceeds)
+    return Cell(study.contest.pool.candidates[k], expected, found, tuple(study.contest.missed[k]))
 
 
-def _why_left_out(studies: Sequence[RankedStudy], cells: Sequence[Cell | None]) -> str:
-    """Empty for a candidate that every study has within its limits."""
-    missing = [study.name for study, cell in zip(studies, cells, strict=True) if cell is None]
-    outside = [f"{study.name} ({'; '.join(cell.exceeds)})" for study, cell in zip(studies, cells, strict=True) if cell and cell.exceeds]
-    said = [("missing in", missing), ("outside the limits of", outside)]
-    return "; ".join(f"{what} {', '.join(names)}" for what, names in said if names)
+def _unranked(label: str, studies: Sequence[RankedStudy], cells: tuple[Cell | None, ...]) -> Compared:
+    found = [(study.name, cell) for study, cell in zip(studies, cells, strict=True)]
+    missing = tuple(name for name, cell in found if cell is None)
+    return Compared(label, cells, missing=missing, outside={name: cell.exceeds for name, cell in found if cell and cell.exceeds})
 
 
 def _ranked(

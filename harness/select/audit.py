@@ -16,6 +16,7 @@ from harness.select.order import Scores, agreement, choose, rank_average
 from harness.select.prior import OwnRanks, best_scores, log_params, prior
 from harness.status import Status
 from harness.study.row import Row
+from harness.text.language import say
 from harness.transfer.depth import WHOLE
 
 MIN_BACKBONES = 3
@@ -210,8 +211,15 @@ def _by_backbone(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _too_few(number: int) -> str:
-    have = {0: "No backbone has", 1: "Only one backbone has"}.get(number, f"Only {number} backbones have")
-    return f"{have} a fine-tune that ended well; judging the cheap scores takes at least {MIN_BACKBONES}."
+    return say(
+        "No backbone has a fine-tune that ended well; judging the cheap scores takes at least {least}."
+        if number == 0
+        else "Only one backbone has a fine-tune that ended well; judging the cheap scores takes at least {least}."
+        if number == 1
+        else "Only {number} backbones have a fine-tune that ended well; judging the cheap scores takes at least {least}.",
+        number=number,
+        least=MIN_BACKBONES,
+    )
 
 
 def _times(rows: Sequence[Row]) -> _Times:

@@ -21,6 +21,7 @@ from harness.status import Status
 from harness.study.row import Row
 from harness.study.store import Damage, Predictions, Study
 from harness.text.counts import counted
+from harness.text.language import say
 
 IntArray = npt.NDArray[np.int64]
 
@@ -226,7 +227,7 @@ def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities:
             where=study.where,
         )
     once, again = _once_per_seed(good)
-    left_out += [LeftOut(row, "another job has the same candidate and seed") for row in again]
+    left_out += [LeftOut(row, say("another job has the same candidate and seed")) for row in again]
     used, unused = _folds_of(once, [row for row in own if row.fold is not None and row.job_id not in lost])
     left_out += unused
     candidates, images = _candidates(study, with_times_of_one(once), used, keeps_probabilities=keeps_probabilities)
@@ -289,7 +290,8 @@ def _folds_of(own: Sequence[Row], folds: Iterable[Row]) -> tuple[list[Row], list
     for row in folds:
         main = by_seed.get(key := (row.protocol, *_key(row), row.seed))
         if row.status != Status.ok.value and row.protocol in protocols:  # it may not know all that its candidate's key asks for
-            unused.append(LeftOut(row, f"fold {row.fold} was not measured ({row.status}: {row.error})"))
+            why = say("fold {fold} was not measured ({status}: {error})", fold=row.fold, status=row.status, error=row.error)
+            unused.append(LeftOut(row, why))
         elif row.status == Status.ok.value and main is not None and row.lr == main.lr:
             used[*key, row.fold] = row
     return list(used.values()), unused
@@ -298,7 +300,7 @@ def _folds_of(own: Sequence[Row], folds: Iterable[Row]) -> tuple[list[Row], list
 def _difference(row: Row, ranked: Protocol, held: Sequence[Protocol]) -> str:
     """Which values of the two protocols differ, in words."""
     own = next(each for each in held if each.name == row.protocol)
-    return own.difference(ranked) or f"protocol {own.name} instead of {ranked.name}"
+    return own.difference(ranked) or say("protocol {name} instead of {other}", name=own.name, other=ranked.name)
 
 
 def _candidates(

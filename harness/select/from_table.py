@@ -27,6 +27,7 @@ from harness.select.ranking_csv import METRICS
 from harness.select.said import Said
 from harness.status import Status
 from harness.study.row import COLUMNS, Row
+from harness.text.language import say
 
 _MEANS = ("params_m", "trainable_params_m", "gmacs", "frozen_macs_frac", "weights_mib", "train_s", "features_s")
 _WHOLE = ("seed", "image_size", "num_threads", "num_frozen_blocks", "num_blocks")
@@ -124,13 +125,13 @@ def _metric(rows: pd.DataFrame, cfg: RankConfig) -> tuple[Metric, str]:
     """The metric to rank by, and why."""
     metric = _with_column(rank_metric(cfg.metric), f"rank.metric={cfg.metric}")
     if metric is not Metric.auto:
-        return metric, f"chosen with rank.metric={cfg.metric}"
+        return metric, say("chosen with rank.metric={metric}", metric=cfg.metric)
     known = rows["primary_metric"].dropna()
     if known.empty:
         raise TableError(
             f"rank.metric=auto: protocol {rows['protocol'].iloc[0]} does not say which metric its data call for; give rank.metric=accuracy, say."
         )
-    return Metric(known.iloc[-1]), "by rule, as the rows say"
+    return Metric(known.iloc[-1]), say("by rule, as the rows say")
 
 
 def _with_column(metric: RankMetric, asked: str) -> Metric:

@@ -7,6 +7,7 @@ from typing import Protocol
 from harness.config import RankConfig, RankMetric, is_higher_better
 from harness.select.candidates import Cost
 from harness.select.scores import SAME
+from harness.text.language import noted, say
 
 
 class Costed(Protocol):
@@ -30,14 +31,16 @@ class Breach:
         name, _, unit = _LIMITS[self.key]
         asked = f"rank.{self.key}={number(self.limit)}"
         if self.value is None:
-            return f"{name} is unknown, and {asked} asks for it"
-        return f"{name} {_with_unit(self.value, unit)} is above {asked}"
+            return say("{name} is unknown, and {limit} asks for it", name=say(name), limit=asked)
+        return say("{name} {value} is above {limit}", name=say(name), value=_with_unit(self.value, unit), limit=asked)
 
     @property
     def miss(self) -> str:
         """By how much the limit is missed, in words."""
         name, _, unit = _LIMITS[self.key]
-        return f"{name} unknown" if self.value is None else f"{name} by {_with_unit(self.value - self.limit, unit)}"
+        if self.value is None:
+            return say("{name} unknown", name=say(name))
+        return say("{name} by {value}", name=say(name), value=_with_unit(self.value - self.limit, unit))
 
     @property
     def ratio(self) -> float:
@@ -54,12 +57,17 @@ class ScoreBreach(Breach):
 
     @property
     def text(self) -> str:
-        side, sign = ("below", ">=") if is_higher_better(self.metric) else ("above", "<=")
-        return f"{self.key} {number(self.value or 0.0)} is {side} rank.limits={self.key}{sign}{number(self.limit)}"
+        is_least = is_higher_better(self.metric)
+        return say(
+            "{name} {value} is below {limit}" if is_least else "{name} {value} is above {limit}",
+            name=self.key,
+            value=number(self.value or 0.0),
+            limit=f"rank.limits={self.key}{'>=' if is_least else '<='}{number(self.limit)}",
+        )
 
     @property
     def miss(self) -> str:
-        return f"{self.key} by {number(abs((self.value or 0.0) - self.limit))}"
+        return say("{name} by {value}", name=self.key, value=number(abs((self.value or 0.0) - self.limit)))
 
     @property
     def ratio(self) -> float:
@@ -104,15 +112,15 @@ def number(value: float) -> str:
 
 
 def _with_unit(value: float, unit: str) -> str:
-    return f"{number(value)} {unit}"
+    return f"{number(value)} {say(unit)}"
 
 
 _LIMITS: Mapping[str, tuple[str, str, str]] = {
-    "max_latency_ms": ("latency", "latency_ms_p50", "ms"),
-    "max_params_m": ("parameters", "params_m", "million"),
-    "max_gmacs": ("multiply-adds", "gmacs", "GMACs"),
-    "max_peak_mem_mib": ("peak memory", "peak_mem_mib", "MiB"),
-    "max_weights_mib": ("size on disk", "weights_mib", "MiB"),
-    "max_train_min": ("training time", "train_min", "min"),
+    "max_latency_ms": (noted("latency"), "latency_ms_p50", "ms"),
+    "max_params_m": (noted("parameters"), "params_m", noted("million")),
+    "max_gmacs": (noted("multiply-adds"), "gmacs", "GMACs"),
+    "max_peak_mem_mib": (noted("peak memory"), "peak_mem_mib", "MiB"),
+    "max_weights_mib": (noted("size on disk"), "weights_mib", "MiB"),
+    "max_train_min": (noted("training time"), "train_min", "min"),
 }
 """Field of `RankConfig` -> name for people, field of `Cost`, unit."""

@@ -14,6 +14,7 @@ from harness.measure.objective import plain_objective
 from harness.measure.quality import decide, imbalance_ratio, primary_metric, quality
 from harness.select.candidates import Pool
 from harness.text.counts import counted
+from harness.text.language import ENGLISH, say, speaking
 from harness.text.metric_spec import MetricSpec
 
 __all__ = ["MIN_IMAGES_FOR_F1", "baseline", "choose_metric", "is_higher_better", "needs_probabilities", "score_limits", "why_undefined"]
@@ -37,13 +38,17 @@ def choose_metric(pool: Pool, cfg: RankConfig) -> tuple[RankMetric, str]:
     """
     asked = rank_metric(cfg.metric)
     if not pool.candidates:
-        return asked, "no job has ended well" if asked is Metric.auto else f"chosen with rank.metric={cfg.metric}"
+        return asked, say("no job has ended well") if asked is Metric.auto else _as_asked(cfg)
     if asked is Metric.auto:
         metric, reason = _by_rule(pool)
     else:
-        metric, reason = _bound(pool, asked, cfg, "rank.metric"), f"chosen with rank.metric={cfg.metric}"
+        metric, reason = _bound(pool, asked, cfg, "rank.metric"), _as_asked(cfg)
     _require_defined(pool, metric, "rank.metric")
     return metric, reason
+
+
+def _as_asked(cfg: RankConfig) -> str:
+    return say("chosen with rank.metric={metric}", metric=cfg.metric)
 
 
 def score_limits(pool: Pool, cfg: RankConfig) -> list[tuple[RankMetric, float]]:
@@ -69,7 +74,9 @@ def _bound(pool: Pool, metric: RankMetric, cfg: RankConfig, key: str) -> RankMet
 
 
 def _require_defined(pool: Pool, metric: RankMetric, key: str) -> None:
-    if why := why_undefined(pool, metric):
+    with speaking(ENGLISH):  # as errors are
+        why = why_undefined(pool, metric)
+    if why:
         safe = (Metric.balanced_accuracy, Metric.accuracy, Metric.f1_micro, Metric.log_loss)
         others = [known for known in safe if not why_undefined(pool, known)]
         named = f"{key}={metric.value}"
@@ -91,13 +98,18 @@ def _too_little(pool: Pool, metric: RankMetric) -> str | None:
     if isinstance(metric, MetricSpec):
         return _why_undefined(counts_C, metric)
     if missing := int((counts_C == 0).sum()):
-        return f"undefined, as {missing} of {len(pool.class_names)} classes have no val image"
+        return _missing(missing, len(counts_C))
     if metric not in (Metric.balanced_accuracy, Metric.mean_average_precision) and counts_C.min() < MIN_IMAGES_FOR_F1:
-        return (
-            f"a class has {counted(int(counts_C.min()), 'val image')}, and below {MIN_IMAGES_FOR_F1} the F1 of a class jumps "
-            "between 0 and 1 so that no resampling can say how sure it is"
+        return say(
+            "a class has {images}, and below {number} the F1 of a class jumps between 0 and 1 so that no resampling can say how sure it is",
+            images=counted(int(counts_C.min()), "val image"),
+            number=MIN_IMAGES_FOR_F1,
         )
     return None
+
+
+def _missing(number: int, num_classes: int) -> str:
+    return say("undefined, as {number} of {total} classes have no val image", number=number, total=num_classes)
 
 
 def _why_undefined(counts_C: npt.NDArray[np.int64], spec: MetricSpec) -> str | None:
@@ -108,26 +120,32 @@ def _why_undefined(counts_C: npt.NDArray[np.int64], spec: MetricSpec) -> str | N
 def _too_few_classes(counts_C: npt.NDArray[np.int64], spec: MetricSpec) -> str | None:
     num_classes, num_missing = len(counts_C), int((counts_C == 0).sum())
     if spec.name == "top_k_accuracy" and int(spec.parameter or 0) >= num_classes:
-        return f"undefined, as with {num_classes} classes every image is right among the {spec.parameter:.0f} most likely"
+        return say(
+            "undefined, as with {total} classes every image is right among the {number:.0f} most likely",
+            total=num_classes,
+            number=spec.parameter,
+        )
     if spec.name == "cohen_kappa" and num_classes - num_missing < 2:
-        return "undefined, as all val images are of one class"
+        return say("undefined, as all val images are of one class")
     if spec.name in _OF_ALL_CLASSES and spec.class_index is None and num_missing:
-        return f"undefined, as {num_missing} of {num_classes} classes have no val image"
+        return _missing(num_missing, num_classes)
     return None
 
 
 def _too_few_images(counts_C: npt.NDArray[np.int64], spec: MetricSpec) -> str | None:
     """Of the class that it is of, else of the smallest."""
     few = int(counts_C.min() if spec.class_index is None else counts_C[spec.class_index])
-    whose = "a class" if spec.label is None else f"class {spec.label}"
+    whose = say("a class") if spec.label is None else say("class {name}", name=spec.label)
     if spec.class_index is not None and few == 0:
-        return f"undefined, as {whose} has no val image"
+        return say("undefined, as {name} has no val image", name=whose)
     if spec.class_index is not None and few == counts_C.sum() and spec.needs_probabilities:
-        return f"undefined, as all val images are of {whose}"
+        return say("undefined, as all val images are of {name}", name=whose)
     if spec.name in _JUMPS and few < MIN_IMAGES_FOR_F1:
-        return (
-            f"{whose} has {counted(few, 'val image')}, and below {MIN_IMAGES_FOR_F1} such a score jumps between 0 and 1 so that no resampling "
-            "can say how sure it is"
+        return say(
+            "{name} has {images}, and below {number} such a score jumps between 0 and 1 so that no resampling can say how sure it is",
+            name=whose,
+            images=counted(few, "val image"),
+            number=MIN_IMAGES_FOR_F1,
         )
     return None
 
@@ -154,7 +172,8 @@ def baseline(pool: Pool, metric: RankMetric = Metric.auto) -> dict[str, float]:
 
 def _by_rule(pool: Pool) -> tuple[RankMetric, str]:
     if is_several(pool.labels_N):
-        return Metric.mean_average_precision, "by rule, because an image may have several labels"
+        return Metric.mean_average_precision, say("by rule, because an image may have several labels")
     counts = list(pool.candidates[0].row.details.profile["class_counts"]["train"].values())
-    how_often = f"the largest class of train has {imbalance_ratio(counts):.1f} times the images of the smallest"
-    return primary_metric(counts), f"by rule, because {how_often}"
+    return primary_metric(counts), say(
+        "by rule, because the largest class of train has {ratio:.1f} times the images of the smallest", ratio=imbalance_ratio(counts)
+    )

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from harness.study.row import TIMING_COLUMNS, Row
+from harness.text.language import noted, say
 
-ELSEWHERE = "timed on another machine or device"
+ELSEWHERE = noted("timed on another machine or device")
 """How the reason of a latency that was taken off begins."""
 
 Place = tuple[str, str]
@@ -37,6 +38,6 @@ def _place(row: Row) -> Place:
 
 def _without(row: Row, chosen: Place) -> Row:
     where, there = (f"{host} ({device})" for host, device in (_place(row), chosen))
-    reason = f"{ELSEWHERE}, {where}, than most, {there}; only times of one compare"
+    reason = say("{elsewhere}, {where}, than most, {most}; only times of one compare", elsewhere=say(ELSEWHERE), where=where, most=there)
     taken: dict[str, Any] = dict.fromkeys(TIMING_COLUMNS)
     return replace(row, **taken, details=replace(row.details, undefined=row.details.undefined | {"latency_ms_p50": reason}))

@@ -12,6 +12,7 @@ from harness.errors import TableError
 from harness.status import Status
 from harness.study.row import Row
 from harness.study.store import Study
+from harness.text.language import say
 
 _IMAGES = "fingerprint"
 
@@ -32,8 +33,12 @@ class Protocol:
         """Which of its values differ from those of another, in words: `other images; epochs is 2 instead of 1`. A hash tells a reader nothing."""
         ours, theirs = self.values, other.values
         names = [name for name in {**theirs, **ours} if ours.get(name) != theirs.get(name)]
-        said = [f"{name} is {ours.get(name)} instead of {theirs.get(name)}" for name in names if name != _IMAGES]
-        return "; ".join([*(["other images"] if _IMAGES in names else []), *said])
+        said = [
+            say("{name} is {own} instead of {other}", name=name, own=ours.get(name), other=theirs.get(name))
+            for name in names
+            if name != _IMAGES
+        ]
+        return say("; ").join([*([say("other images")] if _IMAGES in names else []), *said])
 
 
 def protocols_of(rows: Iterable[Row], lost: Collection[str | None] = ()) -> tuple[Protocol, ...]:

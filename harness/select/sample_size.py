@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 from harness.select.comparison import SAME
 from harness.select.resamples import Difference
+from harness.text.language import say
 
 POWER = 0.8
 """How often that many images would show the difference, if it is what it seems to be."""
@@ -55,12 +56,14 @@ def images_to_separate(
         critical: what the tied set asks for: 1.96 for two candidates at 95 %, more for many.
     """
     if abs(difference) <= SAME:
-        return None, "The two score the same on these images, so that nothing says who is ahead, or by how much."
+        return None, say("The two score the same on these images, so that nothing says who is ahead, or by how much.")
     image_se, total_se = standard_errors
     allowed = (difference / (critical + NormalDist().inv_cdf(POWER))) ** 2
     if image_se**2 > MAX_GROWTH * allowed:
-        return None, f"The two are so close that even {MAX_GROWTH} times the images might not separate them: take either."
+        return None, say(
+            "The two are so close that even {number} times the images might not separate them: take either.", number=MAX_GROWTH
+        )
     from_images = allowed - max(total_se**2 - image_se**2, 0.0)
     if image_se**2 > MAX_GROWTH * from_images:
-        return None, "The seeds of a candidate differ by so much that more images alone would not separate the two: run more seeds."
+        return None, say("The seeds of a candidate differ by so much that more images alone would not separate the two: run more seeds.")
     return max(math.ceil(num_images * (image_se**2 / from_images - 1)), 1), None

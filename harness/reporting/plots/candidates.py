@@ -12,6 +12,7 @@ from harness.reporting.plots.style import BLUE, INK, ORANGE, QUIET, label, new_f
 from harness.select.comparison import Interval
 from harness.select.finalists import Finalist
 from harness.select.ranking import Entry, Ranking
+from harness.text.language import say
 
 MAX_LINES = 25
 """Candidates in the picture: the first ones, and the recommended and the finalists wherever they stand."""
@@ -94,11 +95,11 @@ def _keys(ranking: Ranking, entries: Sequence[Entry]) -> list[Line2D | Patch]:
     """Only what the picture holds."""
     keys: list[Line2D | Patch] = []
     if ranking.recommended is not None:
-        keys.append(Line2D([], [], color=BLUE, marker="o", markersize=8, linewidth=3.2, label="recommended"))
+        keys.append(Line2D([], [], color=BLUE, marker="o", markersize=8, linewidth=3.2, label=say("recommended")))
     if any(entry.tied and entry is not ranking.recommended for entry in entries):
-        keys.append(Patch(facecolor=_TINT, label="cannot be excluded as best"))
+        keys.append(Patch(facecolor=_TINT, label=say("cannot be excluded as best")))
     if any(found.test.score is not None for found in ranking.finalists):
-        keys.append(Line2D([], [], color=ORANGE, marker="D", markersize=5, markerfacecolor="white", linewidth=1.2, label="on test"))
+        keys.append(Line2D([], [], color=ORANGE, marker="D", markersize=5, markerfacecolor="white", linewidth=1.2, label=say("on test")))
     if any(entry.breaches for entry in entries):
-        keys.append(Line2D([], [], color=QUIET, marker="o", markerfacecolor="white", linewidth=1.8, label="outside the limits"))
+        keys.append(Line2D([], [], color=QUIET, marker="o", markerfacecolor="white", linewidth=1.8, label=say("outside the limits")))
     return keys

@@ -10,6 +10,7 @@ from harness.data.labels import count_classes
 from harness.reporting.plots.style import BLUE, INK, ORANGE, label, new_figure
 from harness.select.classes import ClassScores, final_scores, val_scores
 from harness.select.ranking import Ranking
+from harness.text.language import say
 
 MAX_CLASSES = 30
 """More classes than this are not readable; the ones with the lowest F1 are shown."""
@@ -33,7 +34,7 @@ def class_f1(ranking: Ranking) -> Figure | None:
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
-    axes.set_xlabel("F1 (%) on val; number of images in brackets")
+    axes.set_xlabel(say("F1 (%) on val; number of images in brackets"))
     figure.legend(loc="outside upper right", ncols=2)
     return figure
 
@@ -56,12 +57,12 @@ def confusion_matrix(ranking: Ranking) -> Figure | None:
     axes = figure.add_subplot()
     axes.grid(visible=False)
     image = axes.imshow(100 * share_CC, cmap="Blues", vmin=0, vmax=100)
-    figure.colorbar(image, ax=axes, shrink=0.75, label="share of the true class (%)")
+    figure.colorbar(image, ax=axes, shrink=0.75, label=say("share of the true class (%)"))
     _name_classes(axes, ranking.pool.class_names)
     if len(counts_CC) <= _MAX_COUNTED:
         _print_counts(axes, counts_CC.tolist(), share_CC.tolist())
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
+    axes.set_xlabel(say("predicted class"))
+    axes.set_ylabel(say("true class"))
     return figure
 
 

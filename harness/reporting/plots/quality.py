@@ -16,6 +16,7 @@ from harness.reporting.plots.style import FONT_PT, INK, LINES, MARKERS, QUIET, V
 from harness.reporting.wording import metric_name
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
+from harness.text.language import say
 
 _WIDTH_IN, _HEIGHT_IN = 8.0, 4.4
 _LEFT_IN, _BOTTOM_IN, _TOP_IN = 0.75, 0.6, 0.3
@@ -27,7 +28,7 @@ def quality_latency(ranking: Ranking) -> Figure | None:
     if not known:
         return None
     colours = line_colours(ranking)
-    figure, axes = _axes_with_margin([*colours, "freeze depth"])
+    figure, axes = _axes_with_margin([*colours, say("freeze depth")])
     markers = depth_markers(ranking)
     alike: dict[tuple[str, str, bool], list[Entry]] = defaultdict(list)
     for entry in known:
@@ -39,7 +40,7 @@ def quality_latency(ranking: Ranking) -> Figure | None:
     _front(axes, ranking)
     _limit(axes, ranking.rank.max_latency_ms)
     axes.set_xlim(left=0)
-    axes.set_xlabel("median latency of one image (ms), lower is better")
+    axes.set_xlabel(say("median latency of one image (ms), lower is better"))
     axes.set_ylabel(score_axis(ranking.metric))
     _keys(axes, colours, markers, is_front_shown=True)
     return figure
@@ -59,8 +60,8 @@ def freeze_depth(ranking: Ranking) -> Figure | None:
     for colour, names in alike.items():
         _draw_lines(axes, ranking, [(lines[name], shifts.get(name, 0.0)) for name in names], colour)
     axes.set_xlim(-5, 105)
-    axes.set_xticks([0, 25, 50, 75, 100], ["none", "25 %", "50 %", "75 %", "all"])
-    axes.set_xlabel("share of the backbone's blocks that is frozen")
+    axes.set_xticks([0, 25, 50, 75, 100], [say("none"), "25 %", "50 %", "75 %", say("all")])
+    axes.set_xlabel(say("share of the backbone's blocks that is frozen"))
     axes.set_ylabel(score_axis(ranking.metric))
     _direct_labels(axes, ranking, {name: points for name, points in lines.items() if name in colours}, colours)
     return figure
@@ -68,9 +69,10 @@ def freeze_depth(ranking: Ranking) -> Figure | None:
 
 def score_axis(metric: RankMetric) -> str:
     """What a score axis says."""
-    notes = ["%"] if formats.is_fraction(metric) else [formats.unit_name(metric), "" if is_higher_better(metric) else "lower is better"]
-    said = ", ".join(note for note in notes if note)
-    return f"{metric_name(metric)} ({said})" if said else metric_name(metric)
+    lower = "" if is_higher_better(metric) else say("lower is better")
+    notes = ["%"] if formats.is_fraction(metric) else [formats.unit_name(metric), lower]
+    said = say(", ").join(note for note in notes if note)
+    return say("{metric} ({notes})", metric=metric_name(metric), notes=said) if said else metric_name(metric)
 
 
 def shown(metric: RankMetric, value: float) -> float:
@@ -153,15 +155,19 @@ def _limit(axes: Axes, limit: float | None) -> None:
 def _keys(axes: Axes, colours: dict[str, str], markers: dict[str, str], *, is_front_shown: bool) -> None:
     """What colours, shapes and lines mean, at the right of the axes."""
     lines = [Line2D([], [], color=colour, linewidth=5, label=label(name)) for name, colour in colours.items()]
-    first = axes.legend(handles=lines, title="backbone", loc="upper left", bbox_to_anchor=(1.01, 1.02), alignment="left", handlelength=1.0)
+    first = axes.legend(
+        handles=lines, title=say("backbone"), loc="upper left", bbox_to_anchor=(1.01, 1.02), alignment="left", handlelength=1.0
+    )
     axes.add_artist(first)
     shapes = [Line2D([], [], color="#555555", marker=marker, linestyle="none", label=freeze) for freeze, marker in markers.items()]
     shapes.append(
-        Line2D([], [], marker="o", markersize=11, markerfacecolor="none", markeredgecolor=INK, linestyle="none", label="recommended")
+        Line2D([], [], marker="o", markersize=11, markerfacecolor="none", markeredgecolor=INK, linestyle="none", label=say("recommended"))
     )
     if is_front_shown:
-        shapes.append(Line2D([], [], color="#555555", linestyle="--", label="Pareto front"))
-    axes.legend(handles=shapes, title="freeze depth", loc="lower left", bbox_to_anchor=(1.01, -0.02), alignment="left", handlelength=1.4)
+        shapes.append(Line2D([], [], color="#555555", linestyle="--", label=say("Pareto front")))
+    axes.legend(
+        handles=shapes, title=say("freeze depth"), loc="lower left", bbox_to_anchor=(1.01, -0.02), alignment="left", handlelength=1.4
+    )
 
 
 def depth_lines(ranking: Ranking) -> dict[str, list[DepthPoint]]:

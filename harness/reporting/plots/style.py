@@ -2,6 +2,7 @@
 
 import io
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 
 from harness.reporting.formats import one_line, shorten
 from harness.study.store import atomic_write
+from harness.text.language import listed, say
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK = "#0072B2", "#D55E00", "#009E73", "#B0568C", "#C98500", "#3B9BD1", "#222222"
 """After Okabe and Ito, the light ones darkened so that they read as text on white."""
@@ -128,16 +130,16 @@ def undrawn(names: Iterable[str]) -> str:
     lacking = [name for name in dict.fromkeys(names) if not all(map(_has_glyph, map(ord, label(name))))]
     if not lacking:
         return ""
-    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-    return (
-        f"No font installed here has the letters of “{label(lacking[0])}”{more}, which the PNG files show as boxes; the SVG files and the page "
-        "use the fonts of the reader. On Debian, `apt-get install fonts-noto-cjk` adds Chinese, Japanese and Korean."
+    return say(
+        "No font installed here has the letters of {names}, which the PNG files show as boxes; the SVG files and the page use the fonts of the "
+        "reader. On Debian, `apt-get install fonts-noto-cjk` adds Chinese, Japanese and Korean.",
+        names=listed([f"“{label(name)}”" for name in lacking], 1),
     )
 
 
 def width_pt(text: str) -> float:
-    """About how wide a text is drawn (points)."""
-    return 0.53 * FONT_PT * len(text)
+    """About how wide a text is drawn (points); letters of Chinese are twice as wide."""
+    return 0.53 * FONT_PT * sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:

@@ -4,6 +4,7 @@ from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table
 from harness.reporting.sections.facts import MAX_LISTED, marked
 from harness.select.ranking import Entry, Ranking
+from harness.text.language import say
 
 
 def table(ranking: Ranking) -> list[Block]:
@@ -11,13 +12,19 @@ def table(ranking: Ranking) -> list[Block]:
     known = [entry for entry in ranking.entries if entry.candidate.mean("temperature") is not None][:MAX_LISTED]
     if not known:
         return []
-    names = ("temperature", "log loss before (nats)", "log loss after (nats)", "calibration error before", "calibration error after")
-    columns = [Column("candidate", is_name=True), *(Column(name, is_number=True) for name in names)]
-    text = (
+    names = (
+        say("temperature"),
+        say("log loss before (nats)"),
+        say("log loss after (nats)"),
+        say("calibration error before"),
+        say("calibration error after"),
+    )
+    columns = [Column(say("candidate"), is_name=True), *(Column(name, is_number=True) for name in names)]
+    text = say(
         "The logits of each model are divided by its temperature, which brings its probabilities closer to how often they are right; the "
         "calibration error is how far apart the two are. No image of val is judged at a temperature that it helped to choose."
     )
-    return [Table("Calibration on val", columns, [_line(entry) for entry in known], marked(ranking, known)), Paragraph(text)]
+    return [Table(say("Calibration on val"), columns, [_line(entry) for entry in known], marked(ranking, known)), Paragraph(text)]
 
 
 def _line(entry: Entry) -> list[Cell]:

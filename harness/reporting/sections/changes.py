@@ -10,17 +10,28 @@ from harness.reporting.wording import metric_name
 from harness.select.limits import number
 from harness.select.ranking import Ranking
 from harness.select.sensitivity import FewerImages, OtherLimit, OtherMetric
+from harness.text.language import listed, say
 
 
 def changes(ranking: Ranking) -> list[Block]:
     """Everything that flips the recommendation, and how firmly it stands otherwise."""
     decision = ranking.decision
     if len(ranking.entries) == 1 or decision is None:
-        return [Paragraph(f"Nothing else was {measured(ranking)}, so nothing is known about what would change the answer.")]
+        return [
+            Paragraph(
+                say(
+                    "Nothing else was {measured}, so nothing is known about what would change the answer.",
+                    measured=measured(ranking),
+                )
+            )
+        ]
     found, choice = decision.sensitivity, decision.val_choice.label
-    whose = f"the choice of train and val ({choice})" if is_overturned(ranking) else "the answer"
+    title = say(
+        "What would change the choice of train and val ({label}):" if is_overturned(ranking) else "What would change the answer:",
+        label=choice,
+    )
     flips = [*(limit_sentence(limit) for limit in found.limits), *_metrics(choice, found.metrics), _half(found.half)]
-    return [Paragraph(f"What would change {whose}:"), Bullets(flips)]
+    return [Paragraph(title), Bullets(flips)]
 
 
 def limit_sentence(found: OtherLimit) -> str:
@@ -28,27 +39,39 @@ def limit_sentence(found: OtherLimit) -> str:
     limit = found.limit if found.is_tighter else math.ceil(100 * found.limit) / 100  # rounded down, it would not reach
     asked = f"rank.{found.key}={number(limit)}"
     if found.recommended is None:
-        return f"A limit just below {asked} leaves nobody."
-    return f"A limit {'just below' if found.is_tighter else 'of at least'} {asked} leads to {found.recommended}."
+        return say("A limit just below {limit} leaves nobody.", limit=asked)
+    return say(
+        "A limit just below {limit} leads to {label}." if found.is_tighter else "A limit of at least {limit} leads to {label}.",
+        limit=asked,
+        label=found.recommended,
+    )
 
 
 def _metrics(choice: str, found: tuple[OtherMetric, ...]) -> list[str]:
     """Metrics that lead elsewhere, one sentence each; those that do not, and those that have no value, in one."""
-    other = [f"Ranked by {metric_name(each.metric)}: {each.recommended}." for each in found if each.recommended not in (None, choice)]
+    other = [
+        say("Ranked by {metric}: {label}.", metric=metric_name(each.metric), label=each.recommended)
+        for each in found
+        if each.recommended not in (None, choice)
+    ]
     same = [metric_name(each.metric) for each in found if each.recommended == choice]
-    undefined = [f"{formats.sentence(metric_name(each.metric))} says nothing: {each.undefined}." for each in found if each.undefined]
-    return [*other, *([f"It stays the same ranked by {_listed(same)}."] if same else []), *undefined]
+    undefined = [
+        say("{metric} says nothing: {reason}.", metric=formats.sentence(metric_name(each.metric)), reason=each.undefined)
+        for each in found
+        if each.undefined
+    ]
+    return [*other, *([say("It stays the same ranked by {metrics}.", metrics=listed(same))] if same else []), *undefined]
 
 
 def _half(found: FewerImages) -> str:
     """How often half the images would have said the same."""
-    others = ", ".join(f"{label} in {formats.chance(share)}" for label, share in found.others)
-    rest = f"; else {others}" if others else ""
-    return (
-        f"With half the images ({formats.count(found.num_images)}), drawn {formats.count(found.num_draws)} times, it stays the same in "
-        f"{formats.chance(found.same_frac)} of the draws{rest}."
+    others = [say("{label} in {share}", label=label, share=formats.chance(share)) for label, share in found.others]
+    return say(
+        "With half the images ({images}), drawn {number} times, it stays the same in {share} of the draws; else {others}."
+        if others
+        else "With half the images ({images}), drawn {number} times, it stays the same in {share} of the draws.",
+        images=formats.count(found.num_images),
+        number=formats.count(found.num_draws),
+        share=formats.chance(found.same_frac),
+        others=say(", ").join(others),
     )
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

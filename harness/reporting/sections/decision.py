@@ -10,21 +10,20 @@ from harness.reporting.sections.changes import changes
 from harness.reporting.sections.facts import Pictures, picture
 from harness.reporting.wording import command, metric_name, runner_up
 from harness.select.ranking import Ranking
-
-TITLE = "Decide and validate"
+from harness.text.language import say, told
 
 
 def build(ranking: Ranking, pictures: Pictures) -> Section:
     """The decision and the evidence for it."""
-    chosen = ranking.recommended
+    chosen, title = ranking.recommended, say("Decide and validate")
     if chosen is None:
-        return Section("decision", TITLE, [Paragraph(in_full(ranking), Tone.warning), Paragraph(why(ranking)), *_nearest(ranking)])
-    blocks: list[Block] = [Paragraph(in_full(ranking), tone(ranking)), Paragraph(f"{why(ranking)} {how_sure(ranking)}")]
-    blocks += [Paragraph(f"{rests_on(ranking)} {fine_tuning(ranking)}".strip()), Paragraph(f"{picks(ranking)} {against(ranking)}")]
-    blocks += [Paragraph(runner_up(ranking)), Paragraph(f"Score on new images: {test_score(ranking)}")]
+        return Section("decision", title, [Paragraph(in_full(ranking), Tone.warning), Paragraph(why(ranking)), *_nearest(ranking)])
+    blocks: list[Block] = [Paragraph(in_full(ranking), tone(ranking)), Paragraph(told(why(ranking), how_sure(ranking)))]
+    blocks += [Paragraph(told(rests_on(ranking), fine_tuning(ranking))), Paragraph(told(picks(ranking), against(ranking)))]
+    blocks += [Paragraph(runner_up(ranking)), Paragraph(say("Score on new images: {score}", score=test_score(ranking)))]
     blocks += [*validation.finalists(ranking), *validation.scores(ranking), *validation.opened(ranking)]
-    blocks += [*changes(ranking), *picture(pictures, "confusion"), Paragraph("To reproduce it:")]
-    return Section("decision", TITLE, [*blocks, Code("\n".join(command(row) for row in chosen.candidate.rows))])
+    blocks += [*changes(ranking), *picture(pictures, "confusion"), Paragraph(say("To reproduce it:"))]
+    return Section("decision", title, [*blocks, Code("\n".join(command(row) for row in chosen.candidate.rows))])
 
 
 def tone(ranking: Ranking) -> Tone:
@@ -37,9 +36,9 @@ def tone(ranking: Ranking) -> Tone:
 def _nearest(ranking: Ranking) -> list[Block]:
     if not ranking.nearest:
         return []
-    columns = [Column("candidate", is_name=True), Column(metric_name(ranking.metric), is_number=True), Column("misses by")]
+    columns = [Column(say("candidate"), is_name=True), Column(metric_name(ranking.metric), is_number=True), Column(say("misses by"))]
     rows = [
-        (entry.label, formats.score(ranking.metric, entry.score), "; ".join(breach.miss for breach in entry.breaches))
+        (entry.label, formats.score(ranking.metric, entry.score), say("; ").join(breach.miss for breach in entry.breaches))
         for entry in ranking.nearest
     ]
-    return [Table("Nearest to the limits", columns, rows)]
+    return [Table(say("Nearest to the limits"), columns, rows)]

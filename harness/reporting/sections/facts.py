@@ -7,11 +7,15 @@ from harness.reporting.document import Column, Picture, Table
 from harness.reporting.formats import plain
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
+from harness.text.language import listed, noted, say
 
 Pictures = dict[str, Picture]
 
 MAX_LISTED = 50
 """Lines of a long table; `ranking.csv` and `results.csv` have them all."""
+MAX_NAMED = 6
+"""Candidates that a sentence names."""
+_SPLITS = {"train": noted("train"), "val": noted("val"), "test": noted("test")}
 
 
 def ranked_rows(ranking: Ranking) -> list[Row]:
@@ -47,14 +51,24 @@ def picture(pictures: Pictures, *names: str) -> list[Picture]:
 def outcome_of(ranking: Ranking, entry: Entry) -> str:
     """Return what the ranking makes of a candidate: recommended, excluded, budget pick, fastest pick, tied or behind."""
     if entry is ranking.recommended:
-        return "recommended"
+        return say("recommended")
     if entry.breaches:
-        return "excluded"
+        return say("excluded")
     if ranking.decision and entry is ranking.decision.budget:
-        return "budget pick"
+        return say("budget pick")
     if ranking.decision and entry is ranking.decision.fastest:
-        return "fastest pick"
-    return "tied" if entry.tied else "behind"
+        return say("fastest pick")
+    return say("tied" if entry.tied else "behind")
+
+
+def split_name(split: str) -> str:
+    """Return what a reader calls a split."""
+    return say(_SPLITS[split]) if split in _SPLITS else plain(split)
+
+
+def some(labels: Sequence[str]) -> str:
+    """Return the names of candidates, the first ones of many."""
+    return listed(labels, MAX_NAMED) if len(labels) > MAX_NAMED else say(", ").join(labels)
 
 
 def recommended_first(ranking: Ranking) -> list[Entry]:

@@ -6,19 +6,22 @@ from harness.reporting.sections.facts import distinct, known_rows, ranked_rows
 from harness.select.limits import number, set_limits
 from harness.select.ranking import Ranking
 from harness.text.counts import counted
-
-TITLE = "Assess the resources"
+from harness.text.language import say, told
 
 
 def build(ranking: Ranking) -> Section:
     """Where it was measured, what must be respected, how fast it went."""
     blocks: list[Block] = [_machines(ranking), Paragraph(_limits(ranking)), Paragraph(_time(ranking))]
     blocks += [Paragraph(text) for text in (_timed(ranking), _throughput(ranking)) if text]
-    return Section("resources", TITLE, blocks)
+    return Section("resources", say("Assess the resources"), blocks)
 
 
 def _machines(ranking: Ranking) -> Table:
-    columns = ["machine", "device", "accelerator", "processor", "cores", "threads used", "memory", "accelerator memory", "arithmetic"]
+    columns = [
+        *(Column(name) for name in (say("machine"), say("device"), say("accelerator"), say("processor"))),
+        *(Column(name, is_number=True) for name in (say("cores"), say("threads used"), say("memory"), say("accelerator memory"))),
+        Column(say("arithmetic")),
+    ]
     rows = []
     for row in known_rows(ranking):
         found = row.details.machine
@@ -31,37 +34,50 @@ def _machines(ranking: Ranking) -> Table:
         ]
         memory = [formats.gib(found.get("memory_gib")), formats.gib(found.get("accelerator_memory_gib"))]
         rows.append([*names, formats.count(cores), formats.count(threads), *memory, formats.plain(row.precision)])
-    is_number = {"cores", "threads used", "memory", "accelerator memory"}
-    return Table("Where it was measured", [Column(name, is_number=name in is_number) for name in columns], distinct(rows))
+    return Table(say("Where it was measured"), columns, distinct(rows))
 
 
 def _limits(ranking: Ranking) -> str:
     asked = [f"rank.{key}={number(value)}" for key, value in set_limits(ranking.rank).items()]
     asked += [f"rank.limits={formats.one_line(text)}" for text in ranking.rank.limits]
     if not asked:
-        return "No limits were given: every candidate may be recommended. Limits such as rank.max_latency_ms or rank.max_params_m are hard filters."
-    return f"Limits: {', '.join(asked)}. {len(ranking.eligible)} of {len(ranking.entries)} candidates meet them."
+        return say(
+            "No limits were given: every candidate may be recommended. Limits such as rank.max_latency_ms or rank.max_params_m are hard filters."
+        )
+    return say(
+        "Limits: {limits}. {number} of {total} candidates meet them.",
+        limits=say(", ").join(asked),
+        number=len(ranking.eligible),
+        total=len(ranking.entries),
+    )
 
 
 def _time(ranking: Ranking) -> str:
     rows = [*ranked_rows(ranking), *ranking.pool.failed, *ranking.pool.pruned]
     known = [row.total_s for row in rows if row.total_s is not None]
-    used = formats.duration(sum(known)) if known else "an unknown time"
-    longest = f", the longest {formats.duration(max(known))}" if len(known) > 1 else ""
+    used = formats.duration(sum(known)) if known else say("an unknown time")
+    failed, pruned = len(ranking.pool.failed), len(ranking.pool.pruned)
     ended = [
-        f"{len(group)} {word}"
-        for group, word in ((ranking.pool.failed, "failed"), (ranking.pool.pruned, "not trained to the end"))
-        if group
+        *([say("{number} failed", number=failed)] if failed else []),
+        *([say("{number} not trained to the end", number=pruned)] if pruned else []),
     ]
-    among = f" ({', '.join(ended)})" if ended else ""
-    return f"{len(rows)} {'job' if len(rows) == 1 else 'jobs'}{among} took {used} in all{longest}.{_folds(ranking)}"
+    jobs = counted(len(rows), "job")
+    took = say(
+        "{jobs} took {time} in all, the longest {longest}." if len(known) > 1 else "{jobs} took {time} in all.",
+        jobs=say("{jobs} ({ended})", jobs=jobs, ended=say(", ").join(ended)) if ended else jobs,
+        time=used,
+        longest=formats.duration(max(known, default=None)),
+    )
+    return told(took, _folds(ranking))
 
 
 def _folds(ranking: Ranking) -> str:
     """What cross-fitting took, where there was any."""
     folds = [row for entry in ranking.entries for row in entry.candidate.folds]
     seconds = sum(row.total_s or 0.0 for row in folds)
-    return f" Cross-fitting fine-tunes took {formats.duration(seconds)} more, {counted(len(folds), 'fold')}." if folds else ""
+    if not folds:
+        return ""
+    return say("Cross-fitting fine-tunes took {time} more, {folds}.", time=formats.duration(seconds), folds=counted(len(folds), "fold"))
 
 
 def _timed(ranking: Ranking) -> str:
@@ -69,15 +85,16 @@ def _timed(ranking: Ranking) -> str:
     rows = ranked_rows(ranking)
     timed = {row.latency_key: row for row in rows if row.timed_on is not None and row.latency_ms_p50 is not None}
     last = max((row.timed_at or "" for row in timed.values()), default="")[:16].replace("T", " ")
-    where = ", ".join(sorted({formats.one_line(row.timed_on or "") for row in timed.values()}))
-    text = (
-        f"Inference was timed on {where} when the jobs were done ({formats.one_line(last)} UTC), {counted(len(timed), 'model')} in turn."
-        if timed
-        else ""
+    where = say(", ").join(sorted({formats.one_line(row.timed_on or "") for row in timed.values()}))
+    text = say(
+        "Inference was timed on {machines} when the jobs were done ({time} UTC), {models} in turn.",
+        machines=where,
+        time=formats.one_line(last),
+        models=counted(len(timed), "model"),
     )
     reasons = {row.backbone: reason for row in rows if (reason := row.details.undefined.get("latency_ms_p50"))}
-    missing = "; ".join(f"{formats.one_line(name)} ({formats.one_line(reason)})" for name, reason in reasons.items())
-    return f"{text} Not timed: {missing}.".strip() if missing else text
+    missing = [say("{name} ({reason})", name=formats.one_line(name), reason=formats.one_line(reason)) for name, reason in reasons.items()]
+    return told(text if timed else "", say("Not timed: {names}.", names=say("; ").join(missing)) if missing else "")
 
 
 def _rates(ranking: Ranking) -> list[tuple[float, str]]:
@@ -90,5 +107,11 @@ def _throughput(ranking: Ranking) -> str:
         return ""
     (slow, slow_label), (fast, fast_label) = rates[0], rates[-1]
     if len(rates) == 1:
-        return f"Measured throughput: {formats.rate(fast)} ({fast_label})."
-    return f"Measured throughput: from {formats.rate(slow)} ({slow_label}) to {formats.rate(fast)} ({fast_label})."
+        return say("Measured throughput: {fast} ({fast_label}).", fast=formats.rate(fast), fast_label=fast_label)
+    return say(
+        "Measured throughput: from {slow} ({slow_label}) to {fast} ({fast_label}).",
+        slow=formats.rate(slow),
+        slow_label=slow_label,
+        fast=formats.rate(fast),
+        fast_label=fast_label,
+    )

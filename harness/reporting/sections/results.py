@@ -9,8 +9,7 @@ from harness.reporting.sections.facts import MAX_LISTED, Pictures, picture
 from harness.reporting.wording import metric_name
 from harness.select.audit import Audit
 from harness.select.ranking import Ranking
-
-TITLE = "Test and compare"
+from harness.text.language import say, told
 
 
 def build(ranking: Ranking, pictures: Pictures, audit: Audit) -> Section:
@@ -24,63 +23,88 @@ def build(ranking: Ranking, pictures: Pictures, audit: Audit) -> Section:
         blocks += [*picture(pictures, "cost"), *search.stopped(ranking), *search.learning_rates(ranking)]
         blocks += [*transferability.scores(ranking), *transferability.self_audit(audit)]
     blocks += [*_failed(ranking), *_left_out(ranking), *_damaged(ranking)]
-    return Section("results", TITLE, blocks)
+    return Section("results", say("Test and compare"), blocks)
 
 
 def outcome(ranking: Ranking) -> str:
     """Who is ahead, in one sentence for everybody."""
     best = ranking.best
     assert best is not None
-    scored = f"{best.label} scores best, {formats.score(ranking.metric, best.score)} {metric_name(ranking.metric)}"
+    scored = say(
+        "{label} scores best, {score} {metric}",
+        label=best.label,
+        score=formats.score(ranking.metric, best.score),
+        metric=metric_name(ranking.metric),
+    )
+    if not ranking.eligible:
+        return say("{scored}, but no candidate meets the limits.", scored=scored)
+    if len(ranking.eligible) == 1:
+        return say("{scored}; nothing else within the limits was {measured}.", scored=scored, measured=measured(ranking))
     number = len(ranking.tied)
-    if len(ranking.eligible) <= 1:
-        return (
-            f"{scored}; nothing else within the limits was {measured(ranking)}."
-            if ranking.eligible
-            else f"{scored}, but no candidate meets the limits."
-        )
     if number == 1:
-        return f"{scored}, and is ahead of {'the other' if len(ranking.eligible) == 2 else 'all others'} by more than chance explains."
-    others = "one other" if number == 2 else f"{number - 1} others"
-    return f"{scored}, but {others} cannot be excluded as best. {separation(ranking)}".strip()
+        return say(
+            "{scored}, and is ahead of the other by more than chance explains."
+            if len(ranking.eligible) == 2
+            else "{scored}, and is ahead of all others by more than chance explains.",
+            scored=scored,
+        )
+    tied = say(
+        "{scored}, but one other cannot be excluded as best."
+        if number == 2
+        else "{scored}, but {number} others cannot be excluded as best.",
+        scored=scored,
+        number=number - 1,
+    )
+    return told(tied, separation(ranking))
 
 
 def _failed(ranking: Ranking) -> list[Block]:
     if not ranking.pool.failed:
-        return [Paragraph("No job failed.")]
+        return [Paragraph(say("No job failed."))]
     columns = [
-        Column("job"),
-        Column("backbone", is_name=True),
-        Column("freeze"),
-        Column("seed", is_number=True),
-        Column("status"),
-        Column("reason"),
+        Column(say("job")),
+        Column(say("backbone"), is_name=True),
+        Column(say("freeze")),
+        Column(say("seed"), is_number=True),
+        Column(say("status")),
+        Column(say("reason")),
     ]
     rows = [
         [*(formats.plain(value) for value in (row.job_id, row.backbone, row.strategy, row.seed, row.status, row.error))]
         for row in ranking.pool.failed
     ]
-    return [Table("Failed jobs", columns, rows)]
+    return [Table(say("Failed jobs"), columns, rows)]
 
 
 def _left_out(ranking: Ranking) -> list[Block]:
     if not ranking.pool.left_out:
         return []
     sentences = [
-        f"Job {left.row.job_id} ({formats.one_line(left.row.backbone)}, freeze={left.row.strategy}): {formats.one_line(left.reason)}."
+        say(
+            "Job {job} ({backbone}, freeze={freeze}): {reason}.",
+            job=left.row.job_id,
+            backbone=formats.one_line(left.row.backbone),
+            freeze=left.row.strategy,
+            reason=formats.one_line(left.reason),
+        )
         for left in ranking.pool.left_out[:MAX_LISTED]
     ]
     hidden = len(ranking.pool.left_out) - MAX_LISTED
-    sentences += [f"{hidden} more are in results.csv."] if hidden > 0 else []
-    return [Paragraph("These rows are left out, as they cannot be compared with the ranked ones or were not measured:"), Bullets(sentences)]
+    sentences += [say("{number} more are in results.csv.", number=hidden)] if hidden > 0 else []
+    return [
+        Paragraph(say("These rows are left out, as they cannot be compared with the ranked ones or were not measured:")),
+        Bullets(sentences),
+    ]
 
 
 def _damaged(ranking: Ranking) -> list[Block]:
     """Files of the study that cannot be used; nothing that they held is anywhere in the report."""
     if not ranking.pool.damaged:
         return []
-    columns = [Column(name) for name in ("file", "what is wrong", "what to do")]
+    columns = [Column(name) for name in (say("file"), say("what is wrong"), say("what to do"))]
     rows = [[formats.one_line(text) for text in (each.name, each.reason, each.remedy)] for each in ranking.pool.damaged[:MAX_LISTED]]
     hidden = len(ranking.pool.damaged) - MAX_LISTED
-    more = [Paragraph(f"{hidden} more are told by `{ranking.command('verify')}`.")] if hidden > 0 else []
-    return [Table("Files that cannot be used", columns, rows), *more]
+    more = (
+        [Paragraph(say("{number} more are told by `{command}`.", number=hidden, command=ranking.command("verify")))] if hidden > 0 else []
+    )
+    return [Table(say("Files that cannot be used"), columns, rows), *more]

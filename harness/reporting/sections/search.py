@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from harness.reporting import formats
 from harness.reporting.document import Block, Cell, Column, Paragraph, Table, Tone
-from harness.reporting.sections.facts import MAX_LISTED
+from harness.reporting.sections.facts import MAX_LISTED, some
 from harness.reporting.wording import metric_name
 from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
+from harness.text.language import say, told
 
 
 def stopped(ranking: Ranking) -> list[Block]:
@@ -17,18 +18,21 @@ def stopped(ranking: Ranking) -> list[Block]:
     if not ranking.pool.pruned:
         return []
     columns = [
-        *(Column(name) for name in ("backbone", "freeze")),
-        *(Column(name, is_number=True) for name in ("seed", "epochs trained", f"val {metric_name(ranking.metric)} then")),
-        Column("why no further"),
+        *(Column(name) for name in (say("backbone"), say("freeze"))),
+        *(
+            Column(name, is_number=True)
+            for name in (say("seed"), say("epochs trained"), say("val {metric} then", metric=metric_name(ranking.metric)))
+        ),
+        Column(say("why no further")),
     ]
     rows = [_stopped_line(ranking, row) for row in ranking.pool.pruned[:MAX_LISTED]]
     hidden = len(ranking.pool.pruned) - MAX_LISTED
-    more = f" {hidden} more are in results.csv." if hidden > 0 else ""
-    text = (
+    text = say(
         "The staged search did not train these jobs to the end. Where there is a score it is of a short training, so they are not ranked: one of "
-        f"them may have ended better than it began.{more}"
+        "them may have ended better than it began."
     )
-    return [Table("Not trained to the end by the staged search", columns, rows), Paragraph(text)]
+    more = say("{number} more are in results.csv.", number=hidden) if hidden > 0 else ""
+    return [Table(say("Not trained to the end by the staged search"), columns, rows), Paragraph(told(text, more))]
 
 
 def learning_rates(ranking: Ranking) -> list[Block]:
@@ -37,14 +41,14 @@ def learning_rates(ranking: Ranking) -> list[Block]:
     if not tried:
         return []
     columns = [
-        Column("candidate", is_name=True),
-        *(Column(name, is_number=True) for name in ("learning rates tried", "log loss of each (nats)", "kept")),
-        Column("on the edge"),
+        Column(say("candidate"), is_name=True),
+        *(Column(name, is_number=True) for name in (say("learning rates tried"), say("log loss of each (nats)"), say("kept"))),
+        Column(say("on the edge")),
     ]
     shown = tried[:MAX_LISTED]
     rows: list[list[Cell]] = [[run.label, _tried(run), _losses(run), _kept(run), _edge_word(run)] for run in shown]
     places = frozenset(place for place, run in enumerate(shown) if ranking.recommended and run.label == ranking.recommended.label)
-    return [Table("Learning rates", columns, rows, places), *_edge(tried)]
+    return [Table(say("Learning rates"), columns, rows, places), *_edge(tried)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,9 @@ def _runs(entry: Entry) -> list[_Run]:
 
 
 def _stopped_line(ranking: Ranking, row: Row) -> list[Cell]:
-    epochs = formats.EMPTY if row.epochs_trained is None else f"{formats.count(row.epochs_trained)} of {formats.count(row.epochs)}"
+    epochs = formats.EMPTY
+    if row.epochs_trained is not None:
+        epochs = say("{part} of {whole}", part=formats.count(row.epochs_trained), whole=formats.count(row.epochs))
     then = formats.score(ranking.metric, getattr(row, f"val_{ranking.metric.value}", None))
     return [*(formats.plain(value) for value in (row.backbone, row.strategy, row.seed)), epochs, then, formats.plain(row.error)]
 
@@ -77,7 +83,7 @@ def _losses(run: _Run) -> str:
     """On val, of the first seed, in the order of the rates: what the kept one was chosen by."""
     losses = run.rows[0].details.lr_losses
     ordered = [losses[rate] for rate in sorted(losses, key=float)]
-    return ", ".join("diverged" if value is None else formats.nats(value) for value in ordered) or formats.EMPTY
+    return say(", ").join(say("diverged") if value is None else formats.nats(value) for value in ordered) or formats.EMPTY
 
 
 def _kept(run: _Run) -> str:
@@ -85,7 +91,7 @@ def _kept(run: _Run) -> str:
 
 
 def _edge_word(run: _Run) -> str:
-    return "yes" if _is_on_edge(run) else "no"
+    return say("yes" if _is_on_edge(run) else "no")
 
 
 def _is_on_edge(run: _Run) -> bool:
@@ -97,6 +103,9 @@ def _edge(tried: Sequence[_Run]) -> list[Block]:
     on_edge = [run.label for run in tried if _is_on_edge(run)]
     if not on_edge:
         return []
-    named = ", ".join(on_edge[:6]) + (f" and {len(on_edge) - 6} more" if len(on_edge) > 6 else "")
-    text = f"The best of the tried learning rates is the lowest or the highest of them, so one further out may be better still: {named}."
-    return [Paragraph(f"{text} Widen train.lr_search to find out.", Tone.note)]
+    text = say(
+        "The best of the tried learning rates is the lowest or the highest of them, so one further out may be better still: {names}. "
+        "Widen train.lr_search to find out.",
+        names=some(on_edge),
+    )
+    return [Paragraph(text, Tone.note)]

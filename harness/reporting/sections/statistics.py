@@ -10,10 +10,18 @@ from harness.reporting.grounds import judged_on, rests_on
 from harness.reporting.picks import unit
 from harness.reporting.sections.facts import MAX_LISTED, marked, outcome_of
 from harness.reporting.wording import latency, metric_name, metric_title, metrics_of, rough_latencies
-from harness.select.pairs import Pair
+from harness.select.pairs import Pair, Verdict
 from harness.select.ranking import Entry, Ranking
 from harness.select.sample_size import Separation
 from harness.text.counts import counted
+from harness.text.language import noted, say, told
+
+_VERDICTS = {
+    Verdict.better: noted("better"),
+    Verdict.equivalent: noted("equivalent"),
+    Verdict.worse: noted("worse"),
+    Verdict.unclear: noted("unclear"),
+}
 
 
 def compared(ranking: Ranking) -> list[Block]:
@@ -26,17 +34,16 @@ def pairs(ranking: Ranking) -> list[Block]:
     found = ranking.decision.pairs if ranking.decision else ()
     if not found:
         return []
-    unit_name = unit(ranking.metric)
     columns = [
-        *(Column(name) for name in ("candidate", "against")),
-        Column(f"better by ({unit_name})", is_number=True),
-        Column("in practice"),
-        *(Column(name, is_number=True) for name in ("only it is right on val", "only the other", "mid-p", "Holm")),
+        *(Column(name) for name in (say("candidate"), say("against"))),
+        Column(say("better by ({unit})", unit=unit(ranking.metric)), is_number=True),
+        Column(say("in practice")),
+        *(Column(name, is_number=True) for name in (say("only it is right on val"), say("only the other"), "mid-p", "Holm")),
     ]
     rows = [_pair_line(ranking, pair) for pair in found[:MAX_LISTED]]
     hidden = len(found) - MAX_LISTED
-    more = [Paragraph(f"{hidden} more pairs are left out.")] if hidden > 0 else []
-    return [Table("Pairs", columns, rows), *more, Paragraph(_how_pairs(ranking, len(found)))]
+    more = [Paragraph(say("{number} more pairs are left out.", number=hidden))] if hidden > 0 else []
+    return [Table(say("Pairs"), columns, rows), *more, Paragraph(_how_pairs(ranking, len(found)))]
 
 
 def front(ranking: Ranking) -> list[Block]:
@@ -44,11 +51,11 @@ def front(ranking: Ranking) -> list[Block]:
     known = [entry for entry in ranking.entries if entry.front_prob is not None][:MAX_LISTED]
     if not known:
         return []
-    names = (metric_name(ranking.metric), "latency", "interval of the latency", "chance to be on the front")
+    names = (metric_name(ranking.metric), say("latency"), say("interval of the latency"), say("chance to be on the front"))
     columns = [
-        Column("candidate", is_name=True),
+        Column(say("candidate"), is_name=True),
         *(Column(name, is_number=True) for name in names),
-        Column("beaten on both by", is_name=True),
+        Column(say("beaten on both by"), is_name=True),
     ]
     rows = [
         [
@@ -57,48 +64,58 @@ def front(ranking: Ranking) -> list[Block]:
             latency(entry.cost),
             formats.ms_range(entry.cost.latency_ms_low, entry.cost.latency_ms_high),
             formats.odds(entry.front_prob),
-            entry.dominated_by or "nobody",
+            entry.dominated_by or say("nobody"),
         ]
         for entry in known
     ]
-    confidence = formats.confidence(ranking.rank.confidence)
-    text = (
+    text = say(
         "The front is drawn anew with every resample of the images and of the timings; the probability is the share of these fronts. A "
-        f"candidate is beaten only if the other one is better on both in at least {confidence} of them."
+        "candidate is beaten only if the other one is better on both in at least {confidence} of them.",
+        confidence=formats.confidence(ranking.rank.confidence),
     )
-    table = Table("Score against latency: who is on the front", columns, rows, marked(ranking, known))
+    table = Table(say("Score against latency: who is on the front"), columns, rows, marked(ranking, known))
     rough = rough_latencies((entry.cost for entry in known), ranking.command("retime"))
     return [table, Paragraph(text), *([Paragraph(rough)] if rough else [])]
 
 
 def _how(ranking: Ranking) -> str:
-    drawn = "Images were" if ranking.pool.groups_N is None else "Whole groups of images, not single ones, were"
-    return (
-        f"{rests_on(ranking)} {drawn} drawn again {formats.count(ranking.rank.num_resamples)} times, class by class and the same for every "
-        f"candidate; intervals hold {formats.confidence(ranking.rank.confidence)} of the outcomes. Candidates marked as tied cannot be excluded "
-        "as best. Rank intervals hold for all candidates at once, and so are more cautious. Expected scores, probabilities and losses are those "
-        "of a Gaussian model of the true scores: what was measured, with its joint errors, and before that published accuracy, multiply-adds, "
-        "rank on other data sets, family, backbone and depth."
+    drawn = say(
+        "Images were drawn again {number} times, class by class and the same for every candidate; intervals hold {confidence} of the outcomes."
+        if ranking.pool.groups_N is None
+        else "Whole groups of images, not single ones, were drawn again {number} times, class by class and the same for every candidate; "
+        "intervals hold {confidence} of the outcomes.",
+        number=formats.count(ranking.rank.num_resamples),
+        confidence=formats.confidence(ranking.rank.confidence),
     )
+    model = say(
+        "Candidates marked as tied cannot be excluded as best. Rank intervals hold for all candidates at once, and so are more cautious. "
+        "Expected scores, probabilities and losses are those of a Gaussian model of the true scores: what was measured, with its joint errors, "
+        "and before that published accuracy, multiply-adds, rank on other data sets, family, backbone and depth."
+    )
+    return told(rests_on(ranking), drawn, model)
 
 
 def _scores(ranking: Ranking) -> Table:
     metric = ranking.metric
-    differences = (f"expected loss ({unit(metric)})", f"recommended scores better by ({unit(metric)})")
+    numbers = (
+        metric_name(metric),
+        say("interval"),
+        say("expected"),
+        say("probability of being best"),
+        say("expected loss ({unit})", unit=unit(metric)),
+        say("recommended scores better by ({unit})", unit=unit(metric)),
+    )
     columns = [
-        Column("rank interval", is_number=True),
-        Column("candidate", is_name=True),
-        Column("judged on"),
-        *(
-            Column(name, is_number=True)
-            for name in (metric_name(metric), "interval", "expected", "probability of being best", *differences)
-        ),
-        Column("outcome"),
-        Column("may be the best"),
+        Column(say("rank interval"), is_number=True),
+        Column(say("candidate"), is_name=True),
+        Column(say("judged on")),
+        *(Column(name, is_number=True) for name in numbers),
+        Column(say("outcome")),
+        Column(say("may be the best")),
     ]
     shown = ranking.entries[:MAX_LISTED]
     rows = [_score_line(ranking, entry, judged) for entry, judged in zip(shown, judged_on(ranking, shown), strict=True)]
-    return Table("Scores", columns, rows, marked(ranking, shown))
+    return Table(say("Scores"), columns, rows, marked(ranking, shown))
 
 
 def _score_line(ranking: Ranking, entry: Entry, judged: str) -> list[Cell]:
@@ -114,13 +131,13 @@ def _score_line(ranking: Ranking, entry: Entry, judged: str) -> list[Cell]:
         formats.loss(metric, entry.expected_loss),
         formats.difference_with_range(metric, behind.value, behind.interval) if behind else formats.EMPTY,
         outcome_of(ranking, entry),
-        "yes" if entry.tied else "no",
+        say("yes" if entry.tied else "no"),
     ]
 
 
 def _long(ranking: Ranking) -> list[Block]:
     hidden = len(ranking.entries) - MAX_LISTED
-    return [Paragraph(f"{hidden} more candidates are in ranking.csv.")] if hidden > 0 else []
+    return [Paragraph(say("{number} more candidates are in ranking.csv.", number=hidden))] if hidden > 0 else []
 
 
 def _separation(ranking: Ranking) -> list[Block]:
@@ -129,21 +146,25 @@ def _separation(ranking: Ranking) -> list[Block]:
 
 
 def _separated(ranking: Ranking, found: Separation) -> Paragraph:
-    size = formats.difference(ranking.metric, found.difference.value)
-    ends = formats.difference_range(ranking.metric, found.difference.interval)
-    confidence = formats.confidence(ranking.rank.confidence)
-    basis = f"They differ by {size} ({confidence} interval {ends}) on {counted(found.num_images, 'image')}."
-    return Paragraph(f"{separation(ranking)} {basis}")
+    basis = say(
+        "They differ by {size} ({confidence} interval {ends}) on {images}.",
+        size=formats.difference(ranking.metric, found.difference.value),
+        confidence=formats.confidence(ranking.rank.confidence),
+        ends=formats.difference_range(ranking.metric, found.difference.interval),
+        images=counted(found.num_images, "image"),
+    )
+    return Paragraph(told(separation(ranking), basis))
 
 
 def _other_metrics(ranking: Ranking) -> list[Block]:
     metrics = metrics_of(ranking)
-    columns = [Column("candidate", is_name=True), *(Column(name, is_number=True) for name in (*map(metric_title, metrics), "seeds"))]
+    names = (*map(metric_title, metrics), say("seeds"))
+    columns = [Column(say("candidate"), is_name=True), *(Column(name, is_number=True) for name in names)]
     shown = ranking.entries[:MAX_LISTED]
-    val = Table("Every metric on val", columns, [_metrics_line(entry, "val", metrics) for entry in shown], marked(ranking, shown))
+    val = Table(say("Every metric on val"), columns, [_metrics_line(entry, "val", metrics) for entry in shown], marked(ranking, shown))
     heads = [entry for entry in shown if entry.candidate.out_of_fold is not None]
     rows = [_metrics_line(entry, "oof", metrics) for entry in heads]
-    return [val, *([Table("Every metric out of fold", columns, rows, marked(ranking, heads))] if heads else [])]
+    return [val, *([Table(say("Every metric out of fold"), columns, rows, marked(ranking, heads))] if heads else [])]
 
 
 def _metrics_line(entry: Entry, split: str, metrics: Sequence[Metric]) -> list[Cell]:
@@ -161,7 +182,7 @@ def _pair_line(ranking: Ranking, pair: Pair) -> list[Cell]:
         pair.first,
         pair.second,
         formats.difference_with_range(ranking.metric, pair.difference.value, pair.difference.interval),
-        pair.verdict.value,
+        say(_VERDICTS[pair.verdict]),
         formats.count(test.first_only),
         formats.count(test.second_only),
         formats.p_value(test.p),
@@ -170,10 +191,11 @@ def _pair_line(ranking: Ranking, pair: Pair) -> list[Cell]:
 
 
 def _how_pairs(ranking: Ranking, number: int) -> str:
-    margin = formats.difference(ranking.metric, ranking.rank.equivalence_frac)
-    return (
-        f"In practice, scores within {margin} of each other count as equal (rank.equivalence_frac): better, equivalent or worse if the whole "
-        f"{formats.confidence(ranking.rank.confidence)} interval says so, else unclear. The counts are of images that just one of the two "
-        "classifies correctly, one seed each; mid-p is the exact McNemar test of whether they are split evenly, and Holm's value is the same "
-        f"adjusted for {number} {'pair' if number == 1 else 'pairs'}."
+    return say(
+        "In practice, scores within {margin} of each other count as equal (rank.equivalence_frac): better, equivalent or worse if the whole "
+        "{confidence} interval says so, else unclear. The counts are of images that just one of the two classifies correctly, one seed each; "
+        "mid-p is the exact McNemar test of whether they are split evenly, and Holm's value is the same adjusted for {pairs}.",
+        margin=formats.difference(ranking.metric, ranking.rank.equivalence_frac),
+        confidence=formats.confidence(ranking.rank.confidence),
+        pairs=counted(number, "pair"),
     )

@@ -2,10 +2,10 @@
 
 from harness.reporting import formats
 from harness.reporting.document import Block, Column, Paragraph, Section, Table, Tone
-from harness.reporting.sections.facts import MAX_LISTED, distinct, pairs, profile, ranked_rows
+from harness.reporting.sections.facts import MAX_LISTED, distinct, pairs, profile, ranked_rows, split_name
 from harness.select.ranking import Entry, Ranking
-
-TITLE = "Choose the transfer strategy"
+from harness.study.row import Row
+from harness.text.language import say
 
 
 def build(ranking: Ranking) -> Section:
@@ -13,24 +13,21 @@ def build(ranking: Ranking) -> Section:
     blocks: list[Block] = []
     origin = profile(ranking).get("split_origin")
     if origin:
-        blocks.append(pairs("Splits", ("split", "where it comes from"), origin.items()))
-    blocks.append(
-        Paragraph(
-            "Epochs, rates and the recommendation are chosen on train and val. Test predictions stay sealed for all but the recommended.",
-            Tone.note,
-        )
+        origins = [(split_name(split), where) for split, where in origin.items()]
+        blocks.append(pairs(say("Splits"), (say("split"), say("where it comes from")), origins))
+    sealed = say(
+        "Epochs, rates and the recommendation are chosen on train and val. Test predictions stay sealed for all but the recommended."
     )
+    blocks.append(Paragraph(sealed, Tone.note))
     if any(row.details.protocol.get("image_weights") for row in ranked_rows(ranking)):
-        blocks.append(
-            Paragraph(
-                "Images count in training by their weights, which multiply the loss of each, of closed-form heads too. Scores, intervals and the "
-                "ranking count each image once.",
-                Tone.note,
-            )
+        weighted = say(
+            "Images count in training by their weights, which multiply the loss of each, of closed-form heads too. Scores, intervals and the "
+            "ranking count each image once."
         )
+        blocks.append(Paragraph(weighted, Tone.note))
     if ranking.entries:
         blocks += [_transforms(ranking), *_recipes(ranking), _depths(ranking), *_frozen_doubt(ranking)]
-    return Section("strategy", TITLE, blocks)
+    return Section("strategy", say("Choose the transfer strategy"), blocks)
 
 
 def _transforms(ranking: Ranking) -> Table:
@@ -39,8 +36,8 @@ def _transforms(ranking: Ranking) -> Table:
         row = entry.candidate.row
         used = row.details.transforms
         rows.append([formats.plain(row.backbone), formats.plain(used.get("train")), formats.plain(used.get("eval"))])
-    columns = [Column("backbone", is_name=True), Column("training images"), Column("val and test images")]
-    return Table("Preprocessing, as each model's weights expect it", columns, distinct(rows)[:MAX_LISTED])
+    columns = [Column(say("backbone"), is_name=True), Column(say("training images")), Column(say("val and test images"))]
+    return Table(say("Preprocessing, as each model's weights expect it"), columns, distinct(rows)[:MAX_LISTED])
 
 
 def _recipes(ranking: Ranking) -> list[Table]:
@@ -50,47 +47,62 @@ def _recipes(ranking: Ranking) -> list[Table]:
     shown = list(recipes.values())[:6]
     if not shown:
         return []
-    columns = [Column("setting"), *(Column(f"recipe {formats.plain(recipe.get('name'))}") for recipe in shown)]
+    columns = [Column(say("setting")), *(Column(say("recipe {name}", name=formats.plain(recipe.get("name")))) for recipe in shown)]
     rows = [[name, *(formats.plain(recipe.get(name)) for recipe in shown)] for name in settings if name != "name"]
-    return [Table("Training recipe", columns, rows)]
+    return [Table(say("Training recipe"), columns, rows)]
 
 
 def _depths(ranking: Ranking) -> Table:
+    numbers = (say("blocks frozen"), say("trainable parameters"), say("frozen share of multiply-adds"))
     columns = [
-        Column("candidate", is_name=True),
-        Column("last frozen block"),
-        *(Column(name, is_number=True) for name in ("blocks frozen", "trainable parameters", "frozen share of multiply-adds")),
-        Column("frozen part unchanged"),
-        Column("backbone in the end"),
+        Column(say("candidate"), is_name=True),
+        Column(say("last frozen block")),
+        *(Column(name, is_number=True) for name in numbers),
+        Column(say("frozen part unchanged")),
+        Column(say("backbone in the end")),
     ]
     ordered = sorted(ranking.entries, key=lambda entry: (entry.candidate.line, entry.candidate.row.num_frozen_blocks or 0))
     rows = []
     for entry in ordered[:MAX_LISTED]:
         row = entry.candidate.row
-        blocks = formats.EMPTY if row.num_blocks is None else f"{formats.count(row.num_frozen_blocks)} of {formats.count(row.num_blocks)}"
-        boundary = formats.plain(row.boundary) if row.boundary else "none"
+        boundary = formats.plain(row.boundary) if row.boundary else say("none")
         sizes = [formats.millions(row.trainable_params_m), formats.percent(row.frozen_macs_frac)]
-        rows.append([entry.label, boundary, blocks, *sizes, _frozen(entry), _outcome(entry)])
-    return Table("Freeze depths", columns, rows)
+        rows.append([entry.label, boundary, _blocks(row), *sizes, _frozen(entry), _outcome(entry)])
+    return Table(say("Freeze depths"), columns, rows)
+
+
+def _blocks(row: Row) -> str:
+    if row.num_blocks is None:
+        return formats.EMPTY
+    return say("{part} of {whole}", part=formats.count(row.num_frozen_blocks), whole=formats.count(row.num_blocks))
 
 
 def _frozen(entry: Entry) -> str:
-    checks = {row.frozen_ok for row in entry.candidate.rows}
-    return "NO" if False in checks else "unknown" if None in checks else "yes, bit for bit"
+    if _has_changed(entry):
+        return say("NO")
+    return say("unknown" if None in {row.frozen_ok for row in entry.candidate.rows} else "yes, bit for bit")
+
+
+def _has_changed(entry: Entry) -> bool:
+    """Whether training changed what was frozen, in any seed."""
+    return False in {row.frozen_ok for row in entry.candidate.rows}
 
 
 def _outcome(entry: Entry) -> str:
     """Whether training changed the backbone."""
     trained = [row.is_trained for row in entry.candidate.rows]
     if None in trained:
-        return "unknown"
+        return say("unknown")
     if all(trained):
-        return "trained"
-    return f"trained in {sum(map(bool, trained))} of {len(trained)} runs" if any(trained) else "as loaded"
+        return say("trained")
+    if any(trained):
+        return say("trained in {number} of {total} runs", number=sum(map(bool, trained)), total=len(trained))
+    return say("as loaded")
 
 
 def _frozen_doubt(ranking: Ranking) -> list[Block]:
-    changed = [entry.label for entry in ranking.entries if _frozen(entry) == "NO"]
+    changed = [entry.label for entry in ranking.entries if _has_changed(entry)]
     if not changed:
         return []
-    return [Paragraph(f"The frozen part changed in training: {', '.join(changed)}. Do not trust these results.", Tone.warning)]
+    text = say("The frozen part changed in training: {labels}. Do not trust these results.", labels=say(", ").join(changed))
+    return [Paragraph(text, Tone.warning)]

@@ -35,7 +35,7 @@ function chart(box, data) {
   const [x0, x1] = extent(data.x, xs), [y0, y1] = extent(data.y, ys);
   const x = (value) => LEFT + ((value - x0) / (x1 - x0)) * (WIDTH - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - ((value - y0) / (y1 - y0)) * (HEIGHT - TOP - BOTTOM);
-  const title = [data.title, `${data.y.name} by ${data.x.name}`].filter(Boolean).join(": ");
+  const title = [data.title, data.about].filter(Boolean).join(": ");
   const svg = drawn(box, "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "application", tabindex: 0, "aria-label": title });
 
   ticks(x0, x1).filter((value) => !data.x.ends || (value >= data.x.ends[0] && value <= data.x.ends[1])).forEach((value) => {
