@@ -13,7 +13,7 @@ from harness.reporting.document import Card, Tone
 from harness.reporting.picks import margin, points, unit
 from harness.reporting.scope import others
 from harness.reporting.sections import decision
-from harness.reporting.sections.facts import profile
+from harness.reporting.sections.facts import profile, split_name
 from harness.reporting.wording import is_as_loaded, latency, metric_name
 from harness.select.audit import is_frozen
 from harness.select.candidates import Candidate
@@ -212,7 +212,7 @@ def _weakest(classes: ClassScores, ranking: Ranking) -> list[str]:
         return []
     recall, name = min(found)
     return [
-        say("Weakest class on {split}: “{name}”, recall {recall}", split=classes.split, name=_short(name), recall=formats.percent(recall))
+        say("Weakest class on {split}: “{name}”, recall {recall}", split=split_name(classes.split), name=_short(name), recall=formats.percent(recall))
     ]
 
 
@@ -227,7 +227,7 @@ def _alarms(ranking: Ranking, classes: ClassScores | None, audit: DataAudit | No
         named = zip(classes.classes, ranking.pool.class_names, strict=True)
         missed = [f"“{_short(name)}”" for each, name in named if each.support and not each.recall]
         if missed:
-            yield say("Never found on {split}: {classes}.", split=classes.split, classes=listed(missed, MAX_MISSED))
+            yield say("Never found on {split}: {classes}.", split=split_name(classes.split), classes=listed(missed, MAX_MISSED))
     if audit is not None and leaks(audit):
         yield say("Splits share near copies, so that scores may be optimistically biased: see step 1.")
 
