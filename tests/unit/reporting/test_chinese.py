@@ -1,4 +1,4 @@
-"""The report in Chinese: sections, images, pictures and charts have no English sentence left."""
+"""The report in Chinese: page, pictures and charts have no English sentence left."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,12 +92,12 @@ def document(study: Study) -> tuple[Ranking, Document]:
     return ranking, describe(ranking, {}, own_ranks(study), found, shown=shown)
 
 
-def test_sections_and_images_have_no_english_sentence(study: Study) -> None:
+def test_the_report_has_no_english_sentence(study: Study) -> None:
     """Whatever a reader sees but commands, and what the study stores in English."""
     with speaking("zh"):
         ranking, found = document(study)
     assert found.images is not None
-    assert english([found.sections, found.images], stored(study, ranking)) == []
+    assert english(found, stored(study, ranking)) == []
 
 
 def test_pictures_and_charts_have_no_english_sentence(study: Study) -> None:
