@@ -28,7 +28,7 @@ def measured(ranking: Ranking) -> str:
         *([say("and can be used")] if ranking.pool.damaged else []),
         *([say("beside depths that ended in the same model")] if any(entry.candidate.twins for entry in ranking.entries) else []),
     ]
-    return say("measured {ways}", ways=say(" ").join(ways)) if ways else say("measured")
+    return say("measured{ways}", ways=say(" {ways}", ways=say(" ").join(ways)) if ways else "")
 
 
 def others(ranking: Ranking) -> list[Protocol]:
