@@ -212,7 +212,12 @@ def _weakest(classes: ClassScores, ranking: Ranking) -> list[str]:
         return []
     recall, name = min(found)
     return [
-        say("Weakest class on {split}: “{name}”, recall {recall}", split=split_name(classes.split), name=_short(name), recall=formats.percent(recall))
+        say(
+            "Weakest class on {split}: “{name}”, recall {recall}",
+            split=split_name(classes.split),
+            name=_short(name),
+            recall=formats.percent(recall),
+        )
     ]
 
 
