@@ -96,7 +96,7 @@ def test_the_answer_is_that_of_the_report(study: harness.Study, tmp_path: Path) 
     page = study.report(tmp_path / "page")
     assert page == tmp_path / "page" / "index.html"
     assert (tmp_path / "page" / "ranking.csv").read_text() == (study.path / "report" / "ranking.csv").read_text()
-    assert ranking.headline.split(":")[0] in (study.path / "report" / "report.md").read_text(encoding="utf-8")
+    assert ranking.headline.replace("\N{NO-BREAK SPACE}", " ") in (study.path / "report" / "report.md").read_text(encoding="utf-8")
     assert study.report(max_params_m=0.4).parent.name == "report-max_params_m=0.4"
     nobody = study.rank(max_params_m=0.001)
     assert (nobody.recommended, nobody.headline[:17]) == (None, "No recommendation")

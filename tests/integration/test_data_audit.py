@@ -40,7 +40,7 @@ def test_near_copies_across_splits_are_an_alarm_until_they_are_left_out(tmp_path
     assert ended.status == 0
     folder = ended.study("before").report_dir
     page = (folder / "report.md").read_text(encoding="utf-8")
-    assert "**Near copies:**" in page
+    assert "**Splits share near copies, so that scores may be optimistically biased: see step 1.**" in page
     assert "val images have a near copy in train" in page
     assert "data.group=COLUMN" in page
     assert "data.drop=THAT.csv" in page
