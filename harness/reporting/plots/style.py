@@ -1,6 +1,7 @@
 """The style of every plot and how it is saved: a palette safe for colour-blind readers, text that the reader's fonts draw."""
 
 import io
+import logging
 import re
 import unicodedata
 import warnings
@@ -82,7 +83,13 @@ def themed() -> Iterator[None]:
     """Context in which figures are drawn and saved, whatever the settings of this machine. What no font has is said by `undrawn`."""
     with mpl.rc_context(_RC | {"font.family": [_FONT, *_installed()]}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ |Matplotlib currently does not support ", category=UserWarning)
-        yield
+        fonts = logging.getLogger("matplotlib.font_manager")
+        before = fonts.level
+        fonts.setLevel(logging.ERROR)  # a font of other letters that lacks a weight is used as it is, without a word
+        try:
+            yield
+        finally:
+            fonts.setLevel(before)
 
 
 def new_figure(width_in: float, height_in: float, **layout: Any) -> Figure:
