@@ -22,6 +22,7 @@ from harness.reporting.render import inert, to_html, to_markdown
 from harness.reporting.terminal import print_summary
 from harness.study.row import Row
 from harness.study.store import Study
+from harness.text.language import say, speaking
 from harness.text.untrusted import visible
 from tests.unit.reporting.fake_study import write_study
 from tests.unit.reporting.test_report_build import Page
@@ -160,6 +161,23 @@ def test_the_policy_forbids_what_the_page_does_not_need(html: str) -> None:
     }
     assert html.index("Content-Security-Policy") < html.index("<style")
     assert html.index("Content-Security-Policy") < html.index("<title")
+
+
+def test_a_page_in_another_language_is_as_inert(study: Study, tmp_path: Path) -> None:
+    """Words go into the places of a translated sentence letter by letter: neither markup nor places of their own are read in them."""
+    with speaking("zh"):
+        build_report(study, QUICK, into=tmp_path)
+        assert (
+            say("Never found on {split}: {classes}.", split="{classes}", classes="{split.__class__}")
+            == "在{classes}上从未识别出：{split.__class__}。"
+        )
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert 'lang="zh"' in html
+    assert page.elements["img"] == page.elements["iframe"] == 0
+    assert page.elements["script"] == 1 + html.count('<script type="application/json"')
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "<" not in re.sub(r"^```.*?^```", "", (tmp_path / "report.md").read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def test_nothing_hidden_is_on_the_page(study: Study, html: str) -> None:
