@@ -49,7 +49,7 @@ def build(ranking: Ranking) -> list[Block]:
     ]
     if text := rough_latencies((entry.cost for entry in shown), ranking.command("retime")):
         blocks.append(Paragraph(text))
-    hidden = len(ranking.entries) - min(len(shown), TOP)
+    hidden = len(ranking.entries) - len(shown)
     return [*blocks, Paragraph(say("{number} more candidates are in step 5.", number=hidden))] if hidden > 0 else blocks
 
 

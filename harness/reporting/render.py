@@ -183,7 +183,8 @@ def _(block: Picture) -> str:
 @_block.register
 def _(block: Leaderboard) -> str:
     first = replace(block.table, rows=block.table.rows[: block.num_first])
-    return _block(first)
+    hidden = len(block.table.rows) - len(first.rows)
+    return "\n\n".join([_block(first), *([say("{number} more candidates are in step 5.", number=hidden)] if hidden else [])])
 
 
 @_block.register
