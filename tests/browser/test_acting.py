@@ -176,3 +176,18 @@ def test_a_page_that_reloads_itself_can_be_stopped(tmp_path: Path, page_of: Open
     assert page.evaluate("() => globalThis.isTheSame")
     with page.expect_navigation():
         page.get_by_role("button", name="Reload").click()
+
+
+def test_mistakes_of_a_pair_of_classes_are_looked_at(tmp_path: Path, page_of: Opener) -> None:
+    """Every thumbnail decodes, 96 pixels at most; a number of the confusion table leads to pictures of these mistakes, and back."""
+    page = page_of(PAGES["ordinary"](tmp_path / "study"))
+    sides = page.locator("#images img").evaluate_all("images => images.map(image => Math.max(image.naturalWidth, image.naturalHeight))")
+    assert sides
+    assert all(0 < side <= 96 for side in sides)
+    link = page.locator("#confusion-table a").first
+    target = link.get_attribute("href") or ""
+    link.click()
+    assert page.evaluate("location.hash") == target
+    assert page.locator(target).is_visible()
+    page.get_by_role("link", name="Back to the table").first.click()
+    assert page.evaluate("location.hash") == "#confusion-table"
