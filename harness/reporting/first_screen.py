@@ -37,11 +37,11 @@ MAX_MISSED = 3
 
 def headline(ranking: Ranking) -> str:
     """What to use and how good it is, in `MAX_WORDS` words at most, if the backbone's name is one word."""
-    chosen = ranking.recommended
-    if chosen is None:
+    if ranking.decision is None:
         return say("No recommendation: no candidate meets the limits." if ranking.entries else "No recommendation: no job has ended well.")
-    name, depth = formats.one_line(chosen.candidate.row.backbone), short_depth(chosen.candidate)
-    score, interval, is_tested = _on_new_images(ranking, chosen)
+    candidate = ranking.decision.recommended.candidate
+    name, depth = formats.one_line(candidate.row.backbone), short_depth(candidate)
+    score, interval, is_tested = _on_new_images(ranking, ranking.decision)
     found, ends = _whole(ranking, score), _ends(ranking, interval)
     if is_at_chance(ranking):
         return say("Nothing beats guessing yet. Best: {name}, {depth}, {score} {ends}.", name=name, depth=depth, score=found, ends=ends)
@@ -91,8 +91,8 @@ def cards(ranking: Ranking, audit: DataAudit | None = None) -> list[Card]:
     """Quality, cost and confidence of what is recommended; none where nothing is."""
     if ranking.decision is None:
         return []
-    chosen = ranking.decision.recommended
-    return [_quality(ranking, chosen, audit), _cost(chosen), _confidence(ranking, ranking.decision)]
+    found = ranking.decision
+    return [_quality(ranking, found, audit), _cost(found.recommended), _confidence(ranking, found)]
 
 
 def left_out(ranking: Ranking) -> str:
@@ -133,11 +133,10 @@ def _part(row: Row) -> str:
 
 def is_at_chance(ranking: Ranking) -> bool:
     """Whether chance explains that the recommended is better than an answer that looks at no image."""
-    chosen = ranking.recommended
-    guess = None if chosen is None else _guess(ranking)
-    if chosen is None or guess is None:
+    guess = None if ranking.decision is None else _guess(ranking)
+    if ranking.decision is None or guess is None:
         return False
-    _, interval, _ = _on_new_images(ranking, chosen)
+    _, interval, _ = _on_new_images(ranking, ranking.decision)
     return interval.low <= guess if is_higher_better(ranking.metric) else interval.high >= guess
 
 
@@ -146,13 +145,12 @@ def _guess(ranking: Ranking) -> float | None:
     return baseline(ranking.pool, ranking.metric).get(ranking.metric.value)
 
 
-def _on_new_images(ranking: Ranking, chosen: Entry) -> tuple[float, Interval, bool]:
-    """Its score on test, or what is expected where no test image says anything; and which of them it is."""
+def _on_new_images(ranking: Ranking, found: Decision) -> tuple[float, Interval, bool]:
+    """The score of the recommended on test, or what is expected where no test image says anything; and whether it was tested."""
     test = ranking.test
     if test is not None and test.score is not None and test.interval is not None:
         return test.score, test.interval, True
-    shift = chosen.expected - chosen.score  # the interval is that of the measured score
-    return chosen.expected, Interval(chosen.interval.low + shift, chosen.interval.high + shift), False
+    return found.recommended.expected, found.expected_interval, False
 
 
 def _whole(ranking: Ranking, value: float) -> str:
@@ -186,9 +184,9 @@ def _nearest(ranking: Ranking) -> str:
     )
 
 
-def _quality(ranking: Ranking, chosen: Entry, audit: DataAudit | None) -> Card:
+def _quality(ranking: Ranking, found: Decision, audit: DataAudit | None) -> Card:
     metric, test = ranking.metric, ranking.test
-    score, interval, is_tested = _on_new_images(ranking, chosen)
+    score, interval, is_tested = _on_new_images(ranking, found)
     label = say("{metric} expected on new images; none has tested it", metric=metric_name(metric))
     if is_tested and test is not None:
         label = say("{metric} on {images}", metric=metric_name(metric), images=counted(test.num_images, "new image"))

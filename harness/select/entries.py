@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.config import RankMetric
 from harness.select.candidates import Candidate, Cost
-from harness.select.comparison import Interval
+from harness.select.comparison import Interval, interval
 from harness.select.contest import Contest
 from harness.select.limits import Breach
 from harness.select.ranks import RankInterval
@@ -85,6 +85,13 @@ def possible(metric: RankMetric, mean: float) -> float:
         mean: higher is better.
     """
     return natural(metric, float(np.clip(mean, *bounds(metric)))) + 0.0  # minus nothing is nothing
+
+
+def expected_interval(contest: Contest, k: int) -> Interval:
+    """What holds the true score of one candidate with the confidence of the study, by everything that its expected score rests on."""
+    found = interval(contest.belief.take([k]).draws_RK[:, 0], contest.cfg.confidence)
+    low, high = sorted(possible(contest.val.metric, end) for end in (found.low, found.high))
+    return Interval(low, high)
 
 
 def _entry(contest: Contest, k: int, recommended: int | None) -> Entry:

@@ -10,9 +10,10 @@ from threadpoolctl import threadpool_limits
 
 from harness.config import RankConfig, RankMetric
 from harness.select.candidates import Pool, load_pool
+from harness.select.comparison import Interval
 from harness.select.contest import Contest
 from harness.select.decision import Picks
-from harness.select.entries import Entry, entries_of
+from harness.select.entries import Entry, entries_of, expected_interval
 from harness.select.finalists import Finalist, OpenedTest, Opening, Outcome, Seals, open_recommended
 from harness.select.metric import choose_metric, needs_probabilities
 from harness.select.pairs import Pair
@@ -38,6 +39,8 @@ class Decision:
     """The best of the lowest latency."""
     val_choice: Entry
     """What train and val recommend."""
+    expected_interval: Interval
+    """Of the true score of the recommended, by train and val and what was known before."""
     pairs: tuple[Pair, ...] = ()
     """On val: the recommended against every other within the limits; then all other pairs if they are few. None without predictions."""
     separations: tuple[Separation, ...] = ()
@@ -178,7 +181,14 @@ def decision_of(contest: Contest, entries: Sequence[Entry], picks: Picks) -> Dec
     recommended, budget, fastest = (
         _entry(contest, entries, contest.order[pick.position]) for pick in (picks.recommended, picks.budget, picks.fastest)
     )
-    return Decision(picks=picks, recommended=recommended, budget=budget, fastest=fastest, val_choice=recommended)
+    return Decision(
+        picks=picks,
+        recommended=recommended,
+        budget=budget,
+        fastest=fastest,
+        val_choice=recommended,
+        expected_interval=expected_interval(contest, contest.order[picks.recommended.position]),
+    )
 
 
 def _entry(contest: Contest, entries: Sequence[Entry], k: int) -> Entry:

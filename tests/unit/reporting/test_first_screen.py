@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 from harness.config import RankConfig
-from harness.reporting import first_screen
+from harness.reporting import first_screen, formats
+from harness.select.comparison import Interval
 from harness.select.ranking import Ranking, rank
 from tests.unit.reporting.fake_study import NETS, Net, write_study
 
@@ -42,6 +44,20 @@ def test_what_guesses_is_not_recommended_with_confidence(tmp_path: Path) -> None
     assert len(first_screen.headline(found).split()) <= first_screen.MAX_WORDS
     assert (first_screen.verdict(found), first_screen.tone(found).value) == ("no better than guessing", "warning")
     assert first_screen.cards(found)[0].alarms == ["Chance explains all of its lead over guessing."]
+
+
+def test_untested_the_interval_is_that_of_what_is_expected(tmp_path: Path) -> None:
+    """Without test images the ends are those of the posterior of the true score, and never beyond what a score can be."""
+    found = ranked(tmp_path / "s", (0.97, 0.99), num_val=60, num_test=0)
+    assert found.what_if is not None
+    assert found.decision is not None
+    place = next(k for k, position in enumerate(found.what_if.positions) if found.entry_of(position) is found.recommended)
+    draws_R = found.what_if.draws.value_RD[:, found.what_if.distinct_C[place]]
+    ends = Interval(*np.clip(np.quantile(draws_R, [0.025, 0.975]), 0.0, 1.0).tolist())
+    quality = first_screen.cards(found)[0]
+    assert quality.lines[0] == f"95\N{NO-BREAK SPACE}% interval {formats.score_range(found.metric, ends)}"
+    assert quality.figure == formats.score(found.metric, found.decision.recommended.expected)
+    assert first_screen.headline(found).endswith(" expected, untested.")
 
 
 def test_classes_that_are_never_found_are_named(tmp_path: Path) -> None:
