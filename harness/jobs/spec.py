@@ -132,8 +132,9 @@ class JobSpec:
 
     @property
     def alone(self) -> list[str]:
-        """Overrides that run this job again, and no other: without those of a search that it was found by, and of trackers."""
-        return [part for part in self.command if not part.startswith(("search=", "budget.", "evidence.", "retry=", "track="))]
+        """Overrides that run this job again, and no other: without those of a search that it was found by, of trackers and clusters."""
+        others = ("search=", "budget.", "evidence.", "retry=", "track=", "on=", "slurm.", "ray.")
+        return [part for part in self.command if not part.startswith(others)]
 
 
 def plain(value: Any) -> Any:
