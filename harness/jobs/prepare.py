@@ -10,6 +10,7 @@ from harness.backbones.backbone import Backbone, BackboneSpec, Weights, WeightsS
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
+from harness.clusters.devices import devices_of
 from harness.compute.runtime import Runtime, resolve_runtime
 from harness.config import Adapter, Keep, Labels, Metric, SweepConfig, rank_metric, score_limit
 from harness.data.dataset import Dataset
@@ -142,7 +143,7 @@ def _look_at(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> _LookedA
 
 
 def _runtime(cfg: SweepConfig) -> Runtime:
-    return resolve_runtime(cfg.device, cfg.precision)
+    return resolve_runtime(cfg.device, cfg.precision, devices_of(cfg))
 
 
 def _depth(cfg: SweepConfig) -> FreezeDepth:
