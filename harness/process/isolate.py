@@ -12,10 +12,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -84,7 +84,8 @@ def run_isolated(
     """
     context = light_context() if is_light else _context()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(sender, target, arguments, show is not None, place.here(), place.variables()))
+    settle = partial(place.here().settle, place.variables())
+    process = context.Process(target=_call, args=(sender, target, arguments, show is not None, settle))
     num_oom_kills = _num_oom_kills()
     try:
         with (
@@ -279,16 +280,14 @@ def _end(process: Any) -> None:
     process.close()
 
 
-def _call(
-    sender: Connection, target: str, arguments: tuple[Any, ...], is_shown: bool, where: place.Place, variables: Mapping[str, str | None]
-) -> None:
+def _call(sender: Connection, target: str, arguments: tuple[Any, ...], is_shown: bool, settle: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for where there is no fork server
     with suppress(OSError):  # when memory runs out, this is what may go, and not the sweep
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     die_with_parent()
     heartbeat.listen(sender.send, is_shown=is_shown)
     try:
-        where.settle(variables)
+        settle()
         module, _, function = target.partition(":")
         outcome: Outcome[Any] = Outcome(Status.ok, value=getattr(importlib.import_module(module), function)(*arguments))
     except Exception as error:  # noqa: BLE001  whatever a job raises becomes its row
