@@ -25,6 +25,7 @@ from harness.process.place import EVERYWHERE, Place
 from harness.reporting.stage import between_jobs
 from harness.search.display import Progress, name_of
 from harness.search.live import LivePages
+from harness.search.places import places_of
 from harness.status import Status
 from harness.study.models import Models
 from harness.study.row import TRANSFERABILITY_COLUMNS, Row
@@ -61,7 +62,7 @@ class Sweep:
     """Several workers say how far they are."""
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.jobs)
+        self.progress = Progress(self.jobs, num_workers=len(self.places))
         self.live = LivePages(self.jobs, self.started, self.progress.say)
         self.trackers = Background(
             [Outlet(Study(folder), track, self.progress.say) for folder, tracks in self.tracks.items() for track in tracks]
@@ -105,7 +106,7 @@ class Sweep:
         """
         first = jobs[0]
         self.tell(partial(_doing, jobs))
-        limits = limits_of(first.config, timeout_s, len(jobs))
+        limits = limits_of(first.config, timeout_s, len(jobs), len(self.places))
         with self.progress.watched(jobs) as show:
             outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self._known(first), rung, limits=limits, show=show)
         if outcome.status is not Status.ok and len(jobs) > 1:
@@ -159,10 +160,10 @@ def _lacks_model(job: JobSpec, row: Row) -> bool:
     return job.config.model.keep is Keep.all and job.fold is None and (not models.has(job.job_id) or models.damaged(row) is not None)
 
 
-def limits_of(cfg: SweepConfig, timeout_s: float | None = None, num_jobs: int = 1) -> Limits:
-    """What a process may take that runs so many jobs, each for `timeout_s` at most."""
+def limits_of(cfg: SweepConfig, timeout_s: float | None = None, num_jobs: int = 1, num_workers: int = 1) -> Limits:
+    """What a process may take that runs so many jobs, each for `timeout_s` at most, beside those of other workers."""
     allowed_s = [seconds for seconds in (timeout_s, _seconds(cfg.job.timeout_minutes)) if seconds is not None]
-    memory_mib = MEMORY_FRAC * machine_memory_mib() if cfg.job.memory_gib is None else cfg.job.memory_gib * 1024
+    memory_mib = MEMORY_FRAC / num_workers * machine_memory_mib() if cfg.job.memory_gib is None else cfg.job.memory_gib * 1024
     return Limits(min(allowed_s) * num_jobs if allowed_s else None, _seconds(cfg.job.stall_minutes), memory_mib)
 
 
@@ -182,7 +183,9 @@ def begin(asked: Sequence[Asked], started: float | None = None) -> Sweep:
     require(track for found in tracks.values() for track in found)
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
     threading.Thread(target=_import_report).start()
-    return Sweep(prepare_jobs(asked), time.perf_counter() if started is None else started, tracks)
+    jobs = prepare_jobs(asked)
+    places = places_of(jobs[0].config.workers, jobs[0].device)
+    return Sweep(jobs, time.perf_counter() if started is None else started, tracks, places)
 
 
 def _import_report() -> None:
