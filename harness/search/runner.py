@@ -53,6 +53,8 @@ class Sweep:
     """By the clock of `time.perf_counter`."""
     tracks: Mapping[Path, Sequence[Track]] = field(default_factory=dict)
     """Of each study folder, where its rows are logged."""
+    patience_s: float | None = None
+    """A worker that finds nothing to do for so long leaves; None: it stays until all is done, whoever does it."""
     progress: Progress = field(init=False)
     trackers: Background = field(init=False)
     live: LivePages = field(init=False)
