@@ -102,6 +102,14 @@ class Search(Enum):
     staged = "staged"  # every backbone is probed; the most promising are trained, in rungs, within a budget
 
 
+class On(Enum):
+    """Where the workers run that a sweep's jobs are done by."""
+
+    here = "here"  # this machine
+    slurm = "slurm"  # a Slurm cluster, as an array of jobs
+    ray = "ray"  # a Ray cluster
+
+
 class Features(Enum):
     """What the backbone hands to the head."""
 
@@ -717,6 +725,55 @@ class ModelConfig:
     """Whose models stay in `models/` of the study."""
 
 
+@dataclass
+class SlurmConfig:
+    """What each worker of `on=slurm` is given."""
+
+    gpus_per_task: int = 0
+    """Accelerators of each worker; with 0, `device=auto` means the processor."""
+    cpus_per_task: int = 1
+    """Cores of each worker."""
+    memory_gib: float | None = None
+    """Memory of each worker; None: the cluster's default."""
+    time_minutes: int | None = None
+    """After so long a worker stops and is put back into the queue; longer than any job takes. None: the partition's limit."""
+    partition: str | None = None
+    """Where Slurm runs them; None: its default partition."""
+    account: str | None = None
+    """Whom Slurm charges; None: the user's default account."""
+    qos: str | None = None
+    """Quality of service; None: the default one."""
+    setup: list[str] = field(default_factory=list)
+    """Shell commands before a worker starts, such as module load cuda."""
+    options: list[str] = field(default_factory=list)
+    """Further options of sbatch, such as --constraint=a100."""
+
+    def __post_init__(self) -> None:
+        _require(self.gpus_per_task >= 0, "slurm.gpus_per_task", self.gpus_per_task, "0 or more")
+        _require(self.cpus_per_task >= 1, "slurm.cpus_per_task", self.cpus_per_task, "1 or more")
+        _require(self.memory_gib is None or self.memory_gib > 0, "slurm.memory_gib", self.memory_gib, "a positive number, or null")
+        _require(self.time_minutes is None or self.time_minutes >= 3, "slurm.time_minutes", self.time_minutes, "3 or more, or null")
+        strange = next((option for option in self.options if not option.startswith("-")), None)
+        _require(strange is None, "slurm.options", strange, "options as sbatch takes them, such as [--constraint=a100,--exclusive]")
+
+
+@dataclass
+class RayConfig:
+    """What each worker of `on=ray` is given, and by which cluster."""
+
+    address: str = "auto"
+    """HOST:PORT of a Ray cluster; auto: the one that this machine belongs to, or that RAY_ADDRESS names; local: one that lives as long as the command."""
+    num_gpus: float = 0.0
+    """Accelerators of each worker, or the part of one; with 0, `device=auto` means the processor."""
+    num_cpus: float = 1.0
+    """Cores of each worker, as Ray counts them."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.address), "ray.address", self.address, "HOST:PORT, auto or local")
+        _require(self.num_gpus >= 0, "ray.num_gpus", self.num_gpus, "0 or more")
+        _require(self.num_cpus > 0, "ray.num_cpus", self.num_cpus, "a positive number")
+
+
 class Language(Enum):
     """Languages of the report; numbers, names and commands are the same in each."""
 
@@ -792,6 +849,10 @@ class SweepConfig:
     """Where a job computes."""
     precision: Precision = Precision.auto
     """Arithmetic of passes through the model."""
+    on: On = On.here
+    """Where the workers run that jobs are done by."""
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
     job: JobConfig = field(default_factory=JobConfig)
     workers: str = "1"
     """How many jobs run at once on this machine, each on its own accelerator or its own cores; auto: one for each accelerator, or for four cores."""
