@@ -106,6 +106,11 @@ def resolve_runtime(device: Device, precision: Precision, there: Sequence[Device
     return Runtime(resolved, precision)
 
 
+def require_device(device: Device) -> None:
+    """See that a device, not `auto`, is on this machine. Raises ConfigError."""
+    resolve_runtime(device, Precision.float32)
+
+
 def _allow_tf32(is_allowed: bool) -> None:
     """Of this process; torch's own default is yes for convolutions, which then keep 10 bits of float32's 23."""
     torch.backends.cudnn.allow_tf32 = is_allowed

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, replace
 from threadpoolctl import threadpool_limits
 
 from harness.config import RankConfig, RankMetric
-from harness.select.candidates import Pool, load_pool
+from harness.select.candidates import Pool
 from harness.select.comparison import Interval
 from harness.select.contest import Contest
 from harness.select.decision import Picks
 from harness.select.entries import Entry, entries_of, expected_interval
 from harness.select.finalists import Finalist, OpenedTest, Opening, Outcome, Seals, open_recommended
-from harness.select.metric import choose_metric, needs_probabilities
+from harness.select.metric import choose_metric
 from harness.select.pairs import Pair
 from harness.select.prior import OwnRanks, own_ranks
+from harness.select.screen import load_screened
 from harness.select.sample_size import Separation
 from harness.select.sensitivity import Sensitivity
 from harness.select.what_if import WhatIf
@@ -101,8 +102,8 @@ class Ranking:
 
     @property
     def eligible(self) -> list[Entry]:
-        """Candidates within the limits."""
-        return [entry for entry in self.entries if not entry.breaches]
+        """Candidates within the limits that were compared with each other."""
+        return [entry for entry in self.entries if not entry.breaches and not entry.is_outranked]
 
     @property
     def nearest(self) -> list[Entry]:
@@ -148,7 +149,7 @@ def rank(
     """
     with threadpool_limits(1, user_api="blas"):  # products of dozens of candidates: threads would wait for each other
         return _rank(
-            load_pool(study, protocol, keeps_probabilities=needs_probabilities(cfg)),
+            load_screened(study, cfg, protocol),
             cfg,
             own or own_ranks(study),
             Seals(study, by, may_open),

@@ -93,7 +93,7 @@ def _other_metric(contest: Contest, metric: Metric) -> OtherMetric:
     if reason := why_undefined(contest.pool, metric):
         return OtherMetric(metric, None, reason)
     evidence = evidence_of(contest.pool, contest.pool.candidates, metric)
-    belief = believe(contest.pool, contest.own, evidence.scores_K, evidence.covariance_KK).take(contest.order)
+    belief = believe(contest.pool, contest.own, evidence.scores_K, evidence.covariance_KK, metric).take(contest.order)
     return OtherMetric(metric, contest.label(contest.order[recommend(belief, contest.options, contest.terms)]), None)
 
 

@@ -26,13 +26,22 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def try_claimed(folder: Path, name: str) -> Iterator[bool]:
+    """Hold a claim if nobody else does. Yields at once whether it is held."""
+    try:
+        held = _lock(folder, name).acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    with held:
+        yield True
+
+
 def is_claimed(folder: Path, name: str) -> bool:
     """Whether somebody holds the claim now. The answer may be old when it is read: good for an order of work, not for a decision."""
-    try:
-        with _lock(folder, name).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+    with try_claimed(folder, name) as is_free:
+        return not is_free
 
 
 def _lock(folder: Path, name: str) -> FileLock:
