@@ -52,8 +52,10 @@ def _sbatch(here: Path, *argv: str) -> int:
 def _start(here: Path, script: str, given: dict[str, str], array: int, task: int) -> None:
     own = {"SLURM_ARRAY_JOB_ID": str(array), "SLURM_ARRAY_TASK_ID": str(task), "SLURM_CPUS_PER_TASK": given["cpus-per-task"]}
     log = re.sub("%(.)", lambda found: {"A": str(array), "a": str(task), "%": "%"}[found[1]], given["output"])
-    with open(log, "ab") as out:
-        process = subprocess.Popen(["bash", script], env=os.environ | own, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    with Path(log).open("ab") as out:
+        process = subprocess.Popen(
+            ["bash", script], env=os.environ | own, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
     (here / f"{array}_{task}.pid").write_text(str(process.pid), encoding="ascii")
 
 

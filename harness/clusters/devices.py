@@ -1,10 +1,6 @@
 """On which devices workers compute: jobs are made exact where the command is typed, which need have none of what a worker is given."""
 
-from collections.abc import Sequence
-
-from harness.config import Device, On, Precision, SweepConfig
-from harness.errors import ConfigError
-from harness.process.isolate import run_isolated
+from harness.config import Device, On, SweepConfig
 
 
 def devices_of(cfg: SweepConfig) -> tuple[Device, ...] | None:
@@ -16,11 +12,3 @@ def devices_of(cfg: SweepConfig) -> tuple[Device, ...] | None:
         return None
     has_gpu = (cfg.slurm.gpus_per_task if cfg.on is On.slurm else cfg.ray.num_gpus) > 0
     return (Device.cuda, Device.cpu) if has_gpu else (Device.cpu, Device.cuda)
-
-
-def require(devices: Sequence[Device]) -> None:
-    """See that this machine has these, before a worker takes a job: one on a broken node would fail them all. Raises ConfigError."""
-    for device in dict.fromkeys(devices):
-        outcome = run_isolated("harness.compute.runtime:resolve_runtime", device, Precision.auto)
-        if outcome.error:
-            raise ConfigError(f"{outcome.error} This worker takes no jobs.")

@@ -1,7 +1,7 @@
 """The side of `on_ray` that speaks with Ray, in a process of its own: joins a cluster, and answers until its caller is gone."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -14,7 +14,7 @@ def serve(connection: Connection, address: str) -> None:
     """Join, and answer pairs of one of this module's functions and its arguments with pairs of whether all is well and its value."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _be_silent()
-    functions = {"start": start, "names": names, "kill": kill}
+    functions: dict[str, Callable[..., Any]] = {"start": start, "names": names, "kill": kill}
     try:
         import ray
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ class Place:
     def command(self, argv: Sequence[str]) -> list[str]:
         return ["nsenter", f"--target={self.pid}", "--net", "--pid", "--mount", "--uts", f"--wdns={Path.cwd()}", "--", *argv]
 
-    def run(self, *argv: str, timeout_s: float = 240, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, timeout_s: float = 240, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end. Raises subprocess.TimeoutExpired."""
         known = os.environ | self.env | (env or {})
         return subprocess.run(self.command(argv), capture_output=True, text=True, check=False, timeout=timeout_s, env=known)

@@ -2,12 +2,10 @@
 
 import pytest
 
-from harness.clusters.devices import devices_of, require
+from harness.clusters.devices import devices_of
 from harness.compute.runtime import resolve_runtime
 from harness.config import DataConfig, Device, On, Precision, RayConfig, SlurmConfig, SweepConfig
 from harness.errors import ConfigError
-from harness.process.isolate import Outcome
-from harness.status import Status
 
 
 def sweep_on(on: On, num_gpus: int, device: Device = Device.auto) -> SweepConfig:
@@ -33,18 +31,3 @@ def test_a_device_that_is_named_is_taken_at_its_word() -> None:
     assert resolve_runtime(Device.cuda, Precision.tf32, devices_of(sweep_on(On.slurm, 0))).device is Device.cuda
     with pytest.raises(ConfigError, match="device=mps: not where its workers are; give cpu, cuda or auto"):
         resolve_runtime(Device.mps, Precision.auto, devices_of(sweep_on(On.slurm, 0)))
-
-
-def test_a_worker_without_its_device_takes_no_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line, before the first job; the devices of all jobs are looked for once each."""
-    require([Device.cpu, Device.cpu])
-    asked: list[Device] = []
-
-    def broken(target: str, device: Device, precision: Precision) -> Outcome[None]:
-        asked.append(device)
-        return Outcome(Status.failed, error=f"device={device.value}: not on this machine.")
-
-    monkeypatch.setattr("harness.clusters.devices.run_isolated", broken)
-    with pytest.raises(ConfigError, match=r"^device=cuda: not on this machine\. This worker takes no jobs\.$"):
-        require([Device.cuda, Device.cuda])
-    assert asked == [Device.cuda]

@@ -84,7 +84,9 @@ def test_a_task_whose_time_is_over_stops_its_worker_and_puts_itself_back(command
 
 def test_every_option_reaches_sbatch(commands: Path, plan: Path) -> None:
     """Those of the configuration by Slurm's names, others as they are; what is not given is left to the cluster."""
-    config = SlurmConfig(gpus_per_task=2, memory_gib=1.5, time_minutes=90, partition="p", account="a", qos="q", options=["--constraint=x y"])
+    config = SlurmConfig(
+        gpus_per_task=2, memory_gib=1.5, time_minutes=90, partition="p", account="a", qos="q", options=["--constraint=x y"]
+    )
     cluster = SlurmCluster(config, WORK)
     assert "1 worker submitted to Slurm, each with 1 core and 2 GPUs" in cluster.submit(plan, 1)
     cluster.cancel()
@@ -92,7 +94,9 @@ def test_every_option_reaches_sbatch(commands: Path, plan: Path) -> None:
     assert {"--gpus-per-node=2", "--mem=1536M", "--time=90", "--partition=p", "--account=a", "--qos=q", "--constraint=x y"} <= given
     assert {"--requeue", "--signal=B:USR1@90", "--open-mode=append", "--array=0-0", "--cpus-per-task=1"} <= given
     SlurmCluster(SlurmConfig(), WORK).submit(plan, 1)
-    assert not [each for each in options(commands, 2) if each.startswith(("--gpus", "--mem", "--time", "--partition", "--account", "--qos"))]
+    assert not [
+        each for each in options(commands, 2) if each.startswith(("--gpus", "--mem", "--time", "--partition", "--account", "--qos"))
+    ]
 
 
 def test_setup_runs_before_the_worker(plan: Path, commands: Path) -> None:
@@ -145,7 +149,9 @@ def test_without_slurm_the_command_says_where_there_is_one(monkeypatch: pytest.M
 
 def test_a_controller_that_does_not_answer_is_not_taken_for_an_empty_queue(commands: Path, plan: Path) -> None:
     """Nobody knows then how many there are."""
-    (commands / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n", encoding="ascii")
+    (commands / "squeue").write_text(
+        "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n", encoding="ascii"
+    )
     assert SlurmCluster(SlurmConfig(), WORK, ["1"]).num_alive() is None
     (commands / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n", encoding="ascii")
     assert SlurmCluster(SlurmConfig(), WORK, ["1"]).num_alive() == 0  # Slurm has forgotten it

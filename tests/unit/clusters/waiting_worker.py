@@ -9,7 +9,7 @@ from pathlib import Path
 def work(plan: Path) -> None:
     """As `harness.clusters.cluster.WORK`."""
     told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     (plan / f"{os.getpid()}.here").write_text(os.environ.get("OMP_NUM_THREADS", ""), encoding="ascii")
     while not told and not (plan / "done").exists():
         time.sleep(0.05)
