@@ -55,7 +55,9 @@ def resumed(plan: Path) -> Cluster | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TableError(f"{path}: cannot be read ({why(error)}); end the workers with the cluster's own commands and remove it.") from error
+        raise TableError(
+            f"{path}: cannot be read ({why(error)}); end the workers with the cluster's own commands and remove it."
+        ) from error
 
 
 def note(plan: Path, on: On, **facts: Any) -> None:

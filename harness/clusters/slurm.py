@@ -66,7 +66,9 @@ class SlurmCluster:
             ConfigError: there are none.
         """
         if shutil.which("sbatch") is None:
-            raise ConfigError("on=slurm: there is no sbatch on this machine; run the command on a login node of the cluster, or give on=here.")
+            raise ConfigError(
+                "on=slurm: there is no sbatch on this machine; run the command on a login node of the cluster, or give on=here."
+            )
         self.config, self.work, self.arrays = config, work, list(arrays)
 
     @classmethod
