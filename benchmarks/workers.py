@@ -3,23 +3,13 @@
 And what 64 simulated workers, each a process, make of 2,000 jobs that only sleep: how much of their time they work, and that none runs twice.
 """
 
-import argparse
-import multiprocessing
 import os
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
-from benchmarks.figures import Figure
-from benchmarks.kept import add_json, conclude
-from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import Swept, sweep
-from harness.cli.command import quit_on_error
-from harness.study.claims import try_claimed
 from harness.study.row import COLUMNS, Row
 
 GRID = (
@@ -78,5 +68,5 @@ def _key(row: Row) -> str:
 def jobs_s(swept: Swept) -> float:
     """From the first job's start to the last row's file."""
     paths = [swept.study.row_path(row.job_id) for row in swept.rows]
-    starts = [os.path.getmtime(swept.study.row_path(row.job_id)) - (row.total_s or 0.0) for row in swept.rows]
+    starts = [path.stat().st_mtime - (row.total_s or 0.0) for path, row in zip(paths, swept.rows, strict=True)]
     return max(path.stat().st_mtime for path in paths) - min(starts)

@@ -189,6 +189,11 @@ def _require(is_valid: bool, key: str, value: object, allowed: str) -> None:
         raise ConfigError(f"{key}={value}: not allowed; give {allowed}.")
 
 
+def _require_workers(workers: str) -> None:
+    is_number = workers.isascii() and workers.isdecimal() and int(workers) > 0
+    _require(is_number or workers == AUTO, "workers", workers, "a number from 1, or auto")
+
+
 @dataclass
 class DataConfig:
     """What every data source understands. Sources with options of their own extend it."""
@@ -878,8 +883,7 @@ class SweepConfig:
             getattr(self.data, "weight", None),
             "it without train.mixup and train.cutmix, as images that are mixed have no weight",
         )
-        is_number = self.workers.isascii() and self.workers.isdecimal() and int(self.workers) > 0
-        _require(is_number or self.workers == AUTO, "workers", self.workers, "a number from 1, or auto")
+        _require_workers(self.workers)
         self._require_own_drop()
 
     def _require_own_drop(self) -> None:
@@ -932,6 +936,38 @@ class VerifyConfig:
     """Folder of all studies."""
     cache_dir: str = "~/.cache/model-selection-harness"
     """Folder of downloaded data and cached activations."""
+
+
+@dataclass
+class WorkConfig:
+    """What the work command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    workers: str = "1"
+    """How many jobs run at once on this machine, each on its own accelerator or its own cores; auto: one for each accelerator, or for four cores."""
+    patience_minutes: float | None = 5.0
+    """After so long with nothing to do, as others are at what is left, it ends; null: when all is done."""
+
+    def __post_init__(self) -> None:
+        _require_workers(self.workers)
+        _require(
+            self.patience_minutes is None or self.patience_minutes >= 0, "patience_minutes", self.patience_minutes, "0 or more, or null"
+        )
+
+
+@dataclass
+class FollowConfig:
+    """What the follow command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    cancel: bool = False
+    """End the workers instead; what is finished stays."""
 
 
 @dataclass
@@ -1124,6 +1160,8 @@ def register() -> None:
         (None, "report_schema", ReportConfig),
         (None, "verify_schema", VerifyConfig),
         (None, "retime_schema", RetimeConfig),
+        (None, "work_schema", WorkConfig),
+        (None, "follow_schema", FollowConfig),
         (None, "predict_schema", PredictConfig),
         (None, "export_schema", ExportConfig),
         (None, "push_schema", PushConfig),

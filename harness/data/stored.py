@@ -27,7 +27,12 @@ _CONVERTER = Converter()
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Keep all of a data set but the bytes of files that are there anyway. Raises StoreError."""
     splits = {name: getattr(dataset, name) for name in SPLITS}
-    about = {"name": dataset.name, "class_names": dataset.class_names, "fingerprint": dataset.fingerprint, "profile": asdict(dataset.profile)}
+    about = {
+        "name": dataset.name,
+        "class_names": dataset.class_names,
+        "fingerprint": dataset.fingerprint,
+        "profile": asdict(dataset.profile),
+    }
     tables = [_table(name, split, dataset.facts) for name, split in splits.items()]
     whole = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata({_ABOUT: json.dumps(about)})
     with atomic_write(path, is_durable=True) as temporary:
@@ -64,7 +69,9 @@ def _table(name: str, split: Split, facts: Mapping[str, Facts]) -> pa.Table:
     if split.weights is not None:
         columns["weight"] = pa.array(split.weights)
     if facts:
-        columns["facts"] = pa.array([json.dumps(asdict(facts[image])) if image in facts else None for image in columns["id"].to_pylist()], pa.string())
+        columns["facts"] = pa.array(
+            [json.dumps(asdict(facts[image])) if image in facts else None for image in columns["id"].to_pylist()], pa.string()
+        )
     return pa.table(columns)
 
 

@@ -2,6 +2,7 @@
 
     <study>/plan/<id>/jobs.json             every value once, and of each job which it has; with a checksum
     <study>/plan/<id>/data-<hash>.parquet   a data set
+    <study>/plan/<id>/closed.json           once it is over, with the exit status
 
 Plain values, no pickles: a study may come from somebody else. The id is that of the jobs, so the same command writes the same plan.
 """
@@ -19,12 +20,12 @@ from harness.config import DataConfig, SweepConfig
 from harness.data.dataset import Dataset
 from harness.data.stored import read_dataset, write_dataset
 from harness.errors import TableError
-from harness.files import digest, open_plain, why, write_durably
+from harness.files import digest, open_plain, remove, why, write_durably
 from harness.jobs.spec import JobSpec, hash_of
 from harness.study.sealed import dumped, unsealed
 from harness.study.store import Study
 
-_JOBS = "jobs.json"
+_JOBS, _CLOSED = "jobs.json", "closed.json"
 _FORM = 1
 """Of the file; another version of the harness may have another."""
 
@@ -55,6 +56,7 @@ def write_plan(jobs: Sequence[JobSpec]) -> Plan:
         write_dataset(folder / name, dataset)
     hashes = {name: _digest(folder / name) for name in datasets}
     record = {"form": _FORM, "cwd": str(Path.cwd()), "data": hashes, "values": values.known, "jobs": table}
+    remove(folder / _CLOSED)
     write_durably(folder / _JOBS, dumped(record))
     return Plan(folder, jobs, Path.cwd())
 
@@ -64,22 +66,39 @@ def read_plan(folder: Path) -> Plan:
     path = folder / _JOBS
     try:
         with open_plain(path) as file:
-            record, is_sealed = unsealed(file.read())
-        if not is_sealed or record.get("form") != _FORM:
-            raise ValueError("is no plan of this version")
-        return Plan(folder, _jobs(record, folder), Path(record["cwd"]))
+            return _decoded(folder, file.read())
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise TableError(f"{path}: cannot be read ({why(error)}); run the same sweep again, which writes it anew.") from error
 
 
-def find_plan(study: Study) -> Plan:
-    """The plan that was written to a study last. Raises TableError: there is none that can be read."""
+def newest_plan(study: Study) -> Path:
+    """The folder of the plan that was written to a study last. Raises TableError: there is none."""
     paths = sorted((study.root / "plan").glob(f"*/{_JOBS}"), key=lambda path: path.stat().st_mtime_ns)
     if not paths:
         raise TableError(
-            f"{study.root}: holds no plan of a sweep; `python -m harness.sweep ... workers=2` or more, on=slurm and on=ray write one."
+            f"{study.root}: holds no plan of a sweep; `python -m harness.sweep` writes one with workers=2 or more, on=slurm or on=ray."
         )
-    return read_plan(paths[-1].parent)
+    return paths[-1].parent
+
+
+def closed(plan: Plan) -> int | None:
+    """The exit status with which the sweep was closed: it has its report; None: it is open."""
+    try:
+        return int(json.loads((plan.folder / _CLOSED).read_bytes())["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def mark_closed(plan: Plan, status: int) -> None:
+    """Note that a sweep is over. Raises StoreError."""
+    write_durably(plan.folder / _CLOSED, json.dumps({"status": status}).encode())
+
+
+def _decoded(folder: Path, content: bytes) -> Plan:
+    record, is_sealed = unsealed(content)
+    if not is_sealed or record.get("form") != _FORM:
+        raise ValueError("is no plan of this version")
+    return Plan(folder, _jobs(record, folder), Path(record["cwd"]))
 
 
 def _jobs(record: Mapping[str, Any], folder: Path) -> list[JobSpec]:

@@ -109,7 +109,7 @@ def search(
     *,
     budget: Budget | None = None,
     tell: Callable[[Plan], None] = lambda _: None,
-    between: Callable[[float | None], None] = lambda _: None,
+    between: Callable[[float | None], object] = lambda _: None,
 ) -> History:
     """Search in stages.
 

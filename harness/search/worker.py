@@ -1,22 +1,19 @@
 """One of any number of workers, anywhere, that pull the jobs of a plan. None of them is in charge; the last one closes the sweep."""
 
-import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from harness.errors import ConfigError
-from harness.files import remove, write_durably
 from harness.process.isolate import require_watchable, run_isolated, warm_up
 from harness.search.closing import CLOSING, close, cross_fit_within
 from harness.search.grid import Groups, announced
 from harness.search.places import places_of
-from harness.search.plan import Plan, read_plan
+from harness.search.plan import Plan, closed, mark_closed, read_plan
 from harness.search.pull import Crew
 from harness.search.runner import Sweep, require_folders
 from harness.status import Status
@@ -24,7 +21,6 @@ from harness.study.claims import try_claimed
 
 PATIENCE_S = 300.0
 """A worker leaves that has found nothing to do for so long, and gives back what it holds; those that still run jobs close the sweep."""
-_CLOSED = "closed.json"
 
 
 class Leaving(KeyboardInterrupt):
@@ -54,30 +50,17 @@ def work(folder: Path, workers: str = "1", patience_s: float | None = PATIENCE_S
             os.chdir(plan.cwd)  # where relative paths are meant from
         require_watchable()
         _require_device(plan)
-        sweep = Sweep(plan.jobs, time.perf_counter(), {}, places_of(workers, plan.jobs[0].device), patience_s=patience_s)
+        sweep = Sweep(plan.jobs, places=places_of(workers, plan.jobs[0].device), patience_s=patience_s)
         require_folders(plan.jobs)
         todo = announced(sweep)
         if Crew(sweep, Groups(sweep, todo), sweep.places).run() and cross_fit_within(sweep, None):
             _close(plan, sweep)
 
 
-def closed(plan: Plan) -> int | None:
-    """The exit status with which a worker has closed the sweep; None: it is open."""
-    try:
-        return int(json.loads((plan.folder / _CLOSED).read_bytes())["status"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def reopen(plan: Plan) -> None:
-    """What is planned again is not closed any more. Raises StoreError."""
-    remove(plan.folder / _CLOSED)
-
-
 def _close(plan: Plan, sweep: Sweep) -> None:
     with try_claimed(plan.study.root, f"{CLOSING}-{plan.folder.name}") as is_mine:
         if is_mine and closed(plan) is None:
-            write_durably(plan.folder / _CLOSED, json.dumps({"status": close(sweep)}).encode())
+            mark_closed(plan, close(sweep))
 
 
 def _require_device(plan: Plan) -> None:
@@ -105,5 +88,3 @@ def _ends_when_told() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -78,7 +78,12 @@ class Afar:
         one_hot = [_one_hot(each) for each in (depth_K, of_family, of_backbone)]
         effects_KE = csr_array(hstack([np.ones((len(every), 1)), slopes_KP, *one_hot]))
         shares = [(FAMILY_SHARE, one_hot[1].shape[1]), (BACKBONE_SHARE, one_hot[2].shape[1])]
-        precisions = [[[0.0]], np.diag(1 / np.square(SLOPE_SPREADS)), np.linalg.inv(depth_QQ), *(np.eye(num) / share for share, num in shares)]
+        precisions = [
+            [[0.0]],
+            np.diag(1 / np.square(SLOPE_SPREADS)),
+            np.linalg.inv(depth_QQ),
+            *(np.eye(num) / share for share, num in shares),
+        ]
         own_K = 1 - FAMILY_SHARE - BACKBONE_SHARE + FAMILY_SHARE * (of_family < 0) + BACKBONE_SHARE * (of_backbone < 0)
         num, centre = len(known), float(others.scores_H.mean())
         return cls(

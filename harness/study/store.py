@@ -125,6 +125,10 @@ class Study:
         found = self._row_file(job_id)
         return isinstance(found, RowFile) and found.predictions_blake2b is not None and self._lost(found) is None
 
+    def job_ids(self) -> list[str]:
+        """Of all jobs that have a file of a row, whatever it holds."""
+        return [path.stem for path in listed(self.root / "rows", ".json")]
+
     def rows(self) -> list[Row]:
         """Every row, oldest first, but for the files that `damaged` names."""
         return [found.row for found in self.row_files()[0]]
@@ -331,7 +335,7 @@ def find_study(results_dir: Path, name: str | None) -> Study:
         TableError: there is no such study, or several and no sweep was at any; the message lists those there.
         StoreError: the folder cannot be read.
     """
-    studies = {path.name: Study(path) for path in listed(results_dir, "") if (path / "rows").is_dir()}
+    studies = {path.name: Study(path) for path in listed(results_dir, "") if any((path / name).is_dir() for name in ("rows", "plan"))}
     if not studies:
         raise TableError(f"{results_dir}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
     named = name if name is not None else next(iter(studies)) if len(studies) == 1 else _swept_last(results_dir)
