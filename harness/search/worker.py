@@ -50,6 +50,9 @@ def work(folder: Path, workers: str = "1", patience_s: float | None = PATIENCE_S
     with _ends_when_told():
         warm_up()
         plan = read_plan(folder)
+        if closed(plan) is not None:
+            print(f"{plan.study.root}: its sweep is over; there is nothing to do", flush=True)
+            return
         if plan.cwd.is_dir():
             os.chdir(plan.cwd)  # where relative paths are meant from
         require_watchable()
