@@ -6,7 +6,7 @@ Composing configurations is the border's work (`cli`, `hydra_plugins/`); how one
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from harness.clusters.cluster import cluster_of
 from harness.errors import ConfigError
@@ -14,7 +14,6 @@ from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key, head_group_key, head_groups
 from harness.jobs.spec import JobSpec
 from harness.process.isolate import die_with_parent
-from harness.search.plan import mark_closed, write_plan
 from harness.search.pull import Crew, Task
 from harness.search.runner import Asked, Sweep, begin, is_wanted, prepare_jobs, require_folders
 from harness.status import Status
@@ -46,7 +45,7 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
         from harness.search.follow import submit
 
         return submit(sweep, cluster)
-    plan = write_plan(sweep.jobs) if len(sweep.places) > 1 else None  # others may join
+    close_plan = planned(sweep)
     todo = announced(sweep)
     with sweep.progress.interruptible(), sweep.live:
         if launcher is None:
@@ -56,9 +55,17 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
         from harness.search.closing import finish  # what a ranking needs is imported while jobs run, or not at all
 
         status = finish(sweep)
-    if plan is not None:
-        mark_closed(plan, status)
+    close_plan(status)
     return status
+
+
+def planned(sweep: Sweep) -> Callable[[int], None]:
+    """Write a plan, so that others may join several workers, and return what notes that it is over."""
+    if len(sweep.places) == 1:
+        return lambda _: None
+    from harness.search.plan import mark_closed, write_plan
+
+    return partial(mark_closed, write_plan(sweep.jobs))
 
 
 def announced(sweep: Sweep) -> list[JobSpec]:

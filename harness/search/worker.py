@@ -3,11 +3,14 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from harness.config import AUTO, Search
 from harness.errors import ConfigError
 from harness.process.isolate import require_watchable, run_isolated, warm_up
 from harness.search.closing import CLOSING, close, cross_fit_within
@@ -16,6 +19,7 @@ from harness.search.places import places_of
 from harness.search.plan import Plan, closed, mark_closed, read_plan
 from harness.search.pull import Crew
 from harness.search.runner import Sweep, require_folders
+from harness.search.sweep import StagedSweep
 from harness.status import Status
 from harness.study.claims import try_claimed
 
@@ -46,20 +50,43 @@ def work(folder: Path, workers: str = "1", patience_s: float | None = PATIENCE_S
     with _ends_when_told():
         warm_up()
         plan = read_plan(folder)
+        if closed(plan) is not None:
+            print(f"{plan.study.root}: its sweep is over; there is nothing to do", flush=True)
+            return
         if plan.cwd.is_dir():
             os.chdir(plan.cwd)  # where relative paths are meant from
         require_watchable()
         _require_device(plan)
-        sweep = Sweep(plan.jobs, places=places_of(workers, plan.jobs[0].device), patience_s=patience_s)
+        places = places_of(workers, plan.jobs[0].device)
+        sweep = Sweep(plan.jobs, time.perf_counter() - _age_s(plan), places=places, patience_s=patience_s)
         require_folders(plan.jobs)
         todo = announced(sweep)
-        if Crew(sweep, Groups(sweep, todo), sweep.places).run() and cross_fit_within(sweep, None):
-            _close(plan, sweep)
+        if plan.jobs[0].config.search is Search.staged:
+            stages = StagedSweep(sweep, _num_workers(sweep), sweep.started)
+            is_over, account = stages.run(), stages.account
+        else:
+            is_over, account = Crew(sweep, Groups(sweep, todo), places).run() and cross_fit_within(sweep, None), None
+        if is_over:
+            _close(plan, sweep, account)
 
 
-def _close(plan: Plan, sweep: Sweep) -> None:
+def _num_workers(sweep: Sweep) -> int:
+    """Everywhere, as far as the sweep was told; at least those here."""
+    told = sweep.jobs[0].config.workers
+    return max(len(sweep.places), 1 if told == AUTO else int(told))
+
+
+def _age_s(plan: Plan) -> float:
+    """Since the sweep was planned, by the clocks of two machines."""
+    planned = min(datetime.fromisoformat(job.asked_at) for job in plan.jobs)
+    return max((datetime.now(UTC) - planned).total_seconds(), 0.0)
+
+
+def _close(plan: Plan, sweep: Sweep, account: Callable[[], None] | None) -> None:
     with try_claimed(plan.study.root, f"{CLOSING}-{plan.folder.name}") as is_mine:
         if is_mine and closed(plan) is None:
+            if account is not None:
+                account()
             mark_closed(plan, close(sweep))
 
 

@@ -6,7 +6,7 @@ would let two hold it.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -29,13 +29,13 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
 @contextmanager
 def try_claimed(folder: Path, name: str) -> Iterator[bool]:
     """Hold a claim if nobody else does. Yields at once whether it is held."""
+    lock = _lock(folder, name)
+    with suppress(Timeout):
+        lock.acquire(timeout=0)
     try:
-        held = _lock(folder, name).acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    with held:
-        yield True
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def is_claimed(folder: Path, name: str) -> bool:
