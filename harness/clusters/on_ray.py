@@ -28,14 +28,14 @@ _JOIN_S, _ANSWER_S, _KNOCK_S = 180.0, 60.0, 5.0
 class RayCluster:
     """Workers of one plan on a Ray cluster, which is joined when it is first asked something."""
 
-    def __init__(self, config: RayConfig, work: str = WORK, group: str = "", address: str | None = None) -> None:
+    def __init__(self, config: RayConfig, group: str = "", address: str | None = None, *, work: str = WORK) -> None:
         """See that Ray is installed; nothing is asked of it.
 
         Args:
             config: the cluster, and what each worker is given.
-            work: `module:function` that it calls.
             group: how the names of its actors begin; empty: there are none yet.
             address: of the cluster that has them; None: `config.address`.
+            work: `module:function` that each worker calls.
 
         Raises:
             ConfigError: it is not.
@@ -46,9 +46,9 @@ class RayCluster:
         self._client: Beside | None = None
 
     @classmethod
-    def resumed(cls, config: dict[str, Any], work: str, group: str, address: str) -> "RayCluster":
+    def resumed(cls, config: dict[str, Any], group: str, address: str) -> "RayCluster":
         """The same again, from what it noted."""
-        return cls(RayConfig(**config), work, group, address)
+        return cls(RayConfig(**config), group, address)
 
     def submit(self, plan: Path, num: int) -> str:
         """As `Cluster.submit`."""
@@ -60,7 +60,7 @@ class RayCluster:
         keeping = {"argv": command(self.work, plan), "env": env, "cwd": str(Path.cwd())}
         names = [f"{self.group}{uuid4().hex[:8]}" for _ in range(num)]
         self.address, has_room = self._ask("start", names, placed, keeping, str(plan / "ray"))
-        note(plan, On.ray, config=asdict(self.config), work=self.work, group=self.group, address=self.address)
+        note(plan, On.ray, config=asdict(self.config), group=self.group, address=self.address)
         each = f"{_number(self.config.num_cpus, 'core')} and {_number(self.config.num_gpus, 'GPU')}"
         waiting = "" if has_room else "; they wait, as none of its nodes is large enough for one"
         return f"{counted(num, 'worker')} submitted to Ray at {self.address}, each with {each}{waiting}"
