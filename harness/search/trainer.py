@@ -149,6 +149,10 @@ class Stages:
                 self._before[job.job_id] = path.read_bytes()
         return True
 
+    def returned(self, task: Task) -> None:
+        """Another worker may begin it."""
+        self.begun.discard((task.name, task.rung))
+
     def ended(self, task: Task, error: str | None) -> None:
         """A job that the end of the search cut short stays what it was after its last rung."""
         for job in task.jobs:
