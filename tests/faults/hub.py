@@ -417,7 +417,10 @@ def sweep_from_a_stalling_hub(box: Box) -> Seen:
     return Seen(Outcome.row, _short(ended.line("less than 10 KiB/s"), box, site.address))
 
 
-@fault("hub", injected="a hub that says another hash, for two models, than the files have that it serves: of one always, of the other when it is asked first")
+@fault(
+    "hub",
+    injected="a hub that says another hash, for two models, than the files have that it serves: of one always, of the other when it is asked first",
+)
 def sweep_from_a_lying_hub(box: Box) -> Seen:
     """a sweep from a hub that says wrong hashes"""
     served = content()

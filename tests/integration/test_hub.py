@@ -105,7 +105,9 @@ def test_jobs_are_named_without_a_download(tmp_path: Path) -> None:
     """The hub says the hash of a large file: nothing comes before a network is built. A file whose hash it does not say comes at once."""
     for name in ("test_resnet", "test_vit"):
         save_file(_state(name), tmp_path / name)
-    files = {f"/timm/{name}.r160_in1k/resolve/main/model.safetensors": (tmp_path / name).read_bytes() for name in ("test_resnet", "test_vit")}
+    files = {
+        f"/timm/{name}.r160_in1k/resolve/main/model.safetensors": (tmp_path / name).read_bytes() for name in ("test_resnet", "test_vit")
+    }
     said, unsaid = files
 
     def unhashed(visit: Visit, content: bytes) -> None:
