@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -151,8 +152,9 @@ def test_a_file_is_read_before_anything_runs(tmp_path: Path) -> None:
 
 def test_a_file_is_read_once_and_then_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as nobody writes to it; then what it holds now counts. One that was refused is refused again."""
-    path, memory, num_read = tmp_path / "w.pth", tmp_path / "memory", []
-    monkeypatch.setattr(weights, "sha256_of", lambda path: num_read.append(path) or integrity.sha256_of(path))
+    path, memory = tmp_path / "w.pth", tmp_path / "memory"
+    read = Mock(side_effect=integrity.sha256_of)
+    monkeypatch.setattr(weights, "sha256_of", read)
 
     def found() -> str | None:
         os.utime(path, (1_700_000_000, 1_700_000_000))
@@ -161,10 +163,10 @@ def test_a_file_is_read_once_and_then_remembered(tmp_path: Path, monkeypatch: py
     for content in (torch.ones(2), torch.zeros(2)):
         torch.save({"a.weight": content}, path)
         expected = hashlib.sha256(path.read_bytes()).hexdigest()
-        before = len(num_read)
+        before = read.call_count
         first = found()
         assert find_weights(resolve("resnet18"), str(path), memory=memory).sha256 == first == expected
-        assert len(num_read) == before + 1
+        assert read.call_count == before + 1
     torch.save({"epoch": 3}, path)
     for _ in range(2):
         with pytest.raises(BackboneError, match="holds no named tensors"):
