@@ -67,7 +67,9 @@ class Row:
     model: str = _column("the architecture that was built; of a network of your own with the hash of what builds it")
     family: str | None = _column("architecture family")
     weights: str | None = _column("pretrained tag, file name, or `random`")
-    weights_source: str | None = _column("file, cache, bundled, hub, random, or code: what a Python function returned")
+    weights_source: str | None = _column(
+        "file, cache, bundled, hub (not on this machine when the sweep began), random, or code: what a Python function returned"
+    )
     weights_sha256: str | None = _column("hash of the weights file, or of the tensors that a function returned; empty for random weights")
     licence: str | None = _column("licence of the weights, where their source states one")
     imagenet_top1_frac: float | None = _column("published ImageNet-1k accuracy of these weights (fraction)")
