@@ -102,7 +102,7 @@ def _provided(inputs: Inputs, fitted: Fitted) -> Columns:
 
 
 def _lowest(precisions: Sequence[str]) -> str:
-    lowest_first = (Precision.bfloat16, Precision.tf32, Precision.float32)
+    lowest_first = (Precision.bfloat16, Precision.float16, Precision.tf32, Precision.float32)
     return str(next(each.value for each in lowest_first if each.value in precisions))
 
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
+from harness.compute.accelerator import see_only
 from harness.compute.runtime import Runtime
 from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import ThreadPool
@@ -93,6 +94,7 @@ def get_ready(jobs: Sequence[JobSpec], rung: Rung | None = None, load: BackboneL
     """Load, cut, and provide inputs: all that fitting jobs of one group takes."""
     first = jobs[0]
     cfg, runtime = first.config, Runtime(first.device, first.precision)
+    see_only(cfg.device)
     seed_everything(cfg.seed)
     backbone = load(first.backbone, first.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
     runtime.place(backbone.trunk)
@@ -168,7 +170,7 @@ def _inputs(jobs: Sequence[JobSpec], backbone: Backbone, trunk: CutTrunk, runtim
         jobs[0].dataset,
         cfg.train,
         pool=ThreadPool(runtime, jobs[0].micro_batch),
-        precision=cfg.precision,
+        precision=jobs[0].asked_precision,
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
         starts={phase.plan.first_changed_block for phase in phases_of(backbone, jobs[0].depth, cfg.train, cfg.adapter)},
         passing={plan_freeze(backbone.blocks, depth).first_changed_block for depth in _other_depths(jobs[0], backbone)},

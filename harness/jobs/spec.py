@@ -5,6 +5,7 @@ Torch-free and picklable: the sweep holds these, and they travel into the jobs' 
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -57,7 +58,7 @@ class JobSpec:
     device: Device
     """Never auto."""
     precision: Precision
-    """Never auto."""
+    """Never auto or mixed."""
     protocol: dict[str, Any]
     command: tuple[str, ...]
     """Overrides that composed this job."""
@@ -100,6 +101,11 @@ class JobSpec:
         return str(self.protocol["metric"])
 
     @property
+    def asked_precision(self) -> Precision:
+        """What decides the arithmetic of cached activations: `auto` where that was asked for, else what the job computes in."""
+        return Precision.auto if self.config.precision is Precision.auto else self.precision
+
+    @property
     def trains_head_only(self) -> bool:
         """Whether nothing of the backbone is trained."""
         return self.depth.is_whole and self.config.train.release is None and self.config.adapter is Adapter.none
@@ -132,8 +138,9 @@ class JobSpec:
 
     @property
     def alone(self) -> list[str]:
-        """Overrides that run this job again, and no other: without those of a search that it was found by, and of trackers."""
-        return [part for part in self.command if not part.startswith(("search=", "budget.", "evidence.", "retry=", "track="))]
+        """Overrides that run this job again, and no other: without those of a search that it was found by, of trackers, and which accelerator."""
+        left_out = ("search=", "budget.", "evidence.", "retry=", "track=")
+        return [re.sub(r"^(\+*device=cuda):\d+$", r"\1", part) for part in self.command if not part.startswith(left_out)]
 
 
 def plain(value: Any) -> Any:

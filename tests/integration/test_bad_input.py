@@ -40,10 +40,19 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
         (["backbone=test_resnet", "train=null"], "train=null: not allowed; there is "),
         (["backbone=test_resnet", "job=3"], "job takes keys of its own: timeout_minutes, stall_minutes, memory_gib."),
         (["backbone=test_resnet,test_vit", "freeze=all,none", "train.epoch=9"], "train.epoch: unknown key; did you mean 'train.epochs'?"),
-        (["backbone=test_resnet,test_vit", "device=gpu", "seed=0,1"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),
+        (
+            ["backbone=test_resnet,test_vit", "device=gpu", "seed=0,1"],
+            "device=gpu: not allowed; give one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1.",
+        ),
         (["backbone=test_resnet,test_vit", "data=foldr"], "data=foldr: unknown; did you mean 'folder'?"),
-        (["backbone=test_resnet", "device=gpu"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),
-        (["backbone=test_resnet", "device=cpu,gpu"], "device=gpu: not allowed; device takes one of auto, cpu, cuda, mps."),
+        (
+            ["backbone=test_resnet", "device=gpu"],
+            "device=gpu: not allowed; give one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1.",
+        ),
+        (
+            ["backbone=test_resnet", "device=cpu,gpu"],
+            "device=gpu: not allowed; give one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1.",
+        ),
         (["backbone=test_resnet", "precision=half"], "precision=half: not allowed; precision takes one of auto, float32, tf32, bfloat16."),
         (
             ["backbone=test_resnet", "device=cpu", "precision=tf32"],
