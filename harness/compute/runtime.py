@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import Dataset
 
 from harness.compute.accelerator import see_only
-from harness.compute.loading import Loader
+from harness.compute.loading import Loader, ahead
 from harness.config import Device, Precision, device_of
 from harness.errors import ConfigError
 
@@ -48,7 +48,7 @@ class Runtime:
         return module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def send(self, batch: Tensor) -> Tensor:
-        """Move a batch of images (B x C x H x W), features (B x D) or labels (B) to the device, while the device goes on computing."""
+        """Move a batch of images (B x C x H x W), features (B x D) or labels (B) to the device, while that goes on computing: pinned, if it is not yet."""
         layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
         if self.device is Device.cuda and not batch.is_pinned():
             batch = batch.pin_memory()
@@ -63,7 +63,11 @@ class Runtime:
             order: which samples, in which order; None: all as they come.
             seed: decides the random changes of samples that have some.
         """
-        return Loader(samples, batch_size, order, seed)
+        return Loader(samples, batch_size, order, seed, pins=self.device is Device.cuda)
+
+    def ahead(self, batches: Iterator[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+        """Batches on the host, ready for `send`: for CUDA a thread makes and pins them while the device computes; else they come as they are."""
+        return ahead(tuple(part.pin_memory() for part in batch) for batch in batches) if self.device is Device.cuda else batches
 
     def synchronise(self) -> None:
         """Wait until the device has done what was asked of it; needed before reading a clock."""

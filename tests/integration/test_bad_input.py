@@ -53,11 +53,19 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
             ["backbone=test_resnet", "device=cpu,gpu"],
             "device=gpu: not allowed; give one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1.",
         ),
-        (["backbone=test_resnet", "precision=half"], "precision=half: not allowed; precision takes one of auto, float32, tf32, bfloat16."),
+        (
+            ["backbone=test_resnet", "precision=half"],
+            "precision=half: not allowed; precision takes one of auto, float32, tf32, bfloat16, float16, mixed.",
+        ),
         (
             ["backbone=test_resnet", "device=cpu", "precision=tf32"],
             "precision=tf32: only cuda has it, and this is cpu; give precision=float32 or auto.",
         ),
+        (
+            ["backbone=test_resnet", "device=cpu", "precision=float16"],
+            "precision=float16: only cuda has it, and this is cpu; give precision=float32 or auto.",
+        ),
+        (["backbone=test_resnet", "device=cuda:99"], "device=cuda:99: not on this machine; give "),
         (["backbone=test_resnet", "retry=fail"], "retry=fail: not allowed; retry takes one of none, failed."),
         (["backbone=test_resnet", "retry=true"], "retry=true: not allowed; retry takes one of none, failed."),
         (["backbone=test_resnet", "train.augment=x"], "train.augment takes one of none, flip, light, strong, pad_crop."),
