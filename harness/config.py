@@ -663,6 +663,8 @@ class JobConfig:
     """Without a sign of life, such as one more batch; None: for ever."""
     memory_gib: float | None = None
     """Of its process and its helpers; None: nearly all that the machine has."""
+    price_per_hour: float | None = None
+    """What an hour of this machine costs, in any currency, for the column `cost`; None: not known."""
 
     def __post_init__(self) -> None:
         _require(
@@ -675,6 +677,7 @@ class JobConfig:
             self.stall_minutes is None or self.stall_minutes > 0, "job.stall_minutes", self.stall_minutes, "a positive number, or null"
         )
         _require(self.memory_gib is None or self.memory_gib > 0, "job.memory_gib", self.memory_gib, "a positive number, or null")
+        _require(self.price_per_hour is None or self.price_per_hour >= 0, "job.price_per_hour", self.price_per_hour, "0 or more, or null")
 
 
 @dataclass

@@ -7,7 +7,7 @@ import os
 
 import torch
 
-from harness.config import device_of
+from harness.config import Device, device_of
 from harness.errors import ConfigError
 from harness.process import place
 
@@ -45,6 +45,14 @@ def see_only(device: str) -> None:
     if torch.cuda.device_count() != 1:
         raise _late(device)
     _only = index
+
+
+def identifier(device: Device) -> str | None:
+    """What the driver calls the accelerator that this process computes on, as `GPU-...`; None: it is none of CUDA."""
+    if device is not Device.cuda:
+        return None
+    uuid = str(torch.cuda.get_device_properties(0).uuid)
+    return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
 
 
 def _late(device: str) -> ConfigError:

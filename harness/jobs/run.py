@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
-from harness.compute.accelerator import see_only
+from harness.compute.accelerator import identifier, see_only
 from harness.compute.runtime import Runtime
 from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import ThreadPool
@@ -23,7 +23,8 @@ from harness.errors import DivergedError, StoreError, is_debugging, is_out_of_me
 from harness.features.cut import CutTrunk, cut
 from harness.features.store import FeatureStore
 from harness.jobs.audit_data import audit_data
-from harness.jobs.columns import Columns, own_columns, shared_columns, trains_nothing_but_probe
+from harness.jobs.columns import Columns, own_columns, shared_columns, spent_columns, trains_nothing_but_probe
+from harness.jobs.energy import metered
 from harness.jobs.identity import failed_row, identity, now
 from harness.jobs.keep import model_file
 from harness.jobs.spec import JobSpec
@@ -61,11 +62,15 @@ def run_jobs(
         wrong is raised.
     """
     started, started_at = time.perf_counter(), now()
-    ready = get_ready(jobs, rung, load)
-    fitted = fit(ready.specs, ready.inputs)
-    measured = _measure(ready, fitted, rung, known or {})
+    see_only(jobs[0].config.device)
+    with metered(identifier(jobs[0].device)) as energy:
+        ready = get_ready(jobs, rung, load)
+        fitted = fit(ready.specs, ready.inputs)
+        measured = _measure(ready, fitted, rung, known or {})
     total_s = (time.perf_counter() - started) / len(jobs)
-    return _rows(ready, fitted, measured, started_at, total_s)
+    unmetered = {} if energy.wh is not None else {"energy_wh": energy.note}
+    rows = _rows(ready, fitted, measured, started_at, spent_columns(jobs, total_s, energy))
+    return [replace(row, details=replace(row.details, undefined=row.details.undefined | unmetered)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,6 @@ def get_ready(jobs: Sequence[JobSpec], rung: Rung | None = None, load: BackboneL
     """Load, cut, and provide inputs: all that fitting jobs of one group takes."""
     first = jobs[0]
     cfg, runtime = first.config, Runtime(first.device, first.precision)
-    see_only(cfg.device)
     seed_everything(cfg.seed)
     backbone = load(first.backbone, first.weights, image_size=cfg.data.image_size, features=cfg.train.features, seed=cfg.seed)
     runtime.place(backbone.trunk)
@@ -129,8 +133,8 @@ def _audit(job: JobSpec, inputs: Inputs) -> None:
         _log.warning("The images were not audited: %s", one_line(error))
 
 
-def _rows(ready: Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, total_s: float) -> list[Row]:
-    shared = measured.shared | {"total_s": total_s}
+def _rows(ready: Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, spent: Columns) -> list[Row]:
+    shared = measured.shared | spent
     later = shared | {"num_activations_computed": 0, "cached_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
     rows = []
     for job, found in zip(ready.jobs, fitted, strict=True):
