@@ -126,7 +126,7 @@ class _Total:
     """An accelerator's own counter (millijoules)."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:
-        self._read = lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        self._read: Callable[[], int] = lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
         self._first = self._read()
         self.joules = 0.0
 
@@ -138,7 +138,7 @@ class _Power:
     """An accelerator's power (milliwatts), summed by the trapezoid rule."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:
-        self._read = lambda: (time.monotonic(), nvml.nvmlDeviceGetPowerUsage(handle))
+        self._read: Callable[[], tuple[float, int]] = lambda: (time.monotonic(), nvml.nvmlDeviceGetPowerUsage(handle))
         self._last = self._read()
         self.joules = 0.0
 
