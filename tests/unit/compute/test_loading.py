@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,13 @@ def test_nothing_is_pinned_for_a_processor(pinned: list[int]) -> None:
 def test_a_thread_stays_a_little_ahead_and_ends_with_who_takes() -> None:
     """Two items wait at most; when nobody wants more, no more are made."""
     made: list[int] = []
-    items = ahead(number for number in range(100) if made.append(number) is None)
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    items = ahead(numbers())
     assert next(items) == 0
     assert next(items) == 1
     items.close()  # type: ignore[attr-defined]
