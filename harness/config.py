@@ -29,6 +29,20 @@ class Device(Enum):
     mps = "mps"
 
 
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(?::([0-9]{1,4}))?")
+
+
+def is_device(name: str) -> bool:
+    """Whether a device is called so: the names of `Device`, and `cuda:INDEX`."""
+    return _DEVICE.fullmatch(name) is not None
+
+
+def device_of(name: str) -> tuple[Device, int | None]:
+    """The device of a name (`is_device`), and its index; None: any will do."""
+    kind, _, index = name.partition(":")
+    return Device(kind), int(index) if index else None
+
+
 class Precision(Enum):
     """Arithmetic of forward and backward passes; parameters are float32 in every case."""
 
@@ -36,6 +50,8 @@ class Precision(Enum):
     float32 = "float32"  # the models as they were built, nothing rewritten for speed, no TF32 on an accelerator
     tf32 = "tf32"  # products of 10 bits, sums in float32, as recent NVIDIA accelerators have them; float32 in all else
     bfloat16 = "bfloat16"
+    float16 = "float16"  # on cuda; gradients are scaled, and a step in which they overflow is left out
+    mixed = "mixed"  # bfloat16, or float16 on an accelerator that computes that alone
 
 
 class Augment(Enum):
@@ -663,6 +679,8 @@ class JobConfig:
     """Without a sign of life, such as one more batch; None: for ever."""
     memory_gib: float | None = None
     """Of its process and its helpers; None: nearly all that the machine has."""
+    price_per_hour: float | None = None
+    """What an hour of this machine costs, in any currency, for the column `cost`; None: not known."""
 
     def __post_init__(self) -> None:
         _require(
@@ -675,6 +693,7 @@ class JobConfig:
             self.stall_minutes is None or self.stall_minutes > 0, "job.stall_minutes", self.stall_minutes, "a positive number, or null"
         )
         _require(self.memory_gib is None or self.memory_gib > 0, "job.memory_gib", self.memory_gib, "a positive number, or null")
+        _require(self.price_per_hour is None or self.price_per_hour >= 0, "job.price_per_hour", self.price_per_hour, "0 or more, or null")
 
 
 @dataclass
@@ -850,8 +869,8 @@ class SweepConfig:
     """Folder of all studies."""
     cache_dir: str = "~/.cache/model-selection-harness"
     """Folder of downloaded data and cached activations."""
-    device: Device = Device.auto
-    """Where a job computes."""
+    device: str = Device.auto.value
+    """Where a job computes; rows say nothing of an index."""
     precision: Precision = Precision.auto
     """Arithmetic of passes through the model."""
     on: On = On.here
@@ -869,6 +888,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         self.backbone, own_weights = name_and_weights(self.backbone)
         self.weights = own_weights or self.weights
+        _require(is_device(self.device), "device", self.device, "one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         _require(
             is_study_name(self.study),
@@ -1015,10 +1035,11 @@ class PredictConfig:
     """What the model is scored by on images whose labels are known, as `rank.metric`. None: what its study's training chose by."""
     costs: str | None = None
     """CSV of what a decision costs, as `rank.costs`, with metric=expected_cost: each image is called the class with the lowest cost to be expected."""
-    device: Device = Device.auto
+    device: str = Device.auto.value
     """Where the network computes."""
 
     def __post_init__(self) -> None:
+        _require(is_device(self.device), "device", self.device, "one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1")
         _require(
             self.folder is None or (not any((self.study, self.candidate, self.protocol)) and self.refit is None),
             "folder",

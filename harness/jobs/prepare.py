@@ -17,8 +17,9 @@ from harness.backbones.load import load_backbone
 from harness.backbones.quiet import quiet
 from harness.backbones.spellings import own_place
 from harness.backbones.weights import find_weights
+from harness.compute.accelerator import require_there
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import Adapter, Keep, Labels, Metric, SweepConfig, TrainConfig, rank_metric, score_limit
+from harness.config import Adapter, Keep, Labels, Metric, SweepConfig, TrainConfig, device_of, rank_metric, score_limit
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
 from harness.data.labels import count_classes
@@ -192,7 +193,8 @@ def _look_at(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> _LookedA
 
 
 def _runtime(cfg: SweepConfig) -> Runtime:
-    return resolve_runtime(cfg.device, cfg.precision)
+    require_there(cfg.device)
+    return resolve_runtime(device_of(cfg.device)[0], cfg.precision)
 
 
 def _depth(cfg: SweepConfig) -> FreezeDepth:

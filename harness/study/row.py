@@ -116,9 +116,9 @@ class Row:
     augment: str | None = _column("random changes to training images")
     views: int | None = _column("augmented views of each training image that were cached and drawn from; 1: a new one in every epoch")
     batch_norm: str | None = _column("whether batch-norm layers that are not frozen train on pretrained or on batch statistics")
-    precision: str | None = _column("arithmetic of passes without gradients: float32, tf32 or bfloat16 (autocast)")
+    precision: str | None = _column("arithmetic of passes without gradients: float32, tf32, or float16 or bfloat16 (autocast)")
     train_precision: str | None = _column(
-        "arithmetic of training steps, in the last phase: float32, tf32 or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
+        "arithmetic of training steps, in the last phase: float32, tf32, float16 (autocast, the loss scaled) or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
     )
     trained_from: str | None = _column("name of the block behind which training started from cached activations; `images`: from the images")
     activations_mode: str | None = _column(
@@ -196,6 +196,13 @@ class Row:
     )
     train_s: float | None = _column("time of training, evaluation after each epoch included (seconds)")
     total_s: float | None = _column("time of the whole job in its process (seconds)")
+    energy_wh: float | None = _column(
+        "energy of the whole job, by counters that also count what others do on the same chips meanwhile (watt-hours); empty where none can be read"
+    )
+    energy_of: str | None = _column(
+        "what these counters are of: accelerator, processor (its packages, without memory and disks), or accelerator+processor"
+    )
+    cost: float | None = _column("`total_s` at the price that `job.price_per_hour` gave, in its currency; empty without one")
     started_at: str = _column("UTC, ISO 8601")
     harness_version: str = _column("version of the harness")
     torch_version: str | None = _column("version of torch")
