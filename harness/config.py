@@ -18,6 +18,9 @@ from harness.files import local_folder
 from harness.storage.place import is_store
 from harness.text.metric_spec import MetricSpec, parse
 
+AUTO = "auto"
+"""What a key takes whose value is to be found."""
+
 
 class Device(Enum):
     """Where a job computes."""
@@ -797,6 +800,8 @@ class SweepConfig:
     precision: Precision = Precision.auto
     """Arithmetic of passes through the model."""
     job: JobConfig = field(default_factory=JobConfig)
+    workers: str = "1"
+    """How many jobs run at once on this machine, each on its own accelerator or its own cores; auto: one for each accelerator, or for four cores."""
     retry: Retry = Retry.none
     """Which jobs of an earlier sweep run again although they have a row."""
     track: list[Track] = field(default_factory=list)
@@ -819,6 +824,8 @@ class SweepConfig:
             getattr(self.data, "weight", None),
             "it without train.mixup and train.cutmix, as images that are mixed have no weight",
         )
+        is_number = self.workers.isascii() and self.workers.isdecimal() and int(self.workers) > 0
+        _require(is_number or self.workers == AUTO, "workers", self.workers, "a number from 1, or auto")
         self._require_own_drop()
 
     def _require_own_drop(self) -> None:

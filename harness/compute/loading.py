@@ -3,7 +3,6 @@
 A batch comes through a pipe and not through shared memory, of which a container may have as little as 64 KiB, or none. Below `runtime`.
 """
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.compute.seeding import seed_generators
 from harness.errors import HarnessError
+from harness.process.place import num_cores
 
 MAX_WORKERS = 8
 """Processes that decode; more are rarely needed to keep one device busy."""
@@ -38,7 +38,7 @@ class Loader:
         return map(torch.from_numpy, self._elsewhere() if can_share_locks() else self._here())
 
     def _elsewhere(self) -> Iterator[Any]:
-        workers = min(MAX_WORKERS, max(1, (os.cpu_count() or 2) - 1))
+        workers = min(MAX_WORKERS, max(1, num_cores() - 1))
         loader: DataLoader[Any] = DataLoader(
             self._samples,
             batch_size=self._batch_size,

@@ -6,7 +6,6 @@ Good files are remembered in `<cache_dir>/audit/`, keyed by absolute path, size 
 import hashlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from harness.data.images import quiet, reason
 from harness.data.listing import Candidate
 from harness.errors import StoreError
 from harness.files import atomic_write
+from harness.process.place import num_cores
 
 _log = logging.getLogger(__name__)
 _SLICE = 8
@@ -45,7 +45,7 @@ def audit(candidates: Sequence[Candidate], cache_dir: Path, key: str) -> list[Fa
     unknown = [number for number, outcome in enumerate(found) if outcome is None]
     slices = [unknown[start : start + _SLICE] for start in range(0, len(unknown), _SLICE)]
     fresh: Cache = {}
-    with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with quiet(), ThreadPoolExecutor(min(8, num_cores())) as pool:
         examined = pool.map(lambda numbers: [_examine(candidates[number], fresh) for number in numbers], slices)
         for numbers, outcomes in zip(slices, _with_progress(examined, len(slices)), strict=True):
             for number, outcome in zip(numbers, outcomes, strict=True):

@@ -17,6 +17,8 @@ from harness.data.dataset import Dataset
 from harness.study.row import ROW_SCHEMA
 from harness.transfer.depth import FreezeDepth
 
+_NOT_OF_ONE = ("search=", "budget.", "evidence.", "retry=", "track=", "workers=", "on=", "slurm.", "ray.")
+"""Overrides that are about all jobs of a sweep."""
 MIN_MICRO_BATCH = 4
 """Below, memory is not what keeps a job from running."""
 
@@ -132,8 +134,8 @@ class JobSpec:
 
     @property
     def alone(self) -> list[str]:
-        """Overrides that run this job again, and no other: without those of a search that it was found by, and of trackers."""
-        return [part for part in self.command if not part.startswith(("search=", "budget.", "evidence.", "retry=", "track="))]
+        """Overrides that run this job again, and no other: without those of a search that it was found by, of who runs it, and of trackers."""
+        return [part for part in self.command if not part.startswith(_NOT_OF_ONE)]
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 Shapes: N images, C classes.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from harness.data.preprocess import Preprocess
 from harness.data.transforms import PixelDataset, eval_transform, normalise
 from harness.errors import DataError
 from harness.measure.objective import Objective, objective
+from harness.process.place import num_cores
 from harness.process.progress import track
 from harness.study.model_file import ModelHeader
 from harness.transfer.network import Network
@@ -124,7 +124,7 @@ class _Said:
 
 def _decoded(pixels: PixelDataset, pieces: Sequence[range]) -> Iterator[_Piece]:
     """Pieces in their order, decoded by threads that stay a little ahead: decoders let go of the interpreter."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as threads:
+    with ThreadPoolExecutor(max_workers=num_cores()) as threads:
         pending: deque[Future[_Piece]] = deque()
         for piece in pieces:
             pending.append(threads.submit(_decode, pixels, piece))

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 import psutil
 
 from harness.errors import ConfigError, DivergedError, HarnessError, is_debugging, is_out_of_memory
-from harness.process import heartbeat
+from harness.process import heartbeat, place
 from harness.process.alive import is_alive
 from harness.process.sockets import use_short_folder
 from harness.status import Status
@@ -72,7 +72,8 @@ def run_isolated(
 ) -> Outcome[Any]:
     """Call a function in a fresh process and wait for its value, its exception or its death.
 
-    An interrupt of the caller ends the child and is passed on.
+    An interrupt of the caller ends the child and is passed on. It computes where the calling thread says (`place.at`), and sees the
+    accelerators that its caller sees now, whatever they were when `warm_up` was called.
 
     Args:
         target: `module:function`; a name and not an object, so that the caller need not import torch.
@@ -83,7 +84,8 @@ def run_isolated(
     """
     context = light_context() if is_light else _context()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(sender, target, arguments, show is not None))
+    settle = partial(place.here().settle, place.variables())
+    process = context.Process(target=_call, args=(sender, target, arguments, show is not None, settle))
     num_oom_kills = _num_oom_kills()
     try:
         with (
@@ -114,10 +116,31 @@ def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int
                 return message
             heard = time.monotonic()
             show(message)
-        elif process.exitcode is not None and not receiver.poll():  # helpers that it has forked may hold the pipe open
+        elif _has_ended(process) and not receiver.poll():  # helpers that it has forked may hold the pipe open
             return _death(process, num_oom_kills)
+        if _ending.is_set():
+            raise KeyboardInterrupt
         if (broken := _broken(limits, time.monotonic() - started, time.monotonic() - heard, process.pid)) is not None:
             return broken
+
+
+def _has_ended(process: Any) -> bool:
+    """Starting a process asks after all others, and what two threads ask at once only one of them is told."""
+    with _starting:
+        return process.exitcode is not None
+
+
+_ending = threading.Event()
+
+
+@contextmanager
+def end_all() -> Iterator[None]:
+    """Meanwhile whoever waits for a call is interrupted, in all threads, and the call is ended."""
+    _ending.set()
+    try:
+        yield
+    finally:
+        _ending.clear()
 
 
 def _broken(limits: Limits, taken_s: float, silent_s: float, pid: int) -> Outcome[Any] | None:
@@ -257,13 +280,14 @@ def _end(process: Any) -> None:
     process.close()
 
 
-def _call(sender: Connection, target: str, arguments: tuple[Any, ...], is_shown: bool) -> None:
+def _call(sender: Connection, target: str, arguments: tuple[Any, ...], is_shown: bool, settle: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for where there is no fork server
     with suppress(OSError):  # when memory runs out, this is what may go, and not the sweep
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     die_with_parent()
     heartbeat.listen(sender.send, is_shown=is_shown)
     try:
+        settle()
         module, _, function = target.partition(":")
         outcome: Outcome[Any] = Outcome(Status.ok, value=getattr(importlib.import_module(module), function)(*arguments))
     except Exception as error:  # noqa: BLE001  whatever a job raises becomes its row

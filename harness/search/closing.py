@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence, Set
 
 from harness.config import Keep
 from harness.errors import HarnessError
-from harness.jobs.identity import failed_row
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
 from harness.jobs.timing import time_models
 from harness.reporting.stage import at_the_end
 from harness.search import cross_fit
+from harness.search.pull import Crew
 from harness.search.runner import Sweep, limits_of
 from harness.status import BAD_JOBS, Status
 from harness.study.models import Models
@@ -59,19 +59,14 @@ def cross_fit_within(sweep: Sweep, limit_s: float | None) -> None:
         sweep: whose jobs without a row are passed over.
         limit_s: what it may take at most; None: what `evidence.minutes` says.
     """
-
-    def run_fold(job: JobSpec) -> Row:
-        sweep.run([job])
-        row = Study(job.config.study_dir).read_row(job.job_id)
-        return failed_row(job, Status.killed, "its row is gone.") if row is None else row
-
     jobs = [job for job in sweep.jobs if Study(job.config.study_dir).read_row(job.job_id)]
     for first in one_per_study(jobs):
         own = _shown([job for job in jobs if job.config.study_dir == first.config.study_dir])
         minutes = first.config.evidence.minutes
         allowed_s = [seconds for seconds in (limit_s, None if minutes is None else minutes * 60) if seconds is not None]
+        room = cross_fit.Clock(min(allowed_s), len(sweep.places)) if allowed_s else cross_fit.Work(own)
         try:
-            cross_fit.cross_fit(own, run_fold, cross_fit.Clock(min(allowed_s)) if allowed_s else cross_fit.Work.of(own), sweep.progress.say)
+            Crew(sweep, cross_fit.Rounds(own, room, sweep.progress.say), sweep.places).run()
         except HarnessError as error:
             sweep.progress.say(f"fine-tunes were not cross-fitted: {error}")
 

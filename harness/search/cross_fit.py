@@ -13,7 +13,9 @@ from typing import Protocol
 from threadpoolctl import threadpool_limits
 
 from harness.config import RankConfig
+from harness.jobs.identity import failed_row
 from harness.jobs.spec import Fold, JobSpec
+from harness.search.pull import Task
 from harness.select.candidates import Candidate, load_pool
 from harness.select.contest import Contest
 from harness.select.metric import choose_metric, needs_probabilities
@@ -39,23 +41,18 @@ _START_S = 4.0
 """Of a fold besides its training: process, model, activations, predictions."""
 
 
-class Runner(Protocol):
-    """What cross-fitting needs from its caller."""
-
-    def __call__(self, job: JobSpec) -> Row:
-        """Run a job unless it has a row; its row."""
-
-
 class Room(Protocol):
     """How much may be done."""
 
-    def take(self, job: JobSpec, row: Row) -> bool:
-        """Whether a fold still fits. If so, it is counted.
+    def fitting(self, folds: Sequence[tuple[JobSpec, Row]]) -> list[JobSpec]:
+        """Those that may be begun now, in their order.
 
         Args:
-            job: the fold.
-            row: of its candidate.
+            folds: each with the row of its candidate.
         """
+
+    def still_fits(self, fold: JobSpec, row: Row) -> bool:
+        """Whether one of them may be begun when its turn has come."""
 
     def __str__(self) -> str:
         """In words."""
@@ -63,27 +60,47 @@ class Room(Protocol):
 
 @dataclass(slots=True)
 class Work:
-    """A share of the work of the sweep's own jobs, in multiply-adds: which folds are run does not depend on how busy the machine is."""
+    """A share of the work of the sweep's own jobs, in multiply-adds: which folds are run does not depend on how busy the machine is, nor on who runs them."""
 
-    left: float
+    jobs: Sequence[JobSpec]
 
-    @classmethod
-    def of(cls, jobs: Sequence[JobSpec]) -> "Work":
-        """A third of what the jobs that this sweep ran did."""
-        rows = [(job, Study(job.config.study_dir).read_row(job.job_id)) for job in jobs]
-        ran = [row for job, row in rows if row is not None and row.started_at >= job.asked_at]
-        return cls(SHARE * sum(_work(row, row.n_train or 0, _num_epochs(row)) for row in ran))
+    def fitting(self, folds: Sequence[tuple[JobSpec, Row]]) -> list[JobSpec]:
+        """As many as are left of a third of what the jobs that this sweep ran did; folds that it has run are read from their rows."""
+        left, chosen = SHARE * sum(_work(row, row.n_train or 0, _num_epochs(row)) for _, row in self._ran()) - self._spent(), []
+        for job, row in folds:
+            if (needed := _fold_work(job, row)) <= left:
+                left -= needed
+                chosen.append(job)
+        return chosen
 
-    def take(self, job: JobSpec, row: Row) -> bool:
-        num_images = len(job.dataset.train) + len(job.dataset.val)
-        needed = _work(row, num_images - num_images // folds_of(job.dataset), row.epochs or 0)
-        if needed > self.left:
-            return False
-        self.left -= needed
+    def still_fits(self, fold: JobSpec, row: Row) -> bool:  # noqa: ARG002  nothing that changes meanwhile
         return True
+
+    def _ran(self) -> list[tuple[JobSpec, Row]]:
+        rows = [(job, Study(job.config.study_dir).read_row(job.job_id)) for job in self.jobs]
+        return [(job, row) for job, row in rows if row is not None and row.started_at >= job.asked_at]
+
+    def _spent(self) -> float:
+        """On folds, by this sweep."""
+        spent = 0.0
+        for job in self.jobs:
+            study = Study(job.config.study_dir)
+            row = study.read_row(job.job_id)
+            for fold in folds_jobs(job, row) if row is not None and row.is_trained and row.lr is not None else ():
+                found = study.read_row(fold.job_id)
+                if found is None:
+                    break
+                if found.started_at >= job.asked_at and row is not None:
+                    spent += _fold_work(fold, row)
+        return spent
 
     def __str__(self) -> str:
         return "for a third of the work of the jobs at most"
+
+
+def _fold_work(job: JobSpec, row: Row) -> float:
+    num_images = len(job.dataset.train) + len(job.dataset.val)
+    return _work(row, num_images - num_images // folds_of(job.dataset), row.epochs or 0)
 
 
 def _work(row: Row, num_images: int, num_epochs: int) -> float:
@@ -102,13 +119,24 @@ class Clock:
     """Seconds from now. A fold that is not predicted to end by then is not begun."""
 
     limit_s: float
+    num_workers: int = 1
     started: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
 
-    def take(self, job: JobSpec, row: Row) -> bool:
-        return _predicted_s(job, row) <= self.left_s
+    def fitting(self, folds: Sequence[tuple[JobSpec, Row]]) -> list[JobSpec]:
+        """Those that are predicted to end in time if workers begin them one after the other, as they become free."""
+        chosen, taken_s = [], 0.0
+        for job, row in folds:
+            needed_s = _predicted_s(job, row)
+            if needed_s + taken_s / self.num_workers <= self.left_s:
+                taken_s += needed_s
+                chosen.append(job)
+        return chosen
+
+    def still_fits(self, fold: JobSpec, row: Row) -> bool:
+        return _predicted_s(fold, row) <= self.left_s
 
     @property
     def left_s(self) -> float:
@@ -124,27 +152,6 @@ def _predicted_s(job: JobSpec, row: Row) -> float:
     before = [found.total_s for each in folds_jobs(replace(job, fold=None), row)[: _number(job)] if (found := study.read_row(each.job_id))]
     known = [seconds for seconds in before if seconds is not None]
     return max(known) + 1.0 if known else training_s(row) + _START_S
-
-
-def cross_fit(jobs: Sequence[JobSpec], run: Runner, room: Room, say: Callable[[str], None]) -> None:
-    """Cross-fit the fine-tunes of one study that may be the best, until the recommended's expected loss is small or there is no more room.
-
-    What goes wrong with a fold is a row that says so, and a line; its candidate gets no more folds.
-
-    Args:
-        jobs: of the sweep; only their candidates are cross-fitted.
-        run: runs one fold.
-        room: how much may be done.
-        say: prints a line.
-
-    Raises:
-        TableError: the study cannot be ranked.
-    """
-    rounds = _Rounds(jobs, run, room, say)
-    while wanted := rounds.next():
-        done = [rounds.do(job) for job in wanted]
-        if not any(done):
-            return
 
 
 def may_be_best(study: Study, cfg: RankConfig, protocol: str) -> list[Candidate]:
@@ -166,46 +173,71 @@ def may_be_best(study: Study, cfg: RankConfig, protocol: str) -> list[Candidate]
     return [pool.candidates[contest.order[k]] for k in sorted(near, key=lambda k: -prob_best_K[k])]
 
 
-@dataclass(slots=True)
-class _Rounds:
-    """One study's folds under way."""
+@dataclass(eq=False)
+class Rounds:
+    """The folds of one study's fine-tunes that may be the best, until the recommended's expected loss is small or there is no more room: a `pull.Work`.
+
+    A round is the next fold of each of them that has had the fewest; what it holds follows from rows, so that every worker knows it, and the next begins when
+    all of its folds have a row. What goes wrong with a fold is a row that says so, and a line; its candidate gets no more folds.
+    """
 
     jobs: Sequence[JobSpec]
-    run: Runner
+    """Of the sweep; only their candidates are cross-fitted."""
     room: Room
     say: Callable[[str], None]
     begun: set[str] = field(default_factory=set)
-    """Folds that were run: whatever became of their rows, none is run twice."""
+    """Folds that were run here: whatever became of their rows, none is run twice."""
+    left: dict[str, JobSpec] = field(default_factory=dict)
+    """Of this round."""
+    is_over: bool = False
 
-    def next(self) -> list[JobSpec]:
-        """The next fold of each fine-tune that may be the best, of those that have had the fewest."""
-        first = self.jobs[0].config
-        due = [job for candidate in may_be_best(self._study, first.rank, self.jobs[0].protocol_hash) for job in self._next_of(candidate)]
-        fewest = min((_number(job) for job in due), default=0)
-        return [job for job in due if _number(job) == fewest and job.job_id not in self.begun]
+    def tasks(self) -> Iterator[Task]:
+        """The folds of this round that are left. Raises TableError: the study cannot be ranked."""
+        for job_id in [job_id for job_id in self.left if job_id not in self.begun and self._study.read_row(job_id) is not None]:
+            del self.left[job_id]
+        if not self.left and not self.is_over:
+            self.left = {job.job_id: job for job in self._next()}
+            self.is_over = not self.left
+        for job in list(self.left.values()):
+            if job.job_id not in self.begun:
+                yield Task([job])
 
-    def do(self, job: JobSpec) -> bool:
-        """Run a fold if there is room for it."""
-        own, room = self._study.read_row(replace(job, fold=None).job_id), str(self.room)
-        if own is None or not self.room.take(job, own):
+    def begin(self, task: Task) -> bool:
+        """Whether it still has no row and there still is time."""
+        (job,) = task.jobs
+        own = self._study.read_row(replace(job, fold=None).job_id)
+        if own is None or self._study.read_row(job.job_id) is not None or not self.room.still_fits(job, own):
             return False
         if not self.begun:
-            self.say(f"cross-fitting fine-tunes that may be the best, {room}")
+            self.say(f"cross-fitting fine-tunes that may be the best, {self.room}")
         self.begun.add(job.job_id)
-        row = self.run(job)
+        return True
+
+    def ended(self, task: Task, error: str | None) -> None:
+        """Say how it ended."""
+        (job,) = task.jobs
+        self.left.pop(job.job_id, None)
+        if job.job_id not in self.begun:
+            return
+        row = self._study.read_row(job.job_id) or failed_row(job, Status.killed, error or "its row is gone.")
         what = f"cross-fitted {row.backbone} freeze={row.strategy} seed={row.seed}: fold {_number(job) + 1} of {folds_of(job.dataset)}"
         if row.status != Status.ok:
             self.say(f"{what} {row.status.upper()}: {row.error}; it gets no more folds")
         else:
             self.say(f"{what} took {row.total_s or 0.0:.0f} s")
-        return True
+
+    def _next(self) -> list[JobSpec]:
+        first = self.jobs[0].config
+        due = [pair for candidate in may_be_best(self._study, first.rank, self.jobs[0].protocol_hash) for pair in self._next_of(candidate)]
+        fewest = min((_number(job) for job, _ in due), default=0)
+        return self.room.fitting([(job, row) for job, row in due if _number(job) == fewest and job.job_id not in self.begun])
 
     @property
     def _study(self) -> Study:
         return Study(self.jobs[0].config.study_dir)
 
-    def _next_of(self, candidate: Candidate) -> Iterator[JobSpec]:
-        """One fold for each seed; none for a candidate that was not trained, that is not of this sweep, or one of whose folds went wrong."""
+    def _next_of(self, candidate: Candidate) -> Iterator[tuple[JobSpec, Row]]:
+        """One fold for each seed, with the seed's own row; none for a candidate that was not trained, that is not of this sweep, or one of whose folds went wrong."""
         jobs = {job.job_id: job for job in self.jobs}
         if not all(row.is_trained and row.job_id in jobs for row in candidate.rows):
             return
@@ -213,8 +245,8 @@ class _Rounds:
         done = [[self._study.read_row(job.job_id) for job in of_seed] for of_seed in folds]
         if any(row is not None and row.status != Status.ok for of_seed in done for row in of_seed):
             return
-        for of_seed, rows in zip(folds, done, strict=True):
-            yield from [job for job, row in zip(of_seed, rows, strict=True) if row is None][:1]
+        for own, of_seed, rows in zip(candidate.rows, folds, done, strict=True):
+            yield from [(job, own) for job, row in zip(of_seed, rows, strict=True) if row is None][:1]
 
 
 def folds_jobs(job: JobSpec, row: Row) -> list[JobSpec]:

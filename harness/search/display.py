@@ -1,5 +1,6 @@
 """Progress of a sweep on the terminal: what is about to run, what a job does, how it ended, and how long the rest will take."""
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,19 @@ from harness.text.counts import counted
 from harness.text.untrusted import one_line
 
 
+@dataclass(eq=False)
+class _Running:
+    """Jobs of one worker."""
+
+    name: str
+    ids: Collection[str]
+    doing: str = ""
+    started: float = field(default_factory=time.perf_counter)
+
+    def __str__(self) -> str:
+        return " · ".join(filter(None, (self.name, self.doing)))
+
+
 @dataclass
 class Progress:
     """One line per job while a sweep runs, with the time left."""
@@ -41,6 +55,11 @@ class Progress:
     ends_s: float | None = None
     """When a staged search predicts its end, by the clock of `time.perf_counter`; None: it does not yet."""
     time_left: TimeLeft = field(init=False)
+    num_workers: int = 1
+    """That run jobs at once."""
+    _running: "list[_Running]" = field(default_factory=list)
+    _line: Live | None = None
+    _lock: threading.RLock = field(default_factory=threading.RLock)
     _predicted: tuple[int, dict[str, float] | None] = (-1, None)
     """For so many rows, the seconds of each job that has none."""
 
@@ -133,7 +152,7 @@ class Progress:
         own_s = sum(needed_s.get(job_id, 0.0) for job_id in running)
         models = {job.backbone.identity for job in self.jobs}
         timing_s = expected_s(len(models), self.jobs[0].config.measure) if self.jobs else 0.0
-        return sum(needed_s.values()) - min(own_s, running_s) + timing_s
+        return (sum(needed_s.values()) - min(own_s, running_s)) / self.num_workers + timing_s
 
     @contextmanager
     def watched(self, jobs: Sequence[JobSpec]) -> Iterator[Callable[[str], None] | None]:
@@ -141,15 +160,34 @@ class Progress:
         if not self.console.is_terminal or self.console.is_dumb_terminal:
             yield None
             return
-        started, ids = time.perf_counter(), {job.job_id for job in jobs}
-        with Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False) as line:
+        own = _Running(name_of(jobs[0]), frozenset(job.job_id for job in jobs))
+        with self._lock:
+            self._running.append(own)
+            if self._line is None:  # a terminal has one
+                self._line = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+                self._line.start()
 
-            def show(doing: str) -> None:
-                left = self.stage("", ids, time.perf_counter() - started).left
-                said = one_line(" · ".join(filter(None, (name_of(jobs[0]), doing, left))))
-                line.update(Text(said[: self.console.width - 1], no_wrap=True), refresh=True)
+        def show(doing: str) -> None:
+            own.doing = doing
+            self._refresh()
 
+        try:
             yield show
+        finally:
+            with self._lock:
+                self._running.remove(own)
+                if not self._running and self._line is not None:
+                    self._line.stop()
+                    self._line = None
+
+    def _refresh(self) -> None:
+        with self._lock:
+            if self._line is None:
+                return
+            ids = frozenset[str]().union(*(each.ids for each in self._running))
+            left = self.stage("", ids, min(time.perf_counter() - each.started for each in self._running)).left
+            said = one_line(" · ".join(filter(None, ("; ".join(map(str, self._running)), left))))
+            self._line.update(Text(said[: self.console.width - 1], no_wrap=True), refresh=True)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

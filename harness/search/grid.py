@@ -1,18 +1,21 @@
 """A sweep over a grid: every job prepared first, then run into rows, a group at a time, then ranked and reported.
 
-Composing configurations is the border's work (`cli`, `hydra_plugins/`); how one job runs is in `runner`.
+Composing configurations is the border's work (`cli`, `hydra_plugins/`); how one job runs is in `runner`, who runs which in `pull`.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from harness.jobs.identity import failed_row
-from harness.jobs.sharing import head_group_key, head_groups
+from harness.jobs.sharing import activations_key, head_group_key, head_groups
 from harness.jobs.spec import JobSpec
 from harness.process.isolate import die_with_parent
+from harness.search.pull import Crew, Task
 from harness.search.runner import Asked, Sweep, begin, is_wanted, prepare_jobs, require_folders
 from harness.status import Status
-from harness.study.claims import is_claimed
+from harness.study.claims import claimed, is_claimed
 from harness.study.row import Row
 from harness.study.store import Study
 
@@ -25,23 +28,29 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
 
     Args:
         asked: the jobs.
-        launcher: runs them in processes of its own; None: they run on this machine, group by group.
+        launcher: runs them in processes of its own; None: workers of this sweep do.
         at_once: jobs that a launcher is given at a time; None: all.
     """
     sweep = begin(asked)
     require_folders(sweep.jobs)
+    todo = announced(sweep)
+    with sweep.progress.interruptible(), sweep.live:
+        if launcher is None:
+            Crew(sweep, Groups(sweep, todo), sweep.places).run()
+        else:
+            _launch(sweep, {job.job_id: job for job in todo}, launcher, at_once)
+        from harness.search.closing import finish  # what a ranking needs is imported while jobs run, or not at all
+
+        return finish(sweep)
+
+
+def announced(sweep: Sweep) -> list[JobSpec]:
+    """The jobs that are to run, once it is said what is about to happen."""
     todo = [job for job in sweep.jobs if is_wanted(job)]
     num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in sweep.jobs)
     sweep.progress.announce(num_done, num_failed=len(sweep.jobs) - len(todo) - num_done)
     sweep.progress.found({job.job_id for job in todo})
-    with sweep.progress.interruptible(), sweep.live:
-        if launcher is None:
-            _run(sweep, head_groups(todo), lambda jobs: _run_here(sweep, jobs), 1)
-        else:
-            _run(sweep, {job.job_id: [job] for job in todo}, launcher, at_once)
-        from harness.search.closing import finish  # what a ranking needs is imported while jobs run, or not at all
-
-        return finish(sweep)
+    return todo
 
 
 def run_one(asked: Asked) -> str:
@@ -52,36 +61,93 @@ def run_one(asked: Asked) -> str:
     """
     die_with_parent()
     (job,) = jobs = prepare_jobs([asked])
-    Sweep(jobs).run(jobs)
+    with claimed(job.config.study_dir, head_group_key(job)):
+        if is_wanted(job):
+            Sweep(jobs).run(jobs)
     return job.job_id
 
 
-def _run(sweep: Sweep, groups: Mapping[str, Sequence[JobSpec]], launch: Launch, at_once: int | None) -> None:
-    """Launch groups of jobs, so many at once, and say how each job ended."""
-    left = dict(groups)
-    num_left = sum(map(len, left.values()))
+@dataclass(eq=False)
+class Groups:
+    """The groups of a grid that are left: a `pull.Work`.
+
+    The first job of a backbone that runs passes all images through it and caches activations for its other depths, which therefore wait for it;
+    meanwhile workers take other backbones.
+    """
+
+    sweep: Sweep
+    todo: Sequence[JobSpec]
+    left: dict[str, list[JobSpec]] = field(init=False)
+    begun: set[str] = field(default_factory=set)
+    """Groups that are running here, or were."""
+    passed: set[str] = field(init=False)
+    """Backbones, by `activations_key`, of which a job has ended or was done before."""
+
+    def __post_init__(self) -> None:
+        self.left = head_groups(self.todo)
+        waiting = {job.job_id for job in self.todo}
+        self.passed = {activations_key(job) for job in self.sweep.jobs if job.job_id not in waiting}
+
+    @cached_property
+    def _passes(self) -> Mapping[str, str]:
+        """Of each group, the pass that its backbone's depths share; none of those that share nothing."""
+        shared = {name: jobs[0] for name, jobs in self.left.items() if any(depth.frozen_frac != 0.0 for depth in jobs[0].passing)}
+        return {name: activations_key(job) for name, job in shared.items()}
+
+    def tasks(self) -> Iterator[Task]:
+        """In the order of the command line, first those that wait for nothing."""
+        under_way = set[str]()
+        for name, jobs in list(self.left.items()):
+            if name not in self.begun and all(map(_is_settled, jobs)):
+                self._settled(name, None)
+                continue
+            if (key := self._passes.get(name)) is not None and key not in self.passed:
+                if key in under_way:
+                    continue
+                under_way.add(key)
+            yield Task(jobs)
+
+    def begin(self, task: Task) -> bool:
+        """Whether it is to be run: whoever had the claim before may have done so, or this process, in vain."""
+        is_new = task.name not in self.begun
+        self.begun.add(task.name)
+        return is_new and any(map(is_wanted, task.jobs))
+
+    def ended(self, task: Task, error: str | None) -> None:
+        """Say how its jobs ended."""
+        self._settled(task.name, error)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all are done, or run here."""
+        return not self.left
+
+    def _settled(self, name: str, error: str | None) -> None:
+        jobs = self.left.pop(name)
+        self.passed.add(activations_key(jobs[0]))
+        self.sweep.finished([_row_of(job, error) for job in jobs], sum(map(len, self.left.values())))
+
+
+def _is_settled(job: JobSpec) -> bool:
+    """Whether somebody has run a job since the sweep was planned. Reads its row and nothing else."""
+    row = Study(job.config.study_dir).read_row(job.job_id)
+    return row is not None and row.status != Status.pruned and row.started_at >= job.asked_at
+
+
+def _launch(sweep: Sweep, left: dict[str, JobSpec], launch: Launch, at_once: int | None) -> None:
+    """Hand jobs to a launcher, so many at once, and say how each ended."""
     while left:
-        batch = [job for name in _next(left, at_once or len(left)) for job in left.pop(name)]
+        batch = [left.pop(name) for name in _next(left, at_once or len(left))]
         rows = [_row_of(job, error) for job, error in zip(batch, launch(batch), strict=True)]
-        num_left -= len(rows)
-        sweep.finished(rows, num_left)
+        sweep.finished(rows, len(left))
 
 
-def _next(groups: Mapping[str, Sequence[JobSpec]], num: int) -> list[str]:
-    """Return the next groups, first those that no other sweep is running."""
-    if num >= len(groups):
-        return list(groups)
-    free = (name for name, (job, *_) in groups.items() if not is_claimed(job.config.study_dir, head_group_key(job)))
-    return list(itertools.islice(free, num)) or list(groups)[:num]
-
-
-def _run_here(sweep: Sweep, jobs: Sequence[JobSpec]) -> list[str | None]:
-    """As a launcher would: what goes wrong with a group ends no sweep."""
-    try:
-        sweep.run(jobs)
-    except Exception as error:  # noqa: BLE001  whatever it is, the next group may fare better
-        return [" ".join(f"{type(error).__name__}: {error}".split())] * len(jobs)
-    return [None] * len(jobs)
+def _next(left: Mapping[str, JobSpec], num: int) -> list[str]:
+    """Return the next jobs, first those that no other sweep is running."""
+    if num >= len(left):
+        return list(left)
+    free = (name for name, job in left.items() if not is_claimed(job.config.study_dir, head_group_key(job)))
+    return list(itertools.islice(free, num)) or list(left)[:num]
 
 
 def _row_of(job: JobSpec, error: str | None) -> Row:

@@ -7,24 +7,26 @@ import importlib
 import itertools
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from harness.config import Keep, Retry, SweepConfig, Track
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
-from harness.jobs.sharing import activations_key, head_group_key
+from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
 from harness.process.isolate import Limits, Outcome, machine_memory_mib, require_watchable, run_isolated
+from harness.process.place import EVERYWHERE, Place
 from harness.reporting.stage import between_jobs
 from harness.search.display import Progress, name_of
 from harness.search.live import LivePages
+from harness.search.places import places_of
 from harness.status import Status
-from harness.study.claims import claimed
 from harness.study.models import Models
 from harness.study.row import TRANSFERABILITY_COLUMNS, Row
 from harness.study.store import Study, note_swept, require_writable
@@ -42,7 +44,7 @@ MEMORY_FRAC = 0.95
 """Of the machine's memory, what one job may hold unless `job.memory_gib` says otherwise."""
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)  # no slots: siblings are found once and kept beside the fields
 class Sweep:
     """What one sweep knows, from its prepared jobs to its report; handed to whoever runs, times or ranks them."""
 
@@ -54,73 +56,80 @@ class Sweep:
     progress: Progress = field(init=False)
     trackers: Background = field(init=False)
     live: LivePages = field(init=False)
-    transferability: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By backbone, weights and images, the `TRANSFERABILITY_COLUMNS` that jobs of this sweep have found, and why some have none."""
+    places: Sequence[Place] = (EVERYWHERE,)
+    """Of its workers, one each."""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    """Several workers say how far they are."""
 
     def __post_init__(self) -> None:
-        self.progress = Progress(self.jobs)
+        self.progress = Progress(self.jobs, num_workers=len(self.places))
         self.live = LivePages(self.jobs, self.started, self.progress.say)
         self.trackers = Background(
             [Outlet(Study(folder), track, self.progress.say) for folder, tracks in self.tracks.items() for track in tracks]
         )
 
+    @cached_property
+    def _siblings(self) -> Mapping[str, Sequence[JobSpec]]:
+        """Jobs with the same backbone, weights and images."""
+        found = defaultdict(list)
+        for job in self.jobs:
+            found[activations_key(job)].append(job)
+        return found
+
     def finished(self, rows: Sequence[Row], num_left: int | None = None) -> None:
         """Say how jobs that ran together ended (`Progress.finished`), and have trackers log it."""
-        self.progress.finished(rows, num_left)
-        self.trackers.rows(rows)
+        with self._lock:
+            self.progress.finished(rows, num_left)
+            self.trackers.rows(rows)
         self.tell(between_jobs)
 
     def tell(self, doing: Callable[[], str]) -> None:
         """Have the pages say what the sweep does now, in their language."""
-        with speaking(self.jobs[0].config.report.language.value):
+        with self._lock, speaking(self.jobs[0].config.report.language.value):
             self.live.tell(self.progress.stage(doing()))
 
     def run(
-        self,
-        jobs: Sequence[JobSpec],
-        is_needed: Callable[[JobSpec], bool] | None = None,
-        *,
-        rung: Rung | None = None,
-        timeout_s: float | None = None,
-    ) -> None:
-        """Run jobs of one group in one process and write their rows, unless another sweep does so meanwhile.
+        self, jobs: Sequence[JobSpec], rung: Rung | None = None, timeout_s: float | None = None, *, is_last_resort: bool = True
+    ) -> bool:
+        """Run jobs of one group in one process and write their rows. Whoever calls has claimed the group.
+
+        When several do not end well together, each runs in a process of its own, so that the good ones are not lost.
 
         Args:
-            jobs: of one group (`head_group_key`).
-            is_needed: asked of each once nobody else may run it; None: `is_wanted`.
+            jobs: of one group (`head_group_key`), none of them done.
             rung: how far to train, for a staged search; None: to the end.
             timeout_s: time for each job, if that is less than what `job.timeout_minutes` allows.
-        """
-        with claimed(jobs[0].config.study_dir, head_group_key(jobs[0])):
-            if needed := [job for job in jobs if (is_needed or is_wanted)(job)]:
-                self._run(needed, rung, timeout_s)
+            is_last_resort: there is no other device that might have the memory.
 
-    def _run(self, jobs: Sequence[JobSpec], rung: Rung | None, timeout_s: float | None) -> None:
-        """When several do not end well together, each runs in a process of its own, so that the good ones are not lost."""
+        Returns:
+            False: the device has too little memory, and there are others; no row is written.
+        """
         first = jobs[0]
         self.tell(partial(_doing, jobs))
-        limits = limits_of(first.config, timeout_s, len(jobs))
-        known = self.transferability.get(activations_key(first))
+        limits = limits_of(first.config, timeout_s, len(jobs), len(self.places))
         with self.progress.watched(jobs) as show:
-            outcome = run_isolated("harness.jobs.run:run_jobs", jobs, known, rung, limits=limits, show=show)
+            outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self._known(first), rung, limits=limits, show=show)
         if outcome.status is not Status.ok and len(jobs) > 1:
             for job in jobs:
-                self._run([job], rung, timeout_s)
-            return
+                self.run([job], rung, timeout_s)
+            return True
         if outcome.status is Status.oom and (smaller := first.with_less_memory()) is not None:
-            self._run([smaller], rung, timeout_s)
-            return
-        rows = outcome.value or [failed_row(first, outcome.status, outcome.error or "no reason given")]
-        for row in rows:
+            return self.run([smaller], rung, timeout_s, is_last_resort=is_last_resort)
+        if outcome.status is Status.oom and not is_last_resort:
+            return False
+        for row in outcome.value or [failed_row(first, outcome.status, outcome.error or "no reason given")]:
             Study(first.config.study_dir).write_row(row)
-        self._remember(first, rows[0])
+        return True
 
-    def _remember(self, job: JobSpec, row: Row) -> None:
-        if row.transferability_s is not None:
-            reasons = {name: reason for name, reason in row.details.undefined.items() if name in TRANSFERABILITY_COLUMNS}
-            self.transferability[activations_key(job)] = {name: getattr(row, name) for name in TRANSFERABILITY_COLUMNS} | {
-                "undefined": reasons
-            }
+    def _known(self, job: JobSpec) -> dict[str, Any] | None:
+        """The `TRANSFERABILITY_COLUMNS` that a job with the same backbone, weights and images has found, and why some have none."""
+        study = Study(job.config.study_dir)
+        rows = (study.read_row(other.job_id) for other in self._siblings.get(activations_key(job), ()) if other.job_id != job.job_id)
+        row = next((row for row in rows if row is not None and row.transferability_s is not None), None)
+        if row is None:
+            return None
+        reasons = {name: reason for name, reason in row.details.undefined.items() if name in TRANSFERABILITY_COLUMNS}
+        return {name: getattr(row, name) for name in TRANSFERABILITY_COLUMNS} | {"undefined": reasons}
 
 
 def _doing(jobs: Sequence[JobSpec]) -> str:
@@ -151,10 +160,10 @@ def _lacks_model(job: JobSpec, row: Row) -> bool:
     return job.config.model.keep is Keep.all and job.fold is None and (not models.has(job.job_id) or models.damaged(row) is not None)
 
 
-def limits_of(cfg: SweepConfig, timeout_s: float | None = None, num_jobs: int = 1) -> Limits:
-    """What a process may take that runs so many jobs, each for `timeout_s` at most."""
+def limits_of(cfg: SweepConfig, timeout_s: float | None = None, num_jobs: int = 1, num_workers: int = 1) -> Limits:
+    """What a process may take that runs so many jobs, each for `timeout_s` at most, beside those of other workers."""
     allowed_s = [seconds for seconds in (timeout_s, _seconds(cfg.job.timeout_minutes)) if seconds is not None]
-    memory_mib = MEMORY_FRAC * machine_memory_mib() if cfg.job.memory_gib is None else cfg.job.memory_gib * 1024
+    memory_mib = MEMORY_FRAC / num_workers * machine_memory_mib() if cfg.job.memory_gib is None else cfg.job.memory_gib * 1024
     return Limits(min(allowed_s) * num_jobs if allowed_s else None, _seconds(cfg.job.stall_minutes), memory_mib)
 
 
@@ -174,7 +183,9 @@ def begin(asked: Sequence[Asked], started: float | None = None) -> Sweep:
     require(track for found in tracks.values() for track in found)
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
     threading.Thread(target=_import_report).start()
-    return Sweep(prepare_jobs(asked), time.perf_counter() if started is None else started, tracks)
+    jobs = prepare_jobs(asked)
+    places = places_of(jobs[0].config.workers, jobs[0].device)
+    return Sweep(jobs, time.perf_counter() if started is None else started, tracks, places)
 
 
 def _import_report() -> None:

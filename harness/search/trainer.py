@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from harness.files import write_durably
 from harness.jobs.identity import failed_row
-from harness.jobs.sharing import head_groups
+from harness.jobs.sharing import head_group_key, head_groups
 from harness.jobs.spec import JobSpec
 from harness.search.belief import Beliefs
 from harness.search.predicted_cost import CostModel, Prediction, Work, total
@@ -14,6 +14,7 @@ from harness.search.runner import Sweep, is_wanted
 from harness.search.work import typical_forward_s, work_of
 from harness.select.posterior import Posterior
 from harness.status import Status
+from harness.study.claims import claimed
 from harness.study.row import Row
 from harness.study.store import Study
 from harness.transfer.rungs import Rung
@@ -55,7 +56,9 @@ class JobTrainer:
         paths = {job.job_id: Study(job.config.study_dir).row_path(job.job_id) for job in jobs}
         before = {job_id: path.read_bytes() for job_id, path in paths.items() if path.exists()}
         left_s = None if self.limit_s is None or not self.rows else max(1.0, self.limit_s - self.spent_s())
-        self.sweep.run(jobs, lambda job: _is_needed(job, rung), rung=rung, timeout_s=left_s)
+        with claimed(jobs[0].config.study_dir, head_group_key(jobs[0])):
+            if needed := [job for job in jobs if _is_needed(job, rung)]:
+                self.sweep.run(needed, rung, left_s)
         for job in jobs:
             study = Study(job.config.study_dir)
             row = study.read_row(job.job_id)

@@ -17,6 +17,8 @@ from harness.errors import StoreError
 from harness.storage import objects
 
 RENEW_S = 5.0
+_ASK_S = 2.0
+"""A name that somebody holds is asked for so often at most, however impatient whoever wants it."""
 SILENT_S = 20.0
 """Several times what a holder needs to renew, so that a slow store costs nobody a job."""
 
@@ -29,6 +31,8 @@ class _Sighting:
     content: bytes
     since: float
     """When this process first saw this content."""
+    asked: float
+    """When it last looked."""
 
     @property
     def is_free(self) -> bool:
@@ -118,7 +122,9 @@ def _create(lease: Lease) -> bool:
 
 def _look(url: str) -> _Sighting | None:
     """The latest holding; None when there never was one. None is ever deleted, so they are found in steps that double, then halve."""
-    before = _sightings.get(url)
+    before, now = _sightings.get(url), time.monotonic()
+    if before and not before.is_free and now - before.asked < _ASK_S:
+        return before
     low, content, step = (before.number, None, 1) if before else (-1, None, 1)
     while (found := objects.read(f"{url}/{low + step}")) is not None:
         low, content, step = low + step, found, 2 * step
@@ -130,9 +136,9 @@ def _look(url: str) -> _Sighting | None:
         content = objects.read(f"{url}/{low}")
     if content is None:
         return None
-    if before is None or (before.number, before.content) != (low, content):
-        before = _sightings[url] = _Sighting(low, content, time.monotonic())
-    return before
+    is_same = before is not None and (before.number, before.content) == (low, content)
+    seen = _sightings[url] = _Sighting(low, content, before.since if before and is_same else time.monotonic(), now)
+    return seen
 
 
 def _is_over(content: bytes) -> bool:

@@ -108,7 +108,7 @@ def skim(folder: Path, suffix: str) -> None:
     """Fetch all files of a folder; for the next few seconds what the store listed is all that it has. Good for an order of work, not for a decision,
     as a listing may lag behind. Raises StoreError.
     """
-    if url_of(folder) is not None:
+    if url_of(folder) is not None and time.monotonic() - _skimmed.get(folder, -_FRESH_S) >= _FRESH_S:
         listed = [folder / name for name in names(folder) if name.endswith(suffix)]
         fetch(listed)
         _skimmed[folder] = time.monotonic()
@@ -187,8 +187,7 @@ def _is_up_to_date(path: Path) -> bool:
 
 def _is_unlisted(path: Path) -> bool:
     """Whether the folder was skimmed just now, and this name was not in it."""
-    skimmed_at = _skimmed.get(path.parent)
-    return skimmed_at is not None and time.monotonic() - skimmed_at < _FRESH_S and path not in _answers
+    return time.monotonic() - _skimmed.get(path.parent, -_FRESH_S) < _FRESH_S and path not in _answers
 
 
 def _is_copy(path: Path, about: About) -> bool:

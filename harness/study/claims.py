@@ -8,7 +8,7 @@ would let two hold it. Where the study lies in a bucket, which has no locks, a c
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,7 +19,6 @@ from harness.storage.lease import Lease
 from harness.storage.place import url_of
 
 _POLL_S = 0.2
-_POLL_STORE_S = 2.0
 
 _held: dict[tuple[int, Path], list[Lease]] = {}
 """Thread and study -> the leases that it holds."""
@@ -38,30 +37,25 @@ def claimed(folder: Path, name: str) -> Iterator[None]:
             yield
         return
     while (found := lease.take(_url(folder, name))) is None:
-        time.sleep(_POLL_STORE_S)
+        time.sleep(_POLL_S)
     with _holding(folder, found):
         yield
 
 
 @contextmanager
 def try_claimed(folder: Path, name: str) -> Iterator[bool]:
-    """Hold a claim if nobody else does; tells at once whether it is held. Arguments as of `claimed`."""
-    if url_of(folder) is None:
-        lock = _lock(folder, name)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+    """Hold a claim if nobody else does. Yields at once whether it is held."""
+    if url_of(folder) is not None:
+        found = lease.take(_url(folder, name))
+        with nullcontext() if found is None else _holding(folder, found):
+            yield found is not None
         return
-    if (found := lease.take(_url(folder, name))) is None:
+    try:
+        held = _lock(folder, name).acquire(timeout=0)
+    except Timeout:
         yield False
         return
-    with _holding(folder, found):
+    with held:
         yield True
 
 
@@ -69,11 +63,8 @@ def is_claimed(folder: Path, name: str) -> bool:
     """Whether somebody holds the claim now. The answer may be old when it is read: good for an order of work, not for a decision."""
     if url_of(folder) is not None:
         return lease.is_held(_url(folder, name))
-    try:
-        with _lock(folder, name).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+    with try_claimed(folder, name) as is_free:
+        return not is_free
 
 
 def require_held(folder: Path) -> None:

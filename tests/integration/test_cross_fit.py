@@ -1,6 +1,8 @@
 """Fine-tunes that may be the best, cross-fitted at the end of a sweep: real photographs, real weights, the real command."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from harness.jobs.spec import JobSpec
 from harness.measure.choice import deal
 from harness.measure.quality import quality
 from harness.search import cross_fit
+from harness.search.runner import Sweep
 from harness.status import Status
 from harness.study.row import Row
 from harness.study.store import Study
@@ -84,14 +87,15 @@ def assert_is_a_fold_of(row: Row, own: Row) -> None:
 @pytest.mark.usefixtures("endless")
 def test_a_fold_that_fails_spoils_nothing(run_sweep: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line, a row with the fold and the reason, no failed job, exit status 0; the fine-tune is judged on val as before."""
+    right = Sweep.run
 
-    def broken(job: JobSpec) -> Row:
-        row = failed_row(job, Status.oom, "out of memory")
-        Study(job.config.study_dir).write_row(row)
-        return row
+    def broken(sweep: Sweep, jobs: Sequence[JobSpec], *given: Any, **named: Any) -> bool:
+        if jobs[0].fold is None:
+            return right(sweep, jobs, *given, **named)
+        Study(jobs[0].config.study_dir).write_row(failed_row(jobs[0], Status.oom, "out of memory"))
+        return True
 
-    right = cross_fit.cross_fit
-    monkeypatch.setattr(cross_fit, "cross_fit", lambda jobs, _, *given: right(jobs, broken, *given))
+    monkeypatch.setattr(Sweep, "run", broken)
     run_sweep(*SWEEP, "freeze=all")
     ended = run_sweep(*TUNED)
     assert ended.status == 0, ended.err

@@ -18,8 +18,10 @@ from harness.data.profile import Profile
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import head_group_key
 from harness.jobs.spec import JobSpec
+from harness.process.place import EVERYWHERE
 from harness.search import cross_fit
-from harness.search.cross_fit import Clock, Work, folds_jobs, training_s
+from harness.search.cross_fit import Clock, Room, Rounds, Work, folds_jobs, training_s
+from harness.search.pull import Crew
 from harness.status import Status
 from harness.study.row import Row
 from harness.study.store import Predictions, Study
@@ -98,7 +100,11 @@ class World:
         return self._write(job, held.dataset.val, fold=job.fold.number, oof_folds=folds_of(self.dataset), lr=job.fold.lr, total_s=FOLD_S)
 
     def cross_fit(self, jobs: Iterable[JobSpec], limit_s: float = 1e6) -> None:
-        cross_fit.cross_fit(list(jobs), self.run, Clock(limit_s), self.said.append)
+        self.rounds(list(jobs), Clock(limit_s))
+
+    def rounds(self, jobs: list[JobSpec], room: Room) -> None:
+        sweep: Any = SimpleNamespace(run=lambda jobs, *_, **__: self.run(jobs[0]))
+        Crew(sweep, Rounds(jobs, room, self.said.append), [EVERYWHERE]).run()
 
     def _write(self, job: JobSpec, of: Split, **changes: Any) -> Row:
         cfg = job.config
@@ -285,16 +291,36 @@ def test_without_a_time_it_is_a_third_of_the_work(world: World) -> None:
     """Work is multiply-adds trained, whatever the clock says: after four fine-tunes whose rates took as long as they did, two folds; rows from before count nothing."""
     jobs = [world.add(name, "none", 0.2, gmacs=1.0, frozen_macs_frac=0.0, n_train=NUM_TRAIN) for name in ("a", "b", "c", "d")]
     world.now = 1e9
-    cross_fit.cross_fit(jobs, world.run, Work.of(jobs), world.said.append)
+    world.rounds(jobs, Work(jobs))
     assert len(world.ran) == 2
     assert world.said[0] == "cross-fitting fine-tunes that may be the best, for a third of the work of the jobs at most"
     later = [replace(job, asked_at="2030-01-01T00:00:00.000+00:00") for job in jobs]
-    assert Work.of(later).left == 0
+    assert folds_that_fit(later[0], Work(later)) == 0
+
+
+def folds_that_fit(job: JobSpec, room: Work) -> int:
+    """How many folds of one fine-tune there is room for, if it has as many as are wanted."""
+    row = Study(job.config.study_dir).read_row(job.job_id)
+    assert row is not None
+    return len(room.fitting([(folds_jobs(job, row)[0], row)] * 100))
 
 
 def test_rates_that_were_tried_are_work_of_the_sweep(world: World) -> None:
-    """Three short trainings of a third of the epochs are as much as the whole."""
-    one = world.add("a", "none", 0.2, gmacs=1.0, frozen_macs_frac=0.0, n_train=NUM_TRAIN)
-    other = world.add("b", "none", 0.2, gmacs=1.0, frozen_macs_frac=0.5, n_train=NUM_TRAIN)
-    assert Work.of([one]).left == pytest.approx(2 * NUM_TRAIN * 3 / 3)
-    assert Work.of([other]).left == pytest.approx(Work.of([one]).left / 2)
+    """Three short trainings of a third of the epochs are as much as the whole: the folds of twice the work, and of fine-tunes of half the work as many."""
+    one = world.add("a", "none", 0.2, gmacs=1.0, frozen_macs_frac=0.0, n_train=3 * NUM_TRAIN)
+    other = world.add("b", "none", 0.2, gmacs=1.0, frozen_macs_frac=0.5, n_train=3 * NUM_TRAIN)
+    num_images = NUM_TRAIN + NUM_VAL
+    of_a_fold = num_images - num_images // folds_of(world.dataset)
+    assert folds_that_fit(one, Work([one])) == folds_that_fit(other, Work([other])) == 2 * NUM_TRAIN // of_a_fold
+    assert folds_that_fit(one, Work([one, other])) == 3 * NUM_TRAIN // of_a_fold
+
+
+@pytest.mark.usefixtures("endless")
+def test_folds_that_were_run_are_work_that_is_gone(world: World) -> None:
+    """Whoever asks next, in another process say, has what they have left."""
+    one = world.add("a", "none", 0.2, gmacs=1.0, frozen_macs_frac=0.0, n_train=3 * NUM_TRAIN)
+    row = world.study.read_row(one.job_id)
+    assert row is not None
+    before = folds_that_fit(one, Work([one]))
+    world.run(folds_jobs(one, row)[0])
+    assert folds_that_fit(one, Work([one])) == before - 1
