@@ -15,7 +15,7 @@ from omegaconf import MISSING
 
 from harness.errors import ConfigError
 from harness.files import local_folder
-from harness.storage.place import is_store
+from harness.storage.place import require_store
 from harness.text.metric_spec import MetricSpec, parse
 
 AUTO = "auto"
@@ -642,9 +642,8 @@ class StoreConfig:
 
     def __post_init__(self) -> None:
         _require(self.max_gib >= 0, "store.max_gib", self.max_gib, "0 or more GiB")
-        _require(
-            self.shared is None or is_store(self.shared), "store.shared", self.shared, "s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, or null"
-        )
+        if self.shared is not None:
+            require_store("store.shared", self.shared)
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Object storage behind folders of this machine: which URL stands behind a path, what goes there and comes from there, and leases. Only `files`, `study.claims` and `features.shared` know of it."""
+"""Object storage behind folders of this machine. Who reads and writes files knows `files` and nothing of this."""

@@ -51,16 +51,15 @@ def local_folder(text: str, key: str = "results_dir") -> Path:
         raise ConfigError(
             f"{key}={text}: is no address of a folder; give a path, s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or file:///FOLDER."
         )
-    require(protocol, f"{key}={text}")
+    _require_package(protocol, f"{key}={text}")
     return mirrors().joinpath(protocol, *parts)
 
 
-def require(protocol: str, asked: str) -> None:
-    """See that a store can be spoken to. Raises ConfigError, which names the extra."""
-    package = PACKAGES[protocol]
-    if find_spec(package) is None:
-        extra = f"model-selection-harness[{_EXTRAS[protocol]}]"
-        raise ConfigError(f"{asked}: needs the package {package}, which is not installed; run `pip install '{extra}'`.")
+def require_store(key: str, text: str) -> None:
+    """See that a text is the URL of a store that can be spoken to. Raises ConfigError."""
+    if not is_store(text):
+        raise ConfigError(f"{key}={text}: not allowed; {key} takes s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, or null.")
+    _require_package(text.partition("://")[0], f"{key}={text}")
 
 
 def is_store(text: str) -> bool:
@@ -86,3 +85,10 @@ def tag_of(path: Path) -> Path:
     """Where it is noted which object a file of a mirror is a copy of."""
     root = mirrors()
     return root / _TAGS / path.absolute().relative_to(root)
+
+
+def _require_package(protocol: str, asked: str) -> None:
+    package = PACKAGES[protocol]
+    if find_spec(package) is None:
+        extra = f"model-selection-harness[{_EXTRAS[protocol]}]"
+        raise ConfigError(f"{asked}: needs the package {package}, which is not installed; run `pip install '{extra}'`.")
