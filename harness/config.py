@@ -15,7 +15,7 @@ from omegaconf import MISSING
 
 from harness.errors import ConfigError
 from harness.files import local_folder
-from harness.storage.place import require_store
+from harness.files.place import require_store
 from harness.text.metric_spec import MetricSpec, parse
 
 AUTO = "auto"

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from harness.storage.place import MIRRORS
+from harness.files.place import MIRRORS
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,7 +18,7 @@ from harness.cli.command import typed
 from harness.config import SweepConfig
 from harness.errors import ConfigError
 from harness.files import local_folder
-from harness.storage.place import is_store
+from harness.files.place import is_store
 
 Overrides = Sequence[str]
 """Of one job, as they composed it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from harness.features.entry import ENTRY, ROWS
-from harness.storage import objects
+from harness.files import objects
 
 _log = logging.getLogger("harness")  # reaches stderr with and without Hydra
 

@@ -2,7 +2,7 @@
 
 A claim is a lock on an empty file of the study, held by the process that runs the job. The system frees it with its owner, so a claim
 never outlives a sweep that was killed, and nothing has to be guessed from times. The files stay: removing one under somebody's lock
-would let two hold it. Where the study lies in a bucket, which has no locks, a claim is a lease (`storage.lease`).
+would let two hold it. Where the study lies in a bucket, which has no locks, a claim is a lease (`files.lease`).
 """
 
 import threading
@@ -14,9 +14,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.errors import StoreError
-from harness.storage import lease, mirror
-from harness.storage.lease import Lease
-from harness.storage.place import url_of
+from harness.files import lease, mirror
+from harness.files.lease import Lease
+from harness.files.place import url_of
 
 _POLL_S = 0.2
 

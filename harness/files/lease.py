@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from harness.errors import StoreError
-from harness.storage import objects
+from harness.files import objects
 
 RENEW_S = 5.0
 _ASK_S = 2.0

@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.storage import objects
-from harness.storage.objects import About
-from harness.storage.place import tag_of, url_of
+from harness.files import objects
+from harness.files.objects import About
+from harness.files.place import tag_of, url_of
 
 _FRESH_S = 5.0
 """So long an answer of the store is good for: reading a hundred files after one listing asks nothing more."""

@@ -1,6 +1,6 @@
 """Atomic writes: a file is there whole or not at all, whoever is killed meanwhile; and what a disk refuses, in one line.
 
-Lowest step of the study folder: knows paths and bytes, not what they mean. A path may stand for an object of a store (`storage`): what is written
+Lowest step of the study folder: knows paths and bytes, not what they mean. A path may stand for an object of a store (`place`): what is written
 here goes there as well, and what is read is what the store has.
 """
 
@@ -17,8 +17,8 @@ from io import BufferedReader
 from pathlib import Path
 
 from harness.errors import StoreError
-from harness.storage import mirror
-from harness.storage.place import as_typed, local_folder, url_of
+from harness.files import mirror
+from harness.files.place import as_typed, local_folder, url_of
 
 __all__ = ["as_typed", "local_folder"]
 
