@@ -103,11 +103,17 @@ class Host:
 
 
 @contextmanager
-def lagging(bucket: Bucket, lag_s: float) -> Iterator[Bucket]:
-    """The same bucket through a proxy whose listings do not show what was put less than `lag_s` ago."""
+def behind(bucket: Bucket, *, lag_s: float = 0.0, refused: str | None = None) -> Iterator[Bucket]:
+    """The same bucket through a proxy.
+
+    Args:
+        bucket: the real one.
+        lag_s: listings do not show what was put less than so long ago.
+        refused: nothing may be put whose key has this in it.
+    """
     put_at: dict[str, float] = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Lagging", (_Proxy,), {"to": bucket.address, "put_at": put_at, "lag_s": lag_s}))
-    with server:
+    proxy = type("Proxy", (_Proxy,), {"to": bucket.address, "put_at": put_at, "lag_s": lag_s, "refused": refused})
+    with ThreadingHTTPServer(("127.0.0.1", 0), proxy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield Bucket(bucket.name, f"http://127.0.0.1:{server.server_address[1]}")
@@ -115,19 +121,26 @@ def lagging(bucket: Bucket, lag_s: float) -> Iterator[Bucket]:
             server.shutdown()
 
 
+_DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+
+
 class _Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     to: str
     put_at: dict[str, float]
     lag_s: float
+    refused: str | None
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
+        if self.command == "PUT" and self.refused is not None and self.refused in key:
+            self._answer(403, {"Content-Type": "application/xml"}, _DENIED)
+            return
         target = HTTPConnection(urlsplit(self.to).netloc)
         target.request(self.command, self.path, body, dict(self.headers))
         answer = target.getresponse()
         content = answer.read()
-        key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
         if self.command == "PUT" and key:
             self.put_at.setdefault(key, time.monotonic())
         if "list-type=2" in self.path:

@@ -114,6 +114,11 @@ def require_writable(folder: Path) -> None:
         mirror.require_writable(folder)
 
 
+def send_rest(folder: Path) -> None:
+    """Send files to the store that it refused when they were written. Raises StoreError."""
+    mirror.send_rest(folder)
+
+
 def free_mib(folder: Path) -> float:
     """What the disk of an existing folder still takes. Raises StoreError like `atomic_write`."""
     with _write_trouble(folder):
