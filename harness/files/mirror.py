@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import StoreError
 from harness.files import objects
 from harness.files.objects import About
 from harness.files.place import tag_of, url_of
@@ -153,11 +154,16 @@ def delete(path: Path) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """See that the store takes an object below a folder, and send what it has not got yet. Raises StoreError."""
+    """See that the store takes an object below a folder and can be asked not to replace one, and send what it has not got yet. Raises StoreError."""
     if (url := url_of(folder)) is not None:
         probe = f"{url}/.writable.{uuid.uuid4().hex}"
-        objects.put(b"", probe)
+        is_replaced = objects.create(b"first", probe) and objects.create(b"second", probe)
         objects.delete(probe)
+        if is_replaced:
+            raise StoreError(
+                f"{url}: the store replaces an object when it is asked not to (If-None-Match), so two machines could take one job; update its "
+                f"server, or give another results_dir."
+            )
         send_rest(folder)
 
 

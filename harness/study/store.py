@@ -26,6 +26,7 @@ from harness.files import (
     digest,
     fetched,
     is_folder,
+    is_there,
     listed,
     open_plain,
     read_lines,
@@ -122,8 +123,8 @@ class Study:
         """
         require_held(self.root)
         path, vouched = self.predictions_path(row.job_id), None
-        if _has_scores(row) and path.is_file():
-            with path.open("rb") as file:
+        if _has_scores(row) and is_there(path):
+            with open_plain(path) as file:
                 vouched = digest(file)
         write_durably(self.row_path(row.job_id), encode(RowFile(finite(row), vouched)))
 
