@@ -14,6 +14,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from harness.errors import ConfigError
+from harness.files import local_folder
+from harness.files.place import require_store
 from harness.text.metric_spec import MetricSpec, parse
 
 AUTO = "auto"
@@ -664,9 +666,13 @@ class StoreConfig:
 
     max_gib: float = 20.0
     """Least recently used entries make room for new ones; 0: no cache."""
+    shared: str | None = None
+    """Where other machines find them too, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER; None: they stay on this machine."""
 
     def __post_init__(self) -> None:
         _require(self.max_gib >= 0, "store.max_gib", self.max_gib, "0 or more GiB")
+        if self.shared is not None:
+            require_store("store.shared", self.shared)
 
 
 @dataclass
@@ -866,7 +872,7 @@ class SweepConfig:
     study: str = "${data.name}"
     """Name of the folder of results below `results_dir`."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     cache_dir: str = "~/.cache/model-selection-harness"
     """Folder of downloaded data and cached activations."""
     device: str = Device.auto.value
@@ -919,7 +925,7 @@ class SweepConfig:
     @property
     def study_dir(self) -> Path:
         """Where this study's rows, predictions and report live."""
-        return Path(self.results_dir).expanduser() / self.study
+        return local_folder(self.results_dir) / self.study
 
 
 @dataclass
@@ -929,7 +935,7 @@ class ReportConfig:
     study: str | None = None
     """Several with commas between them are compared. None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     table: str | None = None
     """Path of a `results.parquet`, of one study or of many put together, to rank by its columns alone; None: a study's report."""
     protocol: str | None = None
@@ -953,7 +959,7 @@ class VerifyConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     cache_dir: str = "~/.cache/model-selection-harness"
     """Folder of downloaded data and cached activations."""
 
@@ -997,7 +1003,7 @@ class RetimeConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)
     report: ReportPageConfig = field(default_factory=ReportPageConfig)
@@ -1010,7 +1016,7 @@ class PredictConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     folder: str | None = None
     """An exported folder, instead of a study."""
     images: str | None = None
@@ -1070,7 +1076,7 @@ class ExportConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     candidate: str | None = None
     """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None
@@ -1115,7 +1121,7 @@ class PushConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     private: bool = True
     """Whether a repository that is made for it is open to its owner only."""
 
@@ -1127,7 +1133,7 @@ class RefitConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     candidate: str | None = None
     """Who is trained again: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None
@@ -1143,7 +1149,7 @@ class LogConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     to: list[Track] = field(default_factory=list)
     """Where to: mlflow, tensorboard, wandb, or several of them."""
     protocol: str | None = None

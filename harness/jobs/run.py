@@ -177,7 +177,7 @@ def _inputs(jobs: Sequence[JobSpec], backbone: Backbone, trunk: CutTrunk, runtim
         cfg.train,
         pool=ThreadPool(runtime, jobs[0].micro_batch),
         precision=jobs[0].asked_precision,
-        store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib),
+        store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib, cfg.store.shared),
         starts={phase.plan.first_changed_block for phase in phases_of(backbone, jobs[0].depth, cfg.train, cfg.adapter)},
         passing={plan_freeze(backbone.blocks, depth).first_changed_block for depth in _other_depths(jobs[0], backbone)},
         fold=_held_out(jobs[0]),

@@ -8,7 +8,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,25 @@ import numpy.typing as npt
 
 from harness.config import SweepConfig
 from harness.errors import TableError
-from harness.files import append_line, atomic_write, digest, listed, open_plain, remove, require_writable, why, write_durably
+from harness.files import (
+    append_line,
+    as_typed,
+    atomic_write,
+    digest,
+    fetched,
+    is_folder,
+    is_there,
+    listed,
+    open_plain,
+    read_lines,
+    remove,
+    require_writable,
+    skim,
+    why,
+    write_durably,
+)
 from harness.status import Status
+from harness.study.claims import require_held
 from harness.study.findings import Findings
 from harness.study.findings import decode as decode_findings
 from harness.study.findings import encode as encode_findings
@@ -102,11 +119,12 @@ class Study:
     def write_row(self, row: Row) -> None:
         """Write the row of a job whose predictions, if it has any, are written already: the file vouches for them as they are now.
 
-        A number that is not finite becomes an empty cell with a reason.
+        A number that is not finite becomes an empty cell with a reason. Raises StoreError, also when a claim on the job was lost.
         """
+        require_held(self.root)
         path, vouched = self.predictions_path(row.job_id), None
-        if _has_scores(row) and path.is_file():
-            with path.open("rb") as file:
+        if _has_scores(row) and is_there(path):
+            with open_plain(path) as file:
                 vouched = digest(file)
         write_durably(self.row_path(row.job_id), encode(RowFile(finite(row), vouched)))
 
@@ -114,6 +132,18 @@ class Study:
         """The row of one job as its file has it, so without inference times; None when there is none that can be used."""
         found = self._row_file(job_id)
         return found.row if isinstance(found, RowFile) else None
+
+    def fetch(self, job_ids: Iterable[str]) -> None:
+        """Have the rows and predictions of jobs here, where a store has them: many at once, each asked for by its name. Raises StoreError."""
+        known = list(job_ids)
+        fetched([*map(self.row_path, known), *map(self.predictions_path, known)])
+
+    def skim(self) -> None:
+        """Have all rows here; for the next few seconds those that a store did not list are taken to be missing.
+
+        For whoever looks at many jobs to see what is left: a job that is claimed is looked at anew. Raises StoreError.
+        """
+        skim(self.root / "rows", ".json")
 
     def is_done(self, job_id: str) -> bool:
         """Whether the job has a good row and the predictions that it was made from."""
@@ -135,7 +165,7 @@ class Study:
 
     def row_files(self) -> tuple[list[RowFile], list[Damage]]:
         """What every file of a row says, oldest first, inference times filled in, and those files that cannot be used."""
-        found = [_read_row(path) for path in listed(self.root / "rows", ".json")]
+        found = [_read_row(path) for path in fetched(listed(self.root / "rows", ".json"))]
         good = [each for each in found if isinstance(each, RowFile)]
         good.sort(key=lambda file: (file.row.started_at, file.row.job_id))
         rows = filled([file.row for file in good], self.timings()[0])
@@ -148,7 +178,7 @@ class Study:
 
     def timings(self) -> tuple[list[Timing], list[Damage]]:
         """Times of all models on all machines, and the files that cannot be used."""
-        found = [_read_timing(path) for path in listed(self.root / "timings", ".json")]
+        found = [_read_timing(path) for path in fetched(listed(self.root / "timings", ".json"))]
         return [each for each in found if isinstance(each, Timing)], [each for each in found if isinstance(each, Damage)]
 
     def findings_path(self, fingerprint: str) -> Path:
@@ -198,7 +228,7 @@ class Study:
     @property
     def where(self) -> str:
         """Arguments that name the study to every command, as typed in a shell."""
-        elsewhere = [f"results_dir={self.root.parent}"] * (self.root.parent != Path(SweepConfig.results_dir))
+        elsewhere = [f"results_dir={as_typed(self.root.parent)}"] * (self.root.parent != Path(SweepConfig.results_dir))
         return " ".join(map(shell_word, (f"study={self.root.name}", *elsewhere)))
 
     def damage(self, job_id: str) -> Damage | None:
@@ -274,8 +304,8 @@ class Study:
         return [record for record in self._records("searches.jsonl") if record is not None]
 
     def _row_file(self, job_id: str) -> RowFile | Damage | None:
-        path = self.row_path(job_id)
-        return _read_row(path) if path.exists() else None
+        found = _read_row(path := self.row_path(job_id))
+        return None if isinstance(found, Damage) and not path.exists() else found
 
     def _lost(self, file: RowFile) -> Damage | None:
         """What is wrong with the predictions of a row; None where it needs none."""
@@ -308,14 +338,13 @@ class Study:
     def _records(self, name: str) -> Iterator[dict[str, Any] | None]:
         """The lines of a log; None for one that cannot be read."""
         try:
-            with open_plain(self.root / name) as log:
-                lines = log.read().split(b"\n")
+            lines = read_lines(self.root / name)
         except FileNotFoundError:
             return
         except OSError:
             yield None
             return
-        for line in filter(None, lines):
+        for line in lines:
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):
@@ -335,12 +364,13 @@ def find_study(results_dir: Path, name: str | None) -> Study:
         TableError: there is no such study, or several and no sweep was at any; the message lists those there.
         StoreError: the folder cannot be read.
     """
-    studies = {path.name: Study(path) for path in listed(results_dir, "") if any((path / name).is_dir() for name in ("rows", "plan"))}
+    studies = {path.name: Study(path) for path in listed(results_dir, "") if any(is_folder(path / name) for name in ("rows", "plan"))}
     if not studies:
-        raise TableError(f"{results_dir}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
+        raise TableError(f"{as_typed(results_dir)}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
     named = name if name is not None else next(iter(studies)) if len(studies) == 1 else _swept_last(results_dir)
     if named not in studies:
-        given = f"{results_dir}: holds several studies; give study=NAME" if name is None else f"study={name}: not in {results_dir}"
+        place = as_typed(results_dir)
+        given = f"{place}: holds several studies; give study=NAME" if name is None else f"study={name}: not in {place}"
         raise TableError(f"{given}; there are {', '.join(studies)}.")
     return studies[named]
 

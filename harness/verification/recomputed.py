@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.config import Metric
 from harness.errors import TableError
-from harness.files import why
+from harness.files import is_there, open_plain, why
 from harness.status import Status
 from harness.study.row import COLUMNS, Row
 from harness.study.row_file import RowFile
@@ -69,7 +69,7 @@ def tables(study: Study, rows: Iterable[Row], *, has_all_rows: bool) -> Check:
     """
     wanted = to_csv(to_frame(rows))
     readers = {CSV: _csv_text, PARQUET: _parquet_text}
-    there = [name for name in readers if (study.root / name).exists()]
+    there = [name for name in readers if is_there(study.root / name)]
     others = [study.root / name for name in there if not _holds(readers[name], study, wanted)]
     if not has_all_rows:
         return Check(share(len(there) - len(others), len(there), "table", "cannot be compared while rows are damaged"), [])
@@ -115,8 +115,10 @@ def _agree(stated: float | None, computed: float | None) -> bool:
 
 
 def _csv_text(study: Study) -> str:
-    return (study.root / CSV).read_bytes().decode("utf-8")
+    with open_plain(study.root / CSV) as file:
+        return file.read().decode("utf-8")
 
 
 def _parquet_text(study: Study) -> str:
-    return to_csv(pd.read_parquet(study.root / PARQUET, page_checksum_verification=True))
+    with open_plain(study.root / PARQUET) as file:
+        return to_csv(pd.read_parquet(file, page_checksum_verification=True))
