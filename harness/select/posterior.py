@@ -16,14 +16,14 @@ Gaussian Processes for Machine Learning, 2006, chapter 2.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
-from harness.select.afar import Afar, Others
+from harness.select.afar import Afar, Others, Seen
 from harness.select.comparison import SAME, BoolArray, FloatArray, IntArray
 from harness.select.structure import INTERCEPT_POINTS, Known, shrunk, structure
 
@@ -54,6 +54,8 @@ class Posterior:
     """Which of the D distinct ones each candidate is."""
     whole: "tuple[Posterior, IntArray] | None" = None
     """Of more candidates, and which of its distinct ones these are: draws of some are those of all."""
+    others_H: FloatArray | None = None
+    """Expected true scores of those that are known by their scores alone; None: there are none."""
 
     @cached_property
     def mean_K(self) -> FloatArray:
@@ -110,6 +112,10 @@ class Posterior:
         are_all = len(kept_D) == self.covariance_GDD.shape[1]
         covariance_GDD = self.covariance_GDD if are_all else self.covariance_GDD[:, kept_D[:, None], kept_D]
         return Posterior(self.weights_G, self.mean_GD[:, kept_D], covariance_GDD, np.asarray(distinct_K, dtype=np.int64), (self, kept_D))
+
+    def alone(self, positions: Sequence[int]) -> "Posterior":
+        """The same of some of the candidates, drawn without the others: in less time, and other draws."""
+        return replace(self.take(positions), whole=None)
 
     def observe(self, k: int, score: float, variance: float) -> "Posterior":
         """After candidate `k` scored once more, on images that nothing else was measured on.
@@ -301,17 +307,26 @@ class _Model:
         """Of one set of scores, with the weights that it gives."""
         centre, score_M = self._in_points(scores_K)
         kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
-        given = [self._given(int(g)) for g in kept]
-        expected = [self._prior(_GRID_POINTS[g]).expected(centre) for g in kept]
+        weights_G = weights_G[kept] / weights_G[kept].sum()
+        given, priors = [self._given(int(g)) for g in kept], [self._prior(_GRID_POINTS[g]) for g in kept]
+        expected = [prior.expected(centre) for prior in priors]
         mean_GD = [
             expected_D + gain_DM @ (score_M - expected_D[self.seen]) for expected_D, (gain_DM, _) in zip(expected, given, strict=True)
         ]
         return Posterior(
-            weights_G[kept] / weights_G[kept].sum(),
+            weights_G,
             centre + self.point * np.array(mean_GD),
             self.point**2 * np.array([covariance_DD for _, covariance_DD in given]),
             self.distinct_K,
+            others_H=self._of_others(weights_G, priors),
         )
+
+    def _of_others(self, weights_G: FloatArray, priors: "Sequence[_Prior]") -> FloatArray | None:
+        """Expected true scores of those that are known by their scores alone."""
+        found = [prior.seen for prior in priors if prior.seen is not None]
+        if self.afar is None or not found:
+            return None
+        return np.asarray(self.afar.centre + self.point * (weights_G @ np.array([each.expected_H for each in found])))
 
     def _in_points(self, scores_K: FloatArray) -> tuple[float, FloatArray]:
         """Mean of the scores, and the scores of the measured around it."""
@@ -323,14 +338,14 @@ class _Model:
         """Under one t, of all but the scores of these candidates."""
         if self.afar is None:
             return _Prior(t * self.expected_D, np.asarray(INTERCEPT_POINTS**2 + t**2 * self.structure_DD))
-        found = self.afar.at(t)
-        return _Prior(found.expected_D, found.covariance_DD, found.log_evidence, self.afar.centre, self.point)
+        seen = self.afar.at(t)
+        return _Prior(seen.expected_D, seen.covariance_DD, seen, self.afar.centre, self.point)
 
     def _log_weights(self, t: float, told: Sequence[tuple[float, FloatArray]]) -> list[float]:
         """Of one t, up to a constant, for each set of scores and its centre."""
         prior = self._prior(t)
         factor = cho_factor(prior.covariance_DD[np.ix_(self.seen, self.seen)] + self.error_MM, lower=True)
-        log_size = float(np.log(np.diag(factor[0])).sum()) - prior.log_evidence
+        log_size = float(np.log(np.diag(factor[0])).sum()) - (0.0 if prior.seen is None else prior.seen.log_evidence)
         log_prior = -float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
         surprises = [score_M - prior.expected(centre)[self.seen] for centre, score_M in told]
         return [-float(each_M @ cho_solve(factor, each_M)) / 2 - log_size + log_prior for each_M in surprises]
@@ -363,7 +378,8 @@ class _Prior:
 
     expected_D: FloatArray
     covariance_DD: FloatArray
-    log_evidence: float = 0.0
+    seen: Seen | None = None
+    """What those say that are known by their scores alone."""
     centre: float | None = None
     """Score around which the expected ones are; None: any, as that is what the intercept leaves open."""
     point: float = POINT

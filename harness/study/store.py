@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,7 @@ class Study:
     def _lost(self, file: RowFile) -> Damage | None:
         """What is wrong with the predictions of a row; None where it needs none."""
         job_id, vouched = file.row.job_id, file.predictions_blake2b
-        if vouched is None and file.row.status != Status.ok.value:
+        if not _is_vouched(file):
             return None
         path = self.predictions_path(job_id)
         try:
@@ -288,16 +289,18 @@ class Study:
 
     def _load(self, job_id: str, *splits: str) -> list[Predictions | None]:
         """Of each split; None where the file has nothing of it."""
-        if damage := self.damage(job_id):
-            raise TableError(str(damage))
         path, found = self.predictions_path(job_id), self._row_file(job_id)
+        if isinstance(found, Damage):
+            raise TableError(str(found))
         try:
             with open_plain(path) as file:
                 content = file.read()
-            if isinstance(found, RowFile) and found.predictions_blake2b not in (None, digest(content)):  # changed since it was looked at
+            if found is not None and _is_vouched(found) and found.predictions_blake2b != digest(content):
                 raise TableError(str(Damage(path, _OTHER, _AGAIN, job_id)))
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return [_predictions(arrays, split) if f"{split}_log_probs" in arrays else None for split in splits]
+        except FileNotFoundError as error:
+            raise TableError(str(Damage(path, _unread(error), _AGAIN, job_id))) from error
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise TableError(f"{path}: cannot be read ({why(error)}); {_AGAIN}.") from error
 
@@ -367,14 +370,25 @@ def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def _predictions(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions:
-    ids = arrays[f"{split}_ids"].astype(np.str_).tolist()
-    groups = arrays.get(f"{split}_groups")
-    return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], ids, groups)
+    ids_N, groups = arrays[f"{split}_ids"].astype(np.str_), arrays.get(f"{split}_groups")
+    return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], _names(ids_N.tobytes(), ids_N.dtype.str), groups)
+
+
+@lru_cache(maxsize=8)
+def _names(content: bytes, dtype: str) -> list[str]:
+    """An array of text as a list: the same one for all jobs of a protocol, whose images are the same."""
+    names: list[str] = np.frombuffer(content, dtype).tolist()
+    return names
 
 
 def _has_scores(row: Row) -> bool:
     """Whether the row states what came of predictions."""
     return row.status in {Status.ok.value, Status.pruned.value}
+
+
+def _is_vouched(file: RowFile) -> bool:
+    """Whether the row needs predictions, and those that it was made from."""
+    return file.predictions_blake2b is not None or file.row.status == Status.ok.value
 
 
 def _read_row(path: Path) -> RowFile | Damage:
