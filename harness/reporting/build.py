@@ -28,6 +28,7 @@ from harness.text.language import ENGLISH, speaking
 def close_sweep(study: Study, cfg: RankConfig, protocol: str | None = None, pictures: gallery.Source = gallery.kept) -> Ranking:
     """The report at the end of a sweep, about the protocol of its jobs. Later reports go by both. Raises like `build_report`."""
     keep(study, cfg, protocol)
+    study.compact()
     return build_report(study, cfg, protocol=protocol, by="sweep", pictures=pictures)
 
 

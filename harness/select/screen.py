@@ -108,9 +108,7 @@ class _Scorer:
 
     def _short(self, candidate: Candidate, reader: Reader) -> list[Breach]:
         """Limits on other scores that it misses."""
-        found = [
-            score_breach(metric, natural(metric, self._of(candidate, reader, metric)[0]), limit) for metric, limit in self.limits
-        ]
+        found = [score_breach(metric, natural(metric, self._of(candidate, reader, metric)[0]), limit) for metric, limit in self.limits]
         return [each for each in found if each is not None]
 
 

@@ -28,6 +28,7 @@ from harness.study.findings import encode as encode_findings
 from harness.study.finite import finite
 from harness.study.row import Row
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
+from harness.study.segments import compact, find, read_all
 from harness.study.thumbnails import Thumbnails
 from harness.study.thumbnails import decode as decode_thumbnails
 from harness.study.thumbnails import encode as encode_thumbnails
@@ -94,8 +95,13 @@ class Study:
     def report_dir(self) -> Path:
         return self.root / "report"
 
+    @property
+    def rows_dir(self) -> Path:
+        return self.root / "rows"
+
     def row_path(self, job_id: str) -> Path:
-        return self.root / "rows" / f"{job_id}.json"
+        """The file of a row that is not compacted, and of one that is about to be written."""
+        return self.rows_dir / f"{job_id}.json"
 
     def predictions_path(self, job_id: str) -> Path:
         return self.root / "predictions" / f"{job_id}.npz"
@@ -132,12 +138,32 @@ class Study:
 
     def row_files(self) -> tuple[list[RowFile], list[Damage]]:
         """What every file of a row says, oldest first, inference times filled in, and those files that cannot be used."""
-        found = [_read_row(path) for path in listed(self.root / "rows", ".json")]
+        own = {path.stem: _read_row(path) for path in listed(self.rows_dir, ".json")}
+        held, bad = read_all(self.rows_dir)  # after the files: a row that has gone from one of them is in a segment by now
+        compacted = {name: content for name, content in held.items() if not (name in own and self.row_path(name).exists())}
+        found = (own | {name: _decoded(self.row_path(name), content) for name, content in compacted.items()}).values()
         good = [each for each in found if isinstance(each, RowFile)]
         good.sort(key=lambda file: (file.row.started_at, file.row.job_id))
         rows = filled([file.row for file in good], self.timings()[0])
         timed = [replace(file, row=row) for file, row in zip(good, rows, strict=True)]
-        return timed, [each for each in found if isinstance(each, Damage)]
+        damaged = [Damage(each.path, each.reason, "run the same sweep again, which does its jobs anew, then delete it") for each in bad]
+        return timed, [*(each for each in found if isinstance(each, Damage)), *damaged]
+
+    def job_ids(self) -> set[str]:
+        """Of all rows, whether they can be used or not."""
+        return {path.stem for path in listed(self.rows_dir, ".json")} | set(read_all(self.rows_dir)[0])
+
+    def row_bytes(self, job_id: str) -> bytes | None:
+        """The bytes of a job's row, wherever they are; None where there is none. Raises OSError: its file cannot be read."""
+        try:
+            with open_plain(self.row_path(job_id)) as file:
+                return file.read()
+        except FileNotFoundError:
+            return find(self.rows_dir, job_id)
+
+    def compact(self) -> int:
+        """Put the rows of ended jobs into segments, if there are very many. Returns how many; raises StoreError."""
+        return compact(self.rows_dir, _is_ended)
 
     def write_timing(self, timing: Timing) -> None:
         """Keep the times of one model on one machine; the ones from before are replaced."""
@@ -272,7 +298,11 @@ class Study:
 
     def _row_file(self, job_id: str) -> RowFile | Damage | None:
         path = self.row_path(job_id)
-        return _read_row(path) if path.exists() else None
+        try:
+            content = self.row_bytes(job_id)
+        except OSError as error:
+            return Damage(path, _unread(error), _AGAIN, job_id)
+        return None if content is None else _decoded(path, content)
 
     def _lost(self, file: RowFile) -> Damage | None:
         """What is wrong with the predictions of a row; None where it needs none."""
@@ -392,10 +422,19 @@ def _is_vouched(file: RowFile) -> bool:
 
 
 def _read_row(path: Path) -> RowFile | Damage:
-    job_id = path.stem
     try:
         with open_plain(path) as file:
-            found = decode(file.read())
+            content = file.read()
+    except OSError as error:
+        return Damage(path, _unread(error), _AGAIN, path.stem)
+    return _decoded(path, content)
+
+
+def _decoded(path: Path, content: bytes) -> RowFile | Damage:
+    """The row in the bytes of a file, or in those that a segment has of it."""
+    job_id = path.stem
+    try:
+        found = decode(content)
     except OtherSchemaError as error:
         return Damage(
             path,
@@ -405,11 +444,17 @@ def _read_row(path: Path) -> RowFile | Damage:
         )
     except ValueError as error:
         return Damage(path, str(error), _AGAIN, job_id)
-    except OSError as error:
-        return Damage(path, _unread(error), _AGAIN, job_id)
     if found.row.job_id != job_id:
         return Damage(path, f"holds the row of another job, {found.row.job_id[:40]}", "give it its own name back, or delete it", job_id)
     return found
+
+
+def _is_ended(content: bytes) -> bool:
+    """Whether these are the bytes of a row that has scores: a failed job is soon tried again."""
+    try:
+        return _has_scores(decode(content).row)
+    except ValueError:
+        return False
 
 
 def _read_timing(path: Path) -> Timing | Damage:
