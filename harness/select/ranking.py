@@ -18,8 +18,8 @@ from harness.select.finalists import Finalist, OpenedTest, Opening, Outcome, Sea
 from harness.select.metric import choose_metric
 from harness.select.pairs import Pair
 from harness.select.prior import OwnRanks, own_ranks
-from harness.select.screen import load_screened
 from harness.select.sample_size import Separation
+from harness.select.screen import load_screened
 from harness.select.sensitivity import Sensitivity
 from harness.select.what_if import WhatIf
 from harness.study.store import Study
