@@ -194,6 +194,7 @@ class Simulated(Study):
         return Predictions(log_probs_NC, self.labels_N, self.ids_N), None
 
     def _lost(self, file: RowFile) -> Damage | None:
+        assert file.row.job_id in self.place  # nothing that could be lost is on a disk
         return None
 
 

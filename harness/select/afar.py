@@ -78,7 +78,7 @@ class Afar:
         level_Q, depth_K = np.unique(np.round(frozen_K / _DEPTH_STEP), return_inverse=True)
         depth_QQ = DEPTH_SPREADS**2 * np.exp(-_DEPTH_STEP * np.abs(level_Q[:, None] - level_Q) / DEPTH_REACH)
         one_hot = [_one_hot(each) for each in (depth_K, of_family, of_backbone)]
-        effects_KE = csr_array(hstack([np.ones((len(every), 1)), slopes_KP, *one_hot]))
+        effects_KE = csr_array(hstack([csr_array(np.ones((len(every), 1))), csr_array(slopes_KP), *one_hot]))
         shares = [(FAMILY_SHARE, one_hot[1].shape[1]), (BACKBONE_SHARE, one_hot[2].shape[1])]
         slopes_PP, singles = np.diag(1 / np.square(SLOPE_SPREADS)), [np.eye(num) / share for share, num in shares]
         own_K = 1 - FAMILY_SHARE - BACKBONE_SHARE + FAMILY_SHARE * (of_family < 0) + BACKBONE_SHARE * (of_backbone < 0)

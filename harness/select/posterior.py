@@ -275,7 +275,7 @@ class _Model:
     """In points, as all else here."""
     point: float
     afar: Afar | None = None
-    known: dict[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    known: "dict[int, _Given]" = field(default_factory=dict)
     """What `_given` has computed."""
 
     @classmethod
@@ -308,17 +308,14 @@ class _Model:
         centre, score_M = self._in_points(scores_K)
         kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
         weights_G = weights_G[kept] / weights_G[kept].sum()
-        given, priors = [self._given(int(g)) for g in kept], [self._prior(_GRID_POINTS[g]) for g in kept]
-        expected = [prior.expected(centre) for prior in priors]
-        mean_GD = [
-            expected_D + gain_DM @ (score_M - expected_D[self.seen]) for expected_D, (gain_DM, _) in zip(expected, given, strict=True)
-        ]
+        given = [self._given(int(g)) for g in kept]
+        mean_GD = [each.mean_D(score_M, centre, self.seen) for each in given]
         return Posterior(
             weights_G,
             centre + self.point * np.array(mean_GD),
-            self.point**2 * np.array([covariance_DD for _, covariance_DD in given]),
+            self.point**2 * np.array([each.covariance_DD for each in given]),
             self.distinct_K,
-            others_H=self._of_others(weights_G, priors),
+            others_H=self._of_others(weights_G, [each.prior for each in given]),
         )
 
     def _of_others(self, weights_G: FloatArray, priors: "Sequence[_Prior]") -> FloatArray | None:
@@ -350,15 +347,16 @@ class _Model:
         surprises = [score_M - prior.expected(centre)[self.seen] for centre, score_M in told]
         return [-float(each_M @ cho_solve(factor, each_M)) / 2 - log_size + log_prior for each_M in surprises]
 
-    def _given(self, g: int) -> tuple[FloatArray, FloatArray]:
-        """Under one t of the grid: gain of the truth in the scores, shape D x M, and covariance of the truth; computed when first asked for."""
+    def _given(self, g: int) -> "_Given":
+        """Under one t of the grid; computed when first asked for."""
         if g not in self.known:
-            self.known[g] = self._gain_and_covariance(_GRID_POINTS[g])
+            prior = self._prior(_GRID_POINTS[g])
+            self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD))
         return self.known[g]
 
-    def _gain_and_covariance(self, t: float) -> tuple[FloatArray, FloatArray]:
+    def _gain_and_covariance(self, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Written in errors, not in differences of the far larger prior, wherever something was measured."""
-        prior_DD, seen, error_MM = self._prior(t).covariance_DD, self.seen, self.error_MM
+        seen, error_MM = self.seen, self.error_MM
         unseen = np.setdiff1d(np.arange(len(prior_DD)), seen)
         prior_MU, prior_UU = prior_DD[np.ix_(seen, unseen)], prior_DD[np.ix_(unseen, unseen)]
         factor = cho_factor(prior_DD[np.ix_(seen, seen)] + error_MM, lower=True)
@@ -387,6 +385,22 @@ class _Prior:
     def expected(self, centre: float) -> FloatArray:
         """Around the mean of some scores."""
         return self.expected_D if self.centre is None else self.expected_D + (self.centre - centre) / self.point
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """What scores say under one spread."""
+
+    prior: _Prior
+    gain_DM: FloatArray
+    """Of the truth in the scores."""
+    covariance_DD: FloatArray
+    """Of the truth."""
+
+    def mean_D(self, score_M: FloatArray, centre: float, seen: IntArray) -> FloatArray:
+        """Of the truth, in points around the mean of the scores."""
+        expected_D = self.prior.expected(centre)
+        return np.asarray(expected_D + self.gain_DM @ (score_M - expected_D[seen]))
 
 
 def _mean_correlation(error_MM: FloatArray) -> float:

@@ -231,11 +231,16 @@ class Study:
 
     def damaged(self) -> list[Damage]:
         """Everything in the folder that cannot be used: rows, predictions of good and pruned rows, timings, lines of logs."""
+        return self.contents()[1]
+
+    def contents(self) -> tuple[list[Row], list[Damage]]:
+        """What `rows` and `damaged` return, from one look at every file."""
         good, damaged = self.row_files()
         lost = [found for file in good if (found := self._lost(file))]
         audits = [each for each in map(_read_findings, listed(self.root / "audit", ".json")) if isinstance(each, Damage)]
         pictures = [each for each in map(_read_thumbnails, listed(self.thumbnails_dir, ".json")) if isinstance(each, Damage)]
-        return [*damaged, *lost, *self.timings()[1], *audits, *pictures, *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
+        logs = [*self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
+        return [file.row for file in good], [*damaged, *lost, *self.timings()[1], *audits, *pictures, *logs]
 
     def write_predictions(self, job_id: str, val: Predictions, test: Predictions | None, out_of_fold: Predictions | None = None) -> None:
         """Keep val and what was predicted out of fold in the open, and test, where there is one, under keys that only `open_test` reads."""
