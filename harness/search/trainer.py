@@ -144,9 +144,8 @@ class Stages:
             return False
         self.begun.add((task.name, task.rung))
         for job in task.jobs:
-            path = Study(job.config.study_dir).row_path(job.job_id)
-            if path.exists():
-                self._before[job.job_id] = path.read_bytes()
+            if (row := Study(job.config.study_dir).row_bytes(job.job_id)) is not None:
+                self._before[job.job_id] = row
         return True
 
     def returned(self, task: Task) -> None:
