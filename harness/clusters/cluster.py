@@ -39,7 +39,8 @@ def cluster_of(cfg: SweepConfig) -> Cluster | None:
     """The cluster that a configuration asks for; None: this machine. Raises ConfigError when its programs or packages are not here."""
     if cfg.on is On.here:
         return None
-    return _kind(cfg.on)(cfg.slurm if cfg.on is On.slurm else cfg.ray)
+    found: Cluster = _kind(cfg.on)(cfg.slurm if cfg.on is On.slurm else cfg.ray)
+    return found
 
 
 def resumed(plan: Path) -> Cluster | None:
@@ -51,13 +52,14 @@ def resumed(plan: Path) -> Cluster | None:
     path = plan / _NOTE
     try:
         noted = json.loads(path.read_text(encoding="utf-8"))
-        return _kind(On(noted.pop("on"))).resumed(**noted)
+        found: Cluster = _kind(On(noted.pop("on"))).resumed(**noted)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TableError(
-            f"{path}: cannot be read ({why(error)}); end the workers with the cluster's own commands and remove it."
+            f"{path}: cannot be read ({why(error)}); end the workers with the cluster's own commands and remove the file."
         ) from error
+    return found
 
 
 def note(plan: Path, on: On, **facts: Any) -> None:

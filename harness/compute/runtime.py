@@ -94,20 +94,28 @@ class _DepthwiseInFloat32(TorchFunctionMode):
             return func(args[0].float(), *args[1:], **(kwargs or {})).bfloat16()
 
 
-def resolve_runtime(device: Device, precision: Precision) -> Runtime:
+def resolve_runtime(device: Device, precision: Precision, there: Sequence[Device] | None = None) -> Runtime:
     """Make `auto` and `mixed` exact. With `auto` training and evaluation are in float32, as nothing less is known to give its answers.
 
+    Args:
+        device: asked for.
+        precision: asked for.
+        there: devices of the machine that is to compute, best first; None: it is this one.
+
     Raises:
-        ConfigError: the device is not here or cannot compute in the precision asked for.
+        ConfigError: the device is not there or cannot compute in the precision asked for.
     """
-    found = _available()
+    found = _available() if there is None else there
     resolved = found[0] if device is Device.auto else device
     if resolved not in found:
-        raise ConfigError(f"device={device.value}: not on this machine; give {', '.join(d.value for d in found)} or auto.")
+        where = "on this machine" if there is None else "where its workers are"
+        raise ConfigError(f"device={device.value}: not {where}; give {', '.join(d.value for d in found)} or auto.")
     if precision in {Precision.bfloat16, Precision.mixed} and resolved is Device.mps:
         raise ConfigError(f"precision={precision.value}: not supported on mps here; give precision=float32 or auto.")
     if precision in {Precision.tf32, Precision.float16} and resolved is not Device.cuda:
         raise ConfigError(f"precision={precision.value}: only cuda has it, and this is {resolved.value}; give precision=float32 or auto.")
+    if precision is Precision.mixed and there is not None and resolved is Device.cuda:
+        raise ConfigError("precision=mixed: which of the two it is depends on accelerators that are not here; give bfloat16 or float16.")
     return Runtime(resolved, _exact(precision, resolved))
 
 

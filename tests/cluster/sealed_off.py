@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,22 +21,26 @@ class Place:
     pid: int
     """Of its first process, as seen from outside."""
     env: dict[str, str] = field(default_factory=dict)
-    """Variables of all that runs in it."""
+    """Variables of all that runs in it, besides those of its caller."""
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """What stays."""
+
+    @property
+    def known(self) -> dict[str, str]:
+        """All variables of what runs in it."""
+        return os.environ | self.env
 
     def command(self, argv: Sequence[str]) -> list[str]:
         return ["nsenter", f"--target={self.pid}", "--net", "--pid", "--mount", "--uts", f"--wdns={Path.cwd()}", "--", *argv]
 
-    def run(self, *argv: str, timeout_s: float = 240, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a command to its end. Raises subprocess.TimeoutExpired."""
-        known = os.environ | self.env | (env or {})
-        return subprocess.run(self.command(argv), capture_output=True, text=True, check=False, timeout=timeout_s, env=known)
+        return subprocess.run(self.command(argv), capture_output=True, text=True, check=False, timeout=timeout_s, env=self.known)
 
-    def start(self, *argv: str, log: Path) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str, log: Path) -> None:
         """Start what stays."""
         with log.open("ab") as out:
-            return subprocess.Popen(
-                self.command(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | self.env, start_new_session=True
-            )
+            self.started.append(subprocess.Popen(self.command(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.known))
 
     def processes(self) -> list[psutil.Process]:
         """All that runs in it, but for the first."""
@@ -53,13 +57,17 @@ def sealed_off() -> Iterator[Place]:
     """Make one; whatever is still running in it is killed at the end."""
     argv = ["unshare", "--uts", "--net", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "--", "bash", "-c", _INIT]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as outer:
+        place = None
         try:
             assert outer.stdout is not None
             assert outer.stdout.readline() == "up\n", "namespaces need root; run it as root"
             (first,) = psutil.Process(outer.pid).children()
-            yield Place(first.pid)
+            place = Place(first.pid)
+            yield place
         finally:
             outer.kill()  # takes its child along, and that, being the first in its namespace, all others
+            for started in place.started if place else ():
+                started.wait()
 
 
 def wait_until(is_so: Callable[[], object], what: str, timeout_s: float = 90.0) -> None:

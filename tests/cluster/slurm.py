@@ -28,7 +28,7 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 @dataclass
 class Slurm:
-    """It, while it is there."""
+    """It, while it is there. The last of its nodes says that it has an accelerator."""
 
     place: Place
     folder: Path
@@ -67,6 +67,7 @@ def slurm(folder: Path, *, max_array: int = 1001) -> Iterator[Slurm]:
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
     conf.write_text(_conf(folder, socket, max_array), encoding="utf-8")
+    (folder / "gres.conf").write_text(f"NodeName={NODES[-1]} Name=gpu File=/dev/zero\n", encoding="utf-8")  # any device will do
     with sealed_off() as place:
         place.env = {"SLURM_CONF": str(conf), "PATH": _PATH}
         munge = (f"--key-file={key}", f"--socket={socket}", f"--pid-file={folder}/munge/pid", f"--seed-file={folder}/munge/seed")
@@ -81,7 +82,9 @@ def slurm(folder: Path, *, max_array: int = 1001) -> Iterator[Slurm]:
 
 
 def _conf(folder: Path, socket: Path, max_array: int) -> str:
-    nodes = "\n".join(f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={17010 + i} CPUs=1" for i, name in enumerate(NODES))
+    gpu = {NODES[-1]: " Gres=gpu:1"}
+    where = "NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=1"
+    nodes = "\n".join(f"NodeName={name} {where} Port={17010 + i}{gpu.get(name, '')}" for i, name in enumerate(NODES))
     return f"""
 ClusterName=test
 SlurmctldHost=localhost(127.0.0.1)
@@ -103,6 +106,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
+GresTypes=gpu
 SlurmdTimeout=5
 SlurmctldTimeout=5
 MinJobAge=300
