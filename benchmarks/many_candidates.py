@@ -194,6 +194,7 @@ class Simulated(Study):
         return Predictions(log_probs_NC, self.labels_N, self.ids_N), None
 
     def _lost(self, file: RowFile) -> Damage | None:
+        assert file.row.job_id in self.place  # nothing that could be lost is on a disk
         return None
 
 
@@ -213,14 +214,15 @@ def write_study(world: World, root: Path, *, on_disk: bool) -> Study:
             np.savez_compressed(content, val_log_probs=log_probs_NC, val_labels=labels_N, val_ids=np.asarray(ids_N, dtype=np.str_))
             study.predictions_path(row.job_id).write_bytes(content.getvalue())
             vouched = digest(content.getvalue())
-        row = replace(row, **{f"val_{name}": value for name, value in values.items()})
+        scores: dict[str, Any] = {f"val_{name}": value for name, value in values.items()}
+        row = replace(row, **scores)
         study.row_path(row.job_id).write_bytes(encode(RowFile(row, vouched or "0" * 32)))
         place[row.job_id] = k
     return study if on_disk else Simulated(root, world, labels_N, hard_N, ids_N, place)
 
 
 STEPS: tuple[tuple[object, str], ...] = (
-    (ranking, "load_pool"),
+    (ranking, "load_screened"),
     (contest, "evidence_of"),
     (Resamples, "from_evidence"),
     (Chance, "of"),
@@ -257,15 +259,16 @@ class Meter:
         self._open[-1] = max(self._open[-1], _peak_mib())
         Path("/proc/self/clear_refs").write_text("5")
         self._open.append(0.0)
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
-            took_s = time.perf_counter() - start
+            took_s, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
             peak_mib = max(self._open.pop(), _peak_mib())
             self._open[-1] = max(self._open[-1], peak_mib)
-            print(f"{took_s:9.2f} s {peak_mib:8.0f} MiB  {'  ' * (len(self._open) - 1)}{name}", flush=True)
+            print(f"{took_s:9.2f} s {cpu_s:9.2f} CPU s {peak_mib:8.0f} MiB  {'  ' * (len(self._open) - 1)}{name}", flush=True)
             self.figures.append(Figure(took_s, "s", f"{self._size}: {name}"))
+            self.figures.append(Figure(cpu_s, "CPU s", f"{self._size}: {name}"))
             self.figures.append(Figure(peak_mib, "MiB", f"{self._size}: {name}"))
 
     @contextmanager

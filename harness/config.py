@@ -14,6 +14,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from harness.errors import ConfigError
+from harness.files import local_folder
+from harness.files.place import require_store
 from harness.text.metric_spec import MetricSpec, parse
 
 AUTO = "auto"
@@ -29,6 +31,20 @@ class Device(Enum):
     mps = "mps"
 
 
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(?::([0-9]{1,4}))?")
+
+
+def is_device(name: str) -> bool:
+    """Whether a device is called so: the names of `Device`, and `cuda:INDEX`."""
+    return _DEVICE.fullmatch(name) is not None
+
+
+def device_of(name: str) -> tuple[Device, int | None]:
+    """The device of a name (`is_device`), and its index; None: any will do."""
+    kind, _, index = name.partition(":")
+    return Device(kind), int(index) if index else None
+
+
 class Precision(Enum):
     """Arithmetic of forward and backward passes; parameters are float32 in every case."""
 
@@ -36,6 +52,8 @@ class Precision(Enum):
     float32 = "float32"  # the models as they were built, nothing rewritten for speed, no TF32 on an accelerator
     tf32 = "tf32"  # products of 10 bits, sums in float32, as recent NVIDIA accelerators have them; float32 in all else
     bfloat16 = "bfloat16"
+    float16 = "float16"  # on cuda; gradients are scaled, and a step in which they overflow is left out
+    mixed = "mixed"  # bfloat16, or float16 on an accelerator that computes that alone
 
 
 class Augment(Enum):
@@ -648,9 +666,13 @@ class StoreConfig:
 
     max_gib: float = 20.0
     """Least recently used entries make room for new ones; 0: no cache."""
+    shared: str | None = None
+    """Where other machines find them too, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER; None: they stay on this machine."""
 
     def __post_init__(self) -> None:
         _require(self.max_gib >= 0, "store.max_gib", self.max_gib, "0 or more GiB")
+        if self.shared is not None:
+            require_store("store.shared", self.shared)
 
 
 @dataclass
@@ -663,6 +685,8 @@ class JobConfig:
     """Without a sign of life, such as one more batch; None: for ever."""
     memory_gib: float | None = None
     """Of its process and its helpers; None: nearly all that the machine has."""
+    price_per_hour: float | None = None
+    """What an hour of this machine costs, in any currency, for the column `cost`; None: not known."""
 
     def __post_init__(self) -> None:
         _require(
@@ -675,6 +699,7 @@ class JobConfig:
             self.stall_minutes is None or self.stall_minutes > 0, "job.stall_minutes", self.stall_minutes, "a positive number, or null"
         )
         _require(self.memory_gib is None or self.memory_gib > 0, "job.memory_gib", self.memory_gib, "a positive number, or null")
+        _require(self.price_per_hour is None or self.price_per_hour >= 0, "job.price_per_hour", self.price_per_hour, "0 or more, or null")
 
 
 @dataclass
@@ -851,11 +876,11 @@ class SweepConfig:
     study: str = "${data.name}"
     """Name of the folder of results below `results_dir`."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     cache_dir: str = "~/.cache/model-selection-harness"
     """Folder of downloaded data and cached activations."""
-    device: Device = Device.auto
-    """Where a job computes."""
+    device: str = Device.auto.value
+    """Where a job computes; rows say nothing of an index."""
     precision: Precision = Precision.auto
     """Arithmetic of passes through the model."""
     on: On = On.here
@@ -876,6 +901,7 @@ class SweepConfig:
             self.job.timeout_minutes = min(self.job.timeout_minutes or math.inf, self.slurm.time_minutes - WARNED_MINUTES)
         self.backbone, own_weights = name_and_weights(self.backbone)
         self.weights = own_weights or self.weights
+        _require(is_device(self.device), "device", self.device, "one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         _require(
             is_study_name(self.study),
@@ -906,7 +932,7 @@ class SweepConfig:
     @property
     def study_dir(self) -> Path:
         """Where this study's rows, predictions and report live."""
-        return Path(self.results_dir).expanduser() / self.study
+        return local_folder(self.results_dir) / self.study
 
 
 @dataclass
@@ -916,7 +942,7 @@ class ReportConfig:
     study: str | None = None
     """Several with commas between them are compared. None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     table: str | None = None
     """Path of a `results.parquet`, of one study or of many put together, to rank by its columns alone; None: a study's report."""
     protocol: str | None = None
@@ -940,7 +966,7 @@ class VerifyConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     cache_dir: str = "~/.cache/model-selection-harness"
     """Folder of downloaded data and cached activations."""
 
@@ -984,7 +1010,7 @@ class RetimeConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     rank: RankConfig = field(default_factory=RankConfig)
     report: ReportPageConfig = field(default_factory=ReportPageConfig)
@@ -997,7 +1023,7 @@ class PredictConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     folder: str | None = None
     """An exported folder, instead of a study."""
     images: str | None = None
@@ -1022,10 +1048,11 @@ class PredictConfig:
     """What the model is scored by on images whose labels are known, as `rank.metric`. None: what its study's training chose by."""
     costs: str | None = None
     """CSV of what a decision costs, as `rank.costs`, with metric=expected_cost: each image is called the class with the lowest cost to be expected."""
-    device: Device = Device.auto
+    device: str = Device.auto.value
     """Where the network computes."""
 
     def __post_init__(self) -> None:
+        _require(is_device(self.device), "device", self.device, "one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1")
         _require(
             self.folder is None or (not any((self.study, self.candidate, self.protocol)) and self.refit is None),
             "folder",
@@ -1056,7 +1083,7 @@ class ExportConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     candidate: str | None = None
     """Whose model: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None
@@ -1101,7 +1128,7 @@ class PushConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     private: bool = True
     """Whether a repository that is made for it is open to its owner only."""
 
@@ -1113,7 +1140,7 @@ class RefitConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     candidate: str | None = None
     """Who is trained again: a name of the report's table such as 'resnet50 0.5', or a job's id. None: the recommended."""
     protocol: str | None = None
@@ -1129,7 +1156,7 @@ class LogConfig:
     study: str | None = None
     """None: the study that a sweep was at last."""
     results_dir: str = "results"
-    """Folder of all studies."""
+    """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     to: list[Track] = field(default_factory=list)
     """Where to: mlflow, tensorboard, wandb, or several of them."""
     protocol: str | None = None

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from harness.cli import command
 from harness.compute.idle_threads import wait_briefly
 from harness.config import Device, ExportConfig, Precision
+from harness.files import local_folder
 from harness.status import BAD_JOBS
 from harness.study.store import find_study
 from harness.text.commands import runnable
@@ -58,7 +59,7 @@ def run(cfg: ExportConfig) -> int:
 
     if "onnx" in cfg.asked_formats:
         require_onnx()
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(local_folder(cfg.results_dir), cfg.study)
     models, chosen = Models(study), choose(ranked(study, cfg.protocol), cfg.candidate)
     file = chosen.model(models, refitted=cfg.refit)
     row = next(row for row in chosen.rows if row.job_id == file.header.job_id)

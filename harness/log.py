@@ -2,13 +2,13 @@
 
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from harness.cli import command
 from harness.config import LogConfig
 from harness.errors import ConfigError, TableError
+from harness.files import local_folder
 from harness.status import BAD_JOBS
 from harness.study.row import Row
 from harness.study.store import Study, find_study
@@ -46,7 +46,7 @@ def run(cfg: LogConfig) -> int:
     if not cfg.to:
         raise ConfigError("to=: give mlflow, tensorboard or wandb, or several separated by commas.")
     require(cfg.to)
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(local_folder(cfg.results_dir), cfg.study)
     recommended, rows = _recommended(study, cfg.protocol), study.rows()
     outlets = [Outlet(study, name, _say) for name in dict.fromkeys(cfg.to)]
     for outlet in outlets:

@@ -9,6 +9,7 @@ from harness.cli import command
 from harness.compute.idle_threads import wait_briefly
 from harness.config import Metric, Precision, PredictConfig, RankMetric, rank_metric
 from harness.errors import ConfigError
+from harness.files import local_folder
 from harness.study.store import find_study
 from harness.text.commands import runnable
 from harness.text.counts import counted
@@ -80,17 +81,17 @@ def run(cfg: PredictConfig) -> int:
 
 def _model(cfg: PredictConfig) -> tuple[str, "Model"]:
     """The model that is meant and what it is called: of a study, or of an exported folder."""
-    from harness.compute.runtime import resolve_runtime
+    from harness.compute.runtime import runtime_of
     from harness.models.choose import choose, ranked
     from harness.models.load import load_model
     from harness.models.load_export import load_export
     from harness.study.models import Models
 
-    runtime = resolve_runtime(cfg.device, Precision.float32)
+    runtime = runtime_of(cfg.device, Precision.float32)
     if cfg.folder is not None:
         model = load_export(Path(cfg.folder).expanduser(), runtime)
         return f"{model.header.backbone} {model.header.strategy} in {cfg.folder}{_refitted(model.header)}", model
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(local_folder(cfg.results_dir), cfg.study)
     chosen = choose(ranked(study, cfg.protocol), cfg.candidate)
     file = chosen.model(Models(study), refitted=cfg.refit)
     return f"{chosen.label} of study {study.name}{_refitted(file.header)}", load_model(file, runtime)

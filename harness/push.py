@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from harness.cli import command
 from harness.config import PushConfig
+from harness.files import local_folder
 from harness.study.store import find_study
 from harness.text.commands import runnable
 from harness.text.untrusted import one_line
@@ -35,9 +36,7 @@ def run(cfg: PushConfig) -> int:
     from harness.models.push import find_export, push, require_repository
 
     to = require_repository(cfg.to)
-    folder = (
-        Path(cfg.folder).expanduser() if cfg.folder is not None else find_export(find_study(Path(cfg.results_dir).expanduser(), cfg.study))
-    )
+    folder = Path(cfg.folder).expanduser() if cfg.folder is not None else find_export(find_study(local_folder(cfg.results_dir), cfg.study))
     address = push(folder, to, private=cfg.private)
     _say(f"{folder} -> {address}")
     return 0

@@ -5,7 +5,6 @@ its job scored is expected of it, and nothing else is claimed.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -13,6 +12,7 @@ from harness.cli import command
 from harness.cli.again import config_of
 from harness.config import RefitConfig, RefitOn
 from harness.errors import TableError
+from harness.files import as_typed, local_folder
 from harness.process.isolate import Limits, machine_memory_mib, run_isolated, warm_up
 from harness.search.runner import prepare_jobs
 from harness.status import Status
@@ -51,11 +51,11 @@ def run(cfg: RefitConfig) -> int:
     warm_up()
     from harness.models.choose import choose, ranked
 
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(local_folder(cfg.results_dir), cfg.study)
     chosen = choose(ranked(study, cfg.protocol), cfg.candidate)
     row = chosen.rows[0]
     typed = row.details.command
-    config = replace(config_of(typed), results_dir=str(study.root.parent), study=study.name)
+    config = replace(config_of(typed), results_dir=as_typed(study.root.parent), study=study.name)
     (job,) = prepare_jobs([(config, typed)])
     _say(f"{chosen.label} of study {study.name}: training again on {IMAGES[cfg.on]}")
     outcome = run_isolated("harness.jobs.refit:refit", job, row, cfg.on, limits=Limits(memory_mib=MEMORY_FRAC * machine_memory_mib()))

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from harness.cli import command
 from harness.config import ReportConfig
+from harness.files import local_folder
 from harness.study.store import find_study
 from harness.text.console import new_console
 from harness.text.language import speaking
@@ -62,7 +63,7 @@ def _run(cfg: ReportConfig, given: Collection[str] | None) -> None:
     from harness.reporting.studies import list_studies
     from harness.reporting.terminal import print_summary, shown
 
-    results_dir = Path(cfg.results_dir).expanduser()
+    results_dir = local_folder(cfg.results_dir)
     if cfg.study is not None and "," in cfg.study:  # in no name
         from harness.reporting.across import report_comparison
 

@@ -5,7 +5,6 @@ Models are built with random weights, so neither checkpoints nor a model hub are
 
 import sys
 from collections.abc import Collection
-from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -13,6 +12,7 @@ from omegaconf import DictConfig
 from harness.cli import command
 from harness.config import JobConfig, RetimeConfig
 from harness.errors import TableError
+from harness.files import local_folder
 from harness.jobs.timing import time_models
 from harness.process.isolate import Limits, machine_memory_mib
 from harness.report import typed_settings
@@ -54,7 +54,7 @@ def run(cfg: RetimeConfig, given: Collection[str] | None = None) -> int:
     from harness.reporting.question import ask
     from harness.reporting.terminal import print_summary
 
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(local_folder(cfg.results_dir), cfg.study)
     if not any(row.latency_key for row in study.rows()):
         raise TableError(f"{study.root}: holds no row of a job that ended well, so no model to time; run `python -m harness.sweep` first.")
     stall_s = 60 * (JobConfig().stall_minutes or 0.0)

@@ -16,6 +16,7 @@ from harness.backbones.backbone import WeightsSource
 from harness.cli import command
 from harness.config import VerifyConfig
 from harness.features.store import FeatureStore
+from harness.files import local_folder
 from harness.process.isolate import run_isolated
 from harness.status import BAD_JOBS, Status
 from harness.study.row import Row
@@ -57,7 +58,7 @@ def run(cfg: VerifyConfig) -> int:
         TableError: there is no such study.
         StoreError: a folder cannot be read.
     """
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(local_folder(cfg.results_dir), cfg.study)
     found, looked = 0, []
     for check in _checks(study, Path(cfg.cache_dir).expanduser()):
         for problem in check.problems:

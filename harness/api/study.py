@@ -12,6 +12,7 @@ from harness.cli.call import composed, own_errors
 from harness.config import ExportConfig, Language, Metric, SweepConfig
 from harness.data.labels import named
 from harness.errors import ConfigError, TableError
+from harness.files import as_typed, is_folder, local_folder
 from harness.reporting import gallery
 from harness.reporting.build import build_report
 from harness.reporting.question import Question, ask
@@ -187,7 +188,7 @@ class Study:
 
         Args:
             candidate: whose: a label of `rank().table` (`"resnet50 0.5"` will do), or the id of a job; None: the recommended.
-            device: where it computes: auto, cpu, cuda, mps.
+            device: where it computes: auto, cpu, cuda, cuda:INDEX, mps.
             refit: whether its model of `python -m harness.refit` is meant; None: where there is one.
 
         Raises:
@@ -228,7 +229,7 @@ class Study:
         from harness.export import run
 
         asked = {name: ",".join(value) if isinstance(value, list | tuple) else value for name, value in options.items()}
-        where = {"study": self.name, "results_dir": self.path.parent, "to": path, "candidate": candidate}
+        where = {"study": self.name, "results_dir": as_typed(self.path.parent), "to": path, "candidate": candidate}
         cfg = composed("export", ExportConfig, where | asked)
         with own_errors():
             status = run(cfg)
@@ -247,7 +248,7 @@ def load_study(study: str | os.PathLike[str] | None = None, results_dir: str | o
     """A study that a sweep has filled.
 
     Args:
-        study: its folder, or its name below `results_dir`; None: the one that a sweep was at last.
+        study: its folder, or its address in a store, or its name below `results_dir`; None: the one that a sweep was at last.
         results_dir: folder of all studies.
 
     Raises:
@@ -258,9 +259,9 @@ def load_study(study: str | os.PathLike[str] | None = None, results_dir: str | o
         >>> harness.load_study("results/lesions").name
         'lesions'
     """
-    if study is not None and (Path(study).expanduser() / "rows").is_dir():
-        return Study(store.Study(Path(study).expanduser()))
-    return Study(store.find_study(Path(results_dir).expanduser(), None if study is None else os.fspath(study)))
+    if study is not None and is_folder(local_folder(os.fspath(study)) / "rows"):
+        return Study(store.Study(local_folder(os.fspath(study))))
+    return Study(store.find_study(local_folder(os.fspath(results_dir)), None if study is None else os.fspath(study)))
 
 
 def _long(row: Row, found: store.Predictions) -> "pd.DataFrame":

@@ -15,7 +15,7 @@ from harness.config import DataConfig, SweepConfig, TableConfig, is_study_name
 from harness.data.table import NEEDED, Columns
 from harness.data.table_file import GROUP_NAMES, as_text, as_texts
 from harness.errors import ConfigError, DataError
-from harness.files import write_durably
+from harness.files import local_folder, write_durably
 from harness.process.isolate import warm_up
 from harness.study import store
 
@@ -117,7 +117,7 @@ def _images(images: "str | os.PathLike[str] | pd.DataFrame | None", study: str |
     name = study or TABLE
     if not is_study_name(name):
         raise ConfigError(f"study={name!r}: not allowed; give the name of a folder: letters, digits, '_', '.' and '-'.")
-    folder = Path(options.get("results_dir", SweepConfig.results_dir)).expanduser() / name
+    folder = local_folder(os.fspath(options.get("results_dir", SweepConfig.results_dir))) / name
     told: dict[str, Any] = {field.name: options.get(f"data__{field.name}") for field in fields(TableConfig) if field.name not in _OF_ALL}
     return {"data": TABLE, "data.root": _written(images, folder, TableConfig(**told))}
 

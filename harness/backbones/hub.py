@@ -12,7 +12,7 @@ from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from harness.backbones.backbone import BackboneSpec, HubFile, Kind
@@ -103,12 +103,12 @@ def on_hub(source: Published) -> tuple[str, HubFile] | None:
     Returns:
         Its sha256, and what to fetch; None where the hub does not say its hash or cannot be understood: who fetches the file will know why.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata
 
     if source.repo is None:
         return None
     for filename in source.filenames:
-        url = hf_hub_url(source.repo, filename, revision=source.revision, endpoint=hub_endpoint())
+        url = f"{source.address}/resolve/{quote(source.revision or 'main', safe='')}/{filename}"
         limit_s = _timeout_s(_HEAD_TIMEOUT_S)
         try:
             found = within(partial(get_hf_file_metadata, url, timeout=limit_s, endpoint=hub_endpoint()), limit_s + 1)

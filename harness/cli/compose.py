@@ -17,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.cli.command import typed
 from harness.config import SweepConfig
 from harness.errors import ConfigError
+from harness.files import local_folder
+from harness.files.place import is_store
 
 _REFERENCE = "${"
 """What a value begins with that is made of others."""
@@ -38,6 +40,11 @@ def to_config(cfg: DictConfig) -> SweepConfig:
 def _with_homes(found: SweepConfig) -> SweepConfig:
     for key, folder in {"results_dir": found.results_dir, "cache_dir": found.cache_dir, "data.root": found.data.root}.items():
         _require_home(key, folder)
+    local_folder(found.results_dir)  # names what it does not take
+    if is_store(found.cache_dir):
+        raise ConfigError(
+            f"cache_dir={found.cache_dir}: is a folder of this machine; give store.shared={found.cache_dir} for cached activations."
+        )
     return found
 
 

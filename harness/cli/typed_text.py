@@ -97,7 +97,7 @@ def _listed(argument: str, texts: set[str]) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as it has to be typed for Hydra to read it letter by letter."""
+    """A text as it has to be typed for Hydra to read it letter by letter, and to say it again so that it can: a bare colon it says with a backslash."""
     return text if _is_read_as_is(text) else quoted(text)
 
 
@@ -138,6 +138,6 @@ def _part(key: str, text: str) -> str:
 def _is_read_as_is(text: str) -> bool:
     try:
         override = OverridesParser.create().parse_override(f"key={text}")
-        return not override.is_sweep_override() and str(override.value()) == text
+        return not override.is_sweep_override() and str(override.value()) == text == override.get_value_element_as_str()
     except HydraException:
         return False

@@ -33,7 +33,7 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
         "fingerprint": dataset.fingerprint,
         "profile": asdict(dataset.profile),
     }
-    tables = [_table(name, split, dataset.facts) for name, split in splits.items()]
+    tables = [_table(name, split, dataset.facts) for name, split in splits.items() if len(split)]
     whole = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata({_ABOUT: json.dumps(about)})
     with atomic_write(path, is_durable=True) as temporary:
         pq.write_table(whole, temporary, compression="zstd", write_page_checksum=True)
@@ -90,7 +90,7 @@ def _images(images: Sequence[ImageRef]) -> dict[str, Any]:
             found["suffix"] = pa.array(images.pieces.suffixes)
         return found
     arrays = [image for image in images if isinstance(image, ArrayImage)]
-    assert len(arrays) == len(images), "files that `packed` leaves as they are"
+    assert len(arrays) == len(images), "sources list files, which are packed, or pixels"
     return {
         "id": pa.array([image.id for image in arrays], pa.string()),
         "hash": pa.array([image.content_hash for image in arrays], pa.string()),

@@ -1,7 +1,8 @@
 """Cached activations on disk: one row of numbers per image, addressed by what decides them.
 
 An entry appears under its final name in one rename and never changes afterwards, so any number of processes and nodes share a store without a lock.
-Whatever cannot be proved to be what was written is removed, and then computed again. Knows no tensors.
+Whatever cannot be proved to be what was written is removed, and then computed again. Entries that other machines have published are brought here
+first, and stay within the same bounds. Knows no tensors.
 """
 
 import errno
@@ -34,6 +35,7 @@ from harness.features.entry import (
     key_of,
     read_fields,
 )
+from harness.features.shared import Shared
 from harness.process.alive import is_alive
 
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -57,11 +59,12 @@ class _Kept:
 class FeatureStore:
     """A folder of entries that stays within `max_gib` GiB of rows. Making the object touches nothing on disk.
 
-    With `max_gib=0` the store is off: nothing is found, nothing is kept.
+    With `max_gib=0` the store is off: nothing is found, nothing is kept. `shared`: the URL where other machines find and publish entries.
     """
 
-    def __init__(self, root: Path, max_gib: float) -> None:
+    def __init__(self, root: Path, max_gib: float, shared: str | None = None) -> None:
         self._root = root.absolute()
+        self._shared = Shared(shared)
         self._max_bytes = int(max_gib * 2**30)
         self._handed_out: set[str] = set()
         self._reserved: dict[Path, int] = {}  # bytes of the entries that this object is writing
@@ -78,6 +81,7 @@ class FeatureStore:
         key = key_of(address)
         folder = self._root / key
         with disk_trouble(self._root):
+            is_brought = bool(self._max_bytes) and not folder.is_dir() and self._bring(key)
             if not self._max_bytes or not folder.is_dir():
                 return None
             try:
@@ -85,6 +89,8 @@ class FeatureStore:
             except (FileNotFoundError, ValueError) as reason:
                 if self._remove(folder):  # else it only vanished meanwhile
                     _log.warning("%s: damaged and removed, to be computed again (%s).", folder, reason)
+                    if is_brought:
+                        self._shared.drop(key)
                 return None
         self._handed_out.add(key)
         _mark_used(folder)
@@ -144,6 +150,26 @@ class FeatureStore:
         with disk_trouble(self._root):
             return self._to_evict(num_bytes, num_bytes) is not None
 
+    def _bring(self, key: str) -> bool:
+        """Whether an entry that others have published is here now; not where there is no room for it, or its `entry.json` says nothing that can be used."""
+        if (about := self._shared.entry(key)) is None:
+            return False
+        folder = self._temporary(key)
+        try:
+            folder.mkdir(parents=True)
+            (folder / ENTRY).write_bytes(about)
+            fields = read_fields(folder / ENTRY)
+            num_bytes = fields["num_rows"] * RowType(**fields["row"]).num_bytes
+            if (evicted := self._to_evict(num_bytes, num_bytes)) is None:
+                return False
+            for kept in evicted:
+                self._remove(kept.folder)
+            return self._shared.bring(key, fields["sha256"], folder) and self._settle(folder, key)
+        except ValueError:
+            return False
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _open(self, folder: Path, address: Mapping[str, Any]) -> Entry:
         with (folder / ROWS).open("rb") as rows_file:
             fields = read_fields(folder / ENTRY)
@@ -171,13 +197,19 @@ class FeatureStore:
         for kept in self._to_evict(stat.st_size - HEADER_BYTES, new_bytes=0) or ():
             self._remove(kept.folder)
         _mark_used(written)
+        if self._settle(written, key):
+            self._verified[key] = _stamp(stat, sha256)
+        self._shared.publish(key, sha256, self._root / key)
+
+    def _settle(self, folder: Path, key: str) -> bool:
+        """Whether a complete folder has its final name now, or an entry has it already."""
         try:
-            written.rename(self._root / key)
+            folder.rename(self._root / key)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-        else:
-            self._verified[key] = _stamp(stat, sha256)
+            return False
+        return True
 
     def _to_evict(self, num_bytes: int, new_bytes: int) -> list[_Kept] | None:
         """What to remove, least recently used first, so that `num_bytes` more fit in the limit and `new_bytes` on the disk.

@@ -14,6 +14,7 @@ from harness.data.dataset import Dataset, ImageRef
 from harness.data.facts import SMALL, small_grey
 from harness.data.labels import named
 from harness.data.splits import SPLITS
+from harness.files import is_there
 from harness.jobs.spec import JobSpec
 from harness.measure.near_copies import NearCopies, near_copies
 from harness.measure.odd_images import odd_images
@@ -43,7 +44,7 @@ class _Image:
 def audit_data(job: JobSpec, features: Callable[[], FloatArray]) -> None:
     """Write the findings of a job's data set, unless the study has them. `features`: of train, val and test, in this order, N x D."""
     study, dataset = Study(job.config.study_dir), job.dataset
-    if not dataset.facts or study.findings_path(dataset.fingerprint).exists():
+    if not dataset.facts or is_there(study.findings_path(dataset.fingerprint)):
         return
     images = [
         _Image(ref, split, label)

@@ -18,8 +18,9 @@ from harness.backbones.quiet import quiet
 from harness.backbones.spellings import own_place
 from harness.backbones.weights import find_weights
 from harness.clusters.devices import devices_of
+from harness.compute.accelerator import require_there
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import Adapter, Keep, Labels, Metric, SweepConfig, TrainConfig, rank_metric, score_limit
+from harness.config import Adapter, Keep, Labels, Metric, SweepConfig, TrainConfig, device_of, rank_metric, score_limit
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
 from harness.data.labels import count_classes
@@ -193,7 +194,12 @@ def _look_at(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> _LookedA
 
 
 def _runtime(cfg: SweepConfig) -> Runtime:
-    return resolve_runtime(cfg.device, cfg.precision, devices_of(cfg))
+    there, (device, index) = devices_of(cfg), device_of(cfg.device)
+    if there is None:
+        require_there(cfg.device)
+    elif index is not None:
+        raise ConfigError(f"device={cfg.device}: a worker of a cluster is given its accelerator; give device={device.value}.")
+    return resolve_runtime(device, cfg.precision, there)
 
 
 def _depth(cfg: SweepConfig) -> FreezeDepth:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from harness.config import RankConfig, SweepConfig
+from harness.files import as_typed
 from harness.reporting import formats
 from harness.reporting.build import write_csv, write_text
 from harness.reporting.document import Block, Bullets, Column, Command, Document, Fact, Paragraph, Section, Table, Tone
@@ -312,7 +313,7 @@ def _reading(found: Comparison) -> Section:
 
 def _command(found: Comparison) -> str:
     folder = found.studies[0].study.root.parent
-    elsewhere = [f"results_dir={folder}"] * (folder != Path(SweepConfig.results_dir))
+    elsewhere = [f"results_dir={as_typed(folder)}"] * (folder != Path(SweepConfig.results_dir))
     words = (f"study={','.join(study.name for study in found.studies)}", *elsewhere)
     return " ".join(["python -m harness.report", *map(shell_word, words)])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.config import RankConfig
-from harness.files import atomic_write, remove_leftovers
+from harness.files import atomic_write, remove_leftovers, send_rest
 from harness.reporting import gallery
 from harness.reporting.compose import compose, draw
 from harness.reporting.data_audit import FILE, DataAudit, audit_frame, audit_images
@@ -26,8 +26,13 @@ from harness.text.language import ENGLISH, speaking
 
 
 def close_sweep(study: Study, cfg: RankConfig, protocol: str | None = None, pictures: gallery.Source = gallery.kept) -> Ranking:
-    """The report at the end of a sweep, about the protocol of its jobs. Later reports go by both. Raises like `build_report`."""
+    """The report at the end of a sweep, about the protocol of its jobs. Later reports go by both. Raises like `build_report`.
+
+    Jobs may have ended well whose rows a store did not take: it takes them now, or the sweep has not ended well.
+    """
+    send_rest(study.root)
     keep(study, cfg, protocol)
+    study.compact()
     return build_report(study, cfg, protocol=protocol, by="sweep", pictures=pictures)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.config import RankConfig
 from harness.errors import ConfigError
+from harness.files import open_plain
 from harness.select.protocols import Protocol, find_protocol, protocols_of
 from harness.study.store import Study, atomic_write
 from harness.text.untrusted import shell_word
@@ -84,7 +85,8 @@ def _kept_protocol(study: Study, held: Sequence[Protocol]) -> str | None:
 def _read(study: Study) -> dict[str, Any]:
     """What the last sweep kept; empty where none has, or the file cannot be read."""
     try:
-        found = json.loads(_path(study).read_text(encoding="utf-8"))
+        with open_plain(_path(study)) as file:
+            found = json.loads(file.read())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

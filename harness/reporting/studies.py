@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.config import Language
 from harness.errors import StoreError
-from harness.files import atomic_write, listed, open_plain
+from harness.files import atomic_write, is_folder, is_there, listed, open_plain
 from harness.reporting.first_screen import headline
 from harness.reporting.render import to_index
 from harness.reporting.sections.facts import known_rows
@@ -84,13 +84,13 @@ def list_studies(results_dir: Path, tell: Callable[[str], None]) -> None:
 
 
 def _is_study(path: Path) -> bool:
-    return (path / "rows").is_dir() or (path / "report" / "index.html").is_file()
+    return is_folder(path / "rows") or is_there(path / "report" / "index.html")
 
 
 def _line(study: Study) -> Listed:
     told = _summary(study)
-    has_page = (study.report_dir / "index.html").is_file()
-    number = told.get("num_jobs") if isinstance(told.get("num_jobs"), int) else len(listed(study.root / "rows", ".json"))
+    has_page = is_there(study.report_dir / "index.html")
+    number = told.get("num_jobs") if isinstance(told.get("num_jobs"), int) else len(study.job_ids())
     missing = say("Its report was made by an earlier version." if has_page else "No report yet: {command}", command=study.report_command)
     return Listed(
         name=one_line(study.name),

@@ -137,6 +137,10 @@ class Groups:
         self.begun.add(task.name)
         return is_new and any(map(is_wanted, task.jobs))
 
+    def returned(self, task: Task) -> None:
+        """Another worker may begin it."""
+        self.begun.discard(task.name)
+
     def ended(self, task: Task, error: str | None) -> None:
         """Say how its jobs ended."""
         self._settled(task.name, error)

@@ -48,6 +48,9 @@ class Work(Protocol):
     def begin(self, task: Task) -> bool:
         """Whether a task that nobody else can run any more is still to be run."""
 
+    def returned(self, task: Task) -> None:
+        """It was begun in vain, where there is no memory for it: another worker may begin it."""
+
     def ended(self, task: Task, error: str | None) -> None:
         """It was run, or need not be: whoever ran it has written its rows, or there is an error."""
 
@@ -153,6 +156,7 @@ class Crew:
             if is_done:
                 self.work.ended(task, None)
             else:
+                self.work.returned(task)
                 self._given_up.setdefault(task.name, set()).add(place)
 
     def _is_last_resort(self, task: Task, place: Place) -> bool:

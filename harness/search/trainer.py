@@ -144,10 +144,13 @@ class Stages:
             return False
         self.begun.add((task.name, task.rung))
         for job in task.jobs:
-            path = Study(job.config.study_dir).row_path(job.job_id)
-            if path.exists():
-                self._before[job.job_id] = path.read_bytes()
+            if (row := Study(job.config.study_dir).row_bytes(job.job_id)) is not None:
+                self._before[job.job_id] = row
         return True
+
+    def returned(self, task: Task) -> None:
+        """Another worker may begin it."""
+        self.begun.discard((task.name, task.rung))
 
     def ended(self, task: Task, error: str | None) -> None:
         """A job that the end of the search cut short stays what it was after its last rung."""

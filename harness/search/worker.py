@@ -51,7 +51,7 @@ def work(folder: Path, workers: str = "1", patience_s: float | None = PATIENCE_S
         warm_up()
         plan = read_plan(folder)
         if closed(plan) is not None:
-            print(f"{plan.study.root}: its sweep is over; there is nothing to do", flush=True)
+            Sweep(plan.jobs).progress.say(f"{plan.study.root}: its sweep is over; there is nothing to do")
             return
         if plan.cwd.is_dir():
             os.chdir(plan.cwd)  # where relative paths are meant from

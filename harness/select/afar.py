@@ -41,6 +41,8 @@ class Seen:
     expected_D: FloatArray
     """Around the mean score of the others."""
     covariance_DD: FloatArray
+    expected_H: FloatArray
+    """Of the others after their scores."""
     log_evidence: float
     """For this t, up to what is the same for all t."""
 
@@ -76,21 +78,16 @@ class Afar:
         level_Q, depth_K = np.unique(np.round(frozen_K / _DEPTH_STEP), return_inverse=True)
         depth_QQ = DEPTH_SPREADS**2 * np.exp(-_DEPTH_STEP * np.abs(level_Q[:, None] - level_Q) / DEPTH_REACH)
         one_hot = [_one_hot(each) for each in (depth_K, of_family, of_backbone)]
-        effects_KE = csr_array(hstack([np.ones((len(every), 1)), slopes_KP, *one_hot]))
+        effects_KE = csr_array(hstack([csr_array(np.ones((len(every), 1))), csr_array(slopes_KP), *one_hot]))
         shares = [(FAMILY_SHARE, one_hot[1].shape[1]), (BACKBONE_SHARE, one_hot[2].shape[1])]
-        precisions = [
-            [[0.0]],
-            np.diag(1 / np.square(SLOPE_SPREADS)),
-            np.linalg.inv(depth_QQ),
-            *(np.eye(num) / share for share, num in shares),
-        ]
+        slopes_PP, singles = np.diag(1 / np.square(SLOPE_SPREADS)), [np.eye(num) / share for share, num in shares]
         own_K = 1 - FAMILY_SHARE - BACKBONE_SHARE + FAMILY_SHARE * (of_family < 0) + BACKBONE_SHARE * (of_backbone < 0)
         num, centre = len(known), float(others.scores_H.mean())
         return cls(
             centre=centre,
             effects_DE=effects_KE[:num].toarray(),
             effects_HE=effects_KE[num:],
-            precision_EE=block_diag(*precisions),
+            precision_EE=block_diag(np.zeros((1, 1)), slopes_PP, np.linalg.inv(depth_QQ), *singles),
             expected_D=expected_K[:num],
             expected_H=expected_K[num:],
             own_D=own_K[:num],
@@ -108,12 +105,14 @@ class Afar:
         factor_EE, told_E = np.linalg.cholesky(precision_EE), weighted_HE.T @ surprise_H
         effect_E = cho_solve((factor_EE, True), told_E)
         spread_ED = solve_triangular(factor_EE, self.effects_DE.T, lower=True)
+        left_H, own_H = surprise_H - self.effects_HE @ effect_E, t**2 * self.own_H / noise_H
         num_scaled = len(effect_E) - 1
         log_size = np.log(noise_H).sum() + 2 * np.log(np.diag(factor_EE)).sum() + 2 * num_scaled * np.log(t)
         misfit = surprise_H @ (surprise_H / noise_H) - told_E @ effect_E
         return Seen(
             t * self.expected_D + self.effects_DE @ effect_E,
             spread_ED.T @ spread_ED + t**2 * np.diag(self.own_D),
+            self.score_H - left_H + own_H * left_H,
             -float(log_size + misfit) / 2,
         )
 

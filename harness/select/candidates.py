@@ -233,7 +233,8 @@ def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities:
     Raises:
         TableError: there are no rows that can be used, or candidates were not measured on the same val images.
     """
-    every, damaged = study.rows(), tuple(study.damaged())
+    every, found = study.contents()
+    damaged = tuple(found)
     lost = {found.job_id for found in damaged if found.job_id is not None}
     if all(row.job_id in lost for row in every):
         raise TableError(_no_rows(study, damaged))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import RankMetric, is_higher_better
-from harness.select.candidates import Candidate, Cost, Outranked
+from harness.select.candidates import Candidate, Cost
 from harness.select.comparison import Interval, at_least_wilson, interval
 from harness.select.contest import Contest
 from harness.select.limits import Breach
@@ -26,8 +26,8 @@ class Entry:
     candidate: Candidate
     score: float
     interval: Interval
-    expected: float | None
-    """Expected true score, by what was measured and what was known before; None where it is outranked."""
+    expected: float
+    """Expected true score, by what was measured and what was known before."""
     behind: Difference | None
     """How much better the recommended candidate scores; None without a recommendation and for the recommended itself."""
     breaches: tuple[Breach, ...]
@@ -75,8 +75,8 @@ def entries_of(contest: Contest, recommended: int | None = None) -> tuple[Entry,
     on_front, compared = contest.point_front(), _compared(contest) if contest.order else {}
     within = [replace(_entry(contest, k, recommended), on_front=on_front[k], **compared.get(k, {})) for k in contest.within]
     excluded = [_entry(contest, k, recommended) for k in contest.excluded]
-    for each in contest.pool.outranked:
-        (excluded if each.breaches else within).append(_outranked(contest, each))
+    for place, each in enumerate(contest.pool.outranked):
+        (excluded if each.breaches else within).append(_outranked(contest, place))
     if contest.pool.outranked:
         sign = 1 if is_higher_better(contest.val.metric) else -1
         for entries in (within, excluded):
@@ -113,9 +113,10 @@ def _entry(contest: Contest, k: int, recommended: int | None) -> Entry:
     )
 
 
-def _outranked(contest: Contest, found: Outranked) -> Entry:
+def _outranked(contest: Contest, place: int) -> Entry:
     """What is known of a candidate by its score alone, whose error is as good as normal where images are many."""
-    metric, confidence = contest.val.metric, contest.cfg.confidence
+    metric, confidence, found, others_H = contest.val.metric, contest.cfg.confidence, contest.pool.outranked[place], contest.belief.others_H
+    assert others_H is not None
     half = NormalDist().inv_cdf((1 + confidence) / 2) * found.sd
     low, high = np.clip([found.score - half, found.score + half], *bounds(metric)).tolist()
     ends = at_least_wilson(Interval(low, high), metric, confidence, score=found.score, num_equal=found.num_equal)
@@ -123,7 +124,7 @@ def _outranked(contest: Contest, found: Outranked) -> Entry:
         candidate=found.candidate,
         score=natural(metric, found.score),
         interval=contest.val.natural(ends),
-        expected=None,
+        expected=possible(metric, float(others_H[place])),
         behind=None,
         breaches=found.breaches,
         is_outranked=True,

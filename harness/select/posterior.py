@@ -16,14 +16,14 @@ Gaussian Processes for Machine Learning, 2006, chapter 2.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
-from harness.select.afar import Afar, Others
+from harness.select.afar import Afar, Others, Seen
 from harness.select.comparison import SAME, BoolArray, FloatArray, IntArray
 from harness.select.structure import INTERCEPT_POINTS, Known, shrunk, structure
 
@@ -54,6 +54,8 @@ class Posterior:
     """Which of the D distinct ones each candidate is."""
     whole: "tuple[Posterior, IntArray] | None" = None
     """Of more candidates, and which of its distinct ones these are: draws of some are those of all."""
+    others_H: FloatArray | None = None
+    """Expected true scores of those that are known by their scores alone; None: there are none."""
 
     @cached_property
     def mean_K(self) -> FloatArray:
@@ -110,6 +112,10 @@ class Posterior:
         are_all = len(kept_D) == self.covariance_GDD.shape[1]
         covariance_GDD = self.covariance_GDD if are_all else self.covariance_GDD[:, kept_D[:, None], kept_D]
         return Posterior(self.weights_G, self.mean_GD[:, kept_D], covariance_GDD, np.asarray(distinct_K, dtype=np.int64), (self, kept_D))
+
+    def alone(self, positions: Sequence[int]) -> "Posterior":
+        """The same of some of the candidates, drawn without the others: in less time, and other draws."""
+        return replace(self.take(positions), whole=None)
 
     def observe(self, k: int, score: float, variance: float) -> "Posterior":
         """After candidate `k` scored once more, on images that nothing else was measured on.
@@ -269,7 +275,7 @@ class _Model:
     """In points, as all else here."""
     point: float
     afar: Afar | None = None
-    known: dict[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    known: "dict[int, _Given]" = field(default_factory=dict)
     """What `_given` has computed."""
 
     @classmethod
@@ -301,17 +307,23 @@ class _Model:
         """Of one set of scores, with the weights that it gives."""
         centre, score_M = self._in_points(scores_K)
         kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
+        weights_G = weights_G[kept] / weights_G[kept].sum()
         given = [self._given(int(g)) for g in kept]
-        expected = [self._prior(_GRID_POINTS[g]).expected(centre) for g in kept]
-        mean_GD = [
-            expected_D + gain_DM @ (score_M - expected_D[self.seen]) for expected_D, (gain_DM, _) in zip(expected, given, strict=True)
-        ]
+        mean_GD = [each.mean_D(score_M, centre, self.seen) for each in given]
         return Posterior(
-            weights_G[kept] / weights_G[kept].sum(),
+            weights_G,
             centre + self.point * np.array(mean_GD),
-            self.point**2 * np.array([covariance_DD for _, covariance_DD in given]),
+            self.point**2 * np.array([each.covariance_DD for each in given]),
             self.distinct_K,
+            others_H=self._of_others(weights_G, [each.prior for each in given]),
         )
+
+    def _of_others(self, weights_G: FloatArray, priors: "Sequence[_Prior]") -> FloatArray | None:
+        """Expected true scores of those that are known by their scores alone."""
+        found = [prior.seen for prior in priors if prior.seen is not None]
+        if self.afar is None or not found:
+            return None
+        return np.asarray(self.afar.centre + self.point * (weights_G @ np.array([each.expected_H for each in found])))
 
     def _in_points(self, scores_K: FloatArray) -> tuple[float, FloatArray]:
         """Mean of the scores, and the scores of the measured around it."""
@@ -323,27 +335,28 @@ class _Model:
         """Under one t, of all but the scores of these candidates."""
         if self.afar is None:
             return _Prior(t * self.expected_D, np.asarray(INTERCEPT_POINTS**2 + t**2 * self.structure_DD))
-        found = self.afar.at(t)
-        return _Prior(found.expected_D, found.covariance_DD, found.log_evidence, self.afar.centre, self.point)
+        seen = self.afar.at(t)
+        return _Prior(seen.expected_D, seen.covariance_DD, seen, self.afar.centre, self.point)
 
     def _log_weights(self, t: float, told: Sequence[tuple[float, FloatArray]]) -> list[float]:
         """Of one t, up to a constant, for each set of scores and its centre."""
         prior = self._prior(t)
         factor = cho_factor(prior.covariance_DD[np.ix_(self.seen, self.seen)] + self.error_MM, lower=True)
-        log_size = float(np.log(np.diag(factor[0])).sum()) - prior.log_evidence
+        log_size = float(np.log(np.diag(factor[0])).sum()) - (0.0 if prior.seen is None else prior.seen.log_evidence)
         log_prior = -float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
         surprises = [score_M - prior.expected(centre)[self.seen] for centre, score_M in told]
         return [-float(each_M @ cho_solve(factor, each_M)) / 2 - log_size + log_prior for each_M in surprises]
 
-    def _given(self, g: int) -> tuple[FloatArray, FloatArray]:
-        """Under one t of the grid: gain of the truth in the scores, shape D x M, and covariance of the truth; computed when first asked for."""
+    def _given(self, g: int) -> "_Given":
+        """Under one t of the grid; computed when first asked for."""
         if g not in self.known:
-            self.known[g] = self._gain_and_covariance(_GRID_POINTS[g])
+            prior = self._prior(_GRID_POINTS[g])
+            self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD))
         return self.known[g]
 
-    def _gain_and_covariance(self, t: float) -> tuple[FloatArray, FloatArray]:
+    def _gain_and_covariance(self, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Written in errors, not in differences of the far larger prior, wherever something was measured."""
-        prior_DD, seen, error_MM = self._prior(t).covariance_DD, self.seen, self.error_MM
+        seen, error_MM = self.seen, self.error_MM
         unseen = np.setdiff1d(np.arange(len(prior_DD)), seen)
         prior_MU, prior_UU = prior_DD[np.ix_(seen, unseen)], prior_DD[np.ix_(unseen, unseen)]
         factor = cho_factor(prior_DD[np.ix_(seen, seen)] + error_MM, lower=True)
@@ -363,7 +376,8 @@ class _Prior:
 
     expected_D: FloatArray
     covariance_DD: FloatArray
-    log_evidence: float = 0.0
+    seen: Seen | None = None
+    """What those say that are known by their scores alone."""
     centre: float | None = None
     """Score around which the expected ones are; None: any, as that is what the intercept leaves open."""
     point: float = POINT
@@ -371,6 +385,22 @@ class _Prior:
     def expected(self, centre: float) -> FloatArray:
         """Around the mean of some scores."""
         return self.expected_D if self.centre is None else self.expected_D + (self.centre - centre) / self.point
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """What scores say under one spread."""
+
+    prior: _Prior
+    gain_DM: FloatArray
+    """Of the truth in the scores."""
+    covariance_DD: FloatArray
+    """Of the truth."""
+
+    def mean_D(self, score_M: FloatArray, centre: float, seen: IntArray) -> FloatArray:
+        """Of the truth, in points around the mean of the scores."""
+        expected_D = self.prior.expected(centre)
+        return np.asarray(expected_D + self.gain_DM @ (score_M - expected_D[seen]))
 
 
 def _mean_correlation(error_MM: FloatArray) -> float:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from harness.backbones.imagenet import published_top1, published_top1s
 from harness.config import Metric
 from harness.errors import StoreError
+from harness.files import is_folder, listed
 from harness.select.candidates import CANDIDATE
 from harness.status import Status
 from harness.study.row import Row
@@ -82,8 +83,8 @@ def own_ranks(study: Study) -> OwnRanks:
     here = study.rows()
     found: list[Row] = []
     unread: list[str] = []
-    for path in sorted(study.root.parent.glob("[!.]*")):
-        if path.name == study.root.name or not (path / "rows").is_dir():
+    for path in listed(study.root.parent, ""):
+        if path.name == study.root.name or not is_folder(path / "rows"):
             continue
         rows = _whole(Study(path))
         if rows is None:

@@ -122,8 +122,8 @@ def _kept(scored: Sequence[Outranked], size: int) -> list[int]:
 
 def _unbeaten(scored: Sequence[Outranked], among: Sequence[int]) -> list[int]:
     """Those of some whom fewest others beat on everything that is asked about: limits and prices choose nobody else."""
-    asked_KA = np.array([[-scored[k].score, *_costs(scored[k].candidate)] for k in among])
-    num_better_K = [np.count_nonzero((asked_KA <= own_A).all(axis=1)) for own_A in asked_KA]
+    asked_AK = np.array([[-scored[k].score, *_costs(scored[k].candidate)] for k in among]).reshape(len(among), 1 + len(SLID)).T.copy()
+    num_better_K = [np.count_nonzero((asked_AK <= own_A1).all(axis=0)) for own_A1 in asked_AK.T[:, :, None]]
     return [among[place] for place in np.argsort(num_better_K, kind="stable")[:NUM_UNBEATEN].tolist()]
 
 

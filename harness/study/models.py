@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import StoreError, TableError
-from harness.files import free_mib, listed, open_plain, why, write_durably
+from harness.files import free_mib, is_there, listed, num_bytes, open_plain, remove, why, write_durably
 from harness.study.model_file import ModelFile, decode, encode
 from harness.study.row import Row
 from harness.study.store import Damage, Study
@@ -38,7 +38,7 @@ class Models:
 
     def has(self, job_id: str) -> bool:
         """Whether a file lies there; `read` says whether it can be used."""
-        return self.path(job_id).is_file()
+        return is_there(self.path(job_id))
 
     def write(self, file: ModelFile) -> None:
         """Keep a model. Raises StoreError when the disk does not take it, or would have no room left for rows."""
@@ -67,11 +67,11 @@ class Models:
     def kept(self) -> tuple[int, float]:
         """How many models there are, and their MiB."""
         paths = listed(self.folder, _SUFFIX)
-        return len(paths), sum(path.stat().st_size for path in paths) / _MIB
+        return len(paths), sum(map(num_bytes, paths)) / _MIB
 
     def drop(self, job_id: str) -> None:
-        """Delete a model; it is well if there is none."""
-        self.path(job_id).unlink(missing_ok=True)
+        """Delete a model; it is well if there is none. Raises StoreError."""
+        remove(self.path(job_id))
 
     def job_ids(self) -> list[str]:
         """Jobs that have a file."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.files import digest
+from harness.files import digest, fetched, listed
 from harness.study.models import Models
 from harness.study.row import COLUMNS, Row, to_json
 from harness.study.store import Study
@@ -92,13 +92,17 @@ class StudyEnd:
     def model(self) -> Path | None:
         """The file of the recommended model; None where none was kept."""
         models = Models(self.study)
-        return models.path(self.recommended.job_id) if self.recommended and models.has(self.recommended.job_id) else None
+        if self.recommended is None or not models.has(self.recommended.job_id):
+            return None
+        return fetched([models.path(self.recommended.job_id)])[0]
 
     def files(self) -> Iterator[tuple[Path, str]]:
         """What is logged beside the rows, each with its place: the report, the table, exported models.
 
         The page goes without the pictures of images that are inside it: a copy, which is there until the next file is asked for.
         """
+        report = self.study.report_dir
+        fetched([*listed(report, ""), *listed(report / "plots", ""), self.study.root / "results.csv"])
         for name in ("report", "export", "results.csv"):
             path = self.study.root / name
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.config import Metric
 from harness.errors import TableError
-from harness.files import why
+from harness.files import is_there, open_plain, why
 from harness.status import Status
 from harness.study.row import COLUMNS, Row
 from harness.study.row_file import RowFile
@@ -69,7 +69,7 @@ def tables(study: Study, rows: Iterable[Row], *, has_all_rows: bool) -> Check:
     """
     wanted = to_csv(to_frame(rows))
     readers = {CSV: _csv_text, PARQUET: _parquet_text}
-    there = [name for name in readers if (study.root / name).exists()]
+    there = [name for name in readers if is_there(study.root / name)]
     others = [study.root / name for name in there if not _holds(readers[name], study, wanted)]
     if not has_all_rows:
         return Check(share(len(there) - len(others), len(there), "table", "cannot be compared while rows are damaged"), [])
@@ -102,8 +102,9 @@ def openings(study: Study, job_ids: Set[str]) -> Check:
 
 
 def _wrong(study: Study, row: Row, reason: str) -> Damage:
-    remedy = "delete the row and run the same sweep again, which does this job anew"
-    return Damage(study.row_path(row.job_id), reason, remedy, row.job_id)
+    path = study.row_path(row.job_id)
+    away = "delete the row" if path.exists() else "write an empty file of that name, which takes the place of the row in its segment,"
+    return Damage(path, reason, f"{away} and run the same sweep again, which does this job anew", row.job_id)
 
 
 def _agree(stated: float | None, computed: float | None) -> bool:
@@ -115,8 +116,10 @@ def _agree(stated: float | None, computed: float | None) -> bool:
 
 
 def _csv_text(study: Study) -> str:
-    return (study.root / CSV).read_bytes().decode("utf-8")
+    with open_plain(study.root / CSV) as file:
+        return file.read().decode("utf-8")
 
 
 def _parquet_text(study: Study) -> str:
-    return to_csv(pd.read_parquet(study.root / PARQUET, page_checksum_verification=True))
+    with open_plain(study.root / PARQUET) as file:
+        return to_csv(pd.read_parquet(file, page_checksum_verification=True))

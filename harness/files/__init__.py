@@ -1,6 +1,7 @@
 """Atomic writes: a file is there whole or not at all, whoever is killed meanwhile; and what a disk refuses, in one line.
 
-Lowest step of the study folder: knows paths and bytes, not what they mean.
+Lowest step of the study folder: knows paths and bytes, not what they mean. A path may stand for an object of a store (`place`): what is written
+here goes there as well, and what is read is what the store has.
 """
 
 import errno
@@ -10,12 +11,16 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
 from harness.errors import StoreError
+from harness.files import mirror
+from harness.files.place import as_typed, local_folder, url_of
+
+__all__ = ["as_typed", "local_folder"]
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 _ABANDONED_S = 24 * 3600
@@ -35,7 +40,7 @@ def atomic_write(path: Path, *, is_durable: bool = False) -> Iterator[Path]:
         is_durable: wait until the disk has all of it before it gets its name, so that a power cut leaves no empty file.
 
     Raises:
-        StoreError: the disk is full, read-only or broken, or something else lies there.
+        StoreError: the disk is full, read-only or broken, or something else lies there; or the store behind it refuses, the file being written.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with _write_trouble(path):
@@ -44,10 +49,12 @@ def atomic_write(path: Path, *, is_durable: bool = False) -> Iterator[Path]:
             yield temporary
             if is_durable:
                 _flush(temporary)
+            mirror.announce(path)
             temporary.replace(path)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        mirror.send(path)
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -59,11 +66,18 @@ def write_durably(path: Path, content: bytes) -> None:
 def remove(path: Path) -> None:
     """Delete a file, if it is there. Raises StoreError."""
     with _write_trouble(path):
+        mirror.delete(path)
         path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a log, in one piece, behind an empty one where the line before was cut short. Raises StoreError."""
+    """Add a line to a log, in one piece, behind an empty one where the line before was cut short. Raises StoreError.
+
+    Objects cannot be appended to: in a store a log is a folder, and each line an object.
+    """
+    if url_of(path) is not None:
+        write_durably(path / f"{time.time_ns():020}-{uuid.uuid4().hex}", line.encode())
+        return
     with _write_trouble(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as log:
@@ -71,6 +85,14 @@ def append_line(path: Path, line: str) -> None:
             log.seek(max(0, end - 1))
             is_cut = log.read(1) not in {b"", b"\n"}
             log.write(b"\n" * is_cut + line.encode() + b"\n")
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a log, oldest first, empty ones left out. Raises OSError like `open_plain`, and StoreError."""
+    if url_of(path) is not None:
+        return [part.read_bytes() for part in fetched(listed(path, ""))]
+    with open_plain(path) as log:
+        return [line for line in log.read().split(b"\n") if line]
 
 
 def require_writable(folder: Path) -> None:
@@ -89,6 +111,12 @@ def require_writable(folder: Path) -> None:
                 with suppress(OSError):
                     path.rmdir()
             raise
+        mirror.require_writable(folder)
+
+
+def send_rest(folder: Path) -> None:
+    """Send files to the store that it refused when they were written. Raises StoreError."""
+    mirror.send_rest(folder)
 
 
 def free_mib(folder: Path) -> float:
@@ -111,20 +139,49 @@ def listed(folder: Path, suffix: str) -> list[Path]:
     Raises:
         StoreError: the folder cannot be read.
     """
+    elsewhere = [folder / name for name in mirror.names(folder)]
     try:
-        paths = sorted(folder.iterdir())
+        paths = sorted({*folder.iterdir(), *elsewhere} if elsewhere else folder.iterdir())
     except FileNotFoundError:
-        return []
+        paths = sorted(elsewhere)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read ({why(error)}); check what it is and its permissions.") from error
     return [path for path in paths if path.name.endswith(suffix) and not path.name.startswith(".")]
 
 
+def fetched(paths: Iterable[Path]) -> list[Path]:
+    """The same paths, when all that a store has of them is here: many at once, where opening them would be one by one. Raises StoreError."""
+    found = list(paths)
+    mirror.fetch(found)
+    return found
+
+
+def skim(folder: Path, suffix: str) -> None:
+    """Bring all files of a folder; for the next few seconds those that a store did not list are taken to be missing. Raises StoreError."""
+    mirror.skim(folder, suffix)
+
+
 def open_plain(path: Path) -> BufferedReader:
-    """Open a file for reading. Raises OSError, also for what is no plain file: reading a pipe would never end."""
+    """Open a file for reading. Raises OSError, also for what is no plain file: reading a pipe would never end. Raises StoreError."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "is not a file")
+    mirror.fetch_one(path)
     return path.open("rb")
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is there, without bringing it from a store. Raises StoreError."""
+    return mirror.is_there(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there. Raises StoreError."""
+    return mirror.is_folder(path)
+
+
+def num_bytes(path: Path) -> int:
+    """The size of a file, without bringing it from a store; 0 when there is none. Raises StoreError."""
+    return mirror.num_bytes(path)
 
 
 def digest(content: bytes | BufferedReader) -> str:
