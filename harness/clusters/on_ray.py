@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: for each a detached actor, which keeps one process.
+"""Workers on a Ray cluster: for each a detached actor, which holds one process.
 
 Detached, they outlive whoever asked for them. Where a node dies, Ray starts its actors anew on another, and each starts its worker as it did before.
 Ray ends a program whose cluster it has lost, so a process beside this one speaks with it (`ray_client`).
@@ -57,9 +57,9 @@ class RayCluster:
         self.group = self.group or f"{plan.name}-{uuid4().hex[:8]}-"
         placed = {"num_cpus": self.config.num_cpus, "num_gpus": self.config.num_gpus}
         env = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-        keeping = {"argv": command(self.work, plan), "env": env, "cwd": str(Path.cwd())}
+        held = {"argv": command(self.work, plan), "env": env, "cwd": str(Path.cwd())}
         names = [f"{self.group}{uuid4().hex[:8]}" for _ in range(num)]
-        self.address, has_room = self._ask("start", names, placed, keeping, str(plan / "ray"))
+        self.address, has_room = self._ask("start", names, placed, held, str(plan / "ray"))
         note(plan, On.ray, config=asdict(self.config), group=self.group, address=self.address)
         each = f"{_number(self.config.num_cpus, 'core')} and {_number(self.config.num_gpus, 'GPU')}"
         waiting = "" if has_room else "; they wait, as none of its nodes is large enough for one"
