@@ -23,6 +23,18 @@ from harness.text.counts import counted
 
 _JOIN_S, _ANSWER_S, _KNOCK_S = 180.0, 60.0, 5.0
 """What is waited for at most: joining a cluster, any other answer, the port of its head."""
+_HANDED_ON = (
+    "PYTHONPATH",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_HUB_OFFLINE",
+    "HF_ENDPOINT",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+    "HARNESS_DEBUG",
+)
+"""Variables of the command that say where things are; others are those with which Ray was started. No secrets: the cluster keeps them."""
 
 
 class RayCluster:
@@ -56,7 +68,7 @@ class RayCluster:
         (plan / "ray").mkdir(parents=True, exist_ok=True)
         self.group = self.group or f"{plan.name}-{uuid4().hex[:8]}-"
         placed = {"num_cpus": self.config.num_cpus, "num_gpus": self.config.num_gpus}
-        env = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        env = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
         held = {"argv": command(self.work, plan), "env": env, "cwd": str(Path.cwd())}
         names = [f"{self.group}{uuid4().hex[:8]}" for _ in range(num)]
         self.address, has_room = self._ask("start", names, placed, held, str(plan / "ray"))

@@ -1,6 +1,7 @@
 """The side of `on_ray` that speaks with Ray, in a process of its own: joins a cluster, and answers until its caller is gone."""
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
@@ -13,6 +14,8 @@ _NAMESPACE = "harness"
 def serve(connection: Connection, address: str) -> None:
     """Join, and answer pairs of one of this module's functions and its arguments with pairs of whether all is well and its value."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what is ignored here would be by all that Ray starts for `local`
+        signal.signal(number, signal.SIG_DFL)
     _be_silent()
     functions: dict[str, Callable[..., Any]] = {"start": start, "names": names, "kill": kill}
     try:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.cluster.ray_nodes import Ray, is_installed, ray_nodes
-from tests.cluster.sealed_off import wait_until
+from tests.cluster.sealed_off import sealed_off, wait_until
 from tests.cluster.sweeps import NUM_JOBS, Results, running
 
 pytestmark = [
@@ -72,6 +72,16 @@ def test_all_workers_are_ended(cluster: Ray, tmp_path: Path) -> None:
         worked = cluster.place.run(*results.command("work", "study=digits"))
     assert worked.returncode == 0, worked.stderr
     assert results.num_rows == NUM_JOBS
+
+
+def test_a_cluster_of_its_own_lasts_as_long_as_the_command(short: Path, tmp_path: Path, here: Results) -> None:
+    """`ray.address=local` needs no `ray start`, and leaves no process."""
+    with sealed_off() as place:
+        place.env = {"RAY_TMPDIR": str(short)}
+        with running(place, tmp_path, "on=ray", "workers=2", "ray.address=local") as (results, _):
+            assert place.of("raylet")
+        wait_until(lambda: not place.of("ray") and not place.of("harness"), "nothing is left", 20)
+    pd.testing.assert_frame_equal(results.table(), here.table(), check_exact=True)
 
 
 def test_a_staged_search_has_no_coordinator(cluster: Ray, tmp_path: Path, here: Results) -> None:
