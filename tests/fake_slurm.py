@@ -76,7 +76,7 @@ def _squeue(here: Path, *argv: str) -> int:
 
 def _scancel(here: Path, *arrays: str) -> int:
     for pid in _alive(here, list(arrays)):
-        os.killpg(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
     return 0
 
 

@@ -71,6 +71,14 @@ def test_cancelled_workers_stop_by_themselves(commands: Path, plan: Path) -> Non
     assert not (commands / "requeued").exists()
 
 
+def test_a_worker_stops_when_whoever_started_it_is_gone(commands: Path, plan: Path) -> None:
+    """Nobody counts it any more, and its place may be another's."""
+    SlurmCluster(SlurmConfig(), work=WORK).submit(plan, 1)
+    until(lambda: there(plan))
+    os.kill(int((commands / "1_0.pid").read_text(encoding="ascii")), signal.SIGKILL)
+    until(lambda: there(plan, "gone") == ["told"])
+
+
 def test_a_task_whose_time_is_over_stops_its_worker_and_puts_itself_back(commands: Path, plan: Path) -> None:
     """Slurm warns the script, the worker ends by itself, and then the task goes back into the queue."""
     cluster = SlurmCluster(SlurmConfig(), work=WORK)
