@@ -81,6 +81,10 @@ class JobTrainer:
             self._believed = key, self.beliefs.of(names)
         return self._believed[1]
 
+    def score(self, name: str) -> float | None:
+        """By its rows."""
+        return self.beliefs.score(name)
+
     def excluded(self, name: str) -> bool:
         """By the limits that the probe of its backbone tells of."""
         return bool(self.beliefs.excluded(name))
