@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from harness.backbones.backbone import BackboneSpec, Weights
-from harness.backbones.weights import fetched
+from harness.backbones.weights import fetched, is_missing
 from harness.errors import HarnessError
 from harness.jobs.spec import JobSpec
 from harness.process.beside import Beside
@@ -61,6 +61,7 @@ def fetch_all(connection: Connection, missing: Sequence[tuple[BackboneSpec, Weig
 
 def _missing(jobs: Sequence[JobSpec]) -> list[tuple[BackboneSpec, Weights]]:
     """Each file once, with a network that needs it."""
-    return list({job.weights.sha256: (job.backbone, job.weights) for job in reversed(jobs) if job.weights.remote is not None}.values())[
-        ::-1
-    ]
+    first: dict[str | None, tuple[BackboneSpec, Weights]] = {}
+    for job in jobs:
+        first.setdefault(job.weights.sha256, (job.backbone, job.weights))
+    return [(spec, weights) for spec, weights in first.values() if weights.remote is not None and is_missing(weights)]
