@@ -14,7 +14,6 @@ from harness.errors import HarnessError
 from harness.jobs.spec import JobSpec
 from harness.process.beside import Beside
 from harness.process.isolate import die_with_parent
-from harness.text.counts import counted
 
 _NICENESS = 10
 _MIB = 2**20
@@ -30,8 +29,8 @@ def announcement(jobs: Sequence[JobSpec]) -> str | None:
     if not sizes:
         return None
     known = [size for size in sizes if size is not None]
-    more = f" and {counted(len(sizes) - len(known), 'file')} of unknown size" if len(known) < len(sizes) else ""
-    return f"weights: {counted(len(known), 'file')} ({sum(known) / _MIB:,.0f} MiB){more} to fetch from the hub, each before its first job at the latest"
+    more = f" and {len(sizes) - len(known):,} of unknown size" if len(known) < len(sizes) else ""
+    return f"weights to fetch from the hub: {len(known):,} ({sum(known) / _MIB:,.0f} MiB){more}, each before its first job at the latest"
 
 
 @contextmanager
