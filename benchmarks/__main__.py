@@ -39,6 +39,7 @@ BENCHMARKS = (
     Benchmark("equality"),
     Benchmark("precision"),
     Benchmark("devices"),
+    Benchmark("on_gpu"),
     Benchmark("replay"),
     Benchmark("search"),
     Benchmark("studies"),

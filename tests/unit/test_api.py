@@ -124,7 +124,7 @@ def test_jobs_are_those_of_the_command_line() -> None:
         ({"train__epoch": 3}, "train.epoch: unknown key; did you mean 'train.epochs'?"),
         ({"train__epochs": "many"}, "train.epochs=many: not allowed; train.epochs takes a whole number, or null."),
         ({"data": "digit"}, "data=digit: unknown; did you mean 'digits'?"),
-        ({"device": "tpu"}, "device=tpu: not allowed; device takes one of auto, cpu, cuda, mps."),
+        ({"device": "tpu"}, "device=tpu: not allowed; give one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1."),
         ({"seed": []}, "seed: an empty list"),
         ({"hydra/launcher": "joblib"}, "hydra/launcher: launchers and other parts of Hydra are chosen on the command line"),
         ({"study": "../x"}, "study='../x': not allowed"),
