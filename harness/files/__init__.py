@@ -156,8 +156,11 @@ def fetched(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def skim(folder: Path, suffix: str) -> None:
-    """Bring all files of a folder; for the next few seconds those that a store did not list are taken to be missing. Raises StoreError."""
+def skim(folder: Path, suffix: str | None) -> None:
+    """Bring the files of a folder that end so, with None none of them; for the next few seconds those that a store did not list are taken to be missing.
+
+    Raises StoreError.
+    """
     mirror.skim(folder, suffix)
 
 

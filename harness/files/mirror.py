@@ -105,13 +105,14 @@ def fetch_one(path: Path) -> None:
         _fetch(path)
 
 
-def skim(folder: Path, suffix: str) -> None:
-    """Fetch all files of a folder; for the next few seconds what the store listed is all that it has. Good for an order of work, not for a decision,
-    as a listing may lag behind. Raises StoreError.
+def skim(folder: Path, suffix: str | None) -> None:
+    """For the next few seconds what the store lists in a folder is all that it has; files that end so are fetched, with None only the names are.
+
+    Good for an order of work, not for a decision, as a listing may lag behind. Raises StoreError.
     """
     if url_of(folder) is not None and time.monotonic() - _skimmed.get(folder, -_FRESH_S) >= _FRESH_S:
-        listed = [folder / name for name in names(folder) if name.endswith(suffix)]
-        fetch(listed)
+        found = names(folder)
+        fetch(folder / name for name in found if suffix is not None and name.endswith(suffix))
         _skimmed[folder] = time.monotonic()
 
 
@@ -127,7 +128,7 @@ def names(folder: Path) -> list[str]:
 
 def is_there(path: Path) -> bool:
     """Whether a file is there, here or in the store. Raises StoreError."""
-    return path.is_file() or (url_of(path) is not None and _known(path) is not None)
+    return path.is_file() or (url_of(path) is not None and not _is_unlisted(path) and _known(path) is not None)
 
 
 def is_folder(folder: Path) -> bool:

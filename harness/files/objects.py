@@ -147,5 +147,5 @@ def _code(error: BaseException) -> str:
 
 def _require_bucket(error: FileNotFoundError) -> None:
     """A bucket that is not there is no missing file."""
-    if _code(error) == "NoSuchBucket" or "bucket does not exist" in str(error):
+    if _code(error) == "NoSuchBucket":
         raise error

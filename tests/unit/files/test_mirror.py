@@ -112,10 +112,15 @@ def test_a_skimmed_folder_answers_for_what_is_missing(bucket: Bucket, become: Be
     for number in (1, 2, 3):
         with pytest.raises(FileNotFoundError):
             content(mine / f"{number}.json")
+        assert not is_there(mine / f"{number}.json")
     assert asked == {}
     assert [path.exists() for path in fetched([mine / "1.json", mine / "2.json"])] == [True, False]
     mirror.forget()
     assert content(mine / "1.json") == b"content"
+    objects.put(b"content", f"{bucket.url}/models/m")
+    skim(local_folder(bucket.url) / "models", None)
+    assert is_there(local_folder(bucket.url) / "models" / "m")
+    assert not (local_folder(bucket.url) / "models").exists()
 
 
 def test_what_could_not_be_sent_is_kept_and_sent_later(bucket: Bucket, become: Become, monkeypatch: pytest.MonkeyPatch) -> None:
