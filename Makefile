@@ -7,7 +7,7 @@ SETUP := .venv/.installed
 AUDIT := build/audit
 FLOORS := build/floors
 
-.PHONY: help setup demo test test-fast faults fuzz lint types docs sweep report retime verify bench lock test-floors audit clean
+.PHONY: help setup demo test test-fast faults cluster fuzz lint types docs sweep report retime verify bench lock test-floors audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -33,6 +33,11 @@ test-fast: $(SETUP) ## run the tests of single parts that take no longer than a 
 
 faults: $(SETUP) ## inject every fault for real and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults --write
+
+cluster: $(SETUP) ## run sweeps on a real Slurm and a real Ray, which are installed first (needs root and a Debian)
+	{ command -v slurmctld && command -v munged; } > /dev/null || apt-get install -y --no-install-recommends slurm-wlm munge
+	$(BIN)/python -c 'import ray' 2> /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[ray]
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster -m cluster
 
 fuzz: $(SETUP) ## throw rubbish at everything that reads, for about a quarter of an hour
 	HARNESS_FUZZ_FACTOR=50 $(BIN)/python -m pytest $$(grep -rl --include='*.py' 'import examples' tests)

@@ -33,6 +33,7 @@ BENCHMARKS = (
     Benchmark("pipeline"),
     Benchmark("memory"),
     Benchmark("million_paths"),
+    Benchmark("front"),
     Benchmark("seeds"),
     Benchmark("views"),
     Benchmark("equality"),

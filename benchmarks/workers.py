@@ -3,14 +3,41 @@
 And what 64 simulated workers, each a process, make of 2,000 jobs that only sleep: how much of their time they work, and that none runs twice.
 """
 
+import argparse
+import multiprocessing
 import os
+import random
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
+import numpy as np
+
+from benchmarks.figures import Figure
+from benchmarks.kept import add_json, conclude
+from benchmarks.side_by_side import describe_machine, machine_line, software
 from benchmarks.sweeps import Swept, sweep
+from harness.backbones.backbone import BackboneSpec, Weights, WeightsSource
+from harness.cli.command import quit_on_error
+from harness.config import DataConfig, Device, Precision, SweepConfig, TrainConfig
+from harness.data.dataset import Dataset, Split
+from harness.data.profile import Profile
+from harness.files import append_line
+from harness.jobs.identity import failed_row, now
+from harness.jobs.spec import JobSpec
+from harness.process.place import EVERYWHERE
+from harness.search.grid import Groups
+from harness.search.pull import Crew
+from harness.search.runner import Sweep
+from harness.status import Status
 from harness.study.row import COLUMNS, Row
+from harness.study.store import Study
+from harness.transfer.depth import parse_freeze
 
 GRID = (
     *("backbone=test_resnet,test_vit,test_efficientnet,test_convnext", "freeze=all,0.5,none", "seed=0,1", "weights=random", "data=digits"),
@@ -68,5 +95,160 @@ def _key(row: Row) -> str:
 def jobs_s(swept: Swept) -> float:
     """From the first job's start to the last row's file."""
     paths = [swept.study.row_path(row.job_id) for row in swept.rows]
-    starts = [os.path.getmtime(swept.study.row_path(row.job_id)) - (row.total_s or 0.0) for row in swept.rows]
+    starts = [path.stat().st_mtime - (row.total_s or 0.0) for path, row in zip(paths, swept.rows, strict=True)]
     return max(path.stat().st_mtime for path in paths) - min(starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Simulated workers on simulated jobs."""
+
+    num_workers: int
+    num_jobs: int
+    wall_s: float
+    """From the last worker's start to the last row."""
+    slept_s: float
+    """By all jobs together: the work."""
+    num_twice: int
+    """Jobs that were begun more than once."""
+    num_rows: int
+
+    @property
+    def efficiency(self) -> float:
+        return self.slept_s / (self.num_workers * self.wall_s)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_workers} workers, {self.num_jobs} jobs of {self.slept_s / self.num_jobs:.1f} s: {self.wall_s:.1f} s, "
+            f"efficiency {self.efficiency:.2f}; {self.num_twice} begun twice, {self.num_rows} rows"
+        )
+
+
+def crowd(folder: Path, num_workers: int, num_backbones: int, job_s: float) -> Crowd:
+    """Start so many processes, which share nothing but the folder, on three depths of so many backbones."""
+    jobs = made_up_jobs(folder, num_backbones)
+    context = multiprocessing.get_context(
+        "fork"
+    )  # nothing here has threads yet, and 64 interpreters would take minutes to start on two cores
+    barrier = context.Barrier(num_workers + 1)
+    processes = [context.Process(target=_serve, args=(jobs, job_s, barrier)) for _ in range(num_workers)]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    started = time.monotonic()
+    for process in processes:
+        process.join()
+    begun = Counter((folder / "begun").read_text(encoding="ascii").split())
+    ended_s = max(float(line) for line in (folder / "ended").read_text(encoding="ascii").split())
+    slept_s = sum(_sleep_s(job.job_id, job_s) for job in jobs)
+    num_rows = len(Study(jobs[0].config.study_dir).job_ids())
+    return Crowd(num_workers, len(jobs), ended_s - started, slept_s, sum(count > 1 for count in begun.values()), num_rows)
+
+
+def made_up_jobs(folder: Path, num_backbones: int) -> list[JobSpec]:
+    """Three depths of each backbone, on images that nobody opens."""
+    profile = Profile(source="made up", root=None, num_found=0, num_used=0, class_counts={}, imbalance_ratio=1.0, split_origin={})
+    none = Split([], np.zeros(0, dtype=np.int64))
+    dataset = Dataset("made up", ("a", "b"), none, none, none, "f", profile)
+    passing = tuple(parse_freeze(freeze) for freeze in _DEPTHS)
+    return [
+        JobSpec(
+            config=SweepConfig(
+                backbone=f"b{number}",
+                freeze=freeze,
+                data=DataConfig("made up"),
+                train=TrainConfig(epochs=1),
+                study="s",
+                results_dir=str(folder),
+            ),
+            dataset=dataset,
+            backbone=BackboneSpec(f"b{number}", f"b{number}", None, "family", "timm"),
+            weights=Weights(WeightsSource.random, None, "random", None, None, None),
+            depth=parse_freeze(freeze),
+            device=Device.cpu,
+            precision=Precision.float32,
+            protocol={"metric": "accuracy"},
+            command=(),
+            asked_at=now(),
+            passing=passing,
+        )
+        for number in range(num_backbones)
+        for freeze in _DEPTHS
+    ]
+
+
+_DEPTHS = ("all", "0.5", "none")
+
+
+class _Sleeping(Sweep):
+    """Sleeps instead of training."""
+
+    job_s = 1.0
+
+    def run(self, jobs: Sequence[JobSpec], *_: object, **__: object) -> bool:
+        folder = Path(jobs[0].config.results_dir)
+        for job in jobs:
+            append_line(folder / "begun", job.job_id)
+            time.sleep(_sleep_s(job.job_id, self.job_s))
+            Study(job.config.study_dir).write_row(failed_row(job, Status.failed, "only slept"))
+            append_line(folder / "ended", str(time.monotonic()))
+        return True
+
+    def finished(self, *_: object) -> None:
+        """Nobody is told."""
+
+
+def _serve(jobs: Sequence[JobSpec], job_s: float, barrier: Any) -> None:
+    sweep = _Sleeping(jobs)
+    sweep.job_s = job_s
+    groups = Groups(sweep, jobs)
+    barrier.wait()
+    Crew(sweep, groups, [EVERYWHERE]).run()
+
+
+def _sleep_s(job_id: str, mean_s: float) -> float:
+    """Between half and one and a half times the mean."""
+    return mean_s * (0.5 + random.Random(job_id).random())
+
+
+def main() -> None:
+    """Print both; exit status 1 when rows differ, a job ran twice, or workers wait for each other."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.workers", description="Workers: the same rows, sooner?")
+    parser.add_argument("--repeats", type=int, default=3, help="of the grid; the median counts")
+    parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--job-s", type=float, default=4.0, help="what a simulated job takes in the mean")
+    parser.add_argument("--short", action="store_true", help="a tenth of the jobs, the grid once; no file beside the module")
+    add_json(parser)
+    args = parser.parse_args()
+    repeats, num_jobs = (1, args.jobs // 10) if args.short else (args.repeats, args.jobs)
+    with quit_on_error():
+        where = describe_machine()
+        print(machine_line(where))
+        with tempfile.TemporaryDirectory() as folder:
+            crowded = crowd(Path(folder), args.workers, -(-num_jobs // len(_DEPTHS)), args.job_s)
+        print(crowded, flush=True)
+        compared = []
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory() as folder:
+                compared.append(compare(Path(folder), (*GRID, "evidence.minutes=0")))
+            print(compared[-1], flush=True)
+        record = {"machine": where, **software(), "crowd": asdict(crowded), "compared": [asdict(each) for each in compared]}
+        conclude(_figures(crowded, compared), record, args, __file__)
+
+
+def _figures(crowded: Crowd, compared: Sequence[Compared]) -> list[Figure]:
+    differ = sum(each.num_jobs - each.num_equal for each in compared)
+    more = sum(two > one for each in compared for one, two in each.passes.values())
+    return [
+        Figure(crowded.num_twice, "jobs", f"begun twice by {crowded.num_workers} simulated workers", at_most=0),
+        Figure(crowded.num_jobs - crowded.num_rows, "rows", "missing", at_most=0),
+        Figure(crowded.efficiency, "", f"efficiency of {crowded.num_workers} simulated workers", at_least=0.9),
+        Figure(differ, "rows", "of two workers that differ from one worker's", at_most=0),
+        Figure(more, "passes", "more than one worker made", at_most=0),
+        Figure(median(each.efficiency for each in compared), "", "efficiency of two workers, median", at_least=0.85),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,10 @@ Which pretrained backbone to start from, how deep to freeze it, and whether to t
       log a study's rows, report and recommended model to an experiment tracker
   python -m harness.retime study=folder
       time the models of a study again, on this machine, when it is quiet or another one
+  python -m harness.work study=folder
+      do jobs of a sweep with workers=2 or more, on=slurm or on=ray on this machine too
+  python -m harness.follow study=folder
+      tell how a sweep on a cluster goes, and write its report at the end
   python -m harness.verify study=folder
       check a study bit by bit: rows, predictions, table, weights and cached features against what was written
   python -m harness.backbones 'mobilenet*'
@@ -37,9 +41,10 @@ Each answers --help; where this environment is active, `harness sweep` is the fi
 """
 
 
-COMMANDS = {name: f"harness.{name}" for name in ("sweep", "report", "predict", "refit", "export", "push", "log", "retime", "verify")} | {
-    "backbones": "harness.backbones.__main__"
-}
+COMMANDS = {
+    name: f"harness.{name}"
+    for name in ("sweep", "report", "predict", "refit", "export", "push", "log", "retime", "work", "follow", "verify")
+} | {"backbones": "harness.backbones.__main__"}
 """What can stand behind `harness`, and the module that does it."""
 
 

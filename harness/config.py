@@ -31,6 +31,20 @@ class Device(Enum):
     mps = "mps"
 
 
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(?::([0-9]{1,4}))?")
+
+
+def is_device(name: str) -> bool:
+    """Whether a device is called so: the names of `Device`, and `cuda:INDEX`."""
+    return _DEVICE.fullmatch(name) is not None
+
+
+def device_of(name: str) -> tuple[Device, int | None]:
+    """The device of a name (`is_device`), and its index; None: any will do."""
+    kind, _, index = name.partition(":")
+    return Device(kind), int(index) if index else None
+
+
 class Precision(Enum):
     """Arithmetic of forward and backward passes; parameters are float32 in every case."""
 
@@ -38,6 +52,8 @@ class Precision(Enum):
     float32 = "float32"  # the models as they were built, nothing rewritten for speed, no TF32 on an accelerator
     tf32 = "tf32"  # products of 10 bits, sums in float32, as recent NVIDIA accelerators have them; float32 in all else
     bfloat16 = "bfloat16"
+    float16 = "float16"  # on cuda; gradients are scaled, and a step in which they overflow is left out
+    mixed = "mixed"  # bfloat16, or float16 on an accelerator that computes that alone
 
 
 class Augment(Enum):
@@ -102,6 +118,14 @@ class Search(Enum):
 
     grid = "grid"  # all
     staged = "staged"  # every backbone is probed; the most promising are trained, in rungs, within a budget
+
+
+class On(Enum):
+    """Where the workers run that a sweep's jobs are done by."""
+
+    here = "here"  # this machine
+    slurm = "slurm"  # a Slurm cluster, as an array of jobs
+    ray = "ray"  # a Ray cluster
 
 
 class Features(Enum):
@@ -181,6 +205,11 @@ def _require(is_valid: bool, key: str, value: object, allowed: str) -> None:
     is_endless = isinstance(value, float) and not math.isfinite(value)  # no clock, no table and no optimiser takes it
     if is_endless or not is_valid:
         raise ConfigError(f"{key}={value}: not allowed; give {allowed}.")
+
+
+def _require_workers(workers: str) -> None:
+    is_number = workers.isascii() and workers.isdecimal() and int(workers) > 0
+    _require(is_number or workers == AUTO, "workers", workers, "a number from 1, or auto")
 
 
 @dataclass
@@ -656,6 +685,8 @@ class JobConfig:
     """Without a sign of life, such as one more batch; None: for ever."""
     memory_gib: float | None = None
     """Of its process and its helpers; None: nearly all that the machine has."""
+    price_per_hour: float | None = None
+    """What an hour of this machine costs, in any currency, for the column `cost`; None: not known."""
 
     def __post_init__(self) -> None:
         _require(
@@ -668,6 +699,7 @@ class JobConfig:
             self.stall_minutes is None or self.stall_minutes > 0, "job.stall_minutes", self.stall_minutes, "a positive number, or null"
         )
         _require(self.memory_gib is None or self.memory_gib > 0, "job.memory_gib", self.memory_gib, "a positive number, or null")
+        _require(self.price_per_hour is None or self.price_per_hour >= 0, "job.price_per_hour", self.price_per_hour, "0 or more, or null")
 
 
 @dataclass
@@ -721,6 +753,55 @@ class ModelConfig:
 
     keep: Keep = Keep.tied
     """Whose models stay in `models/` of the study."""
+
+
+@dataclass
+class SlurmConfig:
+    """What each worker of `on=slurm` is given."""
+
+    gpus_per_task: int = 0
+    """Accelerators of each worker; with 0, `device=auto` means the processor."""
+    cpus_per_task: int = 1
+    """Cores of each worker."""
+    memory_gib: float | None = None
+    """Memory of each worker; None: the cluster's default."""
+    time_minutes: int | None = None
+    """After so long a worker stops and is put back into the queue; longer than any job takes. None: the partition's limit."""
+    partition: str | None = None
+    """Where Slurm runs them; None: its default partition."""
+    account: str | None = None
+    """Whom Slurm charges; None: the user's default account."""
+    qos: str | None = None
+    """Quality of service; None: the default one."""
+    setup: list[str] = field(default_factory=list)
+    """Shell commands before a worker starts, such as module load cuda."""
+    options: list[str] = field(default_factory=list)
+    """Further options of sbatch, such as --constraint=a100."""
+
+    def __post_init__(self) -> None:
+        _require(self.gpus_per_task >= 0, "slurm.gpus_per_task", self.gpus_per_task, "0 or more")
+        _require(self.cpus_per_task >= 1, "slurm.cpus_per_task", self.cpus_per_task, "1 or more")
+        _require(self.memory_gib is None or self.memory_gib > 0, "slurm.memory_gib", self.memory_gib, "a positive number, or null")
+        _require(self.time_minutes is None or self.time_minutes >= 3, "slurm.time_minutes", self.time_minutes, "3 or more, or null")
+        strange = next((option for option in self.options if not option.startswith("-")), None)
+        _require(strange is None, "slurm.options", strange, "options as sbatch takes them, such as [--constraint=a100,--exclusive]")
+
+
+@dataclass
+class RayConfig:
+    """What each worker of `on=ray` is given, and by which cluster."""
+
+    address: str = "auto"
+    """HOST:PORT of a Ray cluster; auto: the one that this machine belongs to, or that RAY_ADDRESS names; local: one that lives as long as the command."""
+    num_gpus: float = 0.0
+    """Accelerators of each worker, or the part of one; with 0, `device=auto` means the processor."""
+    num_cpus: float = 1.0
+    """Cores of each worker, as Ray counts them."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.address), "ray.address", self.address, "HOST:PORT, auto or local")
+        _require(self.num_gpus >= 0, "ray.num_gpus", self.num_gpus, "0 or more")
+        _require(self.num_cpus > 0, "ray.num_cpus", self.num_cpus, "a positive number")
 
 
 class Language(Enum):
@@ -794,10 +875,14 @@ class SweepConfig:
     """Folder of all studies, or its address in a store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER."""
     cache_dir: str = "~/.cache/model-selection-harness"
     """Folder of downloaded data and cached activations."""
-    device: Device = Device.auto
-    """Where a job computes."""
+    device: str = Device.auto.value
+    """Where a job computes; rows say nothing of an index."""
     precision: Precision = Precision.auto
     """Arithmetic of passes through the model."""
+    on: On = On.here
+    """Where the workers run that jobs are done by."""
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
     job: JobConfig = field(default_factory=JobConfig)
     workers: str = "1"
     """How many jobs run at once on this machine, each on its own accelerator or its own cores; auto: one for each accelerator, or for four cores."""
@@ -809,6 +894,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         self.backbone, own_weights = name_and_weights(self.backbone)
         self.weights = own_weights or self.weights
+        _require(is_device(self.device), "device", self.device, "one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         _require(
             is_study_name(self.study),
@@ -823,8 +909,7 @@ class SweepConfig:
             getattr(self.data, "weight", None),
             "it without train.mixup and train.cutmix, as images that are mixed have no weight",
         )
-        is_number = self.workers.isascii() and self.workers.isdecimal() and int(self.workers) > 0
-        _require(is_number or self.workers == AUTO, "workers", self.workers, "a number from 1, or auto")
+        _require_workers(self.workers)
         self._require_own_drop()
 
     def _require_own_drop(self) -> None:
@@ -880,6 +965,38 @@ class VerifyConfig:
 
 
 @dataclass
+class WorkConfig:
+    """What the work command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    workers: str = "1"
+    """How many jobs run at once on this machine, each on its own accelerator or its own cores; auto: one for each accelerator, or for four cores."""
+    patience_minutes: float | None = 5.0
+    """After so long with nothing to do, as others are at what is left, it ends; null: when all is done."""
+
+    def __post_init__(self) -> None:
+        _require_workers(self.workers)
+        _require(
+            self.patience_minutes is None or self.patience_minutes >= 0, "patience_minutes", self.patience_minutes, "0 or more, or null"
+        )
+
+
+@dataclass
+class FollowConfig:
+    """What the follow command reads."""
+
+    study: str | None = None
+    """None: the study that a sweep was at last."""
+    results_dir: str = "results"
+    """Folder of all studies."""
+    cancel: bool = False
+    """End the workers instead; what is finished stays."""
+
+
+@dataclass
 class RetimeConfig:
     """What the retime command reads."""
 
@@ -924,10 +1041,11 @@ class PredictConfig:
     """What the model is scored by on images whose labels are known, as `rank.metric`. None: what its study's training chose by."""
     costs: str | None = None
     """CSV of what a decision costs, as `rank.costs`, with metric=expected_cost: each image is called the class with the lowest cost to be expected."""
-    device: Device = Device.auto
+    device: str = Device.auto.value
     """Where the network computes."""
 
     def __post_init__(self) -> None:
+        _require(is_device(self.device), "device", self.device, "one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1")
         _require(
             self.folder is None or (not any((self.study, self.candidate, self.protocol)) and self.refit is None),
             "folder",
@@ -1069,6 +1187,8 @@ def register() -> None:
         (None, "report_schema", ReportConfig),
         (None, "verify_schema", VerifyConfig),
         (None, "retime_schema", RetimeConfig),
+        (None, "work_schema", WorkConfig),
+        (None, "follow_schema", FollowConfig),
         (None, "predict_schema", PredictConfig),
         (None, "export_schema", ExportConfig),
         (None, "push_schema", PushConfig),

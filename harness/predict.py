@@ -81,13 +81,13 @@ def run(cfg: PredictConfig) -> int:
 
 def _model(cfg: PredictConfig) -> tuple[str, "Model"]:
     """The model that is meant and what it is called: of a study, or of an exported folder."""
-    from harness.compute.runtime import resolve_runtime
+    from harness.compute.runtime import runtime_of
     from harness.models.choose import choose, ranked
     from harness.models.load import load_model
     from harness.models.load_export import load_export
     from harness.study.models import Models
 
-    runtime = resolve_runtime(cfg.device, Precision.float32)
+    runtime = runtime_of(cfg.device, Precision.float32)
     if cfg.folder is not None:
         model = load_export(Path(cfg.folder).expanduser(), runtime)
         return f"{model.header.backbone} {model.header.strategy} in {cfg.folder}{_refitted(model.header)}", model

@@ -60,6 +60,8 @@ class Visit(BaseHTTPRequestHandler):
         return found
 
     def _answer(self, reply: "Reply") -> None:
+        if self.path not in self.site.files:
+            self.path = self.path.replace(f"/resolve/{COMMIT}/", "/resolve/main/")  # what the only commit has, the branch has
         self.site.asked.append((self.command, self.path, self.headers.get("Authorization")))
         content = self.site.files.get(self.path)
         try:
@@ -175,6 +177,12 @@ def changed(visit: Visit, content: bytes) -> None:
     """Right size, right description, another content."""
     visit.begin(200, described(content))
     visit.give(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def misnamed(visit: Visit, content: bytes) -> None:
+    """Another hash than the content has."""
+    visit.begin(200, described(content) | {"ETag": f'"{hashlib.sha256(b"other").hexdigest()}"'})
+    visit.give(content)
 
 
 def page(visit: Visit, _: bytes) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from harness.api.study import Study, load_study
 from harness.backbones.quiet import quiet
-from harness.config import Device, Precision
+from harness.config import Device, Precision, is_device
 from harness.data.dataset import ImageRef
 from harness.data.images import ArrayImage
 from harness.errors import ConfigError, DataError
@@ -123,7 +123,7 @@ def load_model(
     Args:
         study: a study, its folder or its name below `results`, or an exported folder; None: the study that a sweep was at last.
         candidate: of a study: a label of `study.rank().table` (`"resnet50 0.5"` will do) or the id of a job; None: the recommended.
-        device: where it computes: auto, cpu, cuda, mps.
+        device: where it computes: auto, cpu, cuda, cuda:INDEX, mps.
         refit: whether its model of `python -m harness.refit` is meant; None: where there is one.
 
     Raises:
@@ -136,15 +136,15 @@ def load_model(
         >>> harness.load_model("lesions", "test_resnet 0.5", device="cpu")
         Model(test_resnet 0.5: bright, dark)
     """
-    if device not in Device.__members__:
-        raise ConfigError(f"device={device!r}: not allowed; give {', '.join(Device.__members__)}.")
+    if not is_device(device):
+        raise ConfigError(f"device={device!r}: not allowed; give {', '.join(Device.__members__)}, or cuda:INDEX such as cuda:1.")
     with quiet():  # one of them warns in notebooks that have no widgets
-        from harness.compute.runtime import resolve_runtime
+        from harness.compute.runtime import runtime_of
         from harness.models import load
     from harness.models.choose import choose, ranked
     from harness.study.models import Models
 
-    runtime = resolve_runtime(Device(device), Precision.float32)
+    runtime = runtime_of(device, Precision.float32)
     if not isinstance(study, Study):
         if study is not None and any((Path(study).expanduser() / name).is_file() for name in _EXPORTED):
             return _exported(Path(study).expanduser(), candidate, refit, runtime)

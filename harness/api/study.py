@@ -188,7 +188,7 @@ class Study:
 
         Args:
             candidate: whose: a label of `rank().table` (`"resnet50 0.5"` will do), or the id of a job; None: the recommended.
-            device: where it computes: auto, cpu, cuda, mps.
+            device: where it computes: auto, cpu, cuda, cuda:INDEX, mps.
             refit: whether its model of `python -m harness.refit` is meant; None: where there is one.
 
         Raises:

@@ -25,7 +25,7 @@ class WeightsSource(StrEnum):
     file = "file"  # the path the user gave
     cache = "cache"  # the model hub's local cache
     bundled = "bundled"  # an installed package that carries them
-    hub = "hub"  # downloaded in this sweep
+    hub = "hub"  # the hub: not on this machine when the sweep began
     random = "random"  # asked for with weights=random
     code = "code"  # what the user's Python function returned
 
@@ -76,16 +76,39 @@ class BackboneSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of the model hub that is fetched when a network needs it. The hub has said what its hash is."""
+
+    repo: str
+    revision: str | None
+    """That was asked for; None: the default branch."""
+    commit: str
+    """What the revision was when the hub was asked."""
+    filename: str
+    size_bytes: int | None
+    """None: the hub did not say."""
+
+    @property
+    def branch(self) -> str | None:
+        """What else its cache is to call the commit, so that the file is found where the hub cannot be asked; None: nothing."""
+        name = self.revision or "main"
+        return None if name == self.commit else name
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
-    """Where a backbone's parameters come from. `path` and `sha256` are None for random weights only."""
+    """Where a backbone's parameters come from. `sha256` is None for random weights only."""
 
     source: WeightsSource
     path: Path | None
+    """None: there is no file, or it is still on the hub (`remote`)."""
     tag: str
     """Pretrained tag, file name, or `random`."""
     sha256: str | None
     licence: str | None
     imagenet_top1_frac: float | None
+    remote: HubFile | None = None
+    """What is to be fetched; None: nothing is."""
 
 
 @dataclass(frozen=True, slots=True)

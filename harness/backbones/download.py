@@ -47,13 +47,17 @@ class Order:
     """Of the cache."""
     is_checkpoint: bool = True
     """Whether what comes must look like weights."""
+    sha256: str = ""
+    """What its hash must begin with; empty: what its publisher says."""
+    branch: str | None = None
+    """What is to stand for `revision` in the cache from now on, so that it is found where nobody can be asked."""
 
     @property
     def growing(self) -> tuple[Path, str]:
         """Folder and pattern of the files that grow while this is fetched; they never have the name of a finished one."""
         if self.repo is None:
             return Path(self.folder), f"{self.filenames[0]}.*.incomplete"
-        return Path(self.folder, f"models--{self.repo.replace('/', '--')}", "blobs"), "*.incomplete"
+        return _folder_of(self.folder, self.repo) / "blobs", "*.incomplete"
 
 
 def main() -> None:
@@ -115,7 +119,9 @@ def _from_hub(order: Order, repo: str) -> Path:
                 raise
             continue
         if order.is_checkpoint:
-            _require_published(path, path)
+            _require_published(path, path, order.sha256)
+        if order.branch is not None:
+            _name_commit(order, repo, order.branch)
         return path
     raise LookupError(f"HTTP 404: it is not there, or holds none of {', '.join(order.filenames)}")
 
@@ -133,16 +139,27 @@ def _from_url(order: Order) -> Path:
             urlopen(order.address, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as response,  # noqa: S310 (from a catalogue)
         ):
             _copy(response, file)
-        _require_published(Path(temporary), target)
+        _require_published(Path(temporary), target, order.sha256)
         Path(temporary).replace(target)
     finally:
         Path(temporary).unlink(missing_ok=True)
     return target
 
 
-def _require_published(path: Path, target: Path) -> None:
-    """Remove what came, and the content that it is a link to, if it is not what belongs under the name of `target`."""
-    fault = why_not_as_published(path, sha256_of(path), published_sha256(target))
+def _name_commit(order: Order, repo: str, branch: str) -> None:
+    """Leave the note by which the hub's client finds the commit of a branch in its cache, as it does when it is asked for the branch itself."""
+    note = _folder_of(order.folder, repo) / "refs" / branch
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(str(order.revision), encoding="ascii")
+
+
+def _folder_of(folder: str, repo: str) -> Path:
+    return Path(folder, f"models--{repo.replace('/', '--')}")
+
+
+def _require_published(path: Path, target: Path, sha256: str) -> None:
+    """Remove what came, and the content that it is a link to, if it is not what belongs under the name of `target`, or has another hash."""
+    fault = why_not_as_published(path, sha256_of(path), sha256 or published_sha256(target))
     if fault is not None:
         for each in (path.resolve(), path):
             each.unlink(missing_ok=True)

@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from harness.backbones.download import Order
 from harness.online.pace import MIN_KIB_PER_S, stall_s, too_slow
+from harness.process.heartbeat import beat
 
 _POLL_S = 0.1
 _LEAVE_S = 5.0
@@ -87,11 +89,17 @@ def _keeps_growing(process: subprocess.Popen[str], order: Order, limit_s: float)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_POLL_S)
             return True
-        largest = max(largest, _num_bytes(order))
+        if (num_bytes := _num_bytes(order)) > largest:
+            largest = num_bytes
+            beat(partial(_doing, order, largest))
         if time.monotonic() - started >= limit_s:
             if largest - at_start < MIN_KIB_PER_S * 1024 * limit_s:
                 return False
             started, at_start = time.monotonic(), largest
+
+
+def _doing(order: Order, num_bytes: int) -> str:
+    return f"fetching {order.repo or order.filenames[0]}, {num_bytes / 2**20:,.0f} MiB so far"
 
 
 def _num_bytes(order: Order) -> int:

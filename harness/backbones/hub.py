@@ -5,21 +5,25 @@ Only `weights` uses this module; `fetch` gets what an order of its asks for.
 """
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
-from harness.backbones.backbone import BackboneSpec, Kind
+from harness.backbones.backbone import BackboneSpec, HubFile, Kind
 from harness.backbones.catalog import timm_config, torchvision_weights
 from harness.backbones.download import Order
-from harness.online.answer import why_no_answer
+from harness.backbones.integrity import is_sha256
+from harness.online.answer import why_no_answer, within
 from harness.online.reasons import status_of
 
-_PROBE_TIMEOUT_S = 3.0
+_PROBE_TIMEOUT_S, _HEAD_TIMEOUT_S = 3.0, 10.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 CHECKPOINTS = ("model.safetensors", "pytorch_model.bin")
 """Names of the file with the weights in timm's format, preferred first."""
 
@@ -93,6 +97,32 @@ def cached_file(source: Published) -> Path | None:
     return None
 
 
+def on_hub(source: Published) -> tuple[str, HubFile] | None:
+    """What the hub says of a file without sending it.
+
+    Returns:
+        Its sha256, and what to fetch; None where the hub does not say its hash or cannot be understood: who fetches the file will know why.
+    """
+    from huggingface_hub import get_hf_file_metadata
+
+    if source.repo is None:
+        return None
+    for filename in source.filenames:
+        url = f"{source.address}/resolve/{quote(source.revision or 'main', safe='')}/{filename}"
+        limit_s = _timeout_s(_HEAD_TIMEOUT_S)
+        try:
+            found = within(partial(get_hf_file_metadata, url, timeout=limit_s, endpoint=hub_endpoint()), limit_s + 1)
+        except Exception as error:  # noqa: BLE001  whatever the client raises
+            if status_of(error) != HTTPStatus.NOT_FOUND:
+                return None
+            continue
+        sha256, commit = str(found.etag), str(found.commit_hash)
+        if not is_sha256(sha256) or not _COMMIT.fullmatch(commit):
+            return None
+        return sha256, HubFile(source.repo, source.revision, commit, filename, found.size)
+    return None
+
+
 def why_unreachable(source: Published) -> str | None:
     """A few words on why no download is possible now; None when the server answers. Probes each server once per process."""
     if is_offline():
@@ -125,7 +155,7 @@ def why_silent(server: str, *, is_hub: bool) -> str | None:
         server: its address.
         is_hub: ask with the hub client and the user's settings for it.
     """
-    limit_s = _probe_timeout_s()
+    limit_s = _timeout_s(_PROBE_TIMEOUT_S)
 
     def ask() -> None:
         try:
@@ -137,9 +167,9 @@ def why_silent(server: str, *, is_hub: bool) -> str | None:
     return why_no_answer(ask, server, limit_s)
 
 
-def _probe_timeout_s() -> float:
-    """Three seconds, or what the user allows the hub for the answer to a small question."""
-    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or _PROBE_TIMEOUT_S)
+def _timeout_s(default: float) -> float:
+    """What the user allows the hub for the answer to a small question."""
+    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or default)
 
 
 def _ask_hub(endpoint: str, timeout_s: float) -> None:

@@ -25,13 +25,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_sha256(text: str) -> bool:
+    """Whether a text has the form of such a hash."""
+    return len(text) == 64 and set(text) <= _HEXADECIMAL
+
+
 def published_sha256(path: Path) -> str:
     """What a cached file's hash must begin with, as its publisher states it; empty where it is not stated.
 
     The hub's cache names large files by their sha256, of which published URLs carry the start: alexnet-owt-7be5be79.pth.
     """
     blob = path.resolve().name
-    if len(blob) == 64 and set(blob) <= _HEXADECIMAL:
+    if is_sha256(blob):
         return blob
     suffix = path.stem.rpartition("-")[2]
     return suffix if len(suffix) >= 8 and set(suffix) <= _HEXADECIMAL else ""

@@ -15,6 +15,7 @@ from harness.backbones.from_python import build_python
 from harness.backbones.from_timm import build_timm
 from harness.backbones.from_torchvision import build_torchvision
 from harness.backbones.quiet import quiet
+from harness.backbones.weights import fetched
 from harness.config import Features
 from harness.errors import BackboneError, is_out_of_memory
 
@@ -29,7 +30,7 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
 
     Args:
         spec: what to build.
-        weights: what to fill it with; every parameter and buffer comes from that file.
+        weights: what to fill it with; every parameter and buffer comes from that file. It is fetched if it is still on the hub.
         image_size: side of the square input in pixels; None: the one the weights were trained with.
         features: the vector that the model's own classifier saw, or the last feature map, flattened.
         seed: decides random weights. The global random state is left as it was.
@@ -38,8 +39,9 @@ def load_backbone(spec: BackboneSpec, weights: Weights, *, image_size: int | Non
         The trunk in eval mode, float32, on the CPU.
 
     Raises:
-        BackboneError: the weights do not fit or are not all finite, or the architecture cannot take this image size.
+        BackboneError: the weights cannot be had, do not fit or are not all finite, or the architecture cannot take this image size.
     """
+    weights = fetched(spec, weights)
     size = f"{image_size} pixels" if image_size else "its own image size"
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

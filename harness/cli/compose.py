@@ -4,7 +4,7 @@ At the border: behind it a job is a `SweepConfig`, and later a `JobSpec`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,6 +20,9 @@ from harness.errors import ConfigError
 from harness.files import local_folder
 from harness.files.place import is_store
 
+_REFERENCE = "${"
+"""What a value begins with that is made of others."""
+
 Overrides = Sequence[str]
 """Of one job, as they composed it."""
 
@@ -27,11 +30,14 @@ Overrides = Sequence[str]
 def to_config(cfg: DictConfig) -> SweepConfig:
     """The dataclass behind a composed configuration, validated. Raises ConfigError when a required key has no value."""
     try:
-        found = typed(cfg, SweepConfig)
+        return _with_homes(typed(cfg, SweepConfig))
     except OmegaConfBaseException:
         if missing := sorted(OmegaConf.missing_keys(cfg)):
             raise ConfigError(f"{missing[0]}: no value given; add {missing[0]}=... (several, separated by commas, are swept).") from None
         raise
+
+
+def _with_homes(found: SweepConfig) -> SweepConfig:
     for key, folder in {"results_dir": found.results_dir, "cache_dir": found.cache_dir, "data.root": found.data.root}.items():
         _require_home(key, folder)
     local_folder(found.results_dir)  # names what it does not take
@@ -51,6 +57,49 @@ def _require_home(key: str, folder: str | None) -> None:
         ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What jobs have in common that differ only in values of single keys."""
+
+    cfg: DictConfig
+    """In which these values are set, job by job."""
+    referring: frozenset[str]
+    """Parts with values that are made of others."""
+    known: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    """Other parts by name and what a job sets in them: jobs that set the same have the same object."""
+    is_set: dict[str, str] = field(default_factory=dict)
+    """By key, the override that it stands at."""
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> "_Shared":
+        plain = OmegaConf.to_container(cfg, resolve=False)
+        assert isinstance(plain, dict)
+        return cls(cfg, frozenset(str(name) for name, value in plain.items() if _REFERENCE in repr(value)))
+
+    def config(self, own: Sequence[Override]) -> SweepConfig:
+        """With these values of single keys."""
+        lines: dict[str, list[str]] = {}
+        for each in own:
+            key, line = each.key_or_group, str(each.input_line)
+            if self.is_set.get(key) != line:
+                self.is_set.pop(key, None)
+                OmegaConf.update(self.cfg, key, each.value())
+                self.is_set[key] = line
+            lines.setdefault(key.partition(".")[0], []).append(line)
+        return _with_homes(SweepConfig(**{str(name): self._part(str(name), lines.get(str(name), [])) for name in self.cfg}))
+
+    def _part(self, name: str, own: Sequence[str]) -> Any:
+        if name in self.referring or any(_REFERENCE in line for line in own):
+            return _as_object(self.cfg[name])
+        if (name, *own) not in self.known:
+            self.known[name, *own] = _as_object(self.cfg[name])
+        return self.known[name, *own]
+
+
+def _as_object(value: Any) -> Any:
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+
+
 class Composer:
     """Configurations of the jobs of one sweep.
 
@@ -68,20 +117,18 @@ class Composer:
         self._compose = compose
         self._is_group = cache(is_group)
         self._parsed = cache(OverridesParser.create().parse_override)
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._shared: dict[tuple[str, ...], _Shared] = {}
 
     def config(self, overrides: Overrides) -> SweepConfig:
         """Of one job. Raises whatever Hydra does about these overrides, and ConfigError."""
         own = self._single_values(overrides)
         texts = {each.input_line for each in own}
-        shared = (*(each.key_or_group for each in own), "", *(text for text in overrides if text not in texts))
-        if shared not in self._composed:
-            self._composed[shared] = self._whole(overrides)
-            return to_config(self._composed[shared])
+        key = (*(each.key_or_group for each in own), "", *(text for text in overrides if text not in texts))
+        if key not in self._shared:
+            self._shared[key] = _Shared.of(self._whole(overrides))
+            return to_config(self._shared[key].cfg)
         try:
-            for each in own:
-                OmegaConf.update(self._composed[shared], each.key_or_group, each.value())
-            return to_config(self._composed[shared])
+            return self._shared[key].config(own)
         except Exception:  # noqa: BLE001  whatever it is, what Hydra says about these overrides is what is told
             return to_config(self._whole(overrides))
 
@@ -117,7 +164,7 @@ def _single_keys() -> frozenset[str]:
 def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted name and type of every key of a configuration that has no keys of its own."""
     hints = get_type_hints(schema)
-    for name in (field.name for field in fields(schema)):
+    for name in (each.name for each in fields(schema)):
         kind = hints[name]
         if is_dataclass(kind) and isinstance(kind, type):
             yield from leaves(kind, f"{prefix}{name}.")

@@ -1,14 +1,17 @@
 """Batches that other processes decode while this one computes; where the system does not let processes share, they are decoded here.
 
-A batch comes through a pipe and not through shared memory, of which a container may have as little as 64 KiB, or none. Below `runtime`.
+A batch comes through a pipe and not through shared memory, of which a container may have as little as 64 KiB, or none. For an accelerator a
+thread takes batches from the pipe and pins them while it computes. Below `runtime`.
 """
 
 import random
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_all_start_methods, get_context
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,25 +22,35 @@ from harness.compute.seeding import seed_generators
 from harness.errors import HarnessError
 from harness.process.place import num_cores
 
+T = TypeVar("T")
+
 MAX_WORKERS = 8
 """Processes that decode; more are rarely needed to keep one device busy."""
+
+
+_AHEAD = 2
+"""Batches that wait pinned for an accelerator at most."""
 
 
 class Loader:
     """Stacked samples in order, batch by batch, as often as they are asked for."""
 
-    def __init__(self, samples: Dataset[Any], batch_size: int, order: Sequence[int] | None, seed: int) -> None:
-        """Like `Runtime.load`."""
-        self._samples, self._batch_size, self._seed = samples, batch_size, seed
+    def __init__(self, samples: Dataset[Any], batch_size: int, order: Sequence[int] | None, seed: int, *, pins: bool) -> None:
+        """Like `Runtime.load`; `pins`: for an accelerator that copies pinned batches while it computes."""
+        self._samples, self._batch_size, self._seed, self._pins = samples, batch_size, seed, pins
         self._order: Sequence[int] = range(len(samples)) if order is None else order  # type: ignore[arg-type]  # every one here has a length
 
     def __len__(self) -> int:
         return (len(self._order) + self._batch_size - 1) // self._batch_size
 
     def __iter__(self) -> Iterator[Tensor]:
-        return map(torch.from_numpy, self._elsewhere() if can_share_locks() else self._here())
+        if not can_share_locks():
+            return map(torch.from_numpy, self._here())  # in the thread that computes, as it draws from the same generators
+        batches = map(torch.from_numpy, self._elsewhere())
+        return ahead(batch.pin_memory() for batch in batches) if self._pins else batches
 
     def _elsewhere(self) -> Iterator[Any]:
+        """The processes start at once: to fork them while other threads compute would not be safe."""
         workers = min(MAX_WORKERS, max(1, num_cores() - 1))
         loader: DataLoader[Any] = DataLoader(
             self._samples,
@@ -49,10 +62,7 @@ class Loader:
             collate_fn=np.stack,
             generator=torch.Generator().manual_seed(self._seed),
         )
-        try:
-            yield from loader
-        except HarnessError as error:
-            raise _as_raised(error) from error
+        return _told(iter(loader))
 
     def _here(self) -> Iterator[Any]:
         """Every batch with random numbers of its own, so that whoever computes meanwhile draws what it would have drawn."""
@@ -60,6 +70,23 @@ class Loader:
             with _random_apart(self._seed + 1_000_003 * number):
                 pixels = np.stack([self._samples[index] for index in self._order[start : start + self._batch_size]])
             yield pixels
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """`items`, made by a thread that stays a little before who takes them. Who stops taking them ends it."""
+    end = object()
+    with ThreadPoolExecutor(1) as maker:
+        pending = deque(maker.submit(next, items, end) for _ in range(_AHEAD))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(maker.submit(next, items, end))
+            yield item  # type: ignore[misc]
+
+
+def _told(batches: Iterator[T]) -> Iterator[T]:
+    try:
+        yield from batches
+    except HarnessError as error:
+        raise _as_raised(error) from error
 
 
 def _as_raised(error: HarnessError) -> HarnessError:

@@ -7,17 +7,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import Dataset
 
-from harness.compute.loading import Loader
-from harness.config import Device, Precision
+from harness.compute.accelerator import see_only
+from harness.compute.loading import Loader, ahead
+from harness.config import Device, Precision, device_of
 from harness.errors import ConfigError
+
+LOWER = {Precision.bfloat16: torch.bfloat16, Precision.float16: torch.float16}
+"""Precisions below float32, in which autocast computes what can be computed so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A resolved device and precision; neither field is `auto`."""
+    """A resolved device and precision; neither field is `auto`, nor is the precision `mixed`."""
 
     device: Device
     precision: Precision
@@ -28,10 +33,14 @@ class Runtime:
 
     def autocast(self, precision: Precision, *, trains: bool = False) -> AbstractContextManager[object]:
         """The context in which a trunk runs in a precision; `trains` when gradients are to follow."""
-        if precision is not Precision.bfloat16:
+        if precision not in LOWER:
             return nullcontext()
-        lower = torch.autocast(self.device.value, dtype=torch.bfloat16)
+        lower = torch.autocast(self.device.value, dtype=LOWER[precision])
         return _depthwise_apart(lower) if trains and self.device is Device.cpu else lower
+
+    def scaler(self) -> GradScaler | None:
+        """What keeps gradients within the range of float16; None: no other precision needs it."""
+        return GradScaler(self.device.value) if self.precision is Precision.float16 else None
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device, in channels-last memory format, which convolutions prefer everywhere; done before anything computes."""
@@ -39,7 +48,7 @@ class Runtime:
         return module.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def send(self, batch: Tensor) -> Tensor:
-        """Move a batch of images (B x C x H x W), features (B x D) or labels (B) to the device, while the device goes on computing."""
+        """Move a batch of images (B x C x H x W), features (B x D) or labels (B) to the device, while that goes on computing: pinned, if it is not yet."""
         layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
         if self.device is Device.cuda and not batch.is_pinned():
             batch = batch.pin_memory()
@@ -54,7 +63,11 @@ class Runtime:
             order: which samples, in which order; None: all as they come.
             seed: decides the random changes of samples that have some.
         """
-        return Loader(samples, batch_size, order, seed)
+        return Loader(samples, batch_size, order, seed, pins=self.device is Device.cuda)
+
+    def ahead(self, batches: Iterator[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+        """Batches on the host, ready for `send`: for CUDA a thread makes and pins them while the device computes; else they come as they are."""
+        return ahead(tuple(part.pin_memory() for part in batch) for batch in batches) if self.device is Device.cuda else batches
 
     def synchronise(self) -> None:
         """Wait until the device has done what was asked of it; needed before reading a clock."""
@@ -81,23 +94,46 @@ class _DepthwiseInFloat32(TorchFunctionMode):
             return func(args[0].float(), *args[1:], **(kwargs or {})).bfloat16()
 
 
-def resolve_runtime(device: Device, precision: Precision) -> Runtime:
-    """Make `auto` exact: training and evaluation then are in float32, as nothing less is known to give its answers.
+def resolve_runtime(device: Device, precision: Precision, there: Sequence[Device] | None = None) -> Runtime:
+    """Make `auto` and `mixed` exact. With `auto` training and evaluation are in float32, as nothing less is known to give its answers.
+
+    Args:
+        device: asked for.
+        precision: asked for.
+        there: devices of the machine that is to compute, best first; None: it is this one.
 
     Raises:
-        ConfigError: the device is not here or cannot compute in the precision asked for.
+        ConfigError: the device is not there or cannot compute in the precision asked for.
     """
-    found = _available()
+    found = _available() if there is None else there
     resolved = found[0] if device is Device.auto else device
     if resolved not in found:
-        raise ConfigError(f"device={device.value}: not on this machine; give {', '.join(d.value for d in found)} or auto.")
-    if precision is Precision.auto:
-        precision = Precision.float32
-    if precision is Precision.bfloat16 and resolved is Device.mps:
-        raise ConfigError("precision=bfloat16: not supported on mps here; give precision=float32 or auto.")
-    if precision is Precision.tf32 and resolved is not Device.cuda:
-        raise ConfigError(f"precision=tf32: only cuda has it, and this is {resolved.value}; give precision=float32 or auto.")
-    return Runtime(resolved, precision)
+        where = "on this machine" if there is None else "where its workers are"
+        raise ConfigError(f"device={device.value}: not {where}; give {', '.join(d.value for d in found)} or auto.")
+    if precision in {Precision.bfloat16, Precision.mixed} and resolved is Device.mps:
+        raise ConfigError(f"precision={precision.value}: not supported on mps here; give precision=float32 or auto.")
+    if precision in {Precision.tf32, Precision.float16} and resolved is not Device.cuda:
+        raise ConfigError(f"precision={precision.value}: only cuda has it, and this is {resolved.value}; give precision=float32 or auto.")
+    if precision is Precision.mixed and there is not None and resolved is Device.cuda:
+        raise ConfigError("precision=mixed: which of the two it is depends on accelerators that are not here; give bfloat16 or float16.")
+    return Runtime(resolved, _exact(precision, resolved))
+
+
+def _exact(precision: Precision, device: Device) -> Precision:
+    if precision is Precision.mixed:
+        return Precision.float16 if device is Device.cuda and not computes_bfloat16(device) else Precision.bfloat16
+    return Precision.float32 if precision is Precision.auto else precision
+
+
+def runtime_of(device: str, precision: Precision) -> Runtime:
+    """`resolve_runtime` of a device's name, for this process, which sees no other accelerator from now on where the name has an index."""
+    see_only(device)
+    return resolve_runtime(device_of(device)[0], precision)
+
+
+def require_device(device: Device) -> None:
+    """See that a device, not `auto`, is on this machine. Raises ConfigError."""
+    resolve_runtime(device, Precision.float32)
 
 
 def _allow_tf32(is_allowed: bool) -> None:

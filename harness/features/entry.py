@@ -39,7 +39,7 @@ class RowType:
     """What one image's row holds."""
 
     dtype: str
-    """A numpy name: "uint8", "uint16" (the bits of bfloat16), "float32"."""
+    """A numpy name: "uint8", "uint16" (the bits of bfloat16), "float16", "float32"."""
     num_values: int
 
     @property

@@ -17,7 +17,7 @@ from harness.features.entry import RowType
 Activations = tuple[Tensor, ...]
 """The values between two blocks; every tensor has the images in its first dimension."""
 
-_STORED = {torch.float32: "float32", torch.bfloat16: "uint16", torch.uint8: "uint8"}
+_STORED = {torch.float32: "float32", torch.bfloat16: "uint16", torch.float16: "float16", torch.uint8: "uint8"}
 """numpy has no bfloat16: its bits are kept."""
 
 
@@ -34,7 +34,7 @@ class Layout:
         dtypes = {part.dtype for part in activations}
         if not dtypes <= _STORED.keys():
             return None
-        # float32 holds bfloat16 exactly.
+        # float32 holds bfloat16 and float16 exactly.
         return cls(tuple(tuple(part.shape[1:]) for part in activations), dtypes.pop() if len(dtypes) == 1 else torch.float32)
 
     @property
@@ -48,7 +48,7 @@ class Layout:
         return (rows_BE.view(torch.uint16) if self.dtype is torch.bfloat16 else rows_BE).numpy()
 
     def unpack(self, rows_BE: npt.NDArray[Any]) -> Activations:
-        """The inverse of `pack`; bfloat16 and float32 come back as they were."""
+        """The inverse of `pack`; what was stored comes back as it was."""
         rows = torch.from_numpy(rows_BE)
         values_BE = rows.view(torch.bfloat16) if self.dtype is torch.bfloat16 else rows
         parts = torch.split(values_BE, [math.prod(shape) for shape in self.shapes], dim=1)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.compute.runtime import Runtime, computes_bfloat16
+from harness.compute.runtime import LOWER, Runtime, computes_bfloat16
 from harness.compute.thread_pool import ThreadPool
 from harness.config import Precision
 from harness.features.cut import CutTrunk
@@ -22,11 +22,11 @@ from harness.features.fold import folded
 from harness.features.fuse import FusedConv, can_fuse
 from harness.features.layout import Activations
 
-CLOSE = {Precision.float32: 1e-4, Precision.bfloat16: 0.1}
+CLOSE = {Precision.float32: 1e-4, Precision.bfloat16: 0.1, Precision.float16: 0.02}
 """Largest root-mean-square difference of features from the trunk's own in float32, relative to their root-mean-square.
 
 Float32 modes differ by rounding only. Bfloat16 keeps 8 bits of each value, and some hundred roundings in a row come to a few
-percent; more means that a value was lost.
+percent; more means that a value was lost. Float16 keeps 11, and loses values beyond 65504.
 """
 
 _CLEARLY = 1.1
@@ -141,19 +141,20 @@ class Chain:
 
 
 def modes(runtime: Runtime, asked: Precision, *, lower: bool = False) -> list[Mode]:
-    """Modes worth trying, the most likely first. `float32` and `tf32` ask for the network as it is; `bfloat16` for nothing else.
+    """Modes worth trying, the most likely first. `float32` and `tf32` ask for the network as it is; `bfloat16` and `float16` for nothing else.
 
     Args:
         runtime: the device.
         asked: what the user asked for.
         lower: whether `auto` may go below float32, which the caller then judges; done only where that is native.
     """
-    high, low = (
-        replace(_FOLDED, precision=each, is_fused=can_fuse(runtime.device, each)) for each in (Precision.float32, Precision.bfloat16)
-    )
     if asked in AS_BUILT:
         return [replace(PLAIN, precision=asked)]
-    if asked is Precision.bfloat16:
+    high, low = (
+        replace(_FOLDED, precision=each, is_fused=can_fuse(runtime.device, each))
+        for each in (Precision.float32, Precision.bfloat16 if asked is Precision.auto else asked)
+    )
+    if asked in LOWER:
         return [low]
     return [low, high, PLAIN] if lower and computes_bfloat16(runtime.device) else [high, PLAIN]
 

@@ -39,9 +39,9 @@ class PassSource:
         yield from self._pieces
 
     def _cached(self) -> Iterator[Piece]:
-        size = self.cached.pool.piece
-        for start in range(0, self.num_images, size):
-            rows = self.cached.raw(self.start, slice(start, start + size))
+        size, runtime = self.cached.pool.piece, self.cached.pool.runtime
+        starts = range(0, self.num_images, size)
+        for rows in runtime.ahead(self.cached.raw(self.start, slice(start, start + size)) for start in starts):
             yield partial(lambda found: found, rows)
 
     def _decoded(self) -> Iterator[Piece]:

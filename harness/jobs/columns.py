@@ -17,6 +17,7 @@ from harness.data.dataset import Dataset
 from harness.data.transforms import describe, eval_transform, train_transform
 from harness.features.run_pass import DECODED
 from harness.jobs import cost, provenance
+from harness.jobs.energy import Energy
 from harness.jobs.sharing import latency_key
 from harness.jobs.spec import JobSpec
 from harness.status import Status
@@ -56,6 +57,17 @@ def own_columns(job: JobSpec, spec: TrainingSpec, fitted: Fitted, rung: Rung | N
 def shared_columns(job: JobSpec, backbone: Backbone, inputs: Inputs, fitted: Fitted) -> Columns:
     """Return what the jobs of a group have in common; `job` and `fitted` are any of them."""
     return _provided(inputs, fitted) | _cost(job, fitted, backbone)
+
+
+def spent_columns(jobs: Sequence[JobSpec], total_s: float, energy: Energy) -> Columns:
+    """Return what each job of a group took, of what they took together in `energy`; `total_s` is of one (seconds)."""
+    price = jobs[0].config.job.price_per_hour
+    return {
+        "total_s": total_s,
+        "energy_wh": None if energy.wh is None else energy.wh / len(jobs),
+        "energy_of": energy.of,
+        "cost": None if price is None else total_s / 3600 * price,
+    }
 
 
 def trains_nothing_but_probe(spec: TrainingSpec) -> bool:
@@ -102,7 +114,7 @@ def _provided(inputs: Inputs, fitted: Fitted) -> Columns:
 
 
 def _lowest(precisions: Sequence[str]) -> str:
-    lowest_first = (Precision.bfloat16, Precision.tf32, Precision.float32)
+    lowest_first = (Precision.bfloat16, Precision.float16, Precision.tf32, Precision.float32)
     return str(next(each.value for each in lowest_first if each.value in precisions))
 
 

@@ -18,8 +18,8 @@ from torch import nn
 from harness.backbones.backbone import Weights, WeightsSource
 from harness.backbones.catalog import resolve_again
 from harness.backbones.load import load_backbone
-from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import Device, Features, Head, HeadInit, MeasureConfig, Precision, TrainConfig, Variant
+from harness.compute.runtime import Runtime, runtime_of
+from harness.config import Device, Features, Head, HeadInit, MeasureConfig, Precision, TrainConfig, Variant, device_of
 from harness.jobs.identity import now
 from harness.measure.interleave import Block, Call, Pace, interleave, latency, settle
 from harness.process.heartbeat import beat
@@ -82,8 +82,13 @@ class _Subject:
     error: str | None = None
 
 
-def time_together(rows: Sequence[Row], cfg: MeasureConfig) -> list[Timing]:
+def time_together(rows: Sequence[Row], cfg: MeasureConfig, device: str = Device.auto.value) -> list[Timing]:
     """Time the networks of rows of one device, in turn.
+
+    Args:
+        rows: whose networks.
+        cfg: how long each is timed.
+        device: as the jobs were asked for, with the index of an accelerator if they had one; it counts where the rows are of that device.
 
     Returns:
         One for each row, in their order; what goes wrong with one network is in its `error`.
@@ -91,7 +96,8 @@ def time_together(rows: Sequence[Row], cfg: MeasureConfig) -> list[Timing]:
     Raises:
         ConfigError: the device is not on this machine.
     """
-    runtime = resolve_runtime(Device(rows[0].device), Precision.float32)
+    own = str(rows[0].device)
+    runtime = runtime_of(device if device_of(device)[0].value == own else own, Precision.float32)
     torch.set_flush_denormal(True)  # random weights may shrink images to numbers that a processor is slow with, as trained ones do not
     subjects = [_subject(row, runtime, cfg) for row in rows]
     with torch.inference_mode():

@@ -1,7 +1,12 @@
-"""Make jobs exact before the first one runs, so that a wrong name or a missing file is known while nothing is lost."""
+"""Make jobs exact before the first one runs, so that a wrong name or a missing file is known while nothing is lost.
+
+What jobs have in common is made once, and is one object for all of them.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,9 +14,13 @@ from typing import Any, TypeVar
 from harness.backbones.backbone import Backbone, BackboneSpec, Weights, WeightsSource
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
+from harness.backbones.quiet import quiet
+from harness.backbones.spellings import own_place
 from harness.backbones.weights import find_weights
+from harness.clusters.devices import devices_of
+from harness.compute.accelerator import require_there
 from harness.compute.runtime import Runtime, resolve_runtime
-from harness.config import Adapter, Keep, Labels, Metric, SweepConfig, rank_metric, score_limit
+from harness.config import Adapter, Keep, Labels, Metric, SweepConfig, TrainConfig, device_of, rank_metric, score_limit
 from harness.data.dataset import Dataset
 from harness.data.early import Loaded, key_of
 from harness.data.labels import count_classes
@@ -30,6 +39,11 @@ from harness.transfer.freeze import plan_freeze
 
 T = TypeVar("T")
 
+_AT_ONCE = 16
+"""Networks whose weights are asked for together."""
+_MAX_OUTLINES = 20
+"""Of more networks than this nobody waits to be told how large their models will be: an outline takes a third of a second."""
+
 
 def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loaded) -> tuple[list[JobSpec], list[str]]:
     """Resolve every job of a sweep.
@@ -42,13 +56,15 @@ def prepare_all(wanted: Sequence[tuple[SweepConfig, Sequence[str]]], loaded: Loa
         The jobs that can run, those that are the same only once, and all that is wrong with the others, each problem once.
     """
     _seen.update(loaded)
+    _find_all([cfg for cfg, _ in wanted])
+    is_outlined = len({cfg.backbone for cfg, _ in wanted}) <= _MAX_OUTLINES
     jobs: dict[tuple[Path, str], JobSpec] = {}
     problems: dict[str, None] = {}
     for cfg, command in wanted:
         wrong = [problem for part in _PARTS for problem in _problems(part, cfg)]
         problems |= dict.fromkeys(wrong)
         if not wrong:
-            job = _prepare(cfg, command)
+            job = _prepare(cfg, command, is_outlined=is_outlined)
             jobs.setdefault((cfg.study_dir, job.job_id), job)
     return _know_each_other(list(jobs.values())), list(problems)
 
@@ -63,9 +79,10 @@ def _know_each_other(jobs: Sequence[JobSpec]) -> list[JobSpec]:
     return [replace(job, passing=passing[key]) for key, job in zip(keys, jobs, strict=True)]
 
 
-def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
+def _prepare(cfg: SweepConfig, command: Sequence[str], *, is_outlined: bool) -> JobSpec:
     dataset, runtime = _data(cfg), _runtime(cfg)
-    cfg = replace(cfg, train=cfg.train.with_epochs(len(dataset.train.counted_N)))
+    train, protocol = _shared(cfg, dataset)
+    cfg = replace(cfg, train=train)
     backbone, weights = _backbone(cfg)
     return JobSpec(
         config=cfg,
@@ -75,18 +92,30 @@ def _prepare(cfg: SweepConfig, command: Sequence[str]) -> JobSpec:
         depth=_depth(cfg),
         device=runtime.device,
         precision=runtime.precision,
-        protocol=_protocol(cfg, dataset),
+        protocol=protocol,
         command=tuple(command),
         asked_at=now(),
         about=_looked_at(cfg, backbone, weights).about if _is_unknown(backbone) else "",
-        model_mib=_model_mib(cfg, backbone, weights, dataset),
+        model_mib=_model_mib(cfg, backbone, weights, dataset) if is_outlined or cfg.model.keep is Keep.none else None,
     )
+
+
+def _shared(cfg: SweepConfig, dataset: Dataset) -> tuple[TrainConfig, dict[str, Any]]:
+    """The recipe with its number of epochs, and the protocol."""
+
+    def make() -> tuple[TrainConfig, dict[str, Any]]:
+        train = cfg.train.with_epochs(len(dataset.train.counted_N))
+        return train, _protocol(train, dataset)
+
+    return _once(repr(cfg.train) + _data_key(cfg), make)
 
 
 def _model_mib(cfg: SweepConfig, spec: BackboneSpec, weights: Weights, dataset: Dataset) -> float | None:
     if cfg.model.keep is Keep.none:
         return 0.0
-    return model_mib(cfg, _outline(cfg, spec, weights), _depth(cfg), dataset.num_classes)
+    depth = _depth(cfg)
+    key = repr((spec, weights, cfg.data.image_size, cfg.train, cfg.adapter, depth, dataset.num_classes))
+    return _once(key, lambda: model_mib(cfg, _outline(cfg, spec, weights), depth, dataset.num_classes))
 
 
 def _outline(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> Backbone | None:
@@ -95,14 +124,37 @@ def _outline(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> Backbone
     return _once(repr((spec, cfg.data.image_size, cfg.train.features)), lambda: outline(cfg, spec))
 
 
+def _data_key(cfg: SweepConfig) -> str:
+    return key_of(cfg.data, cfg.cache_dir, cfg.results_dir)
+
+
 def _data(cfg: SweepConfig) -> Dataset:
-    key = key_of(cfg.data, cfg.cache_dir, cfg.results_dir)
-    return _once(key, lambda: load_dataset(cfg.data, Path(cfg.cache_dir), Path(cfg.results_dir)))
+    return _once(_data_key(cfg), lambda: load_dataset(cfg.data, Path(cfg.cache_dir), Path(cfg.results_dir)))
+
+
+def _find_all(wanted: Sequence[SweepConfig]) -> None:
+    """Find the weights of networks that libraries have, several at a time: files are read, the hub is asked. What goes wrong is told by the jobs."""
+    distinct = {_weights_key(cfg): cfg for cfg in wanted if cfg.weights != "random" and own_place(cfg.backbone) is None}
+    with quiet(), ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(_try_weights, distinct.values()))
+
+
+def _try_weights(cfg: SweepConfig) -> None:
+    with suppress(HarnessError):
+        _weights(cfg)
+
+
+def _weights(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
+    return _once(_weights_key(cfg), lambda: _with_weights(cfg))
+
+
+def _weights_key(cfg: SweepConfig) -> str:
+    return repr((cfg.backbone, cfg.blocks, cfg.weights))
 
 
 def _backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
-    """The exact architecture and where its weights are; downloaded, if need be, before any job starts."""
-    found = _once(repr((cfg.backbone, cfg.blocks, cfg.weights)), lambda: _with_weights(cfg))
+    """The exact architecture and where its weights are."""
+    found = _weights(cfg)
     if _is_unknown(found[0]) or found[1].source is WeightsSource.file:
         _looked_at(cfg, *found)
     return found
@@ -110,7 +162,7 @@ def _backbone(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
 
 def _with_weights(cfg: SweepConfig) -> tuple[BackboneSpec, Weights]:
     spec = replace(resolve(cfg.backbone), blocks=cfg.blocks)
-    return spec, find_weights(spec, cfg.weights)
+    return spec, find_weights(spec, cfg.weights, memory=Path(cfg.cache_dir).expanduser() / "weights-hashes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +194,12 @@ def _look_at(cfg: SweepConfig, spec: BackboneSpec, weights: Weights) -> _LookedA
 
 
 def _runtime(cfg: SweepConfig) -> Runtime:
-    return resolve_runtime(cfg.device, cfg.precision)
+    there, (device, index) = devices_of(cfg), device_of(cfg.device)
+    if there is None:
+        require_there(cfg.device)
+    elif index is not None:
+        raise ConfigError(f"device={cfg.device}: a worker of a cluster is given its accelerator; give device={device.value}.")
+    return resolve_runtime(device, cfg.precision, there)
 
 
 def _depth(cfg: SweepConfig) -> FreezeDepth:
@@ -203,7 +260,7 @@ def _once(key: str, make: Callable[[], T]) -> T:
     return found  # type: ignore[no-any-return]
 
 
-def _protocol(cfg: SweepConfig, dataset: Dataset) -> dict[str, Any]:
+def _protocol(train: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     """What two rows must share to be compared."""
     counts_C = count_classes(dataset.train.labels, dataset.num_classes).tolist()
     several = {"labels": Labels.several.value} if dataset.is_several else {}
@@ -217,5 +274,5 @@ def _protocol(cfg: SweepConfig, dataset: Dataset) -> dict[str, Any]:
         "n_val": len(dataset.val),
         "n_test": len(dataset.test),
         "metric": (Metric.mean_average_precision if several else primary_metric(counts_C)).value,
-        "epochs": cfg.train.num_epochs + cfg.train.release_epochs,
+        "epochs": train.num_epochs + train.release_epochs,
     }

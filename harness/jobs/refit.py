@@ -6,6 +6,7 @@ Its job is made exact again from its row; what comes of it is a model and no row
 from dataclasses import replace
 
 from harness.backbones.tensors import network_digest
+from harness.compute.accelerator import see_only
 from harness.config import RefitOn, Schedule, TrainConfig
 from harness.errors import DivergedError, TableError
 from harness.jobs.keep import model_file
@@ -57,6 +58,7 @@ def refit(job: JobSpec, row: Row, on: RefitOn) -> int:
         StoreError: the disk does not take the model.
     """
     job = _refit_job(job, row, on)
+    see_only(job.config.device)
     ready = get_ready([job])
     (fitted,) = fit(ready.specs, ready.inputs)
     if isinstance(fitted, DivergedError):

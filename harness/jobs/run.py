@@ -13,6 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from harness.backbones.backbone import Backbone, BackboneLoader
 from harness.backbones.load import load_backbone
+from harness.backbones.weights import fetched
+from harness.compute.accelerator import identifier, see_only
 from harness.compute.runtime import Runtime
 from harness.compute.seeding import seed_everything
 from harness.compute.thread_pool import ThreadPool
@@ -22,7 +24,8 @@ from harness.errors import DivergedError, StoreError, is_debugging, is_out_of_me
 from harness.features.cut import CutTrunk, cut
 from harness.features.store import FeatureStore
 from harness.jobs.audit_data import audit_data
-from harness.jobs.columns import Columns, own_columns, shared_columns, trains_nothing_but_probe
+from harness.jobs.columns import Columns, own_columns, shared_columns, spent_columns, trains_nothing_but_probe
+from harness.jobs.energy import metered
 from harness.jobs.identity import failed_row, identity, now
 from harness.jobs.keep import model_file
 from harness.jobs.spec import JobSpec
@@ -59,12 +62,17 @@ def run_jobs(
         A row per job, in their order. What goes wrong with the head of one of several is in its row; whatever else goes
         wrong is raised.
     """
+    fetched(jobs[0].backbone, jobs[0].weights)  # before the clock starts: a hub's pace says nothing of a job
     started, started_at = time.perf_counter(), now()
-    ready = get_ready(jobs, rung, load)
-    fitted = fit(ready.specs, ready.inputs)
-    measured = _measure(ready, fitted, rung, known or {})
+    see_only(jobs[0].config.device)
+    with metered(identifier(jobs[0].device)) as energy:
+        ready = get_ready(jobs, rung, load)
+        fitted = fit(ready.specs, ready.inputs)
+        measured = _measure(ready, fitted, rung, known or {})
     total_s = (time.perf_counter() - started) / len(jobs)
-    return _rows(ready, fitted, measured, started_at, total_s)
+    unmetered = {} if energy.wh is not None else {"energy_wh": energy.note}
+    rows = _rows(ready, fitted, measured, started_at, spent_columns(jobs, total_s, energy))
+    return [replace(row, details=replace(row.details, undefined=row.details.undefined | unmetered)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +135,8 @@ def _audit(job: JobSpec, inputs: Inputs) -> None:
         _log.warning("The images were not audited: %s", one_line(error))
 
 
-def _rows(ready: Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, total_s: float) -> list[Row]:
-    shared = measured.shared | {"total_s": total_s}
+def _rows(ready: Ready, fitted: Sequence[Fitted | DivergedError], measured: _Measured, started_at: str, spent: Columns) -> list[Row]:
+    shared = measured.shared | spent
     later = shared | {"num_activations_computed": 0, "cached_mib": 0.0, "input_wait_frac": None}  # so that sums over rows count a pass once
     rows = []
     for job, found in zip(ready.jobs, fitted, strict=True):
@@ -168,7 +176,7 @@ def _inputs(jobs: Sequence[JobSpec], backbone: Backbone, trunk: CutTrunk, runtim
         jobs[0].dataset,
         cfg.train,
         pool=ThreadPool(runtime, jobs[0].micro_batch),
-        precision=cfg.precision,
+        precision=jobs[0].asked_precision,
         store=FeatureStore(Path(cfg.cache_dir).expanduser() / "features", cfg.store.max_gib, cfg.store.shared),
         starts={phase.plan.first_changed_block for phase in phases_of(backbone, jobs[0].depth, cfg.train, cfg.adapter)},
         passing={plan_freeze(backbone.blocks, depth).first_changed_block for depth in _other_depths(jobs[0], backbone)},

@@ -16,7 +16,7 @@ def activations_key(job: JobSpec) -> str:
             "features": job.config.train.features.value,
             "data": job.dataset.fingerprint,
             "image_size": job.config.data.image_size,
-            "precision": job.config.precision.value,
+            "precision": job.asked_precision.value,
             "device": job.device.value,
         }
         | ({} if job.config.blocks is None else {"blocks": job.config.blocks})

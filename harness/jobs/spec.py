@@ -5,6 +5,7 @@ Torch-free and picklable: the sweep holds these, and they travel into the jobs' 
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -59,7 +60,7 @@ class JobSpec:
     device: Device
     """Never auto."""
     precision: Precision
-    """Never auto."""
+    """Never auto or mixed."""
     protocol: dict[str, Any]
     command: tuple[str, ...]
     """Overrides that composed this job."""
@@ -102,6 +103,11 @@ class JobSpec:
         return str(self.protocol["metric"])
 
     @property
+    def asked_precision(self) -> Precision:
+        """What decides the arithmetic of cached activations: `auto` where that was asked for, else what the job computes in."""
+        return Precision.auto if self.config.precision is Precision.auto else self.precision
+
+    @property
     def trains_head_only(self) -> bool:
         """Whether nothing of the backbone is trained."""
         return self.depth.is_whole and self.config.train.release is None and self.config.adapter is Adapter.none
@@ -134,8 +140,8 @@ class JobSpec:
 
     @property
     def alone(self) -> list[str]:
-        """Overrides that run this job again, and no other: without those of a search that it was found by, of who runs it, and of trackers."""
-        return [part for part in self.command if not part.startswith(_NOT_OF_ONE)]
+        """Overrides that run this job again, and no other: without those of a search that it was found by, of who runs it, of trackers, and which accelerator."""
+        return [re.sub(r"^(\+*device=cuda):\d+$", r"\1", part) for part in self.command if not part.startswith(_NOT_OF_ONE)]
 
 
 def plain(value: Any) -> Any:

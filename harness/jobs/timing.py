@@ -8,7 +8,7 @@ from hashlib import blake2b
 from platform import node
 from statistics import median
 
-from harness.config import MeasureConfig
+from harness.config import Device, MeasureConfig
 from harness.errors import ConfigError
 from harness.jobs.identity import now
 from harness.process.isolate import Limits, machine_memory_mib, run_isolated
@@ -30,7 +30,13 @@ _MEMORY_FRAC = 0.4
 
 
 def time_models(
-    study: Study, cfg: MeasureConfig, limits: Limits, *, protocols: Set[str] | None = None, say: Callable[[str], None]
+    study: Study,
+    cfg: MeasureConfig,
+    limits: Limits,
+    *,
+    protocols: Set[str] | None = None,
+    device: str = Device.auto.value,
+    say: Callable[[str], None],
 ) -> list[str]:
     """Time the models of a study's good rows on this machine and keep the times beside the rows.
 
@@ -42,6 +48,7 @@ def time_models(
         cfg: how long each is timed.
         limits: of the child.
         protocols: whose rows count, and only if one of them has no times of this machine yet; None: all, in any case.
+        device: that the sweep was asked for, of several accelerators with its index.
         say: prints a line.
 
     Returns:
@@ -59,7 +66,7 @@ def time_models(
         if seconds >= _TELL_S:
             say(f"timing {counted(len(rows), 'model')} in turn, about {seconds:.0f} s")
         before = {timing.latency_key: timing for timing in study.timings()[0] if timing.timed_on == node()}
-        found = [pair for together in _batches(rows) for pair in zip(together, _timed(together, cfg, limits), strict=True)]
+        found = [pair for together in _batches(rows) for pair in zip(together, _timed(together, cfg, limits, device), strict=True)]
         if not cfg.variants and (factor := _disturbed(before, [timing for _, timing in found])):
             say(f"the machine is busy: these times are {factor:.1f} times those from before, which are kept; run it again when it is quiet")
             return []
@@ -109,15 +116,16 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _timed(rows: Sequence[Row], cfg: MeasureConfig, limits: Limits) -> list[Timing]:
+def _timed(rows: Sequence[Row], cfg: MeasureConfig, limits: Limits, device: str) -> list[Timing]:
     """Times of models that take turns; one that could not be timed with the others is timed alone."""
-    outcome = run_isolated("harness.jobs.latency:time_together", rows, cfg, limits=limits)
+    outcome = run_isolated("harness.jobs.latency:time_together", rows, cfg, device, limits=limits)
     if outcome.status is Status.failed:
         raise ConfigError(outcome.error or "no reason given")
     if len(rows) > 1:
         found: list[Timing | None] = list(outcome.value or [None] * len(rows))
         return [
-            timing if timing and timing.error is None else _timed([row], cfg, limits)[0] for row, timing in zip(rows, found, strict=True)
+            timing if timing and timing.error is None else _timed([row], cfg, limits, device)[0]
+            for row, timing in zip(rows, found, strict=True)
         ]
     return list(outcome.value or [_failed(rows[0], outcome.error or outcome.status.value)])
 

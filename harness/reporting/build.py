@@ -32,6 +32,7 @@ def close_sweep(study: Study, cfg: RankConfig, protocol: str | None = None, pict
     """
     send_rest(study.root)
     keep(study, cfg, protocol)
+    study.compact()
     return build_report(study, cfg, protocol=protocol, by="sweep", pictures=pictures)
 
 

@@ -8,16 +8,13 @@ from typing import Any
 
 from harness.measure.epoch import Epoch
 from harness.reporting import formats
-from harness.reporting.plots.quality import depth_lines, depth_markers, line_colours, score_axis, shown
+from harness.reporting.plots.quality import depth_lines, depth_markers, drawn, line_colours, score_axis, shown
 from harness.reporting.plots.style import BLUE, QUIET, VERMILION
 from harness.reporting.plots.training import MAX_PANELS
 from harness.reporting.sections.facts import recommended_first, split_name
 from harness.reporting.wording import latency, metric_name
 from harness.select.ranking import Entry, Ranking
 from harness.text.language import say
-
-MOST = 300
-"""Candidates that are drawn, best first: more are a cloud."""
 
 Chart = dict[str, Any]
 
@@ -29,8 +26,8 @@ def charts(ranking: Ranking) -> dict[str, list[Chart]]:
         "freeze-depth": [_freeze_depth(ranking)],
         "learning-curves": list(_learning_curves(ranking)),
     }
-    drawn = {name: found for name, found in made.items() if any(line["points"] for chart in found for line in chart["lines"])}
-    return {name: [chart | {"about": _about(chart)} for chart in found] for name, found in drawn.items()}
+    filled = {name: found for name, found in made.items() if any(line["points"] for chart in found for line in chart["lines"])}
+    return {name: [chart | {"about": _about(chart)} for chart in found] for name, found in filled.items()}
 
 
 def _about(chart: Chart) -> str:
@@ -39,7 +36,7 @@ def _about(chart: Chart) -> str:
 
 
 def _quality_latency(ranking: Ranking) -> Chart:
-    known = [entry for entry in ranking.entries[:MOST] if entry.cost.latency_ms_p50 is not None]
+    known = [entry for entry in drawn(ranking) if entry.cost.latency_ms_p50 is not None]
     colours, depths = line_colours(ranking), list(depth_markers(ranking))
     lines = [
         {
@@ -77,7 +74,7 @@ def _freeze_depth(ranking: Ranking) -> Chart:
                 "is_joined": True,
                 "points": [_point(ranking, point.entry, 100 * point.share, place) for point in points],
             }
-            for place, (name, points) in enumerate(list(lines.items())[:MOST])
+            for place, (name, points) in enumerate(lines.items())
         ],
     }
 

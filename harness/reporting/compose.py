@@ -14,10 +14,10 @@ from harness.reporting.next_steps import next_steps
 from harness.reporting.picks import table
 from harness.reporting.plots.candidates import intervals
 from harness.reporting.plots.classes import class_f1, confusion_matrix
-from harness.reporting.plots.quality import freeze_depth, quality_latency
+from harness.reporting.plots.quality import MOST_DRAWN, freeze_depth, quality_latency
 from harness.reporting.plots.style import save, themed, undrawn
 from harness.reporting.plots.training import costs, learning_curves
-from harness.reporting.scope import images, latencies, protocols, versions
+from harness.reporting.scope import images, latencies, outranked, protocols, versions
 from harness.reporting.sections import candidates, decision, resources, results, strategy, task
 from harness.select.audit import Audit
 from harness.select.classes import final_scores
@@ -54,6 +54,8 @@ _PLOTS: Mapping[str, tuple[Callable[[Ranking], Figure | None], str]] = {
 }
 
 
+_OF_ALL = ("quality-latency", "freeze-depth")
+"""Pictures of every candidate, unless there are too many."""
 _OF_CLASSES = ("class-f1", "confusion")
 """Pictures that name classes."""
 
@@ -121,6 +123,13 @@ def compose(
 
 
 def _caption(ranking: Ranking, name: str, caption: str) -> str:
+    if name in _OF_ALL and len(ranking.entries) > MOST_DRAWN:
+        shown = say(
+            "Of {total} candidates the {number} of the best scores are drawn, and those on the front.",
+            total=formats.count(len(ranking.entries)),
+            number=formats.count(MOST_DRAWN),
+        )
+        return told(say(caption), shown)
     final = final_scores(ranking) if name == "confusion" else None
     if final is None:
         return say(caption)
@@ -133,7 +142,7 @@ def _left_out(ranking: Ranking) -> list[Fact]:
     """What a reader would miss: jobs that cannot be compared, and files that cannot be used."""
     facts = [
         Fact(say("Data left out"), images(ranking)),
-        Fact(say("Not compared"), told(protocols(ranking), latencies(ranking))),
+        Fact(say("Not compared"), told(protocols(ranking), outranked(ranking), latencies(ranking))),
         Fact(say("Versions"), versions(ranking)),
         Fact(say("Damaged"), damage(ranking)),
     ]

@@ -21,7 +21,7 @@ from harness.select.classes import ClassScores, final_scores
 from harness.select.comparison import Interval
 from harness.select.decision import Ground
 from harness.select.finalists import Outcome
-from harness.select.metric import baseline, is_higher_better
+from harness.select.metric import is_higher_better
 from harness.select.ranking import Decision, Entry, Ranking
 from harness.study.row import Row
 from harness.text.counts import counted
@@ -133,16 +133,11 @@ def _part(row: Row) -> str:
 
 def is_at_chance(ranking: Ranking) -> bool:
     """Whether chance explains that the recommended is better than an answer that looks at no image."""
-    guess = None if ranking.decision is None else _guess(ranking)
+    guess = ranking.guess
     if ranking.decision is None or guess is None:
         return False
     _, interval, _ = _on_new_images(ranking, ranking.decision)
     return interval.low <= guess if is_higher_better(ranking.metric) else interval.high >= guess
-
-
-def _guess(ranking: Ranking) -> float | None:
-    """The score of the best answer that looks at no image."""
-    return baseline(ranking.pool, ranking.metric).get(ranking.metric.value)
 
 
 def _on_new_images(ranking: Ranking, found: Decision) -> tuple[float, Interval, bool]:
@@ -197,7 +192,7 @@ def _quality(ranking: Ranking, found: Decision, audit: DataAudit | None) -> Card
             ends=formats.score_range(metric, interval),
         )
     ]
-    classes, guess = final_scores(ranking), _guess(ranking)
+    classes, guess = final_scores(ranking), ranking.guess
     lines += [] if classes is None else _weakest(classes, ranking)
     if guess is not None:
         lines.append(say("Without looking at an image: {score}", score=formats.score(metric, guess)))

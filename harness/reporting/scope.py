@@ -13,7 +13,7 @@ from harness.select.protocols import Protocol
 from harness.select.ranking import Ranking
 from harness.study.row import Row
 from harness.text.counts import counted
-from harness.text.language import noted, say
+from harness.text.language import noted, say, told
 from harness.text.untrusted import shell_word
 
 MAX_NAMED = 3
@@ -63,6 +63,29 @@ def _other(ranking: Ranking, own: Protocol, other: Protocol) -> str:
 def _size(found: Protocol) -> str:
     jobs = counted(found.num_jobs, "job")
     return jobs if found.num_good == found.num_jobs else say("{jobs}, {number} of them good", jobs=jobs, number=found.num_good)
+
+
+def outranked(ranking: Ranking) -> str:
+    """Who is ranked by its score alone, where candidates are too many to be compared two by two, and what that leaves open."""
+    number, total = len(ranking.pool.outranked), len(ranking.entries)
+    if not number:
+        return ""
+    how = say(
+        "Of {total} candidates {compared} are compared with each other: those with the best scores, and the fastest and smallest for theirs. The other "
+        "{number} are ranked by their scores alone, on as many images; their scores count in what is expected of all.",
+        total=formats.count(total),
+        compared=formats.count(total - number),
+        number=formats.count(number),
+    )
+    if ranking.num_possible:
+        confidence = formats.confidence(ranking.rank.confidence)
+        left = say(
+            "{number} of them are not excluded as best by a bound that knows nothing of pairs ({confidence} confidence); more labelled images would.",
+            number=formats.count(ranking.num_possible),
+            confidence=confidence,
+        )
+        return told(how, left)
+    return told(how, say("None of them can be the best ({confidence} confidence).", confidence=formats.confidence(ranking.rank.confidence)))
 
 
 def latencies(ranking: Ranking) -> str:

@@ -90,7 +90,7 @@ def _is_study(path: Path) -> bool:
 def _line(study: Study) -> Listed:
     told = _summary(study)
     has_page = is_there(study.report_dir / "index.html")
-    number = told.get("num_jobs") if isinstance(told.get("num_jobs"), int) else len(listed(study.root / "rows", ".json"))
+    number = told.get("num_jobs") if isinstance(told.get("num_jobs"), int) else len(study.job_ids())
     missing = say("Its report was made by an earlier version." if has_page else "No report yet: {command}", command=study.report_command)
     return Listed(
         name=one_line(study.name),

@@ -13,11 +13,15 @@ from harness.search import cross_fit
 from harness.search.pull import Crew
 from harness.search.runner import Sweep, limits_of
 from harness.status import BAD_JOBS, Status
+from harness.study.claims import claimed
 from harness.study.models import Models
 from harness.study.row import Row
 from harness.study.store import Study
 from harness.text.counts import counted
 from harness.text.language import speaking
+
+CLOSING = "closing"
+"""Claim of whoever times the models of a study and writes its report."""
 
 
 def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
@@ -30,15 +34,23 @@ def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
     Returns:
         The exit status: 0 when every job has a row and none has failed. Folds are no jobs that were asked for.
     """
-    jobs, say = sweep.jobs, sweep.progress.say
-    rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
     cross_fit_within(sweep, cross_fit_limit_s)
     sweep.tell(at_the_end)
     sweep.live.be_quiet()
+    return close(sweep)
+
+
+def close(sweep: Sweep, *, times: bool = True) -> int:
+    """Time the models, unless that is not wanted here, and write the report of every study that has rows. Returns the exit status, as `finish`."""
+    jobs, say = sweep.jobs, sweep.progress.say
+    rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
     for job in one_per_study([job for job in jobs if job.job_id in rows]):
-        _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
-        with speaking(job.config.report.language.value):
-            recommended = _report(_shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows]), say)
+        with claimed(job.config.study_dir, CLOSING):
+            if times:
+                _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
+            with speaking(job.config.report.language.value):
+                own = _shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows])
+                recommended = _report(own, say)
         sweep.trackers.finish(Study(job.config.study_dir), recommended)
     if places := sweep.trackers.wait():
         say(f"logged: {', '.join(dict.fromkeys(places))}")
@@ -52,13 +64,17 @@ def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
     return 0 if is_good and all(job.job_id in rows for job in jobs) else BAD_JOBS
 
 
-def cross_fit_within(sweep: Sweep, limit_s: float | None) -> None:
+def cross_fit_within(sweep: Sweep, limit_s: float | None) -> bool:
     """Cross-fit the fine-tunes of each study that may be the best. A failure here costs precision, never the report.
 
     Args:
         sweep: whose jobs without a row are passed over.
         limit_s: what it may take at most; None: what `evidence.minutes` says.
+
+    Returns:
+        False: workers elsewhere are at folds still, and the patience of those here is over.
     """
+    is_over = True
     jobs = [job for job in sweep.jobs if Study(job.config.study_dir).read_row(job.job_id)]
     for first in one_per_study(jobs):
         own = _shown([job for job in jobs if job.config.study_dir == first.config.study_dir])
@@ -66,9 +82,10 @@ def cross_fit_within(sweep: Sweep, limit_s: float | None) -> None:
         allowed_s = [seconds for seconds in (limit_s, None if minutes is None else minutes * 60) if seconds is not None]
         room = cross_fit.Clock(min(allowed_s), len(sweep.places)) if allowed_s else cross_fit.Work(own)
         try:
-            Crew(sweep, cross_fit.Rounds(own, room, sweep.progress.say), sweep.places).run()
+            is_over &= Crew(sweep, cross_fit.Rounds(own, room, sweep.progress.say), sweep.places).run()
         except HarnessError as error:
             sweep.progress.say(f"fine-tunes were not cross-fitted: {error}")
+    return is_over
 
 
 def _time(sweep: Sweep, job: JobSpec, protocols: Set[str]) -> None:

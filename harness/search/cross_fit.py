@@ -213,6 +213,10 @@ class Rounds:
         self.begun.add(job.job_id)
         return True
 
+    def returned(self, task: Task) -> None:
+        """Another worker may begin it."""
+        self.begun.discard(task.jobs[0].job_id)
+
     def ended(self, task: Task, error: str | None) -> None:
         """Say how it ended."""
         (job,) = task.jobs

@@ -55,6 +55,8 @@ class Progress:
     ends_s: float | None = None
     """When a staged search predicts its end, by the clock of `time.perf_counter`; None: it does not yet."""
     time_left: TimeLeft = field(init=False)
+    remedy: str = "re-run the same command to resume"
+    """The next step after an interrupt, as a clause."""
     num_workers: int = 1
     """That run jobs at once."""
     _running: "list[_Running]" = field(default_factory=list)
@@ -202,7 +204,7 @@ class Progress:
         reports = [f"`{Study(job.config.study_dir).report_command}`" for job in one_per_study(self.jobs)]
         there = f"; {' or '.join(reports)} ranks what is there" if done else ""
         have = "has" if len(self.jobs) == 1 else "have"
-        return f"interrupted: {done} of {counted(len(self.jobs), 'job')} {have} a row; re-run the same command to resume{there}"
+        return f"interrupted: {done} of {counted(len(self.jobs), 'job')} {have} a row; {self.remedy}{there}"
 
 
 def name_of(job: JobSpec) -> str:

@@ -6,8 +6,10 @@ Composing configurations is the border's work (`cli`, `hydra_plugins/`); how one
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
+from harness.clusters.cluster import cluster_of
+from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key, head_group_key, head_groups
 from harness.jobs.spec import JobSpec
@@ -30,9 +32,20 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
         asked: the jobs.
         launcher: runs them in processes of its own; None: workers of this sweep do.
         at_once: jobs that a launcher is given at a time; None: all.
+
+    Raises:
+        ConfigError: something is wrong with the jobs, or who shall run them; nothing has run.
     """
     sweep = begin(asked)
+    cluster = cluster_of(sweep.jobs[0].config)
+    if launcher is not None and (cluster is not None or len(sweep.places) > 1):
+        raise ConfigError("hydra/launcher: hands out jobs one by one, so workers and on cannot be given with it; leave it out, or them.")
     require_folders(sweep.jobs)
+    if cluster is not None:
+        from harness.search.follow import submit
+
+        return submit(sweep, cluster)
+    close_plan = planned(sweep)
     todo = announced(sweep)
     with sweep.progress.interruptible(), sweep.live:
         if launcher is None:
@@ -41,7 +54,18 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
             _launch(sweep, {job.job_id: job for job in todo}, launcher, at_once)
         from harness.search.closing import finish  # what a ranking needs is imported while jobs run, or not at all
 
-        return finish(sweep)
+        status = finish(sweep)
+    close_plan(status)
+    return status
+
+
+def planned(sweep: Sweep) -> Callable[[int], None]:
+    """Write a plan, so that others may join several workers, and return what notes that it is over."""
+    if len(sweep.places) == 1:
+        return lambda _: None
+    from harness.search.plan import mark_closed, write_plan
+
+    return partial(mark_closed, write_plan(sweep.jobs))
 
 
 def announced(sweep: Sweep) -> list[JobSpec]:
@@ -113,13 +137,25 @@ class Groups:
         self.begun.add(task.name)
         return is_new and any(map(is_wanted, task.jobs))
 
+    def returned(self, task: Task) -> None:
+        """Another worker may begin it."""
+        self.begun.discard(task.name)
+
     def ended(self, task: Task, error: str | None) -> None:
         """Say how its jobs ended."""
         self._settled(task.name, error)
 
+    def settle(self) -> None:
+        """Say how those ended that others have run. For whoever only looks on: lists rows and reads those of jobs that are left."""
+        folders = {job.config.study_dir for jobs in self.left.values() for job in jobs[:1]}
+        there = {(folder, job_id) for folder in folders for job_id in Study(folder).job_ids()}
+        for name, jobs in list(self.left.items()):
+            if all((job.config.study_dir, job.job_id) in there for job in jobs) and all(map(_is_settled, jobs)):
+                self._settled(name, None)
+
     @property
     def is_over(self) -> bool:
-        """Whether all are done, or run here."""
+        """Whether all are done."""
         return not self.left
 
     def _settled(self, name: str, error: str | None) -> None:

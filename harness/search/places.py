@@ -56,7 +56,12 @@ def _accelerators() -> list[str]:
     """What `CUDA_VISIBLE_DEVICES` calls each that jobs see."""
     if (listed := os.environ.get(CUDA_VISIBLE)) is not None:
         return [name.strip() for name in listed.split(",") if name.strip()]
-    return [str(number) for number in range(run_isolated("torch.cuda:device_count").value or 1)]
+    return [str(number) for number in range(_count_accelerators())]
+
+
+def _count_accelerators() -> int:
+    """At least one, as jobs were made for it. Asked in another process: whoever asks CUDA anything has its memory taken."""
+    return run_isolated("torch.cuda:device_count").value or 1
 
 
 def _cores() -> Sequence[int]:

@@ -19,7 +19,8 @@ from harness.search.runner import Sweep
 from harness.study.claims import try_claimed
 from harness.transfer.rungs import Rung
 
-_POLL_S = 0.3
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+"""Before a worker that found nothing to do looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class Work(Protocol):
     def begin(self, task: Task) -> bool:
         """Whether a task that nobody else can run any more is still to be run."""
 
+    def returned(self, task: Task) -> None:
+        """It was begun in vain, where there is no memory for it: another worker may begin it."""
+
     def ended(self, task: Task, error: str | None) -> None:
         """It was run, or need not be: whoever ran it has written its rows, or there is an error."""
 
@@ -62,19 +66,21 @@ class Crew:
     sweep: Sweep
     work: Work
     places: Sequence[Place]
-    patience_s: float | None = None
-    """A worker that finds nothing to do for so long leaves; None: it stays until all is done, whoever does it."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _running: set[str] = field(default_factory=set)
     _given_up: dict[str, set[Place]] = field(default_factory=dict)
     """Of a task, the places that had no memory for it."""
     _errors: list[BaseException] = field(default_factory=list)
 
-    def run(self) -> None:
-        """Work until all is done. The first error of any worker ends all of them and is raised."""
+    def run(self) -> bool:
+        """Work until all is done, or `Sweep.patience_s` is. The first error of any worker ends all of them and is raised.
+
+        Returns:
+            Whether all is done.
+        """
         if len(self.places) == 1:
             self._pull(self.places[0])
-            return
+            return self._is_over()
         threads = [threading.Thread(target=self._guarded, args=(place,)) for place in self.places]
         for thread in threads:
             thread.start()
@@ -88,6 +94,7 @@ class Crew:
             raise
         if self._errors:
             raise self._errors[0]
+        return self._is_over()
 
     def _guarded(self, place: Place) -> None:
         try:
@@ -96,17 +103,18 @@ class Crew:
             self._errors.append(error)
 
     def _pull(self, place: Place) -> None:
-        idle_since = time.monotonic()
+        idle_since, pause_s = time.monotonic(), _SHORTEST_PAUSE_S
         with at(place):
             while not (self._is_over() or self._errors):
                 with self._taken(place) as task:
                     if task is not None:
                         self._do(task, place)
-                        idle_since = time.monotonic()
+                        idle_since, pause_s = time.monotonic(), _SHORTEST_PAUSE_S
                         continue
-                if self.patience_s is not None and time.monotonic() - idle_since > self.patience_s:
+                if self.sweep.patience_s is not None and time.monotonic() - idle_since > self.sweep.patience_s:
                     return
-                time.sleep(_POLL_S)
+                time.sleep(pause_s)
+                pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
 
     def _is_over(self) -> bool:
         with self._lock:
@@ -148,6 +156,7 @@ class Crew:
             if is_done:
                 self.work.ended(task, None)
             else:
+                self.work.returned(task)
                 self._given_up.setdefault(task.name, set()).add(place)
 
     def _is_last_resort(self, task: Task, place: Place) -> bool:

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from harness.config import Keep, Retry, SweepConfig, Track
+from harness.config import Keep, On, Retry, SweepConfig, Track
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key
@@ -53,6 +53,8 @@ class Sweep:
     """By the clock of `time.perf_counter`."""
     tracks: Mapping[Path, Sequence[Track]] = field(default_factory=dict)
     """Of each study folder, where its rows are logged."""
+    patience_s: float | None = None
+    """A worker that finds nothing to do for so long leaves; None: it stays until all is done, whoever does it."""
     progress: Progress = field(init=False)
     trackers: Background = field(init=False)
     live: LivePages = field(init=False)
@@ -179,13 +181,24 @@ def begin(asked: Sequence[Asked], started: float | None = None) -> Sweep:
         started: `time.perf_counter()` when the command began; None: now.
     """
     require_watchable()
-    tracks = {cfg.study_dir: tuple(dict.fromkeys(cfg.track)) for cfg, _ in asked}
-    require(track for found in tracks.values() for track in found)
+    tracks = _tracks([cfg for cfg, _ in asked])
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
     threading.Thread(target=_import_report).start()
     jobs = prepare_jobs(asked)
-    places = places_of(jobs[0].config.workers, jobs[0].device)
-    return Sweep(jobs, time.perf_counter() if started is None else started, tracks, places)
+    first = jobs[0]
+    places = places_of(first.config.workers, first.device) if first.config.on is On.here else [EVERYWHERE]
+    return Sweep(jobs, time.perf_counter() if started is None else started, tracks, places=places)
+
+
+def sweep_of(jobs: Sequence[JobSpec]) -> Sweep:
+    """A sweep whose jobs were made exact before, by another process. Raises ConfigError: what it is logged to is not installed here."""
+    return Sweep(jobs, tracks=_tracks([job.config for job in jobs]))
+
+
+def _tracks(configs: Sequence[SweepConfig]) -> Mapping[Path, Sequence[Track]]:
+    tracks = {cfg.study_dir: tuple(dict.fromkeys(cfg.track)) for cfg in configs}
+    require(track for found in tracks.values() for track in found)
+    return tracks
 
 
 def _import_report() -> None:

@@ -1,11 +1,11 @@
 """The staged search as a procedure: what runs next, how far, and when to stop. Nothing is trained, read or written here.
 
-Between the sweep, whose executor is a `Trainer`, and the ranking of what was trained; the replay of recorded tables runs the very same code.
+Between the sweep, whose rows are a `Judge`, and the ranking of what was trained; the replay of recorded tables runs the very same code.
 
 1. The linear probe of every backbone runs first, the best known ones at the beginning. Probes are complete: each is a candidate of its own.
-2. Then one trial at a time is trained to its next rung: first a short training, then the whole recipe. Before every step the posterior of the true
+2. Then trials are trained to their next rung: first a short training, then the whole recipe. Before every step the posterior of the true
    scores is computed anew, with everything that was measured by then; the trial of the highest expected improvement over the best that is
-   complete is next (`promise`).
+   complete is next (`promise`), of those that nobody runs. So a worker that is free never waits for others: halving is asynchronous.
 3. The search stops when further training would gain less than half a point. Without a time given it ends there. With one, other evidence is gathered first, and what
    is left is used for trials again until nothing fits.
 
@@ -30,11 +30,8 @@ QUICK_S = 30.0
 """Without a budget, a grid that is certain to take less is trained whole."""
 
 
-class Trainer(Protocol):
-    """What the search needs from its caller."""
-
-    def train(self, name: str, rung: Rung) -> bool:
-        """Bring a trial to a rung. False: it failed."""
+class Judge(Protocol):
+    """What the search needs to know."""
 
     def believe(self, names: Sequence[str]) -> Posterior:
         """The true scores of these trials, in their order, by all that was measured so far: one of them at least."""
@@ -46,16 +43,34 @@ class Trainer(Protocol):
         """Time of these rungs one after the other, from where the trial is now, by all that was measured so far."""
 
     def spent_s(self) -> float:
-        """Seconds since the search began."""
+        """Seconds since the search began, of all workers together."""
+
+
+class Trainer(Judge, Protocol):
+    """What runs trials, one after the other."""
+
+    def train(self, name: str, rung: Rung) -> bool:
+        """Bring a trial to a rung. False: it failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the search may take. With both, the smaller counts; with neither a third of the grid at most, and less if that is enough."""
+    """What the search may take. With both, the smaller counts; with neither a third of the grid at most, and less if that is enough.
+
+    All times of a search are those of its workers together: a minute of two is two minutes.
+    """
 
     seconds: float | None = None
+    """By the clock."""
     share: float | None = None
     """Of the predicted time of the full grid, in (0, 1]."""
+    num_workers: int = 1
+    """That run trials at once."""
+
+    @property
+    def all_s(self) -> float | None:
+        """What `seconds` are for all workers together."""
+        return None if self.seconds is None else self.seconds * self.num_workers
 
     @property
     def is_given(self) -> bool:
@@ -63,10 +78,10 @@ class Budget:
 
     def limit_s(self, grid: Prediction) -> float | None:
         """Seconds, when the grid takes so long; None: no limit."""
-        if not self.is_given and grid.high_s <= QUICK_S:
+        if not self.is_given and grid.high_s <= QUICK_S * self.num_workers:
             return None
         share = self.share if self.is_given else DEFAULT_SHARE
-        limits = [self.seconds, None if share is None else share * grid.value_s]
+        limits = [self.all_s, None if share is None else share * grid.value_s]
         return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -109,37 +124,36 @@ def search(
     *,
     budget: Budget | None = None,
     tell: Callable[[Plan], None] = lambda _: None,
-    between: Callable[[float | None], None] = lambda _: None,
 ) -> History:
-    """Search in stages.
+    """Search in stages, one trial after the other.
 
     Args:
         trials: everything that the full grid would train.
         trainer: trains, believes and predicts.
         budget: what the search may take; None: the default.
         tell: is given each plan.
-        between: is called when training more would gain little, with the seconds that a given budget leaves for other evidence; None: there is
-            no budget. Time that is left after it goes to the trials that still fit.
 
     Returns:
         Where everyone ended; deterministic when the trainer is.
     """
-    state = _Search(trials, trainer, budget or Budget(), tell)
-    state.probe()
-    state.plan()
-    state.climb(until_little=True)
-    between(state.left_s if state.budget.is_given else None)
-    if state.budget.is_given:
-        state.climb(until_little=False)
-    return state.history()
+    searching = Searching(trials, trainer, budget or Budget(), tell)
+    for until_little in (True, False):
+        while due := searching.due(until_little=until_little):
+            trial, rung = due[0]
+            searching.reached(trial, rung if trainer.train(trial.name, rung) else None)
+        if not searching.budget.is_given:
+            break
+    return searching.history()
 
 
 @dataclass(slots=True)
-class _Search:
+class Searching:
+    """A search under way: what may be begun next is a function of where the trials are, so that any number of workers can ask, each with one of its own."""
+
     trials: Sequence[Trial]
-    trainer: Trainer
+    judge: Judge
     budget: Budget
-    tell: Callable[[Plan], None]
+    tell: Callable[[Plan], None] = lambda _: None
     rungs: dict[str, Rung] = field(default_factory=dict)
     """The last that each trial went through."""
     endings: dict[str, Ending] = field(default_factory=dict)
@@ -147,46 +161,66 @@ class _Search:
     ending: Ending = Ending.time
     """Of all others, as it is now."""
     plans: list[Plan] = field(default_factory=list)
-    limit_s: float | None = None
+    limit_s: float | None = field(init=False)
     is_whole: bool = False
 
-    def probe(self) -> None:
-        """Run the probes: all that are likely to end in time, and the first in any case."""
-        probes = _by_prior([trial for trial in self.trials if trial.is_probe])
-        self.limit_s = self.budget.seconds
-        self._announce(probes, is_probing=True)
-        for trial in probes:
-            if not self.rungs or self._fits([self._path_s(trial)]):
-                self._run(trial, Rung.probe)
-            else:
-                self.endings[trial.name] = Ending.time
-        self.limit_s = self.budget.limit_s(self._grid_s())
+    def __post_init__(self) -> None:
+        self.limit_s = self.budget.all_s
 
-    def plan(self) -> None:
+    def due(self, *, until_little: bool) -> list[tuple[Trial, Rung]]:
+        """What may be begun now, best first, whether or not somebody runs it already; nothing: this part of the search is over.
+
+        Probes first: all that are likely to end in time, and one in any case. When they are done, whatever is left and fits the budget.
+
+        Args:
+            until_little: stop when further training would gain little, unless there is time for everything.
+        """
+        if len(self.plans) < 2:
+            if probes := self._probes():
+                return [(trial, Rung.probe) for trial in probes]
+            self._plan()
+        if not (ahead := self._ahead()):
+            return []
+        if until_little and not self.is_whole and self._is_enough(ahead):
+            self.ending = Ending.unlikely
+            return []
+        self.ending = Ending.time
+        return [(trial, self._path(trial)[0]) for trial in self._in_order(ahead) if self._fits([self._path_s(trial)])]
+
+    def reached(self, trial: Trial, rung: Rung | None) -> None:
+        """A trial is at a rung now; None: it failed."""
+        if rung is None:
+            self.endings[trial.name] = Ending.failed
+            return
+        self.rungs[trial.name] = rung
+        if trial.is_probe or rung is Rung.whole:
+            self.endings[trial.name] = Ending.complete
+
+    def _probes(self) -> list[Trial]:
+        """Those to run; the others have no time."""
+        left = _by_prior([trial for trial in self.trials if trial.is_probe and trial.name not in self.endings])
+        if not self.plans:
+            self._announce(left, is_probing=True)
+        due = [trial for trial in left if self._fits([self._path_s(trial)])]
+        if left and not due and not self.rungs:
+            return left[:1]
+        self.endings |= dict.fromkeys((trial.name for trial in left if trial not in due), Ending.time)
+        return due
+
+    def _plan(self) -> None:
         """Rule out what cannot be recommended, and say what will probably run."""
+        self.limit_s = self.budget.limit_s(self._grid_s())
         failed = {trial.backbone for trial in self.trials if trial.is_probe and self.endings[trial.name] is Ending.failed}
         for trial in self._ahead():
             if trial.backbone in failed:
                 self.endings[trial.name] = Ending.probe
-            elif self.trainer.excluded(trial.name):
+            elif self.judge.excluded(trial.name):
                 self.endings[trial.name] = Ending.limit
         ahead = self._ahead()
         self.is_whole = self.limit_s is None or self._fits(
-            [self.trainer.predict_s(trial.name, [Rung.whole]) for trial in ahead], at_worst=True
+            [self.judge.predict_s(trial.name, [Rung.whole]) for trial in ahead], at_worst=True
         )
         self._announce(self._expected(ahead), is_probing=False)
-
-    def climb(self, *, until_little: bool) -> None:
-        """Bring one trial after the other to its next rung, until nothing fits the budget, or, without a budget, further training would gain little."""
-        while ahead := self._ahead():
-            if until_little and not self.is_whole and self._is_enough(ahead):
-                self.ending = Ending.unlikely
-                return
-            trial = next((trial for trial in self._in_order(ahead) if self._fits([self._path_s(trial)])), None)
-            if trial is None:
-                self.ending = Ending.time
-                return
-            self._run(trial, self._path(trial)[0])
 
     def _is_enough(self, ahead: Sequence[Trial]) -> bool:
         return bool(self.rungs) and loss_of_stopping(self._draws(), *self._at(self._complete(), ahead)) <= ALLOWED_LOSS
@@ -199,7 +233,7 @@ class _Search:
 
     def history(self) -> History:
         """Where everyone ended."""
-        spent_s, prob = self.trainer.spent_s(), self._prob_better()
+        spent_s, prob = self.judge.spent_s(), self._prob_better()
         endings = {trial.name: self.endings.get(trial.name, self.ending) for trial in self.trials}
         outcomes = [
             Outcome(
@@ -213,16 +247,6 @@ class _Search:
         ]
         return History(outcomes=tuple(outcomes), plans=tuple(self.plans), spent_s=spent_s, left_s=self.left_s)
 
-    # One step.
-
-    def _run(self, trial: Trial, rung: Rung) -> None:
-        if not self.trainer.train(trial.name, rung):
-            self.endings[trial.name] = Ending.failed
-            return
-        self.rungs[trial.name] = rung
-        if trial.is_probe or rung is Rung.whole:
-            self.endings[trial.name] = Ending.complete
-
     def _path(self, trial: Trial) -> list[Rung]:
         """Rungs that are left. The short one decides nothing where all are trained."""
         if trial.is_probe:
@@ -234,19 +258,19 @@ class _Search:
     @property
     def left_s(self) -> float | None:
         """Until the limit; None: there is none."""
-        return None if self.limit_s is None else self.limit_s - self.trainer.spent_s()
+        return None if self.limit_s is None else self.limit_s - self.judge.spent_s()
 
     def _path_s(self, trial: Trial) -> Prediction:
         """To the end, from where it is."""
-        return self.trainer.predict_s(trial.name, self._path(trial))
+        return self.judge.predict_s(trial.name, self._path(trial))
 
     def _fits(self, legs: Sequence[Prediction], *, at_worst: bool = False) -> bool:
-        """Whether it probably ends in time. What does not is cut short at the limit, and that time would have been left over."""
-        needed_s = sum(leg.high_s if at_worst else leg.value_s for leg in legs)
-        return self.left_s is None or needed_s <= self.left_s
+        """Whether it probably ends in time: all of it in that of all workers, each leg in that of one. What does not is cut short at the limit, and that time would have been left over."""
+        needed_s = [leg.high_s if at_worst else leg.value_s for leg in legs]
+        return self.left_s is None or (sum(needed_s) <= self.left_s and max(needed_s, default=0.0) <= self.left_s / self.budget.num_workers)
 
     def _grid_s(self) -> Prediction:
-        return total(self.trainer.predict_s(trial.name, [Rung.probe if trial.is_probe else Rung.whole]) for trial in self.trials)
+        return total(self.judge.predict_s(trial.name, [Rung.probe if trial.is_probe else Rung.whole]) for trial in self.trials)
 
     # What is believed.
 
@@ -256,10 +280,10 @@ class _Search:
     def _complete(self) -> list[Trial]:
         """Those that may be recommended."""
         done = [trial for trial in self.trials if self.endings.get(trial.name) is Ending.complete]
-        return [trial for trial in done if not self.trainer.excluded(trial.name)]
+        return [trial for trial in done if not self.judge.excluded(trial.name)]
 
     def _draws(self) -> FloatArray:
-        return self.trainer.believe([trial.name for trial in self.trials]).draws_RK
+        return self.judge.believe([trial.name for trial in self.trials]).draws_RK
 
     def _at(self, *groups: Sequence[Trial]) -> list[list[int]]:
         """Their positions among all trials."""
@@ -285,7 +309,7 @@ class _Search:
         return [self.trials[k] for k in rank(draws_RK, complete, places)]
 
     def _announce(self, trials: Sequence[Trial], *, is_probing: bool) -> None:
-        spent_s, rest, names = self.trainer.spent_s(), NOTHING, list[str]()
+        spent_s, rest, names = self.judge.spent_s(), NOTHING, list[str]()
         for trial in trials:
             more = self._path_s(trial)
             if self.limit_s is None or spent_s + rest.value_s + more.value_s <= self.limit_s:

@@ -1,6 +1,6 @@
 """A sweep in stages: the procedure of `staged` with real jobs behind it. Every backbone is probed, the most promising are trained.
 
-Jobs run one by one on this machine. The row of one that was not trained to the end says how far it came, and why no further.
+The row of a job that was not trained to the end says how far it came, and why no further.
 """
 
 import time
@@ -8,19 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.clusters.cluster import cluster_of
 from harness.config import Adapter, SweepConfig
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row, now
 from harness.jobs.sharing import backbone_key, candidate_key
 from harness.jobs.spec import JobSpec
 from harness.jobs.timing import expected_s
+from harness.reporting.stage import at_the_end
 from harness.search.belief import Beliefs
-from harness.search.closing import cross_fit_within, finish
+from harness.search.closing import close, cross_fit_within
 from harness.search.display import duration
+from harness.search.grid import announced, planned
 from harness.search.promise import ALLOWED_LOSS
-from harness.search.runner import Asked, Sweep, begin, is_wanted, require_folders
-from harness.search.staged import Budget, History, Plan, search
-from harness.search.trainer import JobTrainer
+from harness.search.pull import Crew
+from harness.search.runner import Asked, Sweep, begin, require_folders
+from harness.search.staged import Budget, History, Plan, Searching
+from harness.search.trainer import JobTrainer, Stages
 from harness.search.trial import Ending, Outcome, Trial
 from harness.select.prior import own_ranks, prior
 from harness.status import Status
@@ -44,46 +48,89 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
         ConfigError: a recipe that cannot be stopped and resumed, or jobs that cannot be compared.
     """
     sweep = begin(asked, started)
-    jobs, progress = sweep.jobs, sweep.progress
-    first = jobs[0].config
-    _require_stages(jobs)
-    require_folders(jobs)
-    trials = _trials(jobs)
-    backbones = {name: backbone_key(of[0]) for name, of in trials.items()}
-    progress.announce(num_done=sum(Study(job.config.study_dir).is_done(job.job_id) for job in jobs))
-    limit_s = _limit_s(sweep, len(set(backbones.values())))
-    trainer = JobTrainer(trials, sweep, _beliefs(first, trials, backbones), limit_s)
-    progress.is_search = True
-    progress.found({job.job_id for job in jobs if is_wanted(job)})
-    with progress.interruptible(), sweep.live:
-        found = [Trial(name, backbones[name], _prior(of[0]), of[0].trains_head_only) for name, of in trials.items()]
-        budget = Budget(limit_s, first.budget.share)
-        history = search(
-            found,
-            trainer,
-            budget=budget,
-            tell=lambda plan: _tell(plan, sweep),
-            between=lambda left_s: cross_fit_within(sweep, left_s) if limit_s is not None else None,
-        )
-        _write_reasons(trials, history, trainer)
-        record = _record(history)
-        Study(first.study_dir).note_search(record)
-        progress.say(_record_words(record))
-        return finish(sweep, None if limit_s is None else limit_s - trainer.spent_s())
+    _require_stages(sweep.jobs)
+    cluster = cluster_of(sweep.jobs[0].config)
+    require_folders(sweep.jobs)
+    sweep.progress.is_search = True
+    if cluster is not None:
+        from harness.search.follow import submit
+
+        return submit(sweep, cluster)
+    close_plan = planned(sweep)
+    announced(sweep)
+    stages = StagedSweep(sweep, len(sweep.places), time.perf_counter())
+    with sweep.progress.interruptible(), sweep.live:
+        stages.run()
+        stages.account()
+        sweep.tell(at_the_end)
+        sweep.live.be_quiet()
+        status = close(sweep)
+    close_plan(status)
+    return status
 
 
-def _tell(plan: Plan, sweep: Sweep) -> None:
+class StagedSweep:
+    """The search of one process's workers, from its first probe to its last fold; those of other processes search on the same rows."""
+
+    def __init__(self, sweep: Sweep, num_workers: int, started: float) -> None:
+        """Look at the jobs.
+
+        Args:
+            sweep: all of them.
+            num_workers: everywhere.
+            started: when the search began, by the clock of `time.perf_counter`.
+        """
+        self.sweep, self.num_workers = sweep, num_workers
+        first = sweep.jobs[0].config
+        self.trials = _trials(sweep.jobs)
+        backbones = {name: backbone_key(of[0]) for name, of in self.trials.items()}
+        self.limit_s = _limit_s(sweep, len(set(backbones.values())), started)
+        self.trainer = JobTrainer(self.trials, sweep, _beliefs(first, self.trials, backbones), num_workers, started)
+        found = [Trial(name, backbones[name], _prior(of[0]), of[0].trains_head_only) for name, of in self.trials.items()]
+        budget = Budget(self.limit_s, first.budget.share, num_workers)
+        self.searching = Searching(found, self.trainer, budget, lambda plan: _tell(plan, sweep, num_workers))
+
+    def run(self) -> bool:
+        """Search until further training would gain little; with a time given, gather other evidence, and search on until nothing fits.
+
+        Returns:
+            False: workers elsewhere are at something still, and the patience of those here is over.
+        """
+        is_over = self._search(until_little=True)
+        if is_over and self.limit_s is not None:
+            is_over = cross_fit_within(self.sweep, self._left_s())
+        if is_over and self.searching.budget.is_given:
+            is_over = self._search(until_little=False)
+        return is_over and cross_fit_within(self.sweep, self._left_s())
+
+    def account(self) -> None:
+        """A row that says why for every job that the search did not finish, and what it took; once nobody searches any more."""
+        history = self.searching.history()
+        _write_reasons(self.trials, history, self.trainer)
+        record = _record(history, self.num_workers)
+        Study(self.sweep.jobs[0].config.study_dir).note_search(record)
+        self.sweep.progress.say(_record_words(record))
+
+    def _search(self, *, until_little: bool) -> bool:
+        return Crew(self.sweep, Stages(self.searching, self.trainer, until_little, self.limit_s), self.sweep.places).run()
+
+    def _left_s(self) -> float | None:
+        """By the clock."""
+        return None if self.limit_s is None else self.limit_s - self.trainer.spent_s() / self.num_workers
+
+
+def _tell(plan: Plan, sweep: Sweep, num_workers: int) -> None:
     if not plan.is_probing:
-        sweep.progress.ends_s = time.perf_counter() + plan.rest_s.value_s
-    sweep.progress.say(_plan_words(plan))
+        sweep.progress.ends_s = time.perf_counter() + plan.rest_s.value_s / num_workers
+    sweep.progress.say(_plan_words(plan, num_workers))
 
 
-def _limit_s(sweep: Sweep, num_models: int) -> float | None:
-    """Seconds from now that the user's minutes leave for trials."""
+def _limit_s(sweep: Sweep, num_models: int, started: float) -> float | None:
+    """Seconds from the search's start that the user's minutes leave for trials."""
     cfg = sweep.jobs[0].config
     if cfg.budget.minutes is None:
         return None
-    gone_s = time.perf_counter() - sweep.started + _START_S
+    gone_s = started - sweep.started + _START_S
     kept_s = _REPORT_S + expected_s(num_models, cfg.measure)
     return max(cfg.budget.minutes * 60 - gone_s - kept_s, 0.0)
 
@@ -147,27 +194,27 @@ def _reason(outcome: Outcome, left_s: float | None, limits: Sequence[str], *, wa
     return f"{how_far}: {time_s}{'; ' + chance if chance else ''}."
 
 
-def _plan_words(plan: Plan) -> str:
-    ends_s = plan.spent_s + plan.rest_s.value_s
-    low, high = (duration(plan.spent_s + part) for part in (plan.rest_s.low_s, plan.rest_s.high_s))
+def _plan_words(plan: Plan, num_workers: int) -> str:
+    ends_s = (plan.spent_s + plan.rest_s.value_s) / num_workers
+    low, high = (duration((plan.spent_s + part) / num_workers) for part in (plan.rest_s.low_s, plan.rest_s.high_s))
     what = f"{counted(len(plan.names), 'linear probe' if plan.is_probing else 'candidate')} {'first' if plan.is_probing else 'to train, as predicted now'}"
     if plan.is_probing:
-        return f"search: {what}, about {duration(plan.rest_s.value_s)}"
-    share = "" if plan.is_whole else f", {plan.share_frac:.0%} of the {duration(plan.grid_s.value_s)} of the whole grid"
+        return f"search: {what}, about {duration(plan.rest_s.value_s / num_workers)}"
+    share = "" if plan.is_whole else f", {plan.share_frac:.0%} of the {duration(plan.grid_s.value_s / num_workers)} of the whole grid"
     return f"search: {what}; it ends after about {duration(ends_s)} ({low} to {high}){share}"
 
 
-def _record(history: History) -> dict[str, Any]:
-    """What was predicted after the probes, and what it took."""
+def _record(history: History, num_workers: int) -> dict[str, Any]:
+    """What was predicted after the probes, and what it took, by the clock."""
     plan = history.plans[-1]
     return {
         "ended_at": now(),
-        "spent_s": history.spent_s,
-        "predicted_s": plan.spent_s + plan.rest_s.value_s,
-        "predicted_low_s": plan.spent_s + plan.rest_s.low_s,
-        "predicted_high_s": plan.spent_s + plan.rest_s.high_s,
-        "grid_s": plan.grid_s.value_s,
-        "left_s": history.left_s,
+        "spent_s": history.spent_s / num_workers,
+        "predicted_s": (plan.spent_s + plan.rest_s.value_s) / num_workers,
+        "predicted_low_s": (plan.spent_s + plan.rest_s.low_s) / num_workers,
+        "predicted_high_s": (plan.spent_s + plan.rest_s.high_s) / num_workers,
+        "grid_s": plan.grid_s.value_s / num_workers,
+        "left_s": None if history.left_s is None else history.left_s / num_workers,
         "num_candidates": len(history.outcomes),
         "num_finished": sum(outcome.ending is Ending.complete for outcome in history.outcomes),
     }

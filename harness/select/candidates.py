@@ -4,24 +4,28 @@ First step of a ranking. Shapes: N images, S seeds, M images of train and val.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.config import Metric, RankMetric, is_higher_better
 from harness.errors import TableError
 from harness.select.cross_fitted import CrossFitted, Everyone
 from harness.select.one_machine import with_times_of_one
 from harness.select.protocols import Protocol, find_protocol, protocols_of
 from harness.select.said import Said
 from harness.status import Status
-from harness.study.row import Row
+from harness.study.row import COLUMNS, Row
 from harness.study.store import Damage, Predictions, Study
 from harness.text.counts import counted
 from harness.text.language import say
+
+if TYPE_CHECKING:
+    from harness.select.limits import Breach
 
 IntArray = npt.NDArray[np.int64]
 
@@ -137,6 +141,14 @@ class Candidate:
         """Mean of a column over seeds; None when no seed has it."""
         return _mean(self.rows, column)
 
+    def stated(self, metric: RankMetric) -> float | None:
+        """A score as its rows state it, higher is better: out of fold where it is a head's, else on val; None where rows have no such column."""
+        if not isinstance(metric, Metric):
+            return None
+        columns = (f"oof_{metric.value}", f"val_{metric.value}")
+        found = next((value for name in columns if name in COLUMNS and (value := self.mean(name)) is not None), None)
+        return None if found is None else found if is_higher_better(metric) else -found
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
@@ -144,6 +156,22 @@ class LeftOut:
 
     row: Row
     reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outranked:
+    """A candidate that is ranked by its score alone: too far behind to be compared with everybody (`screen`). Its predictions are not kept."""
+
+    candidate: Candidate
+    """It says nothing of any image."""
+    score: float
+    """Higher is better, as in `scores`."""
+    sd: float
+    """Of the error that the images leave in it."""
+    num_equal: float
+    """Images of equal weight that know as much about it."""
+    breaches: "tuple[Breach, ...]"
+    """Limits that it misses."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,6 +203,8 @@ class Pool:
     """Arguments that name the study to every command, as typed in a shell."""
     other_machines: tuple[str, ...] = ()
     """Names of machines whose times are left out, as they do not compare with those of the one that timed last: of a table only."""
+    outranked: tuple[Outranked, ...] = ()
+    """Candidates beyond those that there is room to compare with each other, which are `candidates`; best score first."""
 
     @property
     def num_images(self) -> int:
@@ -187,18 +217,24 @@ def is_out_of_fold(candidates: Iterable[Candidate]) -> bool:
     return any(candidate.out_of_fold or candidate.cross_fitted for candidate in candidates)
 
 
-def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities: bool = False) -> Pool:
+Screen = Callable[[Sequence[Candidate], "Reader"], "tuple[Sequence[Candidate], tuple[Outranked, ...]]"]
+"""Of candidates whose predictions are not read yet: those to compare, and the others."""
+
+
+def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities: bool = False, screen: Screen | None = None) -> Pool:
     """Read a study's rows and val predictions.
 
     Args:
         study: the folder.
         protocol: the protocol to rank, of which there may be failed jobs only; None: the one with the most good jobs.
         keeps_probabilities: of every class of every image, for metrics that need more than what each image is called.
+        screen: what leaves out candidates beyond those that can be compared with each other; None: all are compared.
 
     Raises:
         TableError: there are no rows that can be used, or candidates were not measured on the same val images.
     """
-    every, damaged = study.rows(), tuple(study.damaged())
+    every, found = study.contents()
+    damaged = tuple(found)
     lost = {found.job_id for found in damaged if found.job_id is not None}
     if all(row.job_id in lost for row in every):
         raise TableError(_no_rows(study, damaged))
@@ -230,10 +266,13 @@ def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities:
     left_out += [LeftOut(row, say("another job has the same candidate and seed")) for row in again]
     used, unused = _folds_of(once, [row for row in own if row.fold is not None and row.job_id not in lost])
     left_out += unused
-    candidates, images = _candidates(study, with_times_of_one(once), used, keeps_probabilities=keeps_probabilities)
+    reader, bare = Reader(study, keeps_probabilities=keeps_probabilities), _bare(with_times_of_one(once), used)
+    compared, outranked = (bare, ()) if screen is None else screen(_merged(bare), reader)
+    candidates, images = _candidates(study, _with_twins(compared, bare), used, keeps_probabilities=keeps_probabilities)
     return Pool(
         protocol=chosen.name,
         candidates=_merged(candidates),
+        outranked=outranked,
         **images,
         class_names=tuple(once[0].details.class_names),
         failed=failed,
@@ -248,7 +287,7 @@ def load_pool(study: Study, protocol: str | None = None, *, keeps_probabilities:
 
 def pool_of(study: Study, rows: Sequence[Row], *, keeps_probabilities: bool = False) -> Pool:
     """The candidates of some rows of one protocol, short trainings of a search as well; those that ended in one model stay apart."""
-    candidates, images = _candidates(study, rows, keeps_probabilities=keeps_probabilities)
+    candidates, images = _candidates(study, _bare(rows), keeps_probabilities=keeps_probabilities)
     return Pool(rows[0].protocol, tuple(candidates), class_names=tuple(rows[0].details.class_names), failed=(), left_out=(), **images)
 
 
@@ -303,32 +342,47 @@ def _difference(row: Row, ranked: Protocol, held: Sequence[Protocol]) -> str:
     return own.difference(ranked) or say("protocol {name} instead of {other}", name=own.name, other=ranked.name)
 
 
-def _candidates(
-    study: Study, rows: Sequence[Row], folds: Sequence[Row] = (), *, keeps_probabilities: bool
-) -> tuple[list[Candidate], dict[str, Any]]:
-    """The candidates, and what a pool says of the images that they were measured on."""
+def _bare(rows: Sequence[Row], folds: Sequence[Row] = ()) -> list[Candidate]:
+    """The candidates before anything that they say was read."""
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[_key(row)].append(row)
+    of_folds: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for each, into in ((rows, groups), (folds, of_folds)):
+        for row in each:
+            into[_key(row)].append(row)
     ordered = [sorted(group, key=lambda row: row.seed) for group in groups.values()]
     names = labels([group[0] for group in ordered])
-    known = _Known(study, keeps_probabilities=keeps_probabilities)
-    candidates = [_candidate(known, name, group) for name, group in zip(names, ordered, strict=True)]
-    everyone = Everyone.of(known.first("oof"), known.val, [study.val_predictions(row.job_id) for row in folds])
-    with_folds = [_with_folds(study, everyone, candidate, folds, keeps_probabilities=keeps_probabilities) for candidate in candidates]
-    images = {"labels_N": known.val.labels_N, "everyone_M": everyone.labels_M}
-    return with_folds, images | {"groups_N": known.val.groups_N, "everyone_groups_M": everyone.groups_M}
+    return [
+        Candidate(label, line, tuple(group), Said.nothing(), None, folds=tuple(of_folds[_key(group[0])]))
+        for (label, line), group in zip(names, ordered, strict=True)
+    ]
 
 
-def _with_folds(study: Study, everyone: Everyone, candidate: Candidate, folds: Sequence[Row], *, keeps_probabilities: bool) -> Candidate:
+def _with_twins(compared: Sequence[Candidate], bare: Sequence[Candidate]) -> list[Candidate]:
+    """Some candidates and those that ended in the same models."""
+    kept = {row.job_id for each in compared for row in (*each.rows, *each.twins)}
+    return [each for each in bare if each.row.job_id in kept]
+
+
+def _candidates(
+    study: Study, bare: Sequence[Candidate], folds: Sequence[Row] = (), *, keeps_probabilities: bool
+) -> tuple[list[Candidate], dict[str, Any]]:
+    """The candidates with what they say, and what a pool says of the images that they were measured on."""
+    reader = Reader(study, keeps_probabilities=keeps_probabilities)
+    candidates = [reader.filled(each) for each in bare]
+    everyone = Everyone.of(reader.first("oof"), reader.val, [study.val_predictions(row.job_id) for row in folds])
+    with_folds = [_with_folds(study, everyone, candidate, keeps_probabilities=keeps_probabilities) for candidate in candidates]
+    images = {"labels_N": reader.val.labels_N, "everyone_M": everyone.labels_M}
+    return with_folds, images | {"groups_N": reader.val.groups_N, "everyone_groups_M": everyone.groups_M}
+
+
+def _with_folds(study: Study, everyone: Everyone, candidate: Candidate, *, keeps_probabilities: bool) -> Candidate:
     """The candidate with what its folds say."""
-    own = [row for row in folds if _key(row) == _key(candidate.row)]
-    parts = {seed: [(row, study.val_predictions(row.job_id)) for row in own if row.seed == seed] for seed in {row.seed for row in own}}
+    own = candidate.folds
     if not own:
         return candidate
+    parts = {seed: [(row, study.val_predictions(row.job_id)) for row in own if row.seed == seed] for seed in {row.seed for row in own}}
     seeds = [((row, study.val_predictions(row.job_id)), parts.get(row.seed, [])) for row in candidate.rows]
-    cross_fitted = CrossFitted.of(everyone, seeds, keeps_probabilities=keeps_probabilities)
-    return replace(candidate, cross_fitted=cross_fitted, folds=tuple(own))
+    return replace(candidate, cross_fitted=CrossFitted.of(everyone, seeds, keeps_probabilities=keeps_probabilities))
 
 
 def _merged(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -347,19 +401,19 @@ def _representative(group: Sequence[Candidate]) -> Candidate:
     return replace(first, label=f"{first.label} (= {same})", twins=tuple(row for each in others for row in each.rows))
 
 
-def _candidate(known: "_Known", name: tuple[str, str], rows: Sequence[Row]) -> Candidate:
-    label, line = name
-    return Candidate(label, line, tuple(rows), *known.of(rows))
-
-
-class _Known:
+class Reader:
     """Predictions of a study, and that all of a kind are about the same images."""
 
     def __init__(self, study: Study, *, keeps_probabilities: bool) -> None:
         self._study, self._keeps_probabilities = study, keeps_probabilities
         self._first: dict[str, tuple[Row, Predictions]] = {}
 
-    def of(self, rows: Sequence[Row]) -> tuple[Said, Said | None]:
+    def filled(self, candidate: Candidate) -> Candidate:
+        """The candidate with what it says. Raises TableError: its predictions cannot be read, or are about other images."""
+        val, out_of_fold = self._of(candidate.rows)
+        return replace(candidate, val=val, out_of_fold=out_of_fold)
+
+    def _of(self, rows: Sequence[Row]) -> tuple[Said, Said | None]:
         """What the seeds of one candidate say of val, and out of fold; None where one of them was not judged so."""
         found = [self._study.predictions(row.job_id) for row in rows]
         out_of_fold = [each for _, each in found if each is not None]

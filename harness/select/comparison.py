@@ -25,6 +25,7 @@ __all__ = [
     "IntArray",
     "Interval",
     "Runs",
+    "at_least_wilson",
     "bootstrap",
     "interval",
     "pair_spread",
@@ -88,9 +89,14 @@ def score_interval(
 
     Source: Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 1927.
     """
+    found = interval(np.clip(draws_R, *bounds(metric)), confidence)
+    return found if score is None or num_equal is None else at_least_wilson(found, metric, confidence, score=score, num_equal=num_equal)
+
+
+def at_least_wilson(found: Interval, metric: RankMetric, confidence: float, *, score: float, num_equal: float) -> Interval:
+    """An interval that is on the metric's scale already, widened where few images are right, or wrong, as of `score_interval`."""
     low, high = bounds(metric)
-    found = interval(np.clip(draws_R, low, high), confidence)
-    if score is None or num_equal is None or np.isinf(low):
+    if np.isinf(low):
         return found
     share = (score - low) / (high - low)
     wilson = _wilson(share, num_equal, confidence)

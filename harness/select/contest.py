@@ -21,7 +21,7 @@ from harness.select.measured import evidence_of
 from harness.select.metric import score_limits
 from harness.select.pairs import Pair, compare_pairs
 from harness.select.pareto import Front, draw_latency_ms, likely_front, pareto_front
-from harness.select.posterior import Posterior, posteriors
+from harness.select.posterior import Others, Posterior, posteriors
 from harness.select.prior import OwnRanks
 from harness.select.ranks import Leads, RankInterval, rank_intervals
 from harness.select.resamples import Resamples
@@ -30,14 +30,33 @@ from harness.select.sample_size import Separation, separate
 from harness.select.scores import natural
 
 
-def believe(pool: Pool, own: OwnRanks, scores_K: FloatArray, covariance_KK: FloatArray) -> Posterior:
-    """The true scores of all candidates of a pool, those that a limit excludes included: they tell what others are like."""
-    return next(believe_each(pool, own, scores_K[None, :], covariance_KK))
+def believe(pool: Pool, own: OwnRanks, scores_K: FloatArray, covariance_KK: FloatArray, metric: RankMetric | None = None) -> Posterior:
+    """The true scores of all candidates of a pool, those that a limit excludes included: they tell what others are like.
+
+    `metric`: of the scores, where it is not the one by which others are outranked; None: it is.
+    """
+    return next(believe_each(pool, own, scores_K[None, :], covariance_KK, metric))
 
 
-def believe_each(pool: Pool, own: OwnRanks, scores_HK: FloatArray, covariance_KK: FloatArray) -> Iterator[Posterior]:
+def believe_each(
+    pool: Pool, own: OwnRanks, scores_HK: FloatArray, covariance_KK: FloatArray, metric: RankMetric | None = None
+) -> Iterator[Posterior]:
     """The same by each of several sets of scores with equal errors."""
-    return posteriors(scores_HK, covariance_KK, [known_of(candidate, own) for candidate in pool.candidates])
+    others = _others(pool, own, metric, float(np.sqrt(np.median(np.diag(covariance_KK))))) if pool.outranked else None
+    return posteriors(scores_HK, covariance_KK, [known_of(candidate, own) for candidate in pool.candidates], others=others)
+
+
+def _others(pool: Pool, own: OwnRanks, metric: RankMetric | None, sd: float) -> Others | None:
+    """Those who are ranked by their scores alone; under another metric by what their rows say of it, with the error that others have."""
+    if metric is None:
+        scores = [(each, each.score, each.sd) for each in pool.outranked]
+    else:
+        stated = [(each, each.candidate.stated(metric)) for each in pool.outranked]
+        scores = [(each, score, sd) for each, score in stated if score is not None]
+    if not scores:
+        return None
+    known = tuple(known_of(each.candidate, own) for each, _, _ in scores)
+    return Others(known, np.array([score for _, score, _ in scores]), np.array([error for _, _, error in scores]))
 
 
 def _short_of(pool: Pool, cfg: RankConfig) -> list[list[Breach]]:

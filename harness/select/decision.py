@@ -132,6 +132,11 @@ def recommend(belief: Posterior, options: Sequence[Option], terms: Terms) -> int
     return _Choice(belief, options, terms).best(np.ones(len(options), dtype=np.bool_))[0]
 
 
+def utilities(belief: Posterior, options: Sequence[Option], terms: Terms) -> FloatArray:
+    """Expected scores less the price of latency, shape K: what `decide` goes by."""
+    return _Choice(belief, options, terms).utility_K
+
+
 def veto(picks: Picks, belief: Posterior, options: Sequence[Option], test_score: float, test_variance: float) -> Veto:
     """Let the recommended's own test score, and no other, confirm or overturn the recommendation.
 

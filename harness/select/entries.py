@@ -4,13 +4,14 @@ After the contest and before the decision.
 """
 
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from harness.config import RankMetric
+from harness.config import RankMetric, is_higher_better
 from harness.select.candidates import Candidate, Cost
-from harness.select.comparison import Interval, interval
+from harness.select.comparison import Interval, at_least_wilson, interval
 from harness.select.contest import Contest
 from harness.select.limits import Breach
 from harness.select.ranks import RankInterval
@@ -31,6 +32,8 @@ class Entry:
     """How much better the recommended candidate scores; None without a recommendation and for the recommended itself."""
     breaches: tuple[Breach, ...]
     """Limits that exclude it: then nothing of what follows is known of it."""
+    is_outranked: bool = False
+    """Ranked by its score alone (`screen`): as of one that a limit excludes, nothing else is known of it but its rank."""
     rank: int | None = None
     """1 is the best score of the candidates within the limits."""
     on_front: bool = False
@@ -70,11 +73,15 @@ def entries_of(contest: Contest, recommended: int | None = None) -> tuple[Entry,
         recommended: position among its candidates of what is recommended in the end; None: nobody can be.
     """
     on_front, compared = contest.point_front(), _compared(contest) if contest.order else {}
-    within = (
-        replace(_entry(contest, k, recommended), rank=place, on_front=on_front[k], **compared.get(k, {}))
-        for place, k in enumerate(contest.within, start=1)
-    )
-    return (*within, *(_entry(contest, k, recommended) for k in contest.excluded))
+    within = [replace(_entry(contest, k, recommended), on_front=on_front[k], **compared.get(k, {})) for k in contest.within]
+    excluded = [_entry(contest, k, recommended) for k in contest.excluded]
+    for place, each in enumerate(contest.pool.outranked):
+        (excluded if each.breaches else within).append(_outranked(contest, place))
+    if contest.pool.outranked:
+        sign = 1 if is_higher_better(contest.val.metric) else -1
+        for entries in (within, excluded):
+            entries.sort(key=lambda entry: (-sign * entry.score, entry.label))
+    return (*(replace(entry, rank=place) for place, entry in enumerate(within, start=1)), *excluded)
 
 
 def possible(metric: RankMetric, mean: float) -> float:
@@ -103,6 +110,24 @@ def _entry(contest: Contest, k: int, recommended: int | None) -> Entry:
         expected=possible(contest.val.metric, float(contest.belief.mean_K[k])),
         behind=None if recommended in (None, k) else contest.val.difference(recommended, k, contest.cfg.confidence),
         breaches=contest.missed[k],
+    )
+
+
+def _outranked(contest: Contest, place: int) -> Entry:
+    """What is known of a candidate by its score alone, whose error is as good as normal where images are many."""
+    metric, confidence, found, others_H = contest.val.metric, contest.cfg.confidence, contest.pool.outranked[place], contest.belief.others_H
+    assert others_H is not None
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * found.sd
+    low, high = np.clip([found.score - half, found.score + half], *bounds(metric)).tolist()
+    ends = at_least_wilson(Interval(low, high), metric, confidence, score=found.score, num_equal=found.num_equal)
+    return Entry(
+        candidate=found.candidate,
+        score=natural(metric, found.score),
+        interval=contest.val.natural(ends),
+        expected=possible(metric, float(others_H[place])),
+        behind=None,
+        breaches=found.breaches,
+        is_outranked=True,
     )
 
 

@@ -9,6 +9,9 @@ from harness.select.candidates import Cost
 from harness.select.scores import SAME
 from harness.text.language import noted, say
 
+SLID = ("max_latency_ms", "max_params_m", "max_weights_mib")
+"""Limits that a page asks about by itself, fields of `RankConfig`. All others stay as they are."""
+
 
 class Costed(Protocol):
     """Whatever has costs: a candidate of a study, or one that is known from a table alone."""

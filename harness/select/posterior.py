@@ -16,14 +16,18 @@ Gaussian Processes for Machine Learning, 2006, chapter 2.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
+from harness.select.afar import Afar, Others, Seen
 from harness.select.comparison import SAME, BoolArray, FloatArray, IntArray
+from harness.select.structure import INTERCEPT_POINTS, Known, shrunk, structure
+
+__all__ = ["POINT", "Draws", "Known", "Others", "Posterior", "posterior", "posteriors", "shrunk"]
 
 NUM_DRAWS = 4000
 POINT = 0.01
@@ -33,46 +37,10 @@ SPREAD_POINTS = 1.0
 """Median of t before anything is seen: recorded tables have true scores with standard deviations of 0.8 to 2.5 points, of which e is a part."""
 SPREAD_LOG_SD = 0.7
 """Standard deviation of ln t: a study whose scores differ by much more soon says so."""
-FAMILY_SHARE, BACKBONE_SHARE = 0.2, 0.5
-"""Of the variance of e: what a family, and what a backbone at all its depths has in common. The rest is each candidate's own."""
-TOP1_SPREADS = 0.7
-"""Prior standard deviation, in units of t, of what one standard deviation of published accuracy is worth."""
-DOUBLING_SPREADS = 0.3
-"""The same for twice the multiply-adds or parameters."""
-OWN_RANK_SPREADS = 1.5
-"""The same for the way from the best to the worst place on other data sets."""
-TOP1_MEAN, DOUBLING_MEAN, OWN_RANK_MEAN = 0.35, 0.25, -0.75
-"""What these are worth on average, in units of t: better and larger models transfer better on most data sets, and those that were good stay good."""
-DEPTH_SPREADS = 0.5
-"""The same for what a freeze depth does to every backbone alike."""
-COMMON_SHARE = 0.8
-"""Of the errors' covariance that is replaced by one correlation for all pairs."""
-DEPTH_REACH = 0.5
-"""Difference in frozen share at which two depths have little in common."""
-
-_INTERCEPT_POINTS = 30.0
-"""Of a, around the mean score: as good as flat."""
 _GRID_POINTS = np.geomspace(0.1, 30.0, 20)
 _NEGLIGIBLE = 1e-3
 """Posterior weight of a spread t below which it is left out."""
 _SEED = 20_261_128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What is known of a candidate before it has seen an image of this data set. None: not known, which counts as average."""
-
-    backbone: str
-    """Candidates of one backbone differ in depth only."""
-    family: str | None = None
-    top1_frac: float | None = None
-    """Published ImageNet accuracy of its weights."""
-    log2_cost: float | None = None
-    """Of multiply-adds or of parameters, the same for all candidates."""
-    own_rank: float | None = None
-    """Mean normalised rank on other data sets; 0 is the best of each, 1 the worst."""
-    frozen_frac: float | None = None
-    """Share of the blocks that is frozen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +54,8 @@ class Posterior:
     """Which of the D distinct ones each candidate is."""
     whole: "tuple[Posterior, IntArray] | None" = None
     """Of more candidates, and which of its distinct ones these are: draws of some are those of all."""
+    others_H: FloatArray | None = None
+    """Expected true scores of those that are known by their scores alone; None: there are none."""
 
     @cached_property
     def mean_K(self) -> FloatArray:
@@ -142,6 +112,10 @@ class Posterior:
         are_all = len(kept_D) == self.covariance_GDD.shape[1]
         covariance_GDD = self.covariance_GDD if are_all else self.covariance_GDD[:, kept_D[:, None], kept_D]
         return Posterior(self.weights_G, self.mean_GD[:, kept_D], covariance_GDD, np.asarray(distinct_K, dtype=np.int64), (self, kept_D))
+
+    def alone(self, positions: Sequence[int]) -> "Posterior":
+        """The same of some of the candidates, drawn without the others: in less time, and other draws."""
+        return replace(self.take(positions), whole=None)
 
     def observe(self, k: int, score: float, variance: float) -> "Posterior":
         """After candidate `k` scored once more, on images that nothing else was measured on.
@@ -242,10 +216,13 @@ def posterior(scores_K: FloatArray, covariance_KK: FloatArray, known: Sequence[K
     return next(posteriors(scores_K[None, :], covariance_KK, known, point=point))
 
 
-def posteriors(scores_HK: FloatArray, covariance_KK: FloatArray, known: Sequence[Known], *, point: float = POINT) -> Iterator[Posterior]:
+def posteriors(
+    scores_HK: FloatArray, covariance_KK: FloatArray, known: Sequence[Known], *, point: float = POINT, others: Others | None = None
+) -> Iterator[Posterior]:
     """The same of H sets of scores with equal errors: what does not depend on the scores, which is nearly all, is computed once.
 
-    Sets in which other candidates are one, or were measured, share nothing.
+    Sets in which other candidates are one, or were measured, share nothing. `others`: candidates that are known by their scores alone, of which nothing
+    is asked but what they tell of these.
     """
     pairs, frozen_K = _never_differ(covariance_KK), np.array([-1.0 if each.frozen_frac is None else each.frozen_frac for each in known])
     found = [_distinct(scores_K, pairs, frozen_K) for scores_K in scores_HK]
@@ -257,32 +234,10 @@ def posteriors(scores_HK: FloatArray, covariance_KK: FloatArray, known: Sequence
     weights_HG = np.empty((len(keys), len(_GRID_POINTS)))
     for key in dict.fromkeys(keys):
         own = [h for h, other in enumerate(keys) if other == key]
-        models[key] = _Model.of(*found[own[0]], np.isfinite(scores_HK[own[0]]), covariance_KK, known, point=point)
+        models[key] = _Model.of(*found[own[0]], np.isfinite(scores_HK[own[0]]), covariance_KK, known, point=point, others=others)
         weights_HG[own] = models[key].weights_HG(scores_HK[own])
     for key, scores_K, weights_G in zip(keys, scores_HK, weights_HG, strict=True):
         yield models[key].posterior(scores_K, weights_G)
-
-
-def shrunk(covariance_KK: FloatArray, known: Sequence[Known]) -> FloatArray:
-    """The covariance of errors, most of it replaced by its diagonal with three correlations: single ones are known from few images only.
-
-    The three are means over the pairs of one backbone, of one family, and of none; a nearer kin never has less in common.
-
-    Source: Ledoit and Wolf, Honey, I Shrunk the Sample Covariance Matrix, Journal of Portfolio Management 2004.
-    """
-    sd_K = np.sqrt(np.maximum(np.diag(covariance_KK), 0.0))
-    sd_KK, is_self_KK = np.outer(sd_K, sd_K), np.eye(len(sd_K), dtype=np.bool_)
-    same_family_KK, same_backbone_KK = _kin(known)
-    kinship_KK = same_family_KK + same_backbone_KK
-    correlation, target_KK = 0.0, np.zeros_like(sd_KK)
-    for kinship in range(3):
-        pair_KK = (kinship_KK == kinship) & ~is_self_KK
-        counted_KK = pair_KK & (sd_KK > 0)
-        if counted_KK.any():
-            correlation = max(correlation, float((covariance_KK[counted_KK] / sd_KK[counted_KK]).mean()))
-        target_KK[pair_KK] = correlation
-    target_KK[is_self_KK] = 1.0
-    return np.asarray((1 - COMMON_SHARE) * covariance_KK + COMMON_SHARE * target_KK * sd_KK)
 
 
 def _never_differ(covariance_KK: FloatArray) -> tuple[IntArray, IntArray]:
@@ -319,7 +274,8 @@ class _Model:
     error_MM: FloatArray
     """In points, as all else here."""
     point: float
-    known: dict[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    afar: Afar | None = None
+    known: "dict[int, _Given]" = field(default_factory=dict)
     """What `_given` has computed."""
 
     @classmethod
@@ -332,16 +288,18 @@ class _Model:
         known: Sequence[Known],
         *,
         point: float,
+        others: Others | None = None,
     ) -> "_Model":
         """Of candidates whose distinctness is given."""
-        seen = np.flatnonzero(is_seen_K[first_D])
+        seen, known_D = np.flatnonzero(is_seen_K[first_D]), [known[k] for k in first_D]
         first_M = first_D[seen]
         error_MM = shrunk(covariance_KK[np.ix_(first_M, first_M)], [known[k] for k in first_M]) / point**2
-        return cls(first_D, distinct_K, seen, *_structure([known[k] for k in first_D]), error_MM, point)
+        afar = None if others is None else Afar.of(known_D, others, _mean_correlation(error_MM), point)
+        return cls(first_D, distinct_K, seen, *structure(known_D), error_MM, point, afar)
 
     def weights_HG(self, scores_HK: FloatArray) -> FloatArray:
         """How probable each spread t is, by its prior and by each set of scores less what they should be."""
-        told = [self._in_points(scores_K)[1] for scores_K in scores_HK]
+        told = [self._in_points(scores_K) for scores_K in scores_HK]
         log_weight_GH = [self._log_weights(t, told) for t in _GRID_POINTS]
         return np.array([_normalised(log_weight_G) for log_weight_G in np.array(log_weight_GH).T])
 
@@ -349,17 +307,23 @@ class _Model:
         """Of one set of scores, with the weights that it gives."""
         centre, score_M = self._in_points(scores_K)
         kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
+        weights_G = weights_G[kept] / weights_G[kept].sum()
         given = [self._given(int(g)) for g in kept]
-        mean_GD = [
-            _GRID_POINTS[g] * self.expected_D + gain_DM @ (score_M - _GRID_POINTS[g] * self.expected_D[self.seen])
-            for g, (gain_DM, _) in zip(kept, given, strict=True)
-        ]
+        mean_GD = [each.mean_D(score_M, centre, self.seen) for each in given]
         return Posterior(
-            weights_G[kept] / weights_G[kept].sum(),
+            weights_G,
             centre + self.point * np.array(mean_GD),
-            self.point**2 * np.array([covariance_DD for _, covariance_DD in given]),
+            self.point**2 * np.array([each.covariance_DD for each in given]),
             self.distinct_K,
+            others_H=self._of_others(weights_G, [each.prior for each in given]),
         )
+
+    def _of_others(self, weights_G: FloatArray, priors: "Sequence[_Prior]") -> FloatArray | None:
+        """Expected true scores of those that are known by their scores alone."""
+        found = [prior.seen for prior in priors if prior.seen is not None]
+        if self.afar is None or not found:
+            return None
+        return np.asarray(self.afar.centre + self.point * (weights_G @ np.array([each.expected_H for each in found])))
 
     def _in_points(self, scores_K: FloatArray) -> tuple[float, FloatArray]:
         """Mean of the scores, and the scores of the measured around it."""
@@ -367,25 +331,32 @@ class _Model:
         centre = float(score_M.mean())
         return centre, (score_M - centre) / self.point
 
-    def _prior_DD(self, t: float) -> FloatArray:
-        return np.asarray(_INTERCEPT_POINTS**2 + t**2 * self.structure_DD)
+    def _prior(self, t: float) -> "_Prior":
+        """Under one t, of all but the scores of these candidates."""
+        if self.afar is None:
+            return _Prior(t * self.expected_D, np.asarray(INTERCEPT_POINTS**2 + t**2 * self.structure_DD))
+        seen = self.afar.at(t)
+        return _Prior(seen.expected_D, seen.covariance_DD, seen, self.afar.centre, self.point)
 
-    def _log_weights(self, t: float, told: Sequence[FloatArray]) -> list[float]:
-        """Of one t, up to a constant, for each set of scores."""
-        factor = cho_factor(self._prior_DD(t)[np.ix_(self.seen, self.seen)] + self.error_MM, lower=True)
-        log_size, log_prior = float(np.log(np.diag(factor[0])).sum()), -float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2
-        surprises = [score_M - t * self.expected_D[self.seen] for score_M in told]
-        return [-float(each_M @ cho_solve(factor, each_M)) / 2 - log_size + log_prior for each_M in surprises]  # the grid is even in log t
+    def _log_weights(self, t: float, told: Sequence[tuple[float, FloatArray]]) -> list[float]:
+        """Of one t, up to a constant, for each set of scores and its centre."""
+        prior = self._prior(t)
+        factor = cho_factor(prior.covariance_DD[np.ix_(self.seen, self.seen)] + self.error_MM, lower=True)
+        log_size = float(np.log(np.diag(factor[0])).sum()) - (0.0 if prior.seen is None else prior.seen.log_evidence)
+        log_prior = -float((np.log(t / SPREAD_POINTS) / SPREAD_LOG_SD) ** 2) / 2  # the grid is even in log t
+        surprises = [score_M - prior.expected(centre)[self.seen] for centre, score_M in told]
+        return [-float(each_M @ cho_solve(factor, each_M)) / 2 - log_size + log_prior for each_M in surprises]
 
-    def _given(self, g: int) -> tuple[FloatArray, FloatArray]:
-        """Under one t of the grid: gain of the truth in the scores, shape D x M, and covariance of the truth; computed when first asked for."""
+    def _given(self, g: int) -> "_Given":
+        """Under one t of the grid; computed when first asked for."""
         if g not in self.known:
-            self.known[g] = self._gain_and_covariance(_GRID_POINTS[g])
+            prior = self._prior(_GRID_POINTS[g])
+            self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD))
         return self.known[g]
 
-    def _gain_and_covariance(self, t: float) -> tuple[FloatArray, FloatArray]:
+    def _gain_and_covariance(self, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Written in errors, not in differences of the far larger prior, wherever something was measured."""
-        prior_DD, seen, error_MM = self._prior_DD(t), self.seen, self.error_MM
+        seen, error_MM = self.seen, self.error_MM
         unseen = np.setdiff1d(np.arange(len(prior_DD)), seen)
         prior_MU, prior_UU = prior_DD[np.ix_(seen, unseen)], prior_DD[np.ix_(unseen, unseen)]
         factor = cho_factor(prior_DD[np.ix_(seen, seen)] + error_MM, lower=True)
@@ -399,53 +370,45 @@ class _Model:
         return gain_DM, covariance_DD
 
 
-def _structure(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
-    """Mean and covariance of the truths at t = 1, the intercept apart."""
-    top1_D, cost_D, rank_D, frozen_D = (
-        _centred([value(each) for each in known]) for value in (_top1, lambda each: each.log2_cost, lambda each: each.own_rank, _frozen)
-    )
-    told_DP = np.stack([_unit(top1_D), cost_D, rank_D], axis=1)
-    slopes_DP = told_DP * (TOP1_SPREADS, DOUBLING_SPREADS, OWN_RANK_SPREADS)
-    depth_DD = DEPTH_SPREADS**2 * np.exp(-np.abs(frozen_D[:, None] - frozen_D) / DEPTH_REACH)
-    same_family_DD, same_backbone_DD = _kin(known)
-    own = 1 - FAMILY_SHARE - BACKBONE_SHARE
-    shared_DD = FAMILY_SHARE * same_family_DD + BACKBONE_SHARE * same_backbone_DD
-    expected_D = told_DP @ np.array([TOP1_MEAN, DOUBLING_MEAN, OWN_RANK_MEAN])
-    return expected_D, np.asarray(slopes_DP @ slopes_DP.T + depth_DD + shared_DD + own * np.eye(len(known)))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prior:
+    """Of the D distinct candidates under one spread, in points."""
+
+    expected_D: FloatArray
+    covariance_DD: FloatArray
+    seen: Seen | None = None
+    """What those say that are known by their scores alone."""
+    centre: float | None = None
+    """Score around which the expected ones are; None: any, as that is what the intercept leaves open."""
+    point: float = POINT
+
+    def expected(self, centre: float) -> FloatArray:
+        """Around the mean of some scores."""
+        return self.expected_D if self.centre is None else self.expected_D + (self.centre - centre) / self.point
 
 
-def _top1(known: Known) -> float | None:
-    return known.top1_frac
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """What scores say under one spread."""
+
+    prior: _Prior
+    gain_DM: FloatArray
+    """Of the truth in the scores."""
+    covariance_DD: FloatArray
+    """Of the truth."""
+
+    def mean_D(self, score_M: FloatArray, centre: float, seen: IntArray) -> FloatArray:
+        """Of the truth, in points around the mean of the scores."""
+        expected_D = self.prior.expected(centre)
+        return np.asarray(expected_D + self.gain_DM @ (score_M - expected_D[seen]))
 
 
-def _frozen(known: Known) -> float | None:
-    return known.frozen_frac
-
-
-def _centred(values: Sequence[float | None]) -> FloatArray:
-    """Less the mean of those that are known; 0 where unknown."""
-    value_D = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    is_known_D = np.isfinite(value_D)
-    return np.where(is_known_D, value_D - value_D[is_known_D].mean(), 0.0) if is_known_D.any() else np.zeros(len(value_D))
-
-
-def _unit(centred_D: FloatArray) -> FloatArray:
-    """In units of the standard deviation; nothing known or nothing different stays 0."""
-    sd = float(centred_D[centred_D != 0].std()) if np.count_nonzero(centred_D) > 1 else 0.0
-    return centred_D / sd if sd > SAME else np.zeros_like(centred_D)
-
-
-def _kin(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
-    """1 where two candidates are of one family, and of one backbone; a backbone of no family is one of its own."""
-    backbones = [each.backbone for each in known]
-    same_backbone_DD = _equal(backbones)
-    same_family_DD = _equal([f"family {each.family}" if each.family is not None else f"backbone {each.backbone}" for each in known])
-    return np.maximum(same_family_DD, same_backbone_DD), same_backbone_DD
-
-
-def _equal(names: Sequence[str]) -> FloatArray:
-    codes = np.unique(np.array(names), return_inverse=True)[1]
-    return np.asarray(codes[:, None] == codes, dtype=np.float64)
+def _mean_correlation(error_MM: FloatArray) -> float:
+    """Of the errors of two candidates."""
+    sd_M = np.sqrt(np.diag(error_MM))
+    among_MM = np.divide(error_MM, np.outer(sd_M, sd_M), out=np.zeros_like(error_MM), where=np.outer(sd_M, sd_M) > 0)
+    num_pairs = max(len(sd_M) * (len(sd_M) - 1), 1)
+    return float(np.clip((among_MM.sum() - np.trace(among_MM)) / num_pairs, 0.0, 0.99))
 
 
 @lru_cache(maxsize=1)

@@ -5,20 +5,22 @@ Last step of selection: pool -> evidence -> limits -> posterior -> picks -> the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from threadpoolctl import threadpool_limits
 
 from harness.config import RankConfig, RankMetric
-from harness.select.candidates import Pool, load_pool
+from harness.select.candidates import Pool
 from harness.select.comparison import Interval
 from harness.select.contest import Contest
 from harness.select.decision import Picks
 from harness.select.entries import Entry, entries_of, expected_interval
 from harness.select.finalists import Finalist, OpenedTest, Opening, Outcome, Seals, open_recommended
-from harness.select.metric import choose_metric, needs_probabilities
+from harness.select.metric import baseline, choose_metric
 from harness.select.pairs import Pair
 from harness.select.prior import OwnRanks, own_ranks
 from harness.select.sample_size import Separation
+from harness.select.screen import load_screened, num_possible
 from harness.select.sensitivity import Sensitivity
 from harness.select.what_if import WhatIf
 from harness.study.store import Study
@@ -51,7 +53,7 @@ class Decision:
     """What the sealed test images say; None without predictions."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Ranking:
     """What one pool says under one `RankConfig`."""
 
@@ -66,6 +68,13 @@ class Ranking:
     """None: nobody is within the limits."""
     what_if: WhatIf | None = None
     """What another price or limit is answered with; None: there is nobody to choose between."""
+    num_possible: int = 0
+    """Of those that are ranked by their score alone, candidates that may be better than the best score (`screen`)."""
+
+    @cached_property
+    def guess(self) -> float | None:
+        """The score of the best answer that looks at no image; None where there is nobody who did better, or worse."""
+        return baseline(self.pool, self.metric).get(self.metric.value) if self.pool.candidates else None
 
     def command(self, name: str) -> str:
         """What runs a command of the harness on this study, as typed in a shell."""
@@ -101,8 +110,8 @@ class Ranking:
 
     @property
     def eligible(self) -> list[Entry]:
-        """Candidates within the limits."""
-        return [entry for entry in self.entries if not entry.breaches]
+        """Candidates within the limits that were compared with each other."""
+        return [entry for entry in self.entries if not entry.breaches and not entry.is_outranked]
 
     @property
     def nearest(self) -> list[Entry]:
@@ -148,7 +157,7 @@ def rank(
     """
     with threadpool_limits(1, user_api="blas"):  # products of dozens of candidates: threads would wait for each other
         return _rank(
-            load_pool(study, protocol, keeps_probabilities=needs_probabilities(cfg)),
+            load_screened(study, cfg, protocol),
             cfg,
             own or own_ranks(study),
             Seals(study, by, may_open),
@@ -165,6 +174,8 @@ def _rank(pool: Pool, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking:
         return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries_of(contest), what_if=what_if)
     opening = open_recommended(seals, contest, contest.picks())
     entries = entries_of(contest, opening.recommended)
+    best = contest.order[0]
+    best_sd = float(contest.evidence.covariance_KK[best, best]) ** 0.5
     decision = replace(
         decision_of(contest, entries, opening.picks),
         val_choice=_entry(contest, entries, opening.val_choice),
@@ -173,7 +184,16 @@ def _rank(pool: Pool, cfg: RankConfig, own: OwnRanks, seals: Seals) -> Ranking:
         sensitivity=Sensitivity.of(contest, opening.val_choice),
         opening=opening,
     )
-    return Ranking(pool=pool, rank=cfg, metric=metric, metric_reason=reason, entries=entries, decision=decision, what_if=what_if)
+    return Ranking(
+        pool=pool,
+        rank=cfg,
+        metric=metric,
+        metric_reason=reason,
+        entries=entries,
+        decision=decision,
+        what_if=what_if,
+        num_possible=num_possible(pool, float(contest.val.scores_K[best]), best_sd, cfg.confidence),
+    )
 
 
 def decision_of(contest: Contest, entries: Sequence[Entry], picks: Picks) -> Decision:

@@ -46,6 +46,11 @@ class Said:
         return SaidOfAll(*parts, np.stack([each.log_probs_NC for each in found])) if keeps else cls(*parts)
 
     @classmethod
+    def nothing(cls) -> "Said":
+        """Of nobody about no image."""
+        return cls(np.empty((0, 0), dtype=np.int64), np.empty((0, 0), dtype=np.int64), np.empty((0, 0), dtype=np.float32))
+
+    @classmethod
     def joined(cls, seeds: Sequence["Said"]) -> "Said":
         """Of several seeds on as many images."""
         kind = type(seeds[0])

@@ -13,14 +13,18 @@ from harness.config import OF_ONE_LABEL, OF_SEVERAL_LABELS, Metric
 from harness.data.labels import is_several
 from harness.select.comparison import BoolArray, FloatArray
 from harness.select.contest import Contest, believe, believe_each
-from harness.select.decision import Terms, recommend
+from harness.select.decision import Terms, recommend, utilities
 from harness.select.limits import column_of, set_limits
 from harness.select.measured import evidence_of
 from harness.select.metric import why_undefined
+from harness.select.posterior import Posterior
 from harness.select.rule import or_infinite
 
 NUM_HALVES = 100
 """Half-size sets of images that are looked at."""
+
+NUM_NEAR = 200
+"""Candidates of the highest utility on all images, among which the halves choose: hundreds of others that no half would choose take all the time."""
 
 MAX_STEPS = 20
 """Values of a limit that are tried in one direction, evenly spread over those at which a candidate drops out or comes in."""
@@ -93,7 +97,7 @@ def _other_metric(contest: Contest, metric: Metric) -> OtherMetric:
     if reason := why_undefined(contest.pool, metric):
         return OtherMetric(metric, None, reason)
     evidence = evidence_of(contest.pool, contest.pool.candidates, metric)
-    belief = believe(contest.pool, contest.own, evidence.scores_K, evidence.covariance_KK).take(contest.order)
+    belief = believe(contest.pool, contest.own, evidence.scores_K, evidence.covariance_KK, metric).take(contest.order)
     return OtherMetric(metric, contest.label(contest.order[recommend(belief, contest.options, contest.terms)]), None)
 
 
@@ -122,13 +126,25 @@ def half_the_images(contest: Contest, first: int) -> FewerImages:
     Source: Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982, chapter 8 (half-sampling).
     """
     covariance_KK = contest.evidence.covariance_KK + contest.evidence.without_seeds().covariance_KK
-    halves = contest.val.image_draws_RK[:NUM_HALVES]
-    beliefs, options = believe_each(contest.pool, contest.own, halves, covariance_KK), contest.options
-    chosen = (recommend(belief.take(contest.order), options, contest.terms) for belief in beliefs)
-    votes = Counter(contest.label(contest.order[position]) for position in chosen)
+    halves, near = contest.val.image_draws_RK[:NUM_HALVES], _near(contest)
+    beliefs, options = believe_each(contest.pool, contest.own, halves, covariance_KK), contest.options_of(near)
+    chosen = (recommend(_of_some(belief, near, contest.order), options, contest.terms) for belief in beliefs)
+    votes = Counter(contest.label(near[position]) for position in chosen)
     same = votes.pop(contest.label(first), 0)
     others = tuple((label, count / len(halves)) for label, count in votes.most_common(MAX_OTHERS))
     return FewerImages(contest.pool.num_images // 2, len(halves), same / len(halves), others)
+
+
+def _near(contest: Contest) -> tuple[int, ...]:
+    """Those compared of the highest utility, in their order."""
+    utility = utilities(contest.belief_within(), contest.options, contest.terms)
+    kept = np.sort(np.argsort(-utility, kind="stable")[:NUM_NEAR])
+    return tuple(contest.order[place] for place in kept.tolist())
+
+
+def _of_some(belief: Posterior, near: Sequence[int], order: Sequence[int]) -> Posterior:
+    """What is believed of some; those left out are not drawn."""
+    return belief.take(order) if len(near) == len(order) else belief.alone(near)
 
 
 def _tighten(contest: Contest, key: str, within_K: BoolArray, first: int) -> OtherLimit | None:

@@ -11,14 +11,12 @@ import numpy as np
 from harness.select.comparison import FloatArray, IntArray
 from harness.select.contest import Contest
 from harness.select.decision import Option
-from harness.select.limits import column_of
+from harness.select.limits import SLID, column_of
 from harness.select.posterior import Draws
 from harness.select.rule import or_infinite
 
 MAX_CANDIDATES = 60
 """That a page carries, so that their draws stay below 200 kB."""
-SLID = ("max_latency_ms", "max_params_m", "max_weights_mib")
-"""Limits that are asked about, fields of `RankConfig`. All others stay as they are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

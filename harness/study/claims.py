@@ -8,7 +8,7 @@ would let two hold it. Where the study lies in a bucket, which has no locks, a c
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -50,13 +50,13 @@ def try_claimed(folder: Path, name: str) -> Iterator[bool]:
         with nullcontext() if found is None else _holding(folder, found):
             yield found is not None
         return
+    lock = _lock(folder, name)
+    with suppress(Timeout):
+        lock.acquire(timeout=0)
     try:
-        held = _lock(folder, name).acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    with held:
-        yield True
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def is_claimed(folder: Path, name: str) -> bool:

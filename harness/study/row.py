@@ -67,7 +67,9 @@ class Row:
     model: str = _column("the architecture that was built; of a network of your own with the hash of what builds it")
     family: str | None = _column("architecture family")
     weights: str | None = _column("pretrained tag, file name, or `random`")
-    weights_source: str | None = _column("file, cache, bundled, hub, random, or code: what a Python function returned")
+    weights_source: str | None = _column(
+        "file, cache, bundled, hub (not on this machine when the sweep began), random, or code: what a Python function returned"
+    )
     weights_sha256: str | None = _column("hash of the weights file, or of the tensors that a function returned; empty for random weights")
     licence: str | None = _column("licence of the weights, where their source states one")
     imagenet_top1_frac: float | None = _column("published ImageNet-1k accuracy of these weights (fraction)")
@@ -114,9 +116,9 @@ class Row:
     augment: str | None = _column("random changes to training images")
     views: int | None = _column("augmented views of each training image that were cached and drawn from; 1: a new one in every epoch")
     batch_norm: str | None = _column("whether batch-norm layers that are not frozen train on pretrained or on batch statistics")
-    precision: str | None = _column("arithmetic of passes without gradients: float32, tf32 or bfloat16 (autocast)")
+    precision: str | None = _column("arithmetic of passes without gradients: float32, tf32, or float16 or bfloat16 (autocast)")
     train_precision: str | None = _column(
-        "arithmetic of training steps, in the last phase: float32, tf32 or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
+        "arithmetic of training steps, in the last phase: float32, tf32, float16 (autocast, the loss scaled) or bfloat16 (autocast; depthwise convolutions on a processor stay in float32)"
     )
     trained_from: str | None = _column("name of the block behind which training started from cached activations; `images`: from the images")
     activations_mode: str | None = _column(
@@ -194,6 +196,13 @@ class Row:
     )
     train_s: float | None = _column("time of training, evaluation after each epoch included (seconds)")
     total_s: float | None = _column("time of the whole job in its process (seconds)")
+    energy_wh: float | None = _column(
+        "energy of the whole job, by counters that also count what others do on the same chips meanwhile (watt-hours); empty where none can be read"
+    )
+    energy_of: str | None = _column(
+        "what these counters are of: accelerator, processor (its packages, without memory and disks), or accelerator+processor"
+    )
+    cost: float | None = _column("`total_s` at the price that `job.price_per_hour` gave, in its currency; empty without one")
     started_at: str = _column("UTC, ISO 8601")
     harness_version: str = _column("version of the harness")
     torch_version: str | None = _column("version of torch")

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from harness.study.findings import encode as encode_findings
 from harness.study.finite import finite
 from harness.study.row import Row
 from harness.study.row_file import OtherSchemaError, RowFile, decode, encode
+from harness.study.segments import compact, find, read_all
 from harness.study.thumbnails import Thumbnails
 from harness.study.thumbnails import decode as decode_thumbnails
 from harness.study.thumbnails import encode as encode_thumbnails
@@ -110,8 +112,13 @@ class Study:
     def report_dir(self) -> Path:
         return self.root / "report"
 
+    @property
+    def rows_dir(self) -> Path:
+        return self.root / "rows"
+
     def row_path(self, job_id: str) -> Path:
-        return self.root / "rows" / f"{job_id}.json"
+        """The file of a row that is not compacted, and of one that is about to be written."""
+        return self.rows_dir / f"{job_id}.json"
 
     def predictions_path(self, job_id: str) -> Path:
         return self.root / "predictions" / f"{job_id}.npz"
@@ -162,12 +169,32 @@ class Study:
 
     def row_files(self) -> tuple[list[RowFile], list[Damage]]:
         """What every file of a row says, oldest first, inference times filled in, and those files that cannot be used."""
-        found = [_read_row(path) for path in fetched(listed(self.root / "rows", ".json"))]
+        own = {path.stem: _read_row(path) for path in fetched(listed(self.rows_dir, ".json"))}
+        held, bad = read_all(self.rows_dir)  # after the files: a row that has gone from one of them is in a segment by now
+        compacted = {name: content for name, content in held.items() if not (name in own and self.row_path(name).exists())}
+        found = (own | {name: _decoded(self.row_path(name), content) for name, content in compacted.items()}).values()
         good = [each for each in found if isinstance(each, RowFile)]
         good.sort(key=lambda file: (file.row.started_at, file.row.job_id))
         rows = filled([file.row for file in good], self.timings()[0])
         timed = [replace(file, row=row) for file, row in zip(good, rows, strict=True)]
-        return timed, [each for each in found if isinstance(each, Damage)]
+        damaged = [Damage(each.path, each.reason, "run the same sweep again, which does its jobs anew, then delete it") for each in bad]
+        return timed, [*(each for each in found if isinstance(each, Damage)), *damaged]
+
+    def job_ids(self) -> set[str]:
+        """Of all rows, whether they can be used or not."""
+        return {path.stem for path in listed(self.rows_dir, ".json")} | set(read_all(self.rows_dir)[0])
+
+    def row_bytes(self, job_id: str) -> bytes | None:
+        """The bytes of a job's row, wherever they are; None where there is none. Raises OSError: its file cannot be read."""
+        try:
+            with open_plain(self.row_path(job_id)) as file:
+                return file.read()
+        except FileNotFoundError:
+            return find(self.rows_dir, job_id)
+
+    def compact(self) -> int:
+        """Put the rows of ended jobs into segments, if there are very many. Returns how many; raises StoreError."""
+        return compact(self.rows_dir, _is_ended)
 
     def write_timing(self, timing: Timing) -> None:
         """Keep the times of one model on one machine; the ones from before are replaced."""
@@ -235,11 +262,16 @@ class Study:
 
     def damaged(self) -> list[Damage]:
         """Everything in the folder that cannot be used: rows, predictions of good and pruned rows, timings, lines of logs."""
+        return self.contents()[1]
+
+    def contents(self) -> tuple[list[Row], list[Damage]]:
+        """What `rows` and `damaged` return, from one look at every file."""
         good, damaged = self.row_files()
         lost = [found for file in good if (found := self._lost(file))]
         audits = [each for each in map(_read_findings, listed(self.root / "audit", ".json")) if isinstance(each, Damage)]
         pictures = [each for each in map(_read_thumbnails, listed(self.thumbnails_dir, ".json")) if isinstance(each, Damage)]
-        return [*damaged, *lost, *self.timings()[1], *audits, *pictures, *self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
+        logs = [*self._torn("opened.jsonl"), *self._torn("searches.jsonl")]
+        return [file.row for file in good], [*damaged, *lost, *self.timings()[1], *audits, *pictures, *logs]
 
     def write_predictions(self, job_id: str, val: Predictions, test: Predictions | None, out_of_fold: Predictions | None = None) -> None:
         """Keep val and what was predicted out of fold in the open, and test, where there is one, under keys that only `open_test` reads."""
@@ -301,13 +333,17 @@ class Study:
         return [record for record in self._records("searches.jsonl") if record is not None]
 
     def _row_file(self, job_id: str) -> RowFile | Damage | None:
-        found = _read_row(path := self.row_path(job_id))
-        return None if isinstance(found, Damage) and not path.exists() else found
+        path = self.row_path(job_id)
+        try:
+            content = self.row_bytes(job_id)
+        except OSError as error:
+            return Damage(path, _unread(error), _AGAIN, job_id)
+        return None if content is None else _decoded(path, content)
 
     def _lost(self, file: RowFile) -> Damage | None:
         """What is wrong with the predictions of a row; None where it needs none."""
         job_id, vouched = file.row.job_id, file.predictions_blake2b
-        if vouched is None and file.row.status != Status.ok.value:
+        if not _is_vouched(file):
             return None
         path = self.predictions_path(job_id)
         try:
@@ -319,16 +355,18 @@ class Study:
 
     def _load(self, job_id: str, *splits: str) -> list[Predictions | None]:
         """Of each split; None where the file has nothing of it."""
-        if damage := self.damage(job_id):
-            raise TableError(str(damage))
         path, found = self.predictions_path(job_id), self._row_file(job_id)
+        if isinstance(found, Damage):
+            raise TableError(str(found))
         try:
             with open_plain(path) as file:
                 content = file.read()
-            if isinstance(found, RowFile) and found.predictions_blake2b not in (None, digest(content)):  # changed since it was looked at
+            if found is not None and _is_vouched(found) and found.predictions_blake2b != digest(content):
                 raise TableError(str(Damage(path, _OTHER, _AGAIN, job_id)))
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return [_predictions(arrays, split) if f"{split}_log_probs" in arrays else None for split in splits]
+        except FileNotFoundError as error:
+            raise TableError(str(Damage(path, _unread(error), _AGAIN, job_id))) from error
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise TableError(f"{path}: cannot be read ({why(error)}); {_AGAIN}.") from error
 
@@ -361,7 +399,7 @@ def find_study(results_dir: Path, name: str | None) -> Study:
         TableError: there is no such study, or several and no sweep was at any; the message lists those there.
         StoreError: the folder cannot be read.
     """
-    studies = {path.name: Study(path) for path in listed(results_dir, "") if is_folder(path / "rows")}
+    studies = {path.name: Study(path) for path in listed(results_dir, "") if any(is_folder(path / name) for name in ("rows", "plan"))}
     if not studies:
         raise TableError(f"{as_typed(results_dir)}: holds no study; run `python -m harness.sweep` first, or give results_dir.")
     named = name if name is not None else next(iter(studies)) if len(studies) == 1 else _swept_last(results_dir)
@@ -398,9 +436,15 @@ def _arrays(predictions: Predictions) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def _predictions(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions:
-    ids = arrays[f"{split}_ids"].astype(np.str_).tolist()
-    groups = arrays.get(f"{split}_groups")
-    return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], ids, groups)
+    ids_N, groups = arrays[f"{split}_ids"].astype(np.str_), arrays.get(f"{split}_groups")
+    return Predictions(arrays[f"{split}_log_probs"], arrays[f"{split}_labels"], _names(ids_N.tobytes(), ids_N.dtype.str), groups)
+
+
+@lru_cache(maxsize=8)
+def _names(content: bytes, dtype: str) -> list[str]:
+    """An array of text as a list: the same one for all jobs of a protocol, whose images are the same."""
+    names: list[str] = np.frombuffer(content, dtype).tolist()
+    return names
 
 
 def _has_scores(row: Row) -> bool:
@@ -408,11 +452,25 @@ def _has_scores(row: Row) -> bool:
     return row.status in {Status.ok.value, Status.pruned.value}
 
 
+def _is_vouched(file: RowFile) -> bool:
+    """Whether the row needs predictions, and those that it was made from."""
+    return file.predictions_blake2b is not None or file.row.status == Status.ok.value
+
+
 def _read_row(path: Path) -> RowFile | Damage:
-    job_id = path.stem
     try:
         with open_plain(path) as file:
-            found = decode(file.read())
+            content = file.read()
+    except OSError as error:
+        return Damage(path, _unread(error), _AGAIN, path.stem)
+    return _decoded(path, content)
+
+
+def _decoded(path: Path, content: bytes) -> RowFile | Damage:
+    """The row in the bytes of a file, or in those that a segment has of it."""
+    job_id = path.stem
+    try:
+        found = decode(content)
     except OtherSchemaError as error:
         return Damage(
             path,
@@ -422,11 +480,17 @@ def _read_row(path: Path) -> RowFile | Damage:
         )
     except ValueError as error:
         return Damage(path, str(error), _AGAIN, job_id)
-    except OSError as error:
-        return Damage(path, _unread(error), _AGAIN, job_id)
     if found.row.job_id != job_id:
         return Damage(path, f"holds the row of another job, {found.row.job_id[:40]}", "give it its own name back, or delete it", job_id)
     return found
+
+
+def _is_ended(content: bytes) -> bool:
+    """Whether these are the bytes of a row that has scores: a failed job is soon tried again."""
+    try:
+        return _has_scores(decode(content).row)
+    except ValueError:
+        return False
 
 
 def _read_timing(path: Path) -> Timing | Damage:

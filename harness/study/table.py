@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.errors import TableError
-from harness.files import atomic_write, listed
+from harness.files import atomic_write
 from harness.study.row import COLUMNS, Row
+from harness.study.segments import folder_of
 from harness.study.store import Study
 from harness.text.spreadsheet import guarded, unguarded
 from harness.text.untrusted import encodable
@@ -142,9 +143,10 @@ def _column(table: pa.Table, name: str) -> Any:
 
 def _require_fresh(path: Path, job_ids: pa.ChunkedArray) -> None:
     """Rows are the truth: a table that lies beside rows must hold exactly those that can be used, and be younger than them and their times."""
-    study, rows, known = Study(path.parent), path.parent / "rows", set(job_ids.to_pylist())
-    there = {row.stem for row in listed(rows, ".json")}
+    study, known = Study(path.parent), set(job_ids.to_pylist())
+    there = study.job_ids()
     is_other = bool(known - there) or any(study.read_row(job_id) for job_id in there - known)
-    newest_ns = max((folder.stat().st_mtime_ns for folder in (rows, path.parent / "timings") if folder.is_dir()), default=0)
+    folders = (study.rows_dir, folder_of(study.rows_dir), path.parent / "timings")
+    newest_ns = max((folder.stat().st_mtime_ns for folder in folders if folder.is_dir()), default=0)
     if there and (is_other or newest_ns > path.stat().st_mtime_ns):
         raise TableError(f"{path}: is older than the rows beside it; run `{study.report_command}`, which rebuilds it.")

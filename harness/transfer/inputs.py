@@ -115,7 +115,7 @@ def provide_inputs(
         dataset: whose splits are read.
         cfg: the recipe.
         pool: who computes.
-        precision: what the user asked for. `auto` is float32 where this job or another of the sweep trains layers on what is computed here.
+        precision: what the user asked for, never `mixed`. `auto` is float32 where this job or another of the sweep trains layers on what is computed here.
         store: where activations are looked for and cached.
         starts: `first_changed_block` of each phase: where its training starts from cached activations.
         passing: the same of other jobs in the sweep; a pass caches activations for them on its way.

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from harness.backbones.backbone import Block
 from harness.backbones.tensors import tensors_of
@@ -35,15 +36,45 @@ class Learner:
     """Largest norm of the gradients; None: any."""
     average: WeightAverage | None = None
     """Of the weights of all steps; None: nobody wants it."""
+    scaler: GradScaler | None = None
+    """Of losses, so that gradients keep within the range of float16; None: they do anyway."""
 
     def step(self) -> None:
-        """Move the weights by the gradients that are there."""
-        if self.clip_grad is not None:
-            nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], self.clip_grad)
-        self.optimizer.step()
+        """Move the weights by the gradients that are there. Where these overflowed for the scaler's sake, nothing moves, nor does the schedule.
+
+        Raises:
+            DivergedError: a gradient is not finite.
+        """
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        if not math.isfinite(norm := self._clipped_norm()):
+            self._leave_out(norm)
+            return
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         self.schedule.step()
         if self.average is not None:
             self.average.update()
+
+    def _clipped_norm(self) -> float:
+        """Norm of the gradients, before those that are too large are scaled down."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.clip_grad is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.clip_grad, norm)
+        return float(norm)
+
+    def _leave_out(self, norm: float) -> None:
+        """Halve the scale for the next batch; with none, or one that is small already, the gradients themselves are too large."""
+        if self.scaler is not None:
+            before = self.scaler.get_scale()
+            self.scaler.update()
+            if 1 <= self.scaler.get_scale() < before:
+                return
+        raise DivergedError(f"the norm of the gradients is {norm}; try a lower train.lr.")
 
 
 def new_learner(
@@ -55,11 +86,12 @@ def new_learner(
     epoch_steps: int,
     loss: Loss,
     blocks: Sequence[Block] = (),
+    scaler: GradScaler | None = None,
 ) -> Learner:
     """An optimiser over what is trainable; what lies in none of the trunk's `blocks` learns at the full rate."""
     learner = learner_of(_groups(network, cfg, lr, blocks), cfg, epochs=epochs, epoch_steps=epoch_steps, loss=loss)
     average = WeightAverage(_moving(network), cfg.ema) if cfg.ema else None
-    return replace(learner, clip_grad=cfg.clip_grad, average=average)
+    return replace(learner, clip_grad=cfg.clip_grad, average=average, scaler=scaler)
 
 
 def _moving(network: nn.Module) -> dict[str, Tensor]:
@@ -111,8 +143,9 @@ def run_epoch(
         num_pieces = -(-len(labels_B) // (micro_batch or len(labels_B)))  # of nearly equal sizes: one image alone has no batch statistics
         pieces = list(zip(*(torch.tensor_split(part, num_pieces) for part in (*activations, labels_B)), strict=True))
         weights = None if weights_N is None else torch.tensor_split(weights_N[seen : seen + len(labels_B)], num_pieces)
-        loss, num_hits = set_gradients(tail, pieces, learner.loss, weights)
-        _require_finite(loss, learner.optimizer)
+        loss, num_hits = set_gradients(tail, pieces, learner.loss, weights, learner.scaler)
+        if not math.isfinite(loss):
+            raise DivergedError(f"train loss is {loss}; try a lower train.lr.")
         learner.step()
         total_loss += loss * len(labels_B)
         hits += num_hits
@@ -120,7 +153,9 @@ def run_epoch(
     return total_loss / seen, hits / seen
 
 
-def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], loss: Loss, weights: Sequence[Tensor] | None = None) -> tuple[float, int]:
+def set_gradients(
+    tail: Tail, pieces: Sequence[Sequence[Tensor]], loss: Loss, weights: Sequence[Tensor] | None = None, scaler: GradScaler | None = None
+) -> tuple[float, int]:
     """Set the gradients of a batch's mean loss, piece by piece.
 
     Args:
@@ -128,6 +163,7 @@ def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], loss: Loss, we
         pieces: of one batch; activations and labels.
         loss: of an image.
         weights: of the images of each piece; None: all weigh the same.
+        scaler: of the loss; None: gradients are those of the loss itself.
 
     Returns:
         The loss and the number of images correctly classified.
@@ -139,18 +175,10 @@ def set_gradients(tail: Tail, pieces: Sequence[Sequence[Tensor]], loss: Loss, we
     for (*entering, labels), weights_B in zip(pieces, weights or repeat(None, len(pieces)), strict=True):
         logits = tail(*entering)
         part = share * loss.total(logits, labels, weights_B)
-        torch.autograd.backward(part)
+        torch.autograd.backward(part if scaler is None else scaler.scale(part))
         losses.append(part.item())
         hits += int(loss.num_correct(logits, labels))
     return math.fsum(losses), hits
-
-
-def _require_finite(loss: float, optimizer: torch.optim.Optimizer) -> None:
-    if not math.isfinite(loss):
-        raise DivergedError(f"train loss is {loss}; try a lower train.lr.")
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if not math.isfinite(norm := float(nn.utils.get_total_norm(gradients))):
-        raise DivergedError(f"the norm of the gradients is {norm}; try a lower train.lr.")
 
 
 def lr_factor(cfg: TrainConfig, *, epochs: int, epoch_steps: int) -> Callable[[int], float]:

@@ -48,7 +48,7 @@ class Tail(nn.Module):
         self.segment = trunk.segment(boundary, trunk.last, network.trunk)
 
     def forward(self, *activations: Tensor) -> Tensor:
-        # Cached activations may be bfloat16, which layers that train in float32 do not take.
+        # Cached activations may be of a lower precision, which layers that train in float32 do not take.
         entering = [part.float() if part.is_floating_point() else part for part in activations]
         with self.network.autocast():
             (features_BD,) = self.segment(*entering)

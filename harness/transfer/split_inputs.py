@@ -50,17 +50,22 @@ class CachedInputs:
     def batches(self, order_N: IntArray, batch_size: int, seed: int) -> Iterator[Batch]:
         runtime = self.views[0].pool.runtime
         view_N = np.random.default_rng(seed).integers(len(self.views), size=len(order_N))
-        for start in range(0, len(order_N), batch_size):
-            chosen_B = order_N[start : start + batch_size]
-            activations = self._read(self.rows_N[chosen_B], view_N[start : start + batch_size])
-            yield activations, runtime.send(torch.from_numpy(self.labels_N[chosen_B]))
 
-    def _read(self, rows_B: IntArray, view_B: IntArray) -> Activations:
+        def cached() -> Iterator[tuple[Tensor, ...]]:
+            for start in range(0, len(order_N), batch_size):
+                chosen_B = order_N[start : start + batch_size]
+                activations = self._raw(self.rows_N[chosen_B], view_N[start : start + batch_size])
+                yield *activations, torch.from_numpy(self.labels_N[chosen_B])
+
+        for *activations, labels_B in runtime.ahead(cached()):
+            yield self.views[0].enter(self.boundary, tuple(activations)), runtime.send(labels_B)
+
+    def _raw(self, rows_B: IntArray, view_B: IntArray) -> Activations:
         if len(self.views) == 1:
-            return self.views[0].read(self.boundary, rows_B)
-        parts = [view.read(self.boundary, rows_B[view_B == number]) for number, view in enumerate(self.views)]
+            return self.views[0].raw(self.boundary, rows_B)
+        parts = [view.raw(self.boundary, rows_B[view_B == number]) for number, view in enumerate(self.views)]
         back_B = torch.from_numpy(np.argsort(np.argsort(view_B, kind="stable"), kind="stable"))
-        return tuple(torch.cat(part)[back_B.to(part[0].device)] for part in zip(*parts, strict=True))
+        return tuple(torch.cat(part)[back_B] for part in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

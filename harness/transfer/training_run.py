@@ -155,6 +155,7 @@ class TrainingRun:
             epoch_steps=self._epoch_steps,
             loss=self.loss,
             blocks=spec.backbone.blocks,
+            scaler=spec.runtime.scaler(),
         )
 
     @property

@@ -102,8 +102,9 @@ def openings(study: Study, job_ids: Set[str]) -> Check:
 
 
 def _wrong(study: Study, row: Row, reason: str) -> Damage:
-    remedy = "delete the row and run the same sweep again, which does this job anew"
-    return Damage(study.row_path(row.job_id), reason, remedy, row.job_id)
+    path = study.row_path(row.job_id)
+    away = "delete the row" if path.exists() else "write an empty file of that name, which takes the place of the row in its segment,"
+    return Damage(path, reason, f"{away} and run the same sweep again, which does this job anew", row.job_id)
 
 
 def _agree(stated: float | None, computed: float | None) -> bool:

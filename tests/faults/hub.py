@@ -17,9 +17,10 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from harness.backbones import weights
+from harness.backbones.backbone import Weights
 from harness.backbones.catalog import resolve
 from harness.backbones.hub import Published, cached_file, published, why_silent
-from harness.backbones.weights import find_weights
+from harness.backbones.weights import fetched, find_weights
 from harness.errors import BackboneError
 from harness.status import Status
 from tests import loopback
@@ -64,9 +65,9 @@ def asking(box: Box, address: str, *, stall_s: float, **environment: str) -> Ite
 
 
 def refusal(address: str) -> str:
-    """What is said when there is nothing to be had."""
+    """What is said when there is nothing to be had: before the first job, or by the one that fetches the file."""
     try:
-        found = find_weights(resolve(NAME), "pretrained")
+        found = _had()
     except BackboneError as error:
         words = str(error)
     else:
@@ -75,6 +76,11 @@ def refusal(address: str) -> str:
     for part in (NAME, address, "give weights=PATH, weights=random, or backbone="):
         assert part in words, words
     return words
+
+
+def _had() -> Weights:
+    spec = resolve(NAME)
+    return fetched(spec, find_weights(spec, "pretrained"))
 
 
 def _refused(box: Box, site: Site, *parts: str, stall_s: float = 30, environment: Mapping[str, str] | None = None) -> Seen:
@@ -289,10 +295,10 @@ def redirect_elsewhere(box: Box) -> Seen:
         serving({SAFE: served}, head=loopback.elsewhere(store.address), get=loopback.elsewhere(store.address)) as site,
     ):
         with asking(box, site.address, stall_s=30, HF_TOKEN="hf_loopbackonly"):
-            found = find_weights(resolve(NAME), "pretrained")
+            found = _had()
         assert found.path is not None
         assert found.path.read_bytes() == served
-        assert [token for _, path, token in site.asked if path == SAFE] == ["Bearer hf_loopbackonly"]
+        assert [token for _, path, token in site.asked if path == SAFE] == 2 * ["Bearer hf_loopbackonly"]  # its hash, then the file
         assert store.asked == [("GET", SAFE, None)]
     return Seen(Outcome.recovered, "the weights come from the other host, which was shown no token")
 
@@ -337,7 +343,7 @@ def killed_half_way(box: Box) -> Seen:
             assert cached_file(source) is None
         site.get = loopback.whole
         with asking(box, site.address, stall_s=60):
-            found = find_weights(resolve(NAME), "pretrained")
+            found = _had()
             assert found.path is not None
             assert found.path.read_bytes() == site.files[SAFE]
     return Seen(Outcome.recovered, _short(words, box, site.address))
@@ -386,7 +392,7 @@ def plain_redirect_loop(box: Box) -> Seen:
 # Whole commands.
 
 
-def _sweep(box: Box, site: Site, backbone: str = f"{NAME}@pretrained", *, stall_s: float = 30) -> Ended:
+def _sweep(box: Box, site: Site, *options: str, backbone: str = f"{NAME}@pretrained", stall_s: float = 30) -> Ended:
     variables: Mapping[str, str] = {
         "HF_ENDPOINT": site.address,
         "HF_HUB_OFFLINE": "0",
@@ -394,7 +400,7 @@ def _sweep(box: Box, site: Site, backbone: str = f"{NAME}@pretrained", *, stall_
         "HF_HUB_DOWNLOAD_TIMEOUT": "2",
         "HARNESS_DOWNLOAD_STALL_S": str(stall_s),
     }
-    return box.run(f"backbone={backbone}", "freeze=all", "seed=0", env=dict(variables))
+    return box.run(f"backbone={backbone}", "freeze=all", "seed=0", *options, env=dict(variables))
 
 
 @fault("hub", injected="a sweep from a hub that stalls; then the same command when it does not")
@@ -402,13 +408,39 @@ def sweep_from_a_stalling_hub(box: Box) -> Seen:
     """a sweep whose weights stall"""
     with serving({SAFE: content()}, get=loopback.stalling) as site:
         ended = _sweep(box, site, stall_s=4)
-        assert ended.status == 2, ended.err
-        assert not box.results.exists()
+        assert ended.status == 3, ended.err
+        assert [(row.status, row.val_accuracy) for row in box.rows()] == [(Status.failed, None)]
         site.get = loopback.whole
-        again = _sweep(box, site, stall_s=60)
+        again = _sweep(box, site, "retry=failed", stall_s=60)
         assert again.status == 0, again.err
     assert [(row.status, row.weights_source) for row in box.rows()] == [(Status.ok, "hub")]
-    return Seen(Outcome.refused, _short(ended.line("less than 10 KiB/s"), box, site.address))
+    return Seen(Outcome.row, _short(ended.line("less than 10 KiB/s"), box, site.address))
+
+
+@fault(
+    "hub",
+    injected="a hub that says another hash, for two models, than the files have that it serves: of one always, of the other when it is asked first",
+)
+def sweep_from_a_lying_hub(box: Box) -> Seen:
+    """a sweep from a hub that says wrong hashes"""
+    served = content()
+    always, first = SAFE, SAFE.replace(NAME, "test_vit")
+    lied: set[str] = set()
+
+    def head(visit: loopback.Visit, content: bytes) -> None:
+        is_lie = visit.path == always or visit.path not in lied
+        lied.add(visit.path)
+        (loopback.misnamed if is_lie else loopback.whole)(visit, content)
+
+    with serving({always: served, first: served}, head=head) as site:
+        ended = _sweep(box, site, backbone=f"{NAME}@pretrained,test_vit@pretrained,test_resnet@random")
+    assert ended.status == 3, ended.err
+    of_random, *of_hub = sorted(box.rows(), key=lambda row: row.weights_source != "random")
+    assert of_random.status == Status.ok
+    assert [(row.status, row.weights_source, row.val_accuracy) for row in of_hub] == [(Status.failed, "hub", None)] * 2
+    assert all("what came is not what was published: its content hash is" in str(row.error) for row in of_hub)
+    _require_nothing_kept(box.root / "hub")
+    return Seen(Outcome.row, _short(ended.line("its content hash is"), box, site.address))
 
 
 @fault("hub", injected="a sweep over two models, one of them gated")
@@ -416,7 +448,7 @@ def sweep_over_a_gated_network(box: Box) -> Seen:
     """a sweep with one model that is gated"""
     refused = loopback.refusing(403, X_Error_Code="GatedRepo")
     with serving({SAFE: b""}, get=refused, head=refused) as site:
-        ended = _sweep(box, site, f"{NAME}@pretrained,test_vit@random")
+        ended = _sweep(box, site, backbone=f"{NAME}@pretrained,test_vit@random")
     assert ended.status == 2, ended.err
     assert not box.results.exists()
     return Seen(Outcome.refused, _short(ended.line("HTTP 403", "set HF_TOKEN"), box, site.address))
@@ -435,7 +467,7 @@ def killed_sweep(box: Box) -> Seen:
         _, alive = psutil.wait_procs([fetching], timeout=20)
         assert alive == [], "it goes on fetching for nobody"
     assert list(box.root.rglob("*.incomplete")) == []
-    assert not box.results.exists()
+    assert box.rows() == []
     return Seen(Outcome.resumed, "the process that fetches ends with the sweep and takes its partial file with it; nothing is printed")
 
 

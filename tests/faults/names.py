@@ -54,7 +54,7 @@ def keys_and_values_that_are_wrong(box: Box) -> Seen:
     said = []
     for option, words in (
         ("train.epoch=3", "did you mean"),
-        ("device=gpu", "takes one of"),
+        ("device=gpu", "one of auto"),
         ("rank.max_latency_ms=-1", "a positive number"),
     ):
         ended = box.sweep("backbone=test_resnet", "freeze=all", option)

@@ -17,10 +17,10 @@ from torch import Tensor
 from harness.backbones.catalog import resolve
 from harness.study.store import Study
 from tests.integration.commands import TINY
-from tests.loopback import half, serving, whole
+from tests.loopback import Visit, described, half, serving, whole
 
 SCRIPT = """
-import json, sys
+import json, os, sys
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
@@ -30,6 +30,9 @@ for name in sys.argv[1:]:
     spec = resolve(name)
     try:
         found = find_weights(spec, "pretrained")
+        if os.environ.get("NAMED_ONLY"):
+            print(json.dumps({"sha256": found.sha256, "is_here": found.path is not None, "licence": found.licence}))
+            continue
         trunk = load_backbone(spec, found, image_size=None, features=Features.pooled, seed=0).trunk
     except BackboneError as error:
         print(json.dumps({"error": str(error)}))
@@ -62,15 +65,22 @@ def hub(tmp_path: Path) -> Iterator[str]:
         yield site.address
 
 
-def _run(endpoint: str, home: Path, *names: str, offline: bool = False) -> list[dict[str, object]]:
+def _run(endpoint: str, home: Path, *names: str, offline: bool = False, named_only: bool = False) -> list[dict[str, object]]:
     """Each name's outcome in one fresh process: the hub client reads its environment when it is imported."""
+    return _ended(_start(endpoint, home, *names, offline=offline, named_only=named_only))
+
+
+def _start(endpoint: str, home: Path, *names: str, offline: bool = False, named_only: bool = False) -> subprocess.Popen[str]:
     variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": str(int(offline)), "HARNESS_DOWNLOAD_STALL_S": "8"}
-    environment = os.environ | variables | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT, *names], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    environment = os.environ | variables | {"OMP_NUM_THREADS": "1"} | ({"NAMED_ONLY": "1"} if named_only else {})
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, *names]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _ended(process: subprocess.Popen[str]) -> list[dict[str, object]]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return [json.loads(line) for line in out.splitlines()]
 
 
 def _total(state: dict[str, Tensor], *classifier: str) -> float:
@@ -88,6 +98,52 @@ def test_download_then_cache(hub: str, tmp_path: Path) -> None:
     assert vit["total"] == pytest.approx(_total(_state("test_vit"), "head."))
     (again,) = _run(hub, tmp_path / "home", "test_resnet", offline=True)
     assert again == resnet | {"source": "cache"}
+
+
+@pytest.mark.slow
+def test_jobs_are_named_without_a_download(tmp_path: Path) -> None:
+    """The hub says the hash of a large file: nothing comes before a network is built. A file whose hash it does not say comes at once."""
+    for name in ("test_resnet", "test_vit"):
+        save_file(_state(name), tmp_path / name)
+    files = {
+        f"/timm/{name}.r160_in1k/resolve/main/model.safetensors": (tmp_path / name).read_bytes() for name in ("test_resnet", "test_vit")
+    }
+    said, unsaid = files
+
+    def unhashed(visit: Visit, content: bytes) -> None:
+        visit.begin(200, described(content) | ({"ETag": '"version-1"'} if visit.path == unsaid else {}))
+        visit.give(content)
+
+    with serving(files, head=unhashed, get=unhashed) as site:
+        found = _run(site.address, tmp_path / "home", "test_resnet", "test_vit", named_only=True)
+        got = {path for method, path, _ in site.asked if method == "GET"} & set(files)
+    assert [(each["sha256"], each["is_here"]) for each in found] == [
+        (hashlib.sha256(files[said]).hexdigest(), False),
+        (hashlib.sha256(files[unsaid]).hexdigest(), True),
+    ]
+    assert got == {unsaid}
+
+
+@pytest.mark.slow
+def test_one_process_fetches_for_all(hub: str, tmp_path: Path) -> None:
+    """Two that need a file at the same time get it by one transfer; whoever comes later, with the hub away, finds it."""
+    served = "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
+    content = (tmp_path / "model.safetensors").read_bytes()
+
+    def slow(visit: Visit, content: bytes) -> None:
+        visit.begin(200, described(content))
+        visit.give(content[:100_000])
+        visit.site.closing.wait(6)  # both have come by now
+        visit.give(content[100_000:])
+
+    with serving({served: content}, get=slow) as site:
+        together = [_start(site.address, tmp_path / "home", "test_resnet") for _ in range(2)]
+        outcomes = [_ended(process) for process in together]
+        assert [path for method, path, _ in site.asked if method == "GET"].count(served) == 1
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0]["source"] == "hub"
+    (later,) = _run(site.address, tmp_path / "home", "test_resnet", offline=True)
+    assert later == outcomes[0][0] | {"source": "cache"}
 
 
 @pytest.mark.slow

@@ -18,13 +18,15 @@ from harness.select.ranking import Entry, Ranking
 from harness.study.row import Row
 from harness.text.language import say
 
+MOST_DRAWN = 300
+"""Candidates that are drawn: more are a cloud, and megabytes."""
 _WIDTH_IN, _HEIGHT_IN = 8.0, 4.4
 _LEFT_IN, _BOTTOM_IN, _TOP_IN = 0.75, 0.6, 0.3
 
 
 def quality_latency(ranking: Ranking) -> Figure | None:
     """Score against median latency, one point per candidate; None when no latency was measured."""
-    known = [entry for entry in ranking.entries if entry.cost.latency_ms_p50 is not None]
+    known = [entry for entry in drawn(ranking) if entry.cost.latency_ms_p50 is not None]
     if not known:
         return None
     colours = line_colours(ranking)
@@ -65,6 +67,11 @@ def freeze_depth(ranking: Ranking) -> Figure | None:
     axes.set_ylabel(score_axis(ranking.metric))
     _direct_labels(axes, ranking, {name: points for name, points in lines.items() if name in colours}, colours)
     return figure
+
+
+def drawn(ranking: Ranking) -> list[Entry]:
+    """The best scores, and whoever is on the front or recommended."""
+    return [entry for place, entry in enumerate(ranking.entries) if place < MOST_DRAWN or entry.on_front or entry is ranking.recommended]
 
 
 def score_axis(metric: RankMetric) -> str:
@@ -173,7 +180,7 @@ def _keys(axes: Axes, colours: dict[str, str], markers: dict[str, str], *, is_fr
 def depth_lines(ranking: Ranking) -> dict[str, list[DepthPoint]]:
     """Of each backbone its candidates by the share of its blocks that is frozen."""
     lines: dict[str, list[DepthPoint]] = defaultdict(list)
-    for entry in ranking.entries:
+    for entry in drawn(ranking):
         shares = [_frozen_share(row) for row in (entry.candidate.row, *entry.candidate.twins)]
         lines[entry.candidate.line] += [DepthPoint(share, entry) for share in dict.fromkeys(shares) if share is not None]
     return {name: sorted(points, key=lambda point: point.share) for name, points in lines.items() if points}

@@ -49,7 +49,7 @@ def picture(pictures: Pictures, *names: str) -> list[Picture]:
 
 
 def outcome_of(ranking: Ranking, entry: Entry) -> str:
-    """Return what the ranking makes of a candidate: recommended, excluded, budget pick, fastest pick, tied or behind."""
+    """Return what the ranking makes of a candidate: recommended, excluded, budget pick, fastest pick, tied, behind or not compared."""
     if entry is ranking.recommended:
         return say("recommended")
     if entry.breaches:
@@ -58,6 +58,8 @@ def outcome_of(ranking: Ranking, entry: Entry) -> str:
         return say("budget pick")
     if ranking.decision and entry is ranking.decision.fastest:
         return say("fastest pick")
+    if entry.is_outranked:
+        return say("not compared")
     return say("tied" if entry.tied else "behind")
 
 

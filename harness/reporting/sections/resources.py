@@ -12,7 +12,7 @@ from harness.text.language import say, told
 def build(ranking: Ranking) -> Section:
     """Where it was measured, what must be respected, how fast it went."""
     blocks: list[Block] = [_machines(ranking), Paragraph(_limits(ranking)), Paragraph(_time(ranking))]
-    blocks += [Paragraph(text) for text in (_timed(ranking), _throughput(ranking)) if text]
+    blocks += [Paragraph(text) for text in (_spent(ranking), _timed(ranking), _throughput(ranking)) if text]
     return Section("resources", say("Assess the resources"), blocks)
 
 
@@ -69,6 +69,33 @@ def _time(ranking: Ranking) -> str:
         longest=formats.duration(max(known, default=None)),
     )
     return told(took, _folds(ranking))
+
+
+def _spent(ranking: Ranking) -> str:
+    """The energy of the jobs whose counters could be read, and the cost of those whose machine has a price; those of folds too."""
+    folds = [row for entry in ranking.entries for row in entry.candidate.folds]
+    rows = [*ranked_rows(ranking), *folds, *ranking.pool.failed, *ranking.pool.pruned]
+    chips = {
+        "accelerator": say("the accelerator"),
+        "processor": say("the processor"),
+        "accelerator+processor": say("the accelerator and the processor"),
+    }
+    energies = {name: [row.energy_wh for row in rows if row.energy_wh is not None and row.energy_of == name] for name in chips}
+    metered = [
+        say(
+            "Energy: {energy}\N{NO-BREAK SPACE}Wh for {jobs}, by counters of {chips}, which also count what others did there meanwhile.",
+            energy=f"{sum(energies[name]):,.3g}",
+            jobs=counted(len(energies[name]), "job"),
+            chips=chip,
+        )
+        for name, chip in chips.items()
+        if energies[name]
+    ]
+    priced = [row.cost for row in rows if row.cost is not None]
+    cost = say(
+        "Cost of {jobs} at the price that was given for an hour: {cost}.", jobs=counted(len(priced), "job"), cost=f"{sum(priced):,.2f}"
+    )
+    return told(*metered, cost if priced else "")
 
 
 def _folds(ranking: Ranking) -> str:

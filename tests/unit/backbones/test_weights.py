@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from timm.data.transforms_factory import create_transform
 
-from harness.backbones import hub, weights
+from harness.backbones import hub, integrity, weights
 from harness.backbones.backbone import WeightsSource
 from harness.backbones.catalog import resolve
 from harness.backbones.checkpoint import read_state_dict, rename_by_position
@@ -147,6 +148,29 @@ def test_a_file_is_read_before_anything_runs(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "w.pth")
     with pytest.raises(BackboneError, match="holds no named tensors"):
         find_weights(resolve("resnet18"), str(tmp_path / "w.pth"))
+
+
+def test_a_file_is_read_once_and_then_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as nobody writes to it; then what it holds now counts. One that was refused is refused again."""
+    path, memory = tmp_path / "w.pth", tmp_path / "memory"
+    read = Mock(side_effect=integrity.sha256_of)
+    monkeypatch.setattr(weights, "sha256_of", read)
+
+    def found() -> str | None:
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        return find_weights(resolve("resnet18"), str(path), memory=memory).sha256
+
+    for content in (torch.ones(2), torch.zeros(2)):
+        torch.save({"a.weight": content}, path)
+        expected = hashlib.sha256(path.read_bytes()).hexdigest()
+        before = read.call_count
+        first = found()
+        assert find_weights(resolve("resnet18"), str(path), memory=memory).sha256 == first == expected
+        assert read.call_count == before + 1
+    torch.save({"epoch": 3}, path)
+    for _ in range(2):
+        with pytest.raises(BackboneError, match="holds no named tensors"):
+            find_weights(resolve("resnet18"), str(path), memory=memory)
 
 
 def test_hub_that_refuses_connections_is_unreachable(probing: pytest.MonkeyPatch) -> None:

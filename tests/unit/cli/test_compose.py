@@ -56,6 +56,8 @@ SWEEPS = {
         1,
     ),
     "names in quotes": (_jobs("train.name='1_1',true,\"a b\"", "weights='null',pretrained"), None),
+    "a section with a value made of another": (_jobs("data.root=/at/${seed},/there", "seed=0,1", "train.lr=0.1,0.2"), 1),
+    "a section that refers for all jobs": ([[*job, "++data.root=/at/${seed}"] for job in _jobs("seed=0,1", "data.val_frac=0.2,0.3")], 1),
     "a value made of another": (_jobs("study=${data.name}-${seed},x", "seed=0,1"), 1),
     "a list": (_jobs("train.lr_search=[1],[0.3;1]", "seed=0,1"), 2),
     "files of a group": (_jobs("train=short,tutorial", "train.batch_size=8,16"), 2),
@@ -81,11 +83,13 @@ def test_shared_and_whole_compositions_agree(hydra: Hydra, name: str) -> None:
 
 
 def test_jobs_own_their_configurations(hydra: Hydra) -> None:
-    """What one job's configuration holds does not change when the next is composed."""
+    """What one job's configuration holds does not change when the next is composed. Sections that jobs have in common are one object."""
     composer = Composer(hydra, hydra.is_group)
-    first, second = (composer.config(job) for job in _jobs("seed=0,1"))
-    assert (first.seed, second.seed) == (0, 1)
-    assert first.train is not second.train
+    first, second, third, fourth = (composer.config(job) for job in _jobs("train.lr=0.1,0.2", "seed=0,1"))
+    assert [(each.seed, each.train.lr) for each in (first, second, third, fourth)] == [(0, 0.1), (1, 0.1), (0, 0.2), (1, 0.2)]
+    assert third.train is fourth.train
+    assert second.data is third.data
+    assert second.train is not third.train
 
 
 @pytest.mark.parametrize("wrong", ["train.epochs=many", "device=gpu", "seed=-1", "study=???", "study=${nothing}", "seed=" + "1" * 5000])

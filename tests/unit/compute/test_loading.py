@@ -1,6 +1,8 @@
 """Batches that other processes decode: what goes wrong there arrives as it was said."""
 
 import random
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from harness.compute import loading
+from harness.compute.loading import ahead
 from harness.compute.runtime import Runtime
 from harness.config import Device, Precision
 from harness.data.images import FileImage
@@ -82,3 +85,51 @@ def test_batches_need_no_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """They come through a pipe: nothing of torch's shared memory is asked for."""
     monkeypatch.setattr("torch.multiprocessing.reductions.reduce_tensor", lambda _: pytest.fail("shared"))
     assert [batch.tolist() for batch in Runtime(Device.cpu, Precision.float32).load(_Numbers(), 2)] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The threads that pinned something, one for each time; what is pinned here stays as it is."""
+    threads: list[int] = []
+
+    def pin(batch: torch.Tensor) -> torch.Tensor:
+        threads.append(threading.get_ident())
+        return batch
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    return threads
+
+
+def test_batches_for_an_accelerator_are_pinned_by_a_thread(pinned: list[int]) -> None:
+    """Not the one that computes; the batches are those of a processor, errors too."""
+    runtime = Runtime(Device.cuda, Precision.float32)
+    assert [batch.tolist() for batch in runtime.load(_Numbers(), 2, [4, 0, 2])] == [[4, 0], [2]]
+    assert [[part.tolist() for part in batch] for batch in runtime.ahead(iter([(torch.ones(1), torch.zeros(1))]))] == [[[1.0], [0.0]]]
+    assert (len(pinned), threading.get_ident() in pinned) == (4, False)
+    with pytest.raises(DataError, match=r"^'/nowhere/Error: 0.png': could be read[^\n]*$"):
+        list(runtime.load(_Missing(), 2))
+
+
+def test_nothing_is_pinned_for_a_processor(pinned: list[int]) -> None:
+    """There batches come from the loop that asks for them."""
+    runtime = Runtime(Device.cpu, Precision.float32)
+    assert len(list(runtime.load(_Numbers(), 2))) == 3
+    assert len(list(runtime.ahead(iter([(torch.ones(1),)])))) == 1
+    assert pinned == []
+
+
+def test_a_thread_stays_a_little_ahead_and_ends_with_who_takes() -> None:
+    """Two items wait at most; when nobody wants more, no more are made."""
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    items = ahead(numbers())
+    assert next(items) == 0
+    assert next(items) == 1
+    items.close()  # type: ignore[attr-defined]
+    assert 2 <= len(made) <= 4
+    assert list(ahead(iter(range(5)))) == list(range(5))

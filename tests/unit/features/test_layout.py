@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.features.layout import Activations, Layout
 
-KEPT = [torch.float32, torch.bfloat16, torch.uint8]
+KEPT = [torch.float32, torch.bfloat16, torch.float16, torch.uint8]
 
 SHAPES = st.lists(st.lists(st.integers(1, 4), min_size=0, max_size=4).map(tuple), min_size=1, max_size=4)
 
@@ -73,7 +73,7 @@ def test_what_no_number_equals_survives_too(dtype: torch.dtype) -> None:
     assert torch.equal(found.view(torch.uint8), part.view(torch.uint8))
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.float64, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.float64])
 def test_other_types_are_not_cached(dtype: torch.dtype) -> None:
     """Whole numbers, and numbers that no kept type holds, have no layout, also beside parts that have one."""
     part = torch.ones(2, 3).to(dtype)
@@ -96,7 +96,7 @@ def test_parts_lie_one_behind_the_other() -> None:
     assert _layout(activations).pack(activations).tolist() == [[1, 2, 3, 4, 5]]
 
 
-@pytest.mark.parametrize(("dtype", "num_bytes"), [(torch.float32, 4), (torch.bfloat16, 2), (torch.uint8, 1)])
+@pytest.mark.parametrize(("dtype", "num_bytes"), [(torch.float32, 4), (torch.bfloat16, 2), (torch.float16, 2), (torch.uint8, 1)])
 def test_a_row_is_as_long_as_its_values(dtype: torch.dtype, num_bytes: int) -> None:
     """Nothing is kept beside the values."""
     activations = torch.zeros(2, 3, 5, 5, dtype=dtype), torch.zeros(2, 7, dtype=dtype)

@@ -53,6 +53,7 @@ def _wanted(trunk: CutTrunk, images_BCHW: Tensor) -> Tensor:
         (Device.cuda, True, (Precision.tf32, True), [Mode(Precision.tf32)]),
         (Device.cpu, True, (Precision.bfloat16, False), [LOW_FUSED]),
         (Device.cuda, True, (Precision.bfloat16, False), [LOW]),
+        (Device.cuda, False, (Precision.float16, True), [replace(LOW, precision=Precision.float16)]),
         (Device.cpu, True, (Precision.auto, False), [FUSED, PLAIN]),
         (Device.cpu, False, (Precision.auto, True), [FUSED, PLAIN]),
         (Device.cpu, True, (Precision.auto, True), [LOW_FUSED, FUSED, PLAIN]),

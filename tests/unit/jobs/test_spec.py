@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.config import Adapter, TrainConfig
+from harness.config import Adapter, Device, TrainConfig
 from harness.jobs.spec import JobSpec
 from tests.unit.search.test_cross_fit import World
 
@@ -62,3 +62,14 @@ def test_an_adapter_makes_another_job_that_trains_more_than_a_head(job: JobSpec)
     """Only where there is one."""
     adapted = replace(job, config=replace(job.config, adapter=Adapter.norm))
     assert (adapted.job_id != job.job_id, adapted.trains_head_only, job.trains_head_only) == (True, False, True)
+
+
+def test_an_index_of_an_accelerator_is_not_part_of_a_job(job: JobSpec) -> None:
+    """Which of several equal ones computes decides nothing: the id says `cuda`, and so does the command that repeats the job."""
+    one, other = (
+        replace(job, device=Device.cuda, config=replace(job.config, device=name), command=("backbone=resnet18", f"device={name}"))
+        for name in ("cuda", "cuda:3")
+    )
+    assert one.job_id == other.job_id != job.job_id
+    assert one.alone == other.alone == ["backbone=resnet18", "device=cuda"]
+    assert replace(job, command=("device=mps", "study=device=cuda:3")).alone == ["device=mps", "study=device=cuda:3"]

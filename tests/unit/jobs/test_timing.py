@@ -54,7 +54,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, child: Child) -> list[list[str]]:
     """What `child` is asked for from now on."""
     calls: list[list[str]] = []
 
-    def run(_target: str, rows: Sequence[Row], _cfg: MeasureConfig, *, limits: Limits) -> Outcome[Any]:
+    def run(_target: str, rows: Sequence[Row], _cfg: MeasureConfig, _device: str, *, limits: Limits) -> Outcome[Any]:
         calls.append([str(row.latency_key) for row in rows])
         return child(rows)
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 from harness.select import posterior as model
+from harness.select import structure
 from harness.select.comparison import FloatArray
 from harness.select.posterior import Known, Posterior
 
@@ -211,14 +212,14 @@ def _beforehand(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
     """Mean and covariance of the true scores at t = 1, in points, by what is known of each alone."""
     top1, cost, rank = (np.array([getattr(each, name) for each in known]) for name in ("top1_frac", "log2_cost", "own_rank"))
     told = [(top1 - top1.mean()) / top1.std(), cost - cost.mean(), rank - rank.mean()]
-    means = (model.TOP1_MEAN, model.DOUBLING_MEAN, model.OWN_RANK_MEAN)
-    spreads = (model.TOP1_SPREADS, model.DOUBLING_SPREADS, model.OWN_RANK_SPREADS)
+    means = (structure.TOP1_MEAN, structure.DOUBLING_MEAN, structure.OWN_RANK_MEAN)
+    spreads = (structure.TOP1_SPREADS, structure.DOUBLING_SPREADS, structure.OWN_RANK_SPREADS)
     structure_KK = np.sum([np.outer(spread * x, spread * x) for spread, x in zip(spreads, told, strict=True)], axis=0)
     for i, one in enumerate(known):
         for j, other in enumerate(known):
             assert one.frozen_frac is not None
             assert other.frozen_frac is not None
-            shared = model.DEPTH_SPREADS**2 * math.exp(-abs(one.frozen_frac - other.frozen_frac) / model.DEPTH_REACH)
-            shared += model.FAMILY_SHARE * (one.family == other.family) + model.BACKBONE_SHARE * (one.backbone == other.backbone)
-            structure_KK[i, j] += shared + (1 - model.FAMILY_SHARE - model.BACKBONE_SHARE) * (i == j)
+            shared = structure.DEPTH_SPREADS**2 * math.exp(-abs(one.frozen_frac - other.frozen_frac) / structure.DEPTH_REACH)
+            shared += structure.FAMILY_SHARE * (one.family == other.family) + structure.BACKBONE_SHARE * (one.backbone == other.backbone)
+            structure_KK[i, j] += shared + (1 - structure.FAMILY_SHARE - structure.BACKBONE_SHARE) * (i == j)
     return np.sum([mean * x for mean, x in zip(means, told, strict=True)], axis=0), structure_KK

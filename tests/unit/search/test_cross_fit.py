@@ -103,7 +103,7 @@ class World:
         self.rounds(list(jobs), Clock(limit_s))
 
     def rounds(self, jobs: list[JobSpec], room: Room) -> None:
-        sweep: Any = SimpleNamespace(run=lambda jobs, *_, **__: self.run(jobs[0]))
+        sweep: Any = SimpleNamespace(run=lambda jobs, *_, **__: self.run(jobs[0]), patience_s=None)
         Crew(sweep, Rounds(jobs, room, self.said.append), [EVERYWHERE]).run()
 
     def _write(self, job: JobSpec, of: Split, **changes: Any) -> Row:

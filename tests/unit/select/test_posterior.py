@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.select import posterior as module
+from harness.select import structure
 from harness.select.posterior import Known, Posterior, posterior, shrunk
 from harness.select.scores import FloatArray
 
@@ -58,18 +59,18 @@ def sampled(found: Study, num: int) -> tuple[FloatArray, FloatArray, FloatArray]
     top1_K = column("top1_frac")
     spread = top1_K[top1_K != 0].std() if np.count_nonzero(top1_K) > 1 else 0.0
     slopes = [
-        (top1_K / spread if spread > 0 else 0 * top1_K, module.TOP1_MEAN, module.TOP1_SPREADS),
-        (column("log2_cost"), module.DOUBLING_MEAN, module.DOUBLING_SPREADS),
-        (column("own_rank"), module.OWN_RANK_MEAN, module.OWN_RANK_SPREADS),
+        (top1_K / spread if spread > 0 else 0 * top1_K, structure.TOP1_MEAN, structure.TOP1_SPREADS),
+        (column("log2_cost"), structure.DOUBLING_MEAN, structure.DOUBLING_SPREADS),
+        (column("own_rank"), structure.OWN_RANK_MEAN, structure.OWN_RANK_SPREADS),
     ]
     unit_RK = np.asarray(sum((mean + scale * rng.normal(size=(num, 1))) * value_K for value_K, mean, scale in slopes))
     frozen_K = column("frozen_frac")
-    depth_KK = np.exp(-np.abs(frozen_K[:, None] - frozen_K) / module.DEPTH_REACH)
+    depth_KK = np.exp(-np.abs(frozen_K[:, None] - frozen_K) / structure.DEPTH_REACH)
     values, vectors = np.linalg.eigh(depth_KK)
-    unit_RK = unit_RK + module.DEPTH_SPREADS * rng.normal(size=(num, num_candidates)) * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    unit_RK = unit_RK + structure.DEPTH_SPREADS * rng.normal(size=(num, num_candidates)) * np.sqrt(np.maximum(values, 0)) @ vectors.T
     families = [f"f:{each.family}" if each.family is not None else f"b:{each.backbone}" for each in known]
-    unit_RK += effect(families, module.FAMILY_SHARE) + effect([each.backbone for each in known], module.BACKBONE_SHARE)
-    unit_RK += (1 - module.FAMILY_SHARE - module.BACKBONE_SHARE) ** 0.5 * rng.normal(size=(num, num_candidates))
+    unit_RK += effect(families, structure.FAMILY_SHARE) + effect([each.backbone for each in known], structure.BACKBONE_SHARE)
+    unit_RK += (1 - structure.FAMILY_SHARE - structure.BACKBONE_SHARE) ** 0.5 * rng.normal(size=(num, num_candidates))
     t_R1 = module.SPREAD_POINTS * np.exp(module.SPREAD_LOG_SD * rng.normal(size=(num, 1)))
     inverse_KK = np.linalg.inv(shrunk(covariance_KK, known) / module.POINT**2)
     score_K = (scores_K - scores_K.mean()) / module.POINT
@@ -224,7 +225,7 @@ def test_shrinkage_keeps_variances_and_mean_correlation() -> None:
     found_KK = shrunk(covariance_KK, [Known(backbone=name) for name in "abc"])
     np.testing.assert_allclose(np.diag(found_KK), [4, 1, 1])
     mean = (0.9 + 0.1 + 0.3) / 3
-    assert found_KK[0, 1] == pytest.approx((1 - module.COMMON_SHARE) * 1.8 + module.COMMON_SHARE * 2 * mean)
+    assert found_KK[0, 1] == pytest.approx((1 - structure.COMMON_SHARE) * 1.8 + structure.COMMON_SHARE * 2 * mean)
     kin_KK = shrunk(covariance_KK, [Known(backbone="a"), Known(backbone="a"), Known(backbone="b")])
     assert kin_KK[0, 1] == pytest.approx(1.8), "the only pair of its kind keeps its correlation"
 

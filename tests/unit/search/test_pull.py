@@ -1,0 +1,193 @@
+"""Workers on made-up jobs: who takes what, what waits, what is left to others. Nothing is trained."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.jobs.identity import failed_row
+from harness.jobs.sharing import head_group_key
+from harness.jobs.spec import JobSpec
+from harness.process.place import Place, here
+from harness.search.grid import Groups
+from harness.search.pull import Crew
+from harness.search.runner import Sweep
+from harness.status import Status
+from harness.study.claims import try_claimed
+from harness.study.store import Study
+from harness.transfer.depth import parse_freeze
+from tests.unit.search.test_cross_fit import World
+
+GPUS = [Place(cuda_visible=str(number)) for number in range(8)]
+PATIENCE_S = 30.0
+"""Of a test that would hang."""
+
+
+def grid(folder: Path, *backbones: str, freeze: Sequence[str] = ("all", "0.5")) -> list[JobSpec]:
+    """Jobs as a sweep would have them."""
+    passing = tuple(map(parse_freeze, freeze))
+    return [replace(World(folder).job(name, depth), passing=passing, asked_at="2020-01-01") for name in backbones for depth in freeze]
+
+
+class Recorded(Sweep):
+    """A sweep whose jobs do what a test says, and write a row."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.ran: list[tuple[str, str | None]] = []
+        self.does: Callable[[str, bool], bool] = lambda _, __: True
+
+    def run(self, jobs: Sequence[JobSpec], *_: Any, is_last_resort: bool = True, **__: Any) -> bool:
+        name = f"{jobs[0].config.backbone} {jobs[0].depth}"
+        self.ran.append((name, here().cuda_visible))
+        if not self.does(name, is_last_resort):
+            return False
+        for job in jobs:
+            Study(job.config.study_dir).write_row(failed_row(job, Status.failed, "made up"))
+        return True
+
+
+def work(sweep: Recorded, places: Sequence[Place]) -> bool:
+    """Pull all of its jobs."""
+    return Crew(sweep, Groups(sweep, sweep.jobs), places).run()
+
+
+def test_each_accelerator_has_one_worker(tmp_path: Path) -> None:
+    """Eight of them run eight jobs at once, each job on its own; every job runs once."""
+    sweep = Recorded(grid(tmp_path, *"abcdefgh", freeze=["none"]))
+    together = threading.Barrier(8, timeout=PATIENCE_S)
+    sweep.does = lambda _, __: together.wait() >= 0
+    assert work(sweep, GPUS)
+    assert sorted(place or "" for _, place in sweep.ran) == [place.cuda_visible for place in GPUS]
+    assert len({name for name, _ in sweep.ran}) == len(sweep.ran) == 8
+
+
+def test_the_depths_of_a_backbone_wait_for_its_first(tmp_path: Path) -> None:
+    """Whoever has the first passes the images for all; meanwhile the other worker takes another backbone, and the depths come when it is done."""
+    sweep = Recorded(grid(tmp_path, "a", "b", freeze=["all", "0.5", "none"]))
+    b_is_done = threading.Event()
+
+    def does(name: str, _: bool) -> bool:
+        if name == "a all":
+            assert b_is_done.wait(PATIENCE_S)
+        if name.startswith("b") and len([each for each, _ in sweep.ran if each.startswith("b")]) == 3:
+            b_is_done.set()
+        return True
+
+    sweep.does = does
+    assert work(sweep, GPUS[:2])
+    names = [name for name, _ in sweep.ran]
+    assert set(names[:4]) == {"a all", "b all", "b 0.5", "b none"}
+    assert set(names[4:]) == {"a 0.5", "a none"}
+
+
+def test_depths_that_share_no_pass_wait_for_nothing(tmp_path: Path) -> None:
+    """Where nothing is frozen in any job, all seeds train at once."""
+    jobs = [replace(job, passing=(parse_freeze("none"),)) for job in (World(tmp_path).job("a", "none", seed) for seed in range(4))]
+    sweep = Recorded(jobs)
+    together = threading.Barrier(4, timeout=PATIENCE_S)
+    sweep.does = lambda _, __: together.wait() >= 0
+    assert work(sweep, GPUS[:4])
+    assert len(sweep.ran) == 4
+
+
+def test_what_has_no_room_on_one_device_is_left_to_another(tmp_path: Path) -> None:
+    """Each device is tried once; the last one's word is the row's."""
+    jobs = grid(tmp_path, "large", "small", freeze=["none"])
+    sweep = Recorded(jobs)
+    sweep.does = lambda name, _: not (name.startswith("large") and here().cuda_visible != "2")
+    assert work(sweep, GPUS[:3])
+    tries = [place for name, place in sweep.ran if name.startswith("large")]
+    assert tries[-1] == "2"
+    assert len(tries) == len(set(tries))
+
+
+def test_the_last_device_is_the_last_resort(tmp_path: Path) -> None:
+    """Where nobody has room, whoever is last is told that there is no other, so that it writes the row."""
+    sweep = Recorded(grid(tmp_path, "large", freeze=["none"]))
+    told = list[bool]()
+
+    def does(_: str, is_last_resort: bool) -> bool:
+        told.append(is_last_resort)
+        return is_last_resort
+
+    sweep.does = does
+    assert work(sweep, GPUS[:3])
+    assert told == [False, False, True]
+
+
+def test_what_others_run_comes_last(tmp_path: Path) -> None:
+    """A claimed job is passed over; when its holder is gone without a row it is run here."""
+    first, second = jobs = grid(tmp_path, "a", "b", freeze=["none"])
+    sweep = Recorded(jobs)
+    is_done = threading.Event()
+
+    def hold() -> None:
+        with try_claimed(first.config.study_dir, head_group_key(first)) as is_held:
+            assert is_held
+            holding.set()
+            is_done.wait(PATIENCE_S)
+
+    holding, holder = threading.Event(), threading.Thread(target=hold)
+    holder.start()
+    holding.wait()
+    sweep.does = lambda _, __: is_done.set() is None
+    assert work(sweep, GPUS[:1])
+    holder.join()
+    assert [name for name, _ in sweep.ran] == [f"{job.config.backbone} none" for job in (second, first)]
+
+
+def test_what_others_have_done_is_told_and_not_run(tmp_path: Path) -> None:
+    """Rows that appear meanwhile are the jobs' own."""
+    jobs = grid(tmp_path, "a", "b", freeze=["none"])
+    sweep = Recorded(jobs)
+
+    def does(_: str, __: bool) -> bool:
+        Study(jobs[1].config.study_dir).write_row(failed_row(jobs[1], Status.failed, "by another host"))
+        return True
+
+    sweep.does = does
+    assert work(sweep, GPUS[:1])
+    assert [name for name, _ in sweep.ran] == ["a none"]
+    assert {row.job_id for row in sweep.progress.rows.values()} == {job.job_id for job in jobs}
+
+
+def test_an_impatient_worker_leaves(tmp_path: Path) -> None:
+    """With nothing to do for longer than its patience it is gone, and says that not all is done."""
+    (job,) = grid(tmp_path, "a", freeze=["none"])
+    sweep = Recorded([job], patience_s=0.0)
+    with try_claimed(job.config.study_dir, head_group_key(job)):
+        assert not work(sweep, GPUS[:1])
+    assert sweep.ran == []
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_what_breaks_a_job_breaks_no_other(tmp_path: Path, num_workers: int) -> None:
+    """An error outside of a job's own process is its row; the others run."""
+    sweep = Recorded(grid(tmp_path, *"abcd", freeze=["none"]))
+
+    def does(name: str, _: bool) -> bool:
+        if name == "b none":
+            raise RuntimeError("no more threads")
+        return True
+
+    sweep.does = does
+    assert work(sweep, GPUS[:num_workers])
+    rows = Study(sweep.jobs[0].config.study_dir).rows()
+    assert {row.backbone: row.error for row in rows if row.status == "killed"} == {"b": "RuntimeError: no more threads"}
+    assert len(rows) == 4
+
+
+def test_a_study_that_cannot_be_written_ends_all_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error reaches the caller, and no thread is left."""
+    sweep = Recorded(grid(tmp_path, *"abcdef", freeze=["none"]))
+    monkeypatch.setattr(Groups, "begin", lambda *_: 1 / 0)
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        work(sweep, GPUS[:3])
+    time.sleep(0.05)
+    assert threading.active_count() == before
