@@ -182,6 +182,11 @@ def is_folder(path: Path) -> bool:
     return mirror.is_folder(path)
 
 
+def changed_s(path: Path) -> float:
+    """When a file was changed (seconds since 1970), by the clock of whoever keeps it; 0 when there is none. Raises StoreError."""
+    return mirror.changed_s(path)
+
+
 def num_bytes(path: Path) -> int:
     """The size of a file, without bringing it from a store; 0 when there is none. Raises StoreError."""
     return mirror.num_bytes(path)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class About:
     token: str
     """Another one whenever the content is: S3's ETag, Google's generation."""
     num_bytes: int
+    changed_s: float
+    """When it was put, by the store's clock (seconds since 1970)."""
 
 
 def put_file(path: Path, url: str) -> None:
@@ -132,7 +135,8 @@ def _about(info: Mapping[str, Any]) -> About | None:
     if info.get("type") == "directory":
         return None
     token = next(str(found) for key in ("ETag", "generation", "etag", "md5Hash") if (found := info.get(key)))
-    return About(token, int(info.get("size") or 0))
+    changed = next((found for key in ("LastModified", "mtime") if isinstance(found := info.get(key), datetime)), None)
+    return About(token, int(info.get("size") or 0), changed.timestamp() if changed else 0.0)
 
 
 def _is_itself(info: Mapping[str, Any], url: str) -> bool:

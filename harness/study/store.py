@@ -150,7 +150,7 @@ class Study:
 
         For whoever looks at many jobs to see what is left: a job that is claimed is looked at anew. Raises StoreError.
         """
-        for folder, suffix in {"rows": ".json", "predictions": ".npz", "models": None}.items():
+        for folder, suffix in {"rows": ".json", "rows/segments": ".parquet", "predictions": ".npz", "models": None}.items():
             skim(self.root / folder, suffix)
 
     def is_done(self, job_id: str) -> bool:

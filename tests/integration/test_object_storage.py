@@ -92,6 +92,25 @@ def test_a_sweep_that_was_killed_is_resumed_on_another_host(hosts: tuple[Host, H
 
 
 @pytest.mark.slow
+def test_a_worker_on_another_host_takes_up_a_plan(hosts: tuple[Host, Host]) -> None:
+    """The bucket has all that it takes: the worker runs what is left and writes the report."""
+    first, second = hosts
+    process = first.start("sweep", *SWEEP, "workers=2")
+    with process:
+        while not rows_of(first):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    worked = second.run("work", "study=digits")
+    assert worked.returncode == 0, worked.stderr
+    assert_table_has(second, 4)
+    assert "its sweep is over" in second.run("work").stdout
+    report = first.run("report")
+    assert report.returncode == 0, report.stderr
+    assert_table_has(first, 4)
+
+
+@pytest.mark.slow
 def test_a_listing_that_lags_loses_nothing(bucket: Bucket, tmp_path: Path) -> None:
     """Two hosts at once, and listings that show nothing of the last minutes: each job is trained once, and both close with all rows."""
     with behind(bucket, lag_s=300) as late:
