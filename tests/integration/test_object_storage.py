@@ -121,6 +121,7 @@ def test_a_listing_that_lags_loses_nothing(bucket: Bucket, tmp_path: Path) -> No
     for host in hosts:
         assert_table_has(host, 4)
     assert rows_of(hosts[0]) == rows_of(hosts[1])
+    assert [number for key, number in late.puts.items() if "/rows/" in key] == [1, 1, 1, 1]
 
 
 @pytest.mark.slow
