@@ -202,7 +202,9 @@ def _fetch(path: Path) -> None:
 def _put_aside(path: Path) -> None:
     """A copy of what somebody has deleted in the store gets a hidden name, under which leftovers are swept away after a day."""
     tag = _tag(path)
-    if tag is not None and tag.stat is not None and path.is_file() and tag.stat == _stat(path):
+    url = url_of(path)
+    if url is not None and tag is not None and tag.stat is not None and path.is_file() and tag.stat == _stat(path):
+        objects.require_bucket(url)
         with suppress(FileNotFoundError):
             path.touch()
             path.rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}"))

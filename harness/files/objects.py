@@ -96,6 +96,13 @@ def names(url: str) -> dict[str, About | None]:
     return {name: what for name, what in each.items() if name}
 
 
+def require_bucket(url: str) -> None:
+    """See that the bucket of an object is there: not every library tells a missing one from a missing object. Raises StoreError."""
+    protocol, _, rest = url.partition("://")
+    with trouble(url):
+        _filesystem(url).info(f"{protocol}://{rest.partition('/')[0]}")
+
+
 def delete(url: str) -> None:
     """Delete an object, if there is one. Raises StoreError."""
     with trouble(url):
