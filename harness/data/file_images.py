@@ -1,7 +1,8 @@
-"""Many image files in a few lists: what a split of a million images is kept and sent to jobs as. Each image is made when it is asked for."""
+"""Many image files in a few texts: what a split of a million images is kept and sent to jobs as. Each image is made when it is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from sys import intern
 from typing import overload
@@ -10,6 +11,36 @@ import numpy as np
 
 from harness.data.dataset import ImageRef, IntArray
 from harness.data.images import FileImage, Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Texts(Sequence[str]):
+    """N texts in one, which travels to another process in a fraction of the time of a list of them."""
+
+    joined: str
+    ends_N: IntArray
+    """Where each ends."""
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Texts":
+        """The same texts."""
+        return cls("".join(texts), np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)), dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ends_N)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        return self.joined[self.ends_N[number - 1] if number else 0 : self.ends_N[number]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.joined[start:end] for start, end in pairwise([0, *self.ends_N.tolist()]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +56,9 @@ class Pieces:
 class FileImages(Sequence[FileImage]):
     """N images of files."""
 
-    ids: list[str]
-    hashes: list[str]
-    paths: list[str]
+    ids: Texts
+    hashes: Texts
+    paths: Texts
     pieces: Pieces | None
     """None: they are whole files."""
 
@@ -58,4 +89,5 @@ def packed(images: Sequence[ImageRef]) -> Sequence[ImageRef]:
         return tuple(images)
     spans = np.array([(piece.offset, piece.size) for piece in pieces], dtype=np.int64).reshape(-1, 2)
     inside = Pieces(spans, [intern(piece.suffix) for piece in pieces]) if pieces else None
-    return FileImages([each.id for each in files], [each.content_hash for each in files], [str(each.path) for each in files], inside)
+    columns = ([each.id for each in files], [each.content_hash for each in files], [str(each.path) for each in files])
+    return FileImages(*map(Texts.of, columns), inside)

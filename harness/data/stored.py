@@ -13,7 +13,7 @@ from cattrs import Converter
 
 from harness.data.dataset import Dataset, ImageRef, Split
 from harness.data.facts import Facts
-from harness.data.file_images import FileImages, Pieces
+from harness.data.file_images import FileImages, Pieces, Texts
 from harness.data.images import ArrayImage
 from harness.data.profile import Profile
 from harness.data.splits import SPLITS
@@ -84,7 +84,7 @@ def _labels(labels: Any) -> pa.Array:
 
 def _images(images: Sequence[ImageRef]) -> dict[str, Any]:
     if isinstance(images, FileImages):
-        found = {"id": pa.array(images.ids), "hash": pa.array(images.hashes), "path": pa.array(images.paths)}
+        found = {"id": _texts(images.ids), "hash": _texts(images.hashes), "path": _texts(images.paths)}
         if images.pieces is not None:
             found |= {"offset": pa.array(images.pieces.spans[:, 0]), "size": pa.array(images.pieces.spans[:, 1])}
             found["suffix"] = pa.array(images.pieces.suffixes)
@@ -97,6 +97,10 @@ def _images(images: Sequence[ImageRef]) -> dict[str, Any]:
         "pixels": pa.array([image.pixels.tobytes() for image in arrays], pa.large_binary()),
         "shape": pa.array([list(image.pixels.shape) for image in arrays], pa.list_(pa.int64())),
     }
+
+
+def _texts(texts: Texts) -> pa.Array:
+    return pa.array(list(texts), pa.string())
 
 
 def _split(part: pa.Table, class_names: Sequence[str] | None) -> Split:
@@ -127,7 +131,7 @@ def _refs(part: pa.Table) -> Sequence[ImageRef]:
     if "suffix" in part.column_names:
         spans = np.stack([part["offset"].to_numpy(), part["size"].to_numpy()], axis=1).astype(np.int64)
         pieces = Pieces(spans, part["suffix"].to_pylist())
-    return FileImages(ids, hashes, part["path"].to_pylist(), pieces)
+    return FileImages(Texts.of(ids), Texts.of(hashes), Texts.of(part["path"].to_pylist()), pieces)
 
 
 def _facts(part: pa.Table) -> list[tuple[str, Facts]]:

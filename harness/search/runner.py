@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from harness.config import Keep, On, Retry, SweepConfig, Track
+from harness.config import Keep, On, Retry, SweepConfig, Track, device_of
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key
@@ -185,9 +185,18 @@ def begin(asked: Sequence[Asked], started: float | None = None) -> Sweep:
     # Jobs are prepared in another process meanwhile. Not a daemon: ending in the middle of an import is not safe.
     threading.Thread(target=_import_report).start()
     jobs = prepare_jobs(asked)
-    first = jobs[0]
-    places = places_of(first.config.workers, first.device) if first.config.on is On.here else [EVERYWHERE]
+    places = _places(jobs[0])
     return Sweep(jobs, time.perf_counter() if started is None else started, tracks, places=places)
+
+
+def _places(job: JobSpec) -> Sequence[Place]:
+    """Of the workers on this machine. Raises ConfigError."""
+    cfg = job.config
+    if cfg.on is not On.here:
+        return [EVERYWHERE]
+    if cfg.workers != "1" and device_of(cfg.device)[1] is not None:
+        raise ConfigError(f"device={cfg.device} workers={cfg.workers}: each worker has an accelerator of its own; give device=cuda.")
+    return places_of(cfg.workers, job.device)
 
 
 def sweep_of(jobs: Sequence[JobSpec]) -> Sweep:

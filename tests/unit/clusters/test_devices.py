@@ -4,7 +4,7 @@ import pytest
 
 from harness.clusters.devices import devices_of
 from harness.compute.runtime import resolve_runtime
-from harness.config import DataConfig, Device, On, Precision, RayConfig, SlurmConfig, SweepConfig
+from harness.config import DataConfig, Device, On, Precision, RayConfig, SlurmConfig, SweepConfig, device_of
 from harness.errors import ConfigError
 
 
@@ -12,7 +12,7 @@ def sweep_on(on: On, num_gpus: int, device: Device = Device.auto) -> SweepConfig
     """A job whose workers have so many accelerators."""
     data = DataConfig(name="n", source="s")
     given = {"slurm": SlurmConfig(gpus_per_task=num_gpus), "ray": RayConfig(num_gpus=num_gpus)}
-    return SweepConfig(backbone="x", data=data, study="n", on=on, device=device, **given)  # type: ignore[arg-type]
+    return SweepConfig(backbone="x", data=data, study="n", on=on, device=device.value, **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("on", [On.slurm, On.ray])
@@ -22,7 +22,7 @@ def test_auto_is_what_workers_are_given(on: On, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("harness.compute.runtime._available", lambda here=here: here)
         for num_gpus, meant in ((0, Device.cpu), (1, Device.cuda)):
             cfg = sweep_on(on, num_gpus)
-            assert resolve_runtime(cfg.device, cfg.precision, devices_of(cfg)).device is meant
+            assert resolve_runtime(device_of(cfg.device)[0], cfg.precision, devices_of(cfg)).device is meant
         assert resolve_runtime(Device.auto, Precision.auto, devices_of(sweep_on(On.here, 1))).device is here[0]
 
 

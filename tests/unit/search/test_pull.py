@@ -135,7 +135,12 @@ def test_what_others_run_comes_last(tmp_path: Path) -> None:
     holding, holder = threading.Event(), threading.Thread(target=hold)
     holder.start()
     holding.wait()
-    sweep.does = lambda _, __: is_done.set() is None
+
+    def does(_: str, __: bool) -> bool:
+        is_done.set()
+        return True
+
+    sweep.does = does
     assert work(sweep, GPUS[:1])
     holder.join()
     assert [name for name, _ in sweep.ran] == [f"{job.config.backbone} none" for job in (second, first)]
