@@ -94,7 +94,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "two underscores are a dot": ({"train__epochs": 3, "data__max_images": None}, ["train.epochs=3", "data.max_images=null"]),
     "a list is the value of a key that takes one": ({"train__lr_search": [0.3, 1]}, ["train.lr_search=[0.3,1]"]),
     "text is taken letter by letter": ({"study": "2024_11_28", "weights": "a,b.pth"}, ['study="2024_11_28"', 'weights="a,b.pth"']),
-    "paths and words": ({"data.root": Path("x y"), "train__class_weights": True}, ["data.root=x y", "train.class_weights=true", "data=folder"]),
+    "paths and words": ({"data.root": Path("x y"), "train__class_weights": True}, ['data.root="x y"', "train.class_weights=true", "data=folder"]),
 }  # fmt: skip
 
 
