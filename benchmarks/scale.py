@@ -59,11 +59,9 @@ def listing(num_images: int) -> Dataset:
     (job,) = made_up_jobs(Path("nowhere"), 1)[:1]
     train, val = num_images * 3 // 5, num_images // 5
     parts = {"train": (0, train), "val": (train, train + val), "test": (train + val, num_images)}
-    return replace(
-        job.dataset,
-        class_names=tuple(f"class {number}" for number in range(NUM_CLASSES)),
-        **{name: Split(_files(low, high), np.arange(low, high) % NUM_CLASSES) for name, (low, high) in parts.items()},
-    )
+    split = {name: Split(_files(low, high), np.arange(low, high) % NUM_CLASSES) for name, (low, high) in parts.items()}
+    names = tuple(f"class {number}" for number in range(NUM_CLASSES))
+    return replace(job.dataset, class_names=names, train=split["train"], val=split["val"], test=split["test"])
 
 
 def _files(low: int, high: int) -> FileImages:
@@ -132,15 +130,15 @@ def promote(folder: Path, _: int, num_backbones: int) -> Part:
     trials = [Trial(candidate_key(job), backbones[job.config.backbone], None, job.trains_head_only) for job in jobs]
     judge = _Judge(dict(zip([trial.name for trial in trials], jobs, strict=True)))
     searching = Searching(trials, judge, Budget(share=0.3))
-    searching.due(until_little=True)
+    searching.due(until_little=False)
     for trial in trials:
         if trial.is_probe:
             searching.reached(trial, Rung.probe)
     started = time.perf_counter()
-    due = searching.due(until_little=True)
+    due = searching.due(until_little=False)
     first_s = time.perf_counter() - started
     started = time.perf_counter()
-    searching.due(until_little=True)
+    searching.due(until_little=False)
     return _part(
         "trials put in order, once a row", first_s, f"{len(due):,} trials; {time.perf_counter() - started:.1f} s without a new row"
     )

@@ -104,11 +104,12 @@ class Progress:
             known = [size for size in sizes if size is not None]
             if keep is Keep.none or not sizes:
                 continue
-            more = f" and {counted(len(sizes) - len(known), 'model')} of unknown size" if len(known) < len(sizes) else ""
+            parts = [f"at most {sum(known):,.1f} MiB"] * bool(known)
+            parts += [f"{counted(len(sizes) - len(known), 'model')} of unknown size"] * (len(known) < len(sizes))
             then = "; those that cannot be recommended are deleted at the end (model.keep=tied)" if keep is Keep.tied else ""
             free = free_mib(models.study.root)
             short = f"; only {free:,.0f} MiB are free there, and what finds no room is not kept" if free < sum(known) + ROOM_MIB else ""
-            self.say(f"models: at most {sum(known):,.1f} MiB{more} in {models.folder}{then}{short}")
+            self.say(f"models: {' and '.join(parts)} in {models.folder}{then}{short}")
 
     def say(self, text: str, style: str = "") -> None:
         """One line, letter by letter: names may hold anything."""

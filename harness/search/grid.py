@@ -13,6 +13,7 @@ from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key, head_group_key, head_groups
 from harness.jobs.spec import JobSpec
+from harness.jobs.to_fetch import announcement, fetching_ahead
 from harness.process.isolate import die_with_parent
 from harness.search.pull import Crew, Task
 from harness.search.runner import Asked, Sweep, begin, is_wanted, prepare_jobs, require_folders
@@ -47,7 +48,7 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
         return submit(sweep, cluster)
     close_plan = planned(sweep)
     todo = announced(sweep)
-    with sweep.progress.interruptible(), sweep.live:
+    with sweep.progress.interruptible(), sweep.live, fetching_ahead(todo):
         if launcher is None:
             Crew(sweep, Groups(sweep, todo), sweep.places).run()
         else:
@@ -73,6 +74,8 @@ def announced(sweep: Sweep) -> list[JobSpec]:
     todo = [job for job in sweep.jobs if is_wanted(job)]
     num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in sweep.jobs)
     sweep.progress.announce(num_done, num_failed=len(sweep.jobs) - len(todo) - num_done)
+    if text := announcement(todo):
+        sweep.progress.say(text)
     sweep.progress.found({job.job_id for job in todo})
     return todo
 
