@@ -275,6 +275,8 @@ class _Model:
     """In points, as all else here."""
     point: float
     afar: Afar | None = None
+    common_M: FloatArray | None = None
+    """How much of what all errors have in common is in each score: no part of `error_MM`, as those who are known from afar tell of it as well."""
     known: "dict[int, _Given]" = field(default_factory=dict)
     """What `_given` has computed."""
 
@@ -294,8 +296,12 @@ class _Model:
         seen, known_D = np.flatnonzero(is_seen_K[first_D]), [known[k] for k in first_D]
         first_M = first_D[seen]
         error_MM = shrunk(covariance_KK[np.ix_(first_M, first_M)], [known[k] for k in first_M]) / point**2
-        afar = None if others is None else Afar.of(known_D, others, _mean_correlation(error_MM), point)
-        return cls(first_D, distinct_K, seen, *structure(known_D), error_MM, point, afar)
+        if others is None:
+            return cls(first_D, distinct_K, seen, *structure(known_D), error_MM, point)
+        correlation = _mean_correlation(error_MM)
+        common_M = _common(error_MM, correlation)
+        afar = Afar.of(known_D, common_M, others, correlation, point)  # all of these were measured: D are M
+        return cls(first_D, distinct_K, seen, *structure(known_D), error_MM - np.outer(common_M, common_M), point, afar, common_M)
 
     def weights_HG(self, scores_HK: FloatArray) -> FloatArray:
         """How probable each spread t is, by its prior and by each set of scores less what they should be."""
@@ -309,21 +315,23 @@ class _Model:
         kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
         weights_G = weights_G[kept] / weights_G[kept].sum()
         given = [self._given(int(g)) for g in kept]
-        mean_GD = [each.mean_D(score_M, centre, self.seen) for each in given]
+        found_GD = [each.found_D(score_M, centre, self.seen) for each in given]
+        mean_GD = [each.truth_D(found_D) for each, found_D in zip(given, found_GD, strict=True)]
         return Posterior(
             weights_G,
             centre + self.point * np.array(mean_GD),
-            self.point**2 * np.array([each.covariance_DD for each in given]),
+            self.point**2 * np.array([each.truth_DD for each in given]),
             self.distinct_K,
-            others_H=self._of_others(weights_G, [each.prior for each in given]),
+            others_H=self._of_others(weights_G, given, found_GD),
         )
 
-    def _of_others(self, weights_G: FloatArray, priors: "Sequence[_Prior]") -> FloatArray | None:
+    def _of_others(self, weights_G: FloatArray, given: "Sequence[_Given]", found_GD: Sequence[FloatArray]) -> FloatArray | None:
         """Expected true scores of those that are known by their scores alone."""
-        found = [prior.seen for prior in priors if prior.seen is not None]
-        if self.afar is None or not found:
+        if self.afar is None:
             return None
-        return np.asarray(self.afar.centre + self.point * (weights_G @ np.array([each.expected_H for each in found])))
+        seen_G = [each.prior.seen.expected_H for each in given if each.prior.seen is not None]
+        common_G = np.array([found_D[-1] for found_D in found_GD])
+        return np.asarray(self.afar.centre + self.point * (weights_G @ (np.array(seen_G) - np.outer(common_G, self.afar.common_H))))
 
     def _in_points(self, scores_K: FloatArray) -> tuple[float, FloatArray]:
         """Mean of the scores, and the scores of the measured around it."""
@@ -351,7 +359,7 @@ class _Model:
         """Under one t of the grid; computed when first asked for."""
         if g not in self.known:
             prior = self._prior(_GRID_POINTS[g])
-            self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD))
+            self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD), self.common_M)
         return self.known[g]
 
     def _gain_and_covariance(self, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -384,7 +392,9 @@ class _Prior:
 
     def expected(self, centre: float) -> FloatArray:
         """Around the mean of some scores."""
-        return self.expected_D if self.centre is None else self.expected_D + (self.centre - centre) / self.point
+        if self.centre is None:
+            return self.expected_D
+        return np.append(self.expected_D[:-1] + (self.centre - centre) / self.point, self.expected_D[-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -396,11 +406,37 @@ class _Given:
     """Of the truth in the scores."""
     covariance_DD: FloatArray
     """Of the truth."""
+    common_M: FloatArray | None
+    """What the last of the D is to be taken off with, as it is what errors have in common and no truth; None: it is one."""
 
-    def mean_D(self, score_M: FloatArray, centre: float, seen: IntArray) -> FloatArray:
-        """Of the truth, in points around the mean of the scores."""
+    def found_D(self, score_M: FloatArray, centre: float, seen: IntArray) -> FloatArray:
+        """Means after the scores, in points around the mean of the scores."""
         expected_D = self.prior.expected(centre)
         return np.asarray(expected_D + self.gain_DM @ (score_M - expected_D[seen]))
+
+    def truth_D(self, found_D: FloatArray) -> FloatArray:
+        """The same of the truth."""
+        return found_D if self.common_M is None else found_D[:-1] - self.common_M * found_D[-1]
+
+    @property
+    def truth_DD(self) -> FloatArray:
+        """Covariance of the truth."""
+        if self.common_M is None:
+            return self.covariance_DD
+        less_DD = self.covariance_DD[:-1] - self.common_M[:, None] * self.covariance_DD[-1]
+        return np.asarray(less_DD[:, :-1] - less_DD[:, -1:] * self.common_M)
+
+
+def _common(error_MM: FloatArray, correlation: float) -> FloatArray:
+    """The part of M errors that is the same for all but its size: what their mean, in standard deviations of each, tells of each.
+
+    Less what the mean of as many independent errors would tell.
+    """
+    sd_M = np.sqrt(np.diag(error_MM))
+    told_M = error_MM @ np.divide(1.0, sd_M, out=np.zeros_like(sd_M), where=sd_M > 0)
+    variance = float(np.divide(told_M, sd_M, out=np.zeros_like(sd_M), where=sd_M > 0).sum())
+    excess = max(variance - len(sd_M) * (1 - correlation), 0.0)
+    return np.asarray(told_M * excess**0.5 / max(variance, SAME**2))
 
 
 def _mean_correlation(error_MM: FloatArray) -> float:
