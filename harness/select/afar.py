@@ -3,7 +3,7 @@
 Beside the posterior, of many candidates. A score is what it has in common with others (intercept, slopes, depth, family, backbone: the effects), a
 part of its own, and an error; which candidate an outranked one would beat is not asked, so that its part and its error are as good as independent.
 All of them then tell of a few hundred effects, in time that grows by their number only. What they say is as if all were in one posterior. What all
-errors have in common is one more effect, which is in every score and in no truth.
+errors have in common is not told from the intercept, by the compared ones or by the others, and is left there.
 Shapes: D candidates that are compared, H known from afar, E effects, Q depths.
 
 Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 2.7 (explicit basis functions) and A.3 (matrix determinant lemma).
@@ -36,13 +36,13 @@ class Others:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What is known of the scores of D candidates under one spread t before they are seen, in points; and, last, of what all errors have in common."""
+    """What is known of D candidates under one spread t, before their own scores; in points."""
 
     expected_D: FloatArray
     """Around the mean score of the others."""
     covariance_DD: FloatArray
     expected_H: FloatArray
-    """Of the others after their scores, with the part that all errors have in common."""
+    """Of the others after their scores."""
     log_evidence: float
     """For this t, up to what is the same for all t."""
 
@@ -56,7 +56,7 @@ class Afar:
     effects_DE: FloatArray
     effects_HE: csr_array
     precision_EE: FloatArray
-    """Of the effects at t = 1, but for the intercept, which comes first, and for the common error, which is the last."""
+    """Of the effects at t = 1, but for the intercept, which comes first."""
     expected_D: FloatArray
     """By the slopes' means, at t = 1."""
     expected_H: FloatArray
@@ -67,12 +67,10 @@ class Afar:
     """In points around the centre."""
     error_H: FloatArray
     """Variances of what each error has in common with no other, in points."""
-    common_H: FloatArray
-    """How much of the common error is in each score."""
 
     @classmethod
-    def of(cls, known: Sequence[Known], common_D: FloatArray, others: Others, correlation: float, point: float) -> "Afar":
-        """Of D candidates with so much of the common error, in points; errors of two of the others have this correlation."""
+    def of(cls, known: Sequence[Known], others: Others, correlation: float, point: float) -> "Afar":
+        """Of D candidates; errors of two of the others have this correlation."""
         every = [*known, *others.known]
         expected_K, slopes_KP, frozen_K = told(every)
         backbones, families = [each.backbone for each in every], [_family(each) for each in every]
@@ -80,25 +78,22 @@ class Afar:
         level_Q, depth_K = np.unique(np.round(frozen_K / _DEPTH_STEP), return_inverse=True)
         depth_QQ = DEPTH_SPREADS**2 * np.exp(-_DEPTH_STEP * np.abs(level_Q[:, None] - level_Q) / DEPTH_REACH)
         one_hot = [_one_hot(each) for each in (depth_K, of_family, of_backbone)]
-        common_H = correlation**0.5 * others.sd_H / point
-        common_K = np.concatenate([common_D, common_H])
-        effects_KE = csr_array(hstack([csr_array(np.ones((len(every), 1))), csr_array(slopes_KP), *one_hot, csr_array(common_K[:, None])]))
+        effects_KE = csr_array(hstack([csr_array(np.ones((len(every), 1))), csr_array(slopes_KP), *one_hot]))
         shares = [(FAMILY_SHARE, one_hot[1].shape[1]), (BACKBONE_SHARE, one_hot[2].shape[1])]
         slopes_PP, singles = np.diag(1 / np.square(SLOPE_SPREADS)), [np.eye(num) / share for share, num in shares]
         own_K = 1 - FAMILY_SHARE - BACKBONE_SHARE + FAMILY_SHARE * (of_family < 0) + BACKBONE_SHARE * (of_backbone < 0)
         num, centre = len(known), float(others.scores_H.mean())
         return cls(
             centre=centre,
-            effects_DE=np.vstack([effects_KE[:num].toarray(), np.eye(1, effects_KE.shape[1], effects_KE.shape[1] - 1)]),
+            effects_DE=effects_KE[:num].toarray(),
             effects_HE=effects_KE[num:],
-            precision_EE=block_diag(np.zeros((1, 1)), slopes_PP, np.linalg.inv(depth_QQ), *singles, np.zeros((1, 1))),
-            expected_D=np.append(expected_K[:num], 0.0),
+            precision_EE=block_diag(np.zeros((1, 1)), slopes_PP, np.linalg.inv(depth_QQ), *singles),
+            expected_D=expected_K[:num],
             expected_H=expected_K[num:],
-            own_D=np.append(own_K[:num], 0.0),
+            own_D=own_K[:num],
             own_H=own_K[num:],
             score_H=(others.scores_H - centre) / point,
             error_H=(1 - correlation) * (others.sd_H / point) ** 2,
-            common_H=common_H,
         )
 
     def at(self, t: float) -> Seen:
@@ -107,12 +102,11 @@ class Afar:
         weighted_HE = self.effects_HE * (1 / noise_H)[:, None]
         precision_EE = self.precision_EE / t**2 + (self.effects_HE.T @ weighted_HE).toarray()
         precision_EE[0, 0] += INTERCEPT_POINTS**-2
-        precision_EE[-1, -1] += 1
         factor_EE, told_E = np.linalg.cholesky(precision_EE), weighted_HE.T @ surprise_H
         effect_E = cho_solve((factor_EE, True), told_E)
         spread_ED = solve_triangular(factor_EE, self.effects_DE.T, lower=True)
         left_H, own_H = surprise_H - self.effects_HE @ effect_E, t**2 * self.own_H / noise_H
-        num_scaled = len(effect_E) - 2
+        num_scaled = len(effect_E) - 1
         log_size = np.log(noise_H).sum() + 2 * np.log(np.diag(factor_EE)).sum() + 2 * num_scaled * np.log(t)
         misfit = surprise_H @ (surprise_H / noise_H) - told_E @ effect_E
         return Seen(

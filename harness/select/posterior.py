@@ -276,7 +276,7 @@ class _Model:
     point: float
     afar: Afar | None = None
     common_M: FloatArray | None = None
-    """How much of what all errors have in common is in each score: no part of `error_MM`, as those who are known from afar tell of it as well."""
+    """What errors have in common with those of the others: no part of `error_MM`, as it would be the cheapest explanation of why the best are ahead."""
     known: "dict[int, _Given]" = field(default_factory=dict)
     """What `_given` has computed."""
 
@@ -300,7 +300,7 @@ class _Model:
             return cls(first_D, distinct_K, seen, *structure(known_D), error_MM, point)
         correlation = _mean_correlation(error_MM)
         common_M = _common(error_MM, correlation)
-        afar = Afar.of(known_D, common_M, others, correlation, point)  # all of these were measured: D are M
+        afar = Afar.of(known_D, others, correlation, point)
         return cls(first_D, distinct_K, seen, *structure(known_D), error_MM - np.outer(common_M, common_M), point, afar, common_M)
 
     def weights_HG(self, scores_HK: FloatArray) -> FloatArray:
@@ -315,23 +315,21 @@ class _Model:
         kept = np.flatnonzero(weights_G > _NEGLIGIBLE)
         weights_G = weights_G[kept] / weights_G[kept].sum()
         given = [self._given(int(g)) for g in kept]
-        found_GD = [each.found_D(score_M, centre, self.seen) for each in given]
-        mean_GD = [each.truth_D(found_D) for each, found_D in zip(given, found_GD, strict=True)]
+        mean_GD = [each.mean_D(score_M, centre, self.seen) for each in given]
         return Posterior(
             weights_G,
             centre + self.point * np.array(mean_GD),
-            self.point**2 * np.array([each.truth_DD for each in given]),
+            self.point**2 * np.array([each.covariance_DD for each in given]),
             self.distinct_K,
-            others_H=self._of_others(weights_G, given, found_GD),
+            others_H=self._of_others(weights_G, given),
         )
 
-    def _of_others(self, weights_G: FloatArray, given: "Sequence[_Given]", found_GD: Sequence[FloatArray]) -> FloatArray | None:
+    def _of_others(self, weights_G: FloatArray, given: "Sequence[_Given]") -> FloatArray | None:
         """Expected true scores of those that are known by their scores alone."""
         if self.afar is None:
             return None
-        seen_G = [each.prior.seen.expected_H for each in given if each.prior.seen is not None]
-        common_G = np.array([found_D[-1] for found_D in found_GD])
-        return np.asarray(self.afar.centre + self.point * (weights_G @ (np.array(seen_G) - np.outer(common_G, self.afar.common_H))))
+        expected_GH = [each.prior.seen.expected_H for each in given if each.prior.seen is not None]
+        return np.asarray(self.afar.centre + self.point * (weights_G @ np.array(expected_GH)))
 
     def _in_points(self, scores_K: FloatArray) -> tuple[float, FloatArray]:
         """Mean of the scores, and the scores of the measured around it."""
@@ -359,7 +357,9 @@ class _Model:
         """Under one t of the grid; computed when first asked for."""
         if g not in self.known:
             prior = self._prior(_GRID_POINTS[g])
-            self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD), self.common_M)
+            self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD))
+            if self.common_M is not None:  # which scores tell nothing of, as the intercept may be as much higher
+                self.known[g].covariance_DD[np.ix_(self.seen, self.seen)] += np.outer(self.common_M, self.common_M)
         return self.known[g]
 
     def _gain_and_covariance(self, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -394,7 +394,7 @@ class _Prior:
         """Around the mean of some scores."""
         if self.centre is None:
             return self.expected_D
-        return np.append(self.expected_D[:-1] + (self.centre - centre) / self.point, self.expected_D[-1])
+        return self.expected_D + (self.centre - centre) / self.point
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -406,25 +406,11 @@ class _Given:
     """Of the truth in the scores."""
     covariance_DD: FloatArray
     """Of the truth."""
-    common_M: FloatArray | None
-    """What the last of the D is to be taken off with, as it is what errors have in common and no truth; None: it is one."""
 
-    def found_D(self, score_M: FloatArray, centre: float, seen: IntArray) -> FloatArray:
-        """Means after the scores, in points around the mean of the scores."""
+    def mean_D(self, score_M: FloatArray, centre: float, seen: IntArray) -> FloatArray:
+        """Of the truth, in points around the mean of the scores."""
         expected_D = self.prior.expected(centre)
         return np.asarray(expected_D + self.gain_DM @ (score_M - expected_D[seen]))
-
-    def truth_D(self, found_D: FloatArray) -> FloatArray:
-        """The same of the truth."""
-        return found_D if self.common_M is None else found_D[:-1] - self.common_M * found_D[-1]
-
-    @property
-    def truth_DD(self) -> FloatArray:
-        """Covariance of the truth."""
-        if self.common_M is None:
-            return self.covariance_DD
-        less_DD = self.covariance_DD[:-1] - self.common_M[:, None] * self.covariance_DD[-1]
-        return np.asarray(less_DD[:, :-1] - less_DD[:, -1:] * self.common_M)
 
 
 def _common(error_MM: FloatArray, correlation: float) -> FloatArray:

