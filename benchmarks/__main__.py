@@ -49,6 +49,7 @@ BENCHMARKS = (
     Benchmark("export_families", needs="onnx", extra="export"),
     Benchmark("out_of_fold"),
     Benchmark("coverage"),
+    Benchmark("many_candidates"),
     Benchmark("new_images"),
     Benchmark("label_errors"),
     Benchmark("refit"),
