@@ -755,6 +755,10 @@ class ModelConfig:
     """Whose models stay in `models/` of the study."""
 
 
+WARNED_MINUTES = 2.0
+"""Before the end of its time a worker on Slurm is told to stop."""
+
+
 @dataclass
 class SlurmConfig:
     """What each worker of `on=slurm` is given."""
@@ -766,7 +770,7 @@ class SlurmConfig:
     memory_gib: float | None = None
     """Memory of each worker; None: the cluster's default."""
     time_minutes: int | None = None
-    """After so long a worker stops and is put back into the queue; longer than any job takes. None: the partition's limit."""
+    """After so long a worker stops and is put back into the queue; a job may take two minutes less. None: the partition's limit."""
     partition: str | None = None
     """Where Slurm runs them; None: its default partition."""
     account: str | None = None
@@ -892,6 +896,9 @@ class SweepConfig:
     """Experiment trackers that rows, curves, the report and the recommended model are logged to: mlflow, tensorboard, wandb, several or none."""
 
     def __post_init__(self) -> None:
+        if self.on is On.slurm and self.slurm.time_minutes is not None:
+            # A job that takes longer than its worker has would be begun anew for ever.
+            self.job.timeout_minutes = min(self.job.timeout_minutes or math.inf, self.slurm.time_minutes - WARNED_MINUTES)
         self.backbone, own_weights = name_and_weights(self.backbone)
         self.weights = own_weights or self.weights
         _require(is_device(self.device), "device", self.device, "one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1")

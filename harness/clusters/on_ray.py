@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: for each a detached actor, which keeps one process.
+"""Workers on a Ray cluster: for each a detached actor, which holds one process.
 
 Detached, they outlive whoever asked for them. Where a node dies, Ray starts its actors anew on another, and each starts its worker as it did before.
 Ray ends a program whose cluster it has lost, so a process beside this one speaks with it (`ray_client`).
@@ -23,19 +23,31 @@ from harness.text.counts import counted
 
 _JOIN_S, _ANSWER_S, _KNOCK_S = 180.0, 60.0, 5.0
 """What is waited for at most: joining a cluster, any other answer, the port of its head."""
+_HANDED_ON = (
+    "PYTHONPATH",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_HUB_OFFLINE",
+    "HF_ENDPOINT",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+    "HARNESS_DEBUG",
+)
+"""Variables of the command that say where things are; others are those with which Ray was started. No secrets: the cluster keeps them."""
 
 
 class RayCluster:
     """Workers of one plan on a Ray cluster, which is joined when it is first asked something."""
 
-    def __init__(self, config: RayConfig, work: str = WORK, group: str = "", address: str | None = None) -> None:
+    def __init__(self, config: RayConfig, group: str = "", address: str | None = None, *, work: str = WORK) -> None:
         """See that Ray is installed; nothing is asked of it.
 
         Args:
             config: the cluster, and what each worker is given.
-            work: `module:function` that it calls.
             group: how the names of its actors begin; empty: there are none yet.
             address: of the cluster that has them; None: `config.address`.
+            work: `module:function` that each worker calls.
 
         Raises:
             ConfigError: it is not.
@@ -46,9 +58,9 @@ class RayCluster:
         self._client: Beside | None = None
 
     @classmethod
-    def resumed(cls, config: dict[str, Any], work: str, group: str, address: str) -> "RayCluster":
+    def resumed(cls, config: dict[str, Any], group: str, address: str) -> "RayCluster":
         """The same again, from what it noted."""
-        return cls(RayConfig(**config), work, group, address)
+        return cls(RayConfig(**config), group, address)
 
     def submit(self, plan: Path, num: int) -> str:
         """As `Cluster.submit`."""
@@ -56,11 +68,11 @@ class RayCluster:
         (plan / "ray").mkdir(parents=True, exist_ok=True)
         self.group = self.group or f"{plan.name}-{uuid4().hex[:8]}-"
         placed = {"num_cpus": self.config.num_cpus, "num_gpus": self.config.num_gpus}
-        env = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-        keeping = {"argv": command(self.work, plan), "env": env, "cwd": str(Path.cwd())}
+        env = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+        held = {"argv": command(self.work, plan), "env": env, "cwd": str(Path.cwd())}
         names = [f"{self.group}{uuid4().hex[:8]}" for _ in range(num)]
-        self.address, has_room = self._ask("start", names, placed, keeping, str(plan / "ray"))
-        note(plan, On.ray, config=asdict(self.config), work=self.work, group=self.group, address=self.address)
+        self.address, has_room = self._ask("start", names, placed, held, str(plan / "ray"))
+        note(plan, On.ray, config=asdict(self.config), group=self.group, address=self.address)
         each = f"{_number(self.config.num_cpus, 'core')} and {_number(self.config.num_gpus, 'GPU')}"
         waiting = "" if has_room else "; they wait, as none of its nodes is large enough for one"
         return f"{counted(num, 'worker')} submitted to Ray at {self.address}, each with {each}{waiting}"

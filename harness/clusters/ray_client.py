@@ -1,6 +1,7 @@
 """The side of `on_ray` that speaks with Ray, in a process of its own: joins a cluster, and answers until its caller is gone."""
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
@@ -13,6 +14,8 @@ _NAMESPACE = "harness"
 def serve(connection: Connection, address: str) -> None:
     """Join, and answer pairs of one of this module's functions and its arguments with pairs of whether all is well and its value."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what is ignored here would be by all that Ray starts for `local`
+        signal.signal(number, signal.SIG_DFL)
     _be_silent()
     functions: dict[str, Callable[..., Any]] = {"start": start, "names": names, "kill": kill}
     try:
@@ -29,21 +32,21 @@ def serve(connection: Connection, address: str) -> None:
         connection.send((False, why(error).rstrip(".")))
 
 
-def start(actors: list[str], placed: Mapping[str, float], keeping: Mapping[str, Any], folder: str) -> tuple[str, bool]:
+def start(actors: list[str], placed: Mapping[str, float], held: Mapping[str, Any], folder: str) -> tuple[str, bool]:
     """Start an actor for each of these names. Returns the address of the cluster, and whether one of its nodes is large enough.
 
     Args:
         actors: their names.
         placed: `num_cpus` and `num_gpus` of each.
-        keeping: command, variables and folder of its process.
+        held: command, variables and folder of its process.
         folder: of logs.
     """
     import ray
 
-    keeper = ray.remote(_keeper())
+    holder = ray.remote(_holder())
     for name in actors:
-        actor = keeper.options(name=name, namespace=_NAMESPACE, lifetime="detached", max_restarts=-1, **placed)
-        actor.remote(**keeping, log=f"{folder}/{name}.log")
+        actor = holder.options(name=name, namespace=_NAMESPACE, lifetime="detached", max_restarts=-1, **placed)
+        actor.remote(**held, log=f"{folder}/{name}.log")
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     has_room = any(node.get("CPU", 0) >= placed["num_cpus"] and node.get("GPU", 0) >= placed["num_gpus"] for node in nodes)
     return ray.get_runtime_context().gcs_address, has_room
@@ -68,10 +71,10 @@ def kill(group: str) -> None:
             continue
 
 
-def _keeper() -> type:
+def _holder() -> type:
     """The actor's class. Ray sends one that is defined in a function whole, so that its own processes need not find this package."""
 
-    class Keeper:
+    class Holder:
         """Starts a process, waits for its end, and ends."""
 
         def __init__(self, argv: list[str], env: dict[str, str], cwd: str, log: str) -> None:
@@ -83,14 +86,14 @@ def _keeper() -> type:
 
             own = ray.get_runtime_context().current_actor
 
-            def keep() -> None:
+            def hold() -> None:
                 with open(log, "ab") as out:  # noqa: PTH123
                     subprocess.run(argv, env=os.environ | env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)  # noqa: S603
                 ray.kill(own, no_restart=True)
 
-            threading.Thread(target=keep, daemon=True).start()
+            threading.Thread(target=hold, daemon=True).start()
 
-    return Keeper
+    return Holder
 
 
 def _be_silent() -> None:

@@ -15,13 +15,11 @@ from typing import Any
 
 from harness.clusters.cluster import WORK, note
 from harness.clusters.start import command
-from harness.config import On, SlurmConfig
+from harness.config import WARNED_MINUTES, On, SlurmConfig
 from harness.errors import ConfigError
 from harness.files import why, write_durably
 from harness.text.counts import counted
 
-_WARNED_S = 90
-"""Before the end of its time a task is told: what is running then is left, and begun anew by another worker."""
 _ANSWER_S = 60.0
 """Slurm's commands are waited for at most."""
 _MAX_ARRAY = 1001
@@ -54,13 +52,13 @@ exit "$status"
 class SlurmCluster:
     """Workers of one plan on the cluster whose `sbatch` this machine has."""
 
-    def __init__(self, config: SlurmConfig, work: str = WORK, arrays: Sequence[str] = ()) -> None:
+    def __init__(self, config: SlurmConfig, arrays: Sequence[str] = (), *, work: str = WORK) -> None:
         """Look for Slurm's commands; nothing is asked of them.
 
         Args:
             config: what each worker is given.
-            work: `module:function` that it calls.
             arrays: ids of what was submitted before.
+            work: `module:function` that it calls.
 
         Raises:
             ConfigError: there are none.
@@ -72,9 +70,9 @@ class SlurmCluster:
         self.config, self.work, self.arrays = config, work, list(arrays)
 
     @classmethod
-    def resumed(cls, config: dict[str, Any], work: str, arrays: Sequence[str]) -> "SlurmCluster":
+    def resumed(cls, config: dict[str, Any], arrays: Sequence[str]) -> "SlurmCluster":
         """The same again, from what it noted."""
-        return cls(SlurmConfig(**config), work, arrays)
+        return cls(SlurmConfig(**config), arrays)
 
     def submit(self, plan: Path, num: int) -> str:
         """As `Cluster.submit`: one array, or several where Slurm takes no array of this size."""
@@ -90,7 +88,7 @@ class SlurmCluster:
             if ended.returncode != 0:
                 return f"{self._submitted(num_submitted)}; no more: {_last_line(ended.stderr)}"
             self.arrays.append(ended.stdout.strip().partition(";")[0])
-            note(plan, On.slurm, config=asdict(self.config), work=self.work, arrays=self.arrays)
+            note(plan, On.slurm, config=asdict(self.config), arrays=self.arrays)
             num_submitted += size
         return self._submitted(num_submitted)
 
@@ -119,7 +117,7 @@ class SlurmCluster:
             "array": f"0-{size - 1}",
             "output": f"{str(folder).replace('%', '%%')}/%A_%a.log",
             "open-mode": "append",
-            "signal": f"B:USR1@{_WARNED_S}",
+            "signal": f"B:USR1@{WARNED_MINUTES * 60:.0f}",
             "nodes": 1,
             "ntasks": 1,
             "cpus-per-task": self.config.cpus_per_task,

@@ -51,6 +51,7 @@ def run_here(folder: Path) -> Results:
     results = Results(folder)
     ended = subprocess.run(results.sweep(), capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+    assert results.table()["status"].tolist() == ["ok"] * NUM_JOBS
     return results
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.cluster.ray_nodes import Ray, is_installed, ray_nodes
-from tests.cluster.sealed_off import wait_until
+from tests.cluster.sealed_off import sealed_off, wait_until
 from tests.cluster.sweeps import NUM_JOBS, Results, running
 
 pytestmark = [
@@ -43,6 +43,7 @@ def test_a_node_dies(cluster: Ray, tmp_path: Path, here: Results) -> None:
     with running(cluster.place, tmp_path, *on(cluster)) as (results, _):
         cluster.kill_node()
         assert results.num_rows < NUM_JOBS
+        wait_until(lambda: "its sweep is over" in results.output(), "the worker of the node that died is begun anew", 180)
     pd.testing.assert_frame_equal(results.table(), here.table(), check_exact=True)
 
 
@@ -73,6 +74,23 @@ def test_all_workers_are_ended(cluster: Ray, tmp_path: Path) -> None:
     assert results.num_rows == NUM_JOBS
 
 
-@pytest.mark.skip(reason="a staged search is not yet done by workers elsewhere")
-def test_a_staged_search_on_ray_trains_what_it_would_train_here(cluster: Ray, tmp_path: Path) -> None:
-    """Every candidate has a row, and those that were trained have the scores that they have here."""
+def test_a_cluster_of_its_own_lasts_as_long_as_the_command(short: Path, tmp_path: Path, here: Results) -> None:
+    """`ray.address=local` needs no `ray start`, and leaves no process."""
+    with sealed_off() as place:
+        place.env = {"RAY_TMPDIR": str(short)}
+        with running(place, tmp_path, "on=ray", "workers=2", "ray.address=local") as (results, _):
+            assert place.of("raylet")
+        wait_until(lambda: not place.of("ray") and not place.of("harness"), "nothing is left", 20)
+    pd.testing.assert_frame_equal(results.table(), here.table(), check_exact=True)
+
+
+def test_a_staged_search_has_no_coordinator(cluster: Ray, tmp_path: Path, here: Results) -> None:
+    """Every candidate ends with a row that says how far it came, and what was trained has the scores that it has here."""
+    with running(cluster.place, tmp_path, *on(cluster), "search=staged", "budget.share=1") as (results, _):
+        pass
+    found, wanted = results.table(), here.table()
+    assert found.index.tolist() == wanted.index.tolist()
+    assert set(found["status"]) <= {"ok", "pruned"}
+    is_trained = found["status"] == "ok"
+    pd.testing.assert_frame_equal(found[is_trained], wanted[is_trained], check_exact=True, check_dtype=False)
+    assert (results.study / "report" / "index.html").exists()

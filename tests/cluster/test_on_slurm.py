@@ -104,6 +104,13 @@ def test_what_slurm_refuses_is_one_line(cluster: Slurm, tmp_path: Path) -> None:
     assert "Invalid partition name specified" in line
 
 
-@pytest.mark.skip(reason="a staged search is not yet done by workers elsewhere")
-def test_a_staged_search_on_slurm_trains_what_it_would_train_here(cluster: Slurm, tmp_path: Path) -> None:
-    """Every candidate has a row, and those that were trained have the scores that they have here."""
+def test_a_staged_search_has_no_coordinator(cluster: Slurm, tmp_path: Path, here: Results) -> None:
+    """Every candidate ends with a row that says how far it came, and what was trained has the scores that it has here."""
+    with running(cluster.place, tmp_path, *ON, "search=staged", "budget.share=1") as (results, _):
+        pass
+    found, wanted = results.table(), here.table()
+    assert found.index.tolist() == wanted.index.tolist()
+    assert set(found["status"]) <= {"ok", "pruned"}
+    is_trained = found["status"] == "ok"
+    pd.testing.assert_frame_equal(found[is_trained], wanted[is_trained], check_exact=True, check_dtype=False)
+    assert (results.study / "report" / "index.html").exists()

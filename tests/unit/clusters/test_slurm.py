@@ -10,7 +10,7 @@ import pytest
 
 from harness.clusters.cluster import cluster_of, resumed
 from harness.clusters.slurm import SlurmCluster
-from harness.config import DataConfig, On, SlurmConfig, SweepConfig
+from harness.config import DataConfig, JobConfig, On, SlurmConfig, SweepConfig
 from harness.errors import ConfigError, TableError
 from tests.fake_slurm import install, options
 from tests.unit.clusters.waiting_worker import there
@@ -45,7 +45,7 @@ def plan(tmp_path: Path) -> Iterator[Path]:
 
 def test_workers_start_are_counted_and_end_when_nothing_is_left(commands: Path, plan: Path) -> None:
     """Each in its own process, with as many threads as cores; the plan's folder alone is enough to count them again."""
-    cluster = SlurmCluster(SlurmConfig(cpus_per_task=3), WORK)
+    cluster = SlurmCluster(SlurmConfig(cpus_per_task=3), work=WORK)
     assert cluster.num_alive() == 0
     assert cluster.submit(plan, 2) == "2 workers submitted to Slurm, each with 3 cores and no GPU: 1"
     until(lambda: there(plan) == ["3", "3"])
@@ -61,7 +61,7 @@ def test_workers_start_are_counted_and_end_when_nothing_is_left(commands: Path, 
 
 def test_cancelled_workers_stop_by_themselves(commands: Path, plan: Path) -> None:
     """They hear of it, also those that another process submitted, and are not put back."""
-    SlurmCluster(SlurmConfig(), WORK).submit(plan, 2)
+    SlurmCluster(SlurmConfig(), work=WORK).submit(plan, 2)
     until(lambda: len(there(plan)) == 2)
     again = resumed(plan)
     assert again is not None
@@ -73,7 +73,7 @@ def test_cancelled_workers_stop_by_themselves(commands: Path, plan: Path) -> Non
 
 def test_a_task_whose_time_is_over_stops_its_worker_and_puts_itself_back(commands: Path, plan: Path) -> None:
     """Slurm warns the script, the worker ends by itself, and then the task goes back into the queue."""
-    cluster = SlurmCluster(SlurmConfig(), WORK)
+    cluster = SlurmCluster(SlurmConfig(), work=WORK)
     cluster.submit(plan, 1)
     until(lambda: there(plan))
     os.kill(int((commands / "1_0.pid").read_text(encoding="ascii")), signal.SIGUSR1)
@@ -87,13 +87,13 @@ def test_every_option_reaches_sbatch(commands: Path, plan: Path) -> None:
     config = SlurmConfig(
         gpus_per_task=2, memory_gib=1.5, time_minutes=90, partition="p", account="a", qos="q", options=["--constraint=x y"]
     )
-    cluster = SlurmCluster(config, WORK)
+    cluster = SlurmCluster(config, work=WORK)
     assert "1 worker submitted to Slurm, each with 1 core and 2 GPUs" in cluster.submit(plan, 1)
     cluster.cancel()
     given = set(options(commands))
     assert {"--gpus-per-node=2", "--mem=1536M", "--time=90", "--partition=p", "--account=a", "--qos=q", "--constraint=x y"} <= given
-    assert {"--requeue", "--signal=B:USR1@90", "--open-mode=append", "--array=0-0", "--cpus-per-task=1"} <= given
-    SlurmCluster(SlurmConfig(), WORK).submit(plan, 1)
+    assert {"--requeue", "--signal=B:USR1@120", "--open-mode=append", "--array=0-0", "--cpus-per-task=1"} <= given
+    SlurmCluster(SlurmConfig(), work=WORK).submit(plan, 1)
     assert not [
         each for each in options(commands, 2) if each.startswith(("--gpus", "--mem", "--time", "--partition", "--account", "--qos"))
     ]
@@ -101,14 +101,14 @@ def test_every_option_reaches_sbatch(commands: Path, plan: Path) -> None:
 
 def test_setup_runs_before_the_worker(plan: Path, commands: Path) -> None:
     """In the same shell, so that what it exports is there."""
-    SlurmCluster(SlurmConfig(setup=["export OMP_NUM_THREADS=7"]), WORK).submit(plan, 1)
+    SlurmCluster(SlurmConfig(setup=["export OMP_NUM_THREADS=7"]), work=WORK).submit(plan, 1)
     until(lambda: there(plan) == ["7"])
 
 
 def test_more_workers_than_an_array_may_have_are_several(tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five where three are allowed: an array of three and one of two, all counted and ended as one."""
     monkeypatch.setenv("PATH", install(tmp_path / "commands", max_array=3))
-    cluster = SlurmCluster(SlurmConfig(), WORK)
+    cluster = SlurmCluster(SlurmConfig(), work=WORK)
     assert cluster.submit(plan, 5).endswith(": 1, 2")
     assert "--array=0-2" in options(tmp_path / "commands", 1)
     assert "--array=0-1" in options(tmp_path / "commands", 2)
@@ -119,9 +119,10 @@ def test_more_workers_than_an_array_may_have_are_several(tmp_path: Path, plan: P
 
 def test_more_workers_can_be_submitted_later(commands: Path, plan: Path) -> None:
     """By whoever took it up again, with what each was given at first."""
-    SlurmCluster(SlurmConfig(partition="p"), WORK).submit(plan, 1)
+    SlurmCluster(SlurmConfig(partition="p"), work=WORK).submit(plan, 1)
     again = resumed(plan)
-    assert again is not None
+    assert isinstance(again, SlurmCluster)
+    again.work = WORK
     again.submit(plan, 2)
     assert "--partition=p" in options(commands, 2)
     third = resumed(plan)
@@ -135,7 +136,7 @@ def test_what_slurm_refuses_is_one_line(tmp_path: Path, plan: Path, monkeypatch:
     """With its reason, and no note beside the plan."""
     monkeypatch.setenv("PATH", install(tmp_path / "commands", refusal="invalid partition specified: nope"))
     with pytest.raises(ConfigError, match=r"^on=slurm: sbatch refuses this: .*invalid partition specified: nope; see the options slurm"):
-        SlurmCluster(SlurmConfig(partition="nope"), WORK).submit(plan, 1)
+        SlurmCluster(SlurmConfig(partition="nope"), work=WORK).submit(plan, 1)
     assert resumed(plan) is None
 
 
@@ -152,16 +153,16 @@ def test_a_controller_that_does_not_answer_is_not_taken_for_an_empty_queue(comma
     (commands / "squeue").write_text(
         "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n", encoding="ascii"
     )
-    assert SlurmCluster(SlurmConfig(), WORK, ["1"]).num_alive() is None
+    assert SlurmCluster(SlurmConfig(), ["1"]).num_alive() is None
     (commands / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n", encoding="ascii")
-    assert SlurmCluster(SlurmConfig(), WORK, ["1"]).num_alive() == 0  # Slurm has forgotten it
+    assert SlurmCluster(SlurmConfig(), ["1"]).num_alive() == 0  # Slurm has forgotten it
 
 
 def test_tasks_that_are_held_back_or_ending_are_not_counted(commands: Path) -> None:
     """They may never work again; those that wait for a node will."""
     states = "PENDING RUNNING COMPLETING REQUEUE_HOLD CONFIGURING SPECIAL_EXIT"
     (commands / "squeue").write_text(f"#!/bin/sh\nprintf '%s\\n' {states}\n", encoding="ascii")
-    assert SlurmCluster(SlurmConfig(), WORK, ["1"]).num_alive() == 3
+    assert SlurmCluster(SlurmConfig(), ["1"]).num_alive() == 3
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"on": "moon"}', '{"on": "slurm", "config": {"x": 1}}'])
@@ -170,6 +171,19 @@ def test_a_note_that_cannot_be_read_is_said(plan: Path, commands: Path, text: st
     (plan / "cluster.json").write_text(text, encoding="utf-8")
     with pytest.raises(TableError, match="cannot be read"):
         resumed(plan)
+
+
+def test_a_job_may_not_take_longer_than_its_worker_has() -> None:
+    """It would be begun anew for ever; where a shorter limit is given, that one counts."""
+
+    def limit(on: On, time_minutes: int | None, timeout_minutes: float | None = None) -> float | None:
+        given = {"slurm": SlurmConfig(time_minutes=time_minutes), "job": JobConfig(timeout_minutes)}
+        return SweepConfig("x", data=DataConfig(name="n", source="s"), study="n", on=on, **given).job.timeout_minutes  # type: ignore[arg-type]
+
+    assert limit(On.slurm, 60) == limit(On.slurm, 60, 90) == 58
+    assert limit(On.slurm, 60, 5) == limit(On.slurm, None, 5) == 5
+    assert limit(On.slurm, None) is None
+    assert limit(On.here, 60) is None
 
 
 @pytest.mark.parametrize(
