@@ -103,7 +103,7 @@ class Beliefs:
         if (rows := self.rows.get(name)) is None:
             return None
         asked = self.rank.metric
-        return _score(rows, Metric(rows[0].primary_metric if asked == Metric.auto or asked not in set(Metric) else asked))
+        return _score(rows, Metric(asked) if asked in set(Metric) - {Metric.auto} else Metric(rows[0].primary_metric or Metric.accuracy))
 
     def _pool(self, names: Sequence[str]) -> Pool:
         if self._read is None or self._read[0] != names:

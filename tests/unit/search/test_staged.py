@@ -206,8 +206,13 @@ def test_of_very_many_trials_the_best_backbones_are_believed(monkeypatch: pytest
     """Their trials come first, those of the others behind them, by their backbone's score; with time for all, all are trained."""
     monkeypatch.setattr(staged, "MOST", 6)
     played, asked = world(5), list[int]()
-    believe = World.believe
-    monkeypatch.setattr(World, "believe", lambda self, names: asked.append(len(names)) or believe(self, names))
+    right = World.believe
+
+    def believe(self: World, names: Sequence[str]) -> Posterior:
+        asked.append(len(names))
+        return right(self, names)
+
+    monkeypatch.setattr(World, "believe", believe)
     search(played.trials, played, budget=Budget(share=0.7))
     assert set(asked) == {6}
     order = list(dict.fromkeys(name.split()[0] for name, rung in played.ran if rung is not Rung.probe))
