@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from harness.clusters.cluster import cluster_of
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
-from harness.jobs.sharing import activations_key, head_group_key, head_groups
+from harness.jobs.sharing import activations_key, head_group_key, head_groups, one_per_study
 from harness.jobs.spec import JobSpec
 from harness.jobs.to_fetch import announcement, fetching_ahead
 from harness.process.isolate import die_with_parent
@@ -71,6 +71,8 @@ def planned(sweep: Sweep) -> Callable[[int], None]:
 
 def announced(sweep: Sweep) -> list[JobSpec]:
     """The jobs that are to run, once it is said what is about to happen."""
+    for job in one_per_study(sweep.jobs):
+        Study(job.config.study_dir).skim()
     todo = [job for job in sweep.jobs if is_wanted(job)]
     num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in sweep.jobs)
     sweep.progress.announce(num_done, num_failed=len(sweep.jobs) - len(todo) - num_done)
@@ -123,6 +125,8 @@ class Groups:
 
     def tasks(self) -> Iterator[Task]:
         """In the order of the command line, first those that wait for nothing."""
+        for jobs in {jobs[0].config.study_dir: jobs for jobs in self.left.values()}.values():
+            Study(jobs[0].config.study_dir).skim()
         under_way = set[str]()
         for name, jobs in list(self.left.items()):
             if name not in self.begun and all(map(_is_settled, jobs)):

@@ -176,6 +176,7 @@ class Stages:
 
     def _look(self) -> None:
         """Read where the trials are."""
+        self._study.skim()
         for trial in self.searching.trials:
             if self.searching.endings.get(trial.name) in {Ending.complete, Ending.failed}:
                 continue
@@ -184,6 +185,10 @@ class Stages:
                 self._failed(trial)
             elif isinstance(where, Rung) and self.searching.rungs.get(trial.name) is not where:
                 self.searching.reached(trial, where)
+
+    @property
+    def _study(self) -> Study:
+        return self.trainer.beliefs.study
 
     def _failed(self, trial: Trial) -> None:
         rows = (Study(job.config.study_dir).read_row(job.job_id) for job in self.trainer.trials[trial.name])

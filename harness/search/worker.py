@@ -12,6 +12,7 @@ from types import FrameType
 
 from harness.config import AUTO, Search
 from harness.errors import ConfigError
+from harness.files import as_typed
 from harness.process.isolate import require_watchable, run_isolated, warm_up
 from harness.search.closing import CLOSING, close, cross_fit_within
 from harness.search.grid import Groups, announced
@@ -51,7 +52,7 @@ def work(folder: Path, workers: str = "1", patience_s: float | None = PATIENCE_S
         warm_up()
         plan = read_plan(folder)
         if closed(plan) is not None:
-            Sweep(plan.jobs).progress.say(f"{plan.study.root}: its sweep is over; there is nothing to do")
+            Sweep(plan.jobs).progress.say(f"{as_typed(plan.study.root)}: its sweep is over; there is nothing to do")
             return
         if plan.cwd.is_dir():
             os.chdir(plan.cwd)  # where relative paths are meant from
