@@ -106,6 +106,8 @@ class Groups:
 
     sweep: Sweep
     todo: Sequence[JobSpec]
+    start_frac: float = 0.0
+    """Where among the backbones this worker begins to look, in [0, 1): many that began at the first would all walk past what the others have taken."""
     left: dict[str, list[JobSpec]] = field(init=False)
     begun: set[str] = field(default_factory=set)
     """Groups that are running here, or were."""
@@ -113,7 +115,7 @@ class Groups:
     """Backbones, by `activations_key`, of which a job has ended or was done before."""
 
     def __post_init__(self) -> None:
-        self.left = head_groups(self.todo)
+        self.left = head_groups(_turned(self.todo, self.start_frac))
         waiting = {job.job_id for job in self.todo}
         self.passed = {activations_key(job) for job in self.sweep.jobs if job.job_id not in waiting}
 
@@ -169,6 +171,14 @@ class Groups:
         jobs = self.left.pop(name)
         self.passed.add(activations_key(jobs[0]))
         self.sweep.finished([_row_of(job, error) for job in jobs], sum(map(len, self.left.values())))
+
+
+def _turned(jobs: Sequence[JobSpec], start_frac: float) -> list[JobSpec]:
+    """From a backbone on, its first job first, and then from the beginning."""
+    places = {key: place for place, key in reversed(list(enumerate(map(activations_key, jobs))))}
+    starts = sorted(places.values())
+    start = starts[int(start_frac * len(starts))] if starts else 0
+    return [*jobs[start:], *jobs[:start]]
 
 
 def _is_settled(job: JobSpec) -> bool:

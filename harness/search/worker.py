@@ -1,6 +1,7 @@
 """One of any number of workers, anywhere, that pull the jobs of a plan. None of them is in charge; the last one closes the sweep."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -66,7 +67,8 @@ def work(folder: Path, workers: str = "1", patience_s: float | None = PATIENCE_S
             stages = StagedSweep(sweep, _num_workers(sweep), sweep.started)
             is_over, account = stages.run(), stages.account
         else:
-            is_over, account = Crew(sweep, Groups(sweep, todo), places).run() and cross_fit_within(sweep, None), None
+            groups = Groups(sweep, todo, random.random())  # noqa: S311  spreads workers out
+            is_over, account = Crew(sweep, groups, places).run() and cross_fit_within(sweep, None), None
         if is_over:
             _close(plan, sweep, account)
 
