@@ -18,13 +18,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.figures import Figure, as_records
+from benchmarks.figures import Figure, as_records, figure_table
 from benchmarks.kept import add_json, keep
 from harness.config import Metric, RankConfig
 from harness.files import digest
 from harness.measure.quality import quality
 from harness.reporting import build
-from harness.select import contest, ranking
+from harness.select import contest, ranking, screen
 from harness.select.comparison import Chance
 from harness.select.contest import Contest
 from harness.select.ranks import Leads
@@ -193,6 +193,11 @@ class Simulated(Study):
         log_probs_NC = self.world.says(self.place[job_id], self.labels_N, self.hard_N)
         return Predictions(log_probs_NC, self.labels_N, self.ids_N), None
 
+    def open_test(self, job_id: str, reason: str, by: str = "report") -> Predictions | None:
+        """There is no test split."""
+        assert job_id in self.place, (reason, by)
+        return None
+
     def _lost(self, file: RowFile) -> Damage | None:
         assert file.row.job_id in self.place  # nothing that could be lost is on a disk
         return None
@@ -312,10 +317,39 @@ def run(world: World, *, on_disk: bool, reports: bool) -> list[Figure]:
     return meter.figures
 
 
+def agreement(world: World, room: int) -> list[Figure]:
+    """The same study ranked with all candidates compared, and with as many as there is room for: what the second says otherwise."""
+    with tempfile.TemporaryDirectory(prefix="many-candidates-") as folder:
+        study = write_study(world, Path(folder) / "simulated", on_disk=False)
+        whole, start = ranking.rank(study, RankConfig()), time.process_time()
+        with patch.object(screen, "MOST", room), patch.object(screen, "LEAST", room):
+            found = ranking.rank(study, RankConfig())
+        cpu_s = time.process_time() - start
+    picks = [[each.label for each in (of.recommended, of.budget, of.fastest)] for of in (whole.decision, found.decision) if of is not None]
+    tied = [{entry.label for entry in each.tied} for each in (whole, found)]
+    pairs = list(zip(whole.entries, found.entries, strict=True))
+    apart = np.array([100 * (other.expected - one.expected) for one, other in pairs])
+    compared = [not other.is_outranked for _, other in pairs]
+    chances = [abs((one.prob_best or 0.0) - (other.prob_best or 0.0)) for one, other in pairs]
+    size = f"{world.num_candidates:,} candidates x {world.num_images:,} images, {room} compared"
+    found_figures = [
+        Figure(float(sum(one == other for one, other in zip(*picks, strict=True))), "", f"{size}: of 3 picks the same", at_least=3),
+        Figure(float(len(tied[0])), "", f"{size}: tied where all are compared"),
+        Figure(float(len(tied[0] ^ tied[1])), "", f"{size}: tied in one of the two only", at_most=2),
+        Figure(float(sum(one.label != other.label for one, other in pairs)), "", f"{size}: places by score that differ", at_most=0),
+        Figure(max(chances), "", f"{size}: largest difference of a probability of being best", at_most=0.05),
+        Figure(float(apart.mean()), "points", f"{size}: expected scores higher, in the mean"),
+        Figure(float(apart[compared].std()), "points", f"{size}: how much that differs between those compared", at_most=0.1),
+        Figure(cpu_s, "CPU s", size),
+    ]
+    print(figure_table(found_figures), flush=True)
+    return found_figures
+
+
 def main() -> None:
     """Print every step as it ends, and write the figures where asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_candidates", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--short", action="store_true", help="a report of 200 candidates alone")
+    parser.add_argument("--short", action="store_true", help="one report of 200 candidates, and 80 compared both ways")
     parser.add_argument("--candidates", type=int, help="how many, instead of the three sizes of the full form")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rank-only", action="store_true", help="no report, and predictions that are made when they are read")
@@ -326,7 +360,9 @@ def main() -> None:
     ]
     if args.short or args.candidates:
         sizes = [(World(num_candidates=args.candidates or 200, num_images=args.images), not args.rank_only)]
-    figures = [figure for world, is_report in sizes for figure in run(world, on_disk=is_report, reports=is_report)]
+    both = World(num_candidates=80, num_images=2000) if args.short else World(num_candidates=300, num_images=20_000)
+    figures = [] if args.candidates else agreement(both, room=both.num_candidates // 2 if args.short else 100)
+    figures += [figure for world, is_report in sizes for figure in run(world, on_disk=is_report, reports=is_report)]
     keep({"figures": as_records(figures)}, args)
 
 

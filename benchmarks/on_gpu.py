@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from benchmarks.kept import add_json, keep
 from benchmarks.side_by_side import describe_machine, software
-from harness.files import write_durably
 from harness.study.store import Study
 
 BUDGET_S = 450
@@ -149,14 +151,14 @@ def _asked(command: Sequence[str]) -> str | None:
 def main() -> int:
     """Run the parts and keep what they came to; exit status 1 when one did not end well."""
     parser = argparse.ArgumentParser(prog="sh benchmarks/on_gpu.sh", description="What only an accelerator can show, as one JSON file.")
-    parser.add_argument("--device", choices=sorted(_PRECISIONS), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="a few small images: shows that it works, and no rate")
+    parser.add_argument("--device", choices=sorted(_PRECISIONS), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--short", action="store_true", help="a few small images: shows that it works, and no rate")
     parser.add_argument("--only", help=f"some parts: {','.join(part.name for part in parts('cuda', quick=False))}")
-    parser.add_argument("--to", type=Path, default=Path("on_gpu.json"), help="the file")
+    add_json(parser)
     args = parser.parse_args()
-    wanted = [part for part in parts(args.device, quick=args.quick) if args.only is None or part.name in args.only.split(",")]
+    wanted = [part for part in parts(args.device, quick=args.short) if args.only is None or part.name in args.only.split(",")]
     started, found = time.monotonic(), dict[str, Any]()
-    about = {"machine": describe_machine(), **software(), "device": args.device, "quick": args.quick}
+    about = {"machine": describe_machine(), **software(), "device": args.device, "quick": args.short}
     with tempfile.TemporaryDirectory() as folder:
         for part in wanted:
             left_s = BUDGET_S - (time.monotonic() - started)
@@ -167,9 +169,7 @@ def main() -> int:
                 own.mkdir()
                 found[part.name] = run(part, own, min(part.limit_s, left_s))
             print(f"{found[part.name]['status']:8} {found[part.name].get('seconds', 0):6.1f} s  {part.name}: {part.about}", flush=True)
-            record = about | {"seconds": round(time.monotonic() - started, 1), "parts": found}
-            write_durably(args.to.absolute(), json.dumps(record, indent=1).encode())
-    print(f"-> {args.to}")
+            keep(about | {"seconds": round(time.monotonic() - started, 1), "parts": found}, args, __file__)
     return int(any(each["status"] in {FAILED, TIMED_OUT} for each in found.values()))
 
 

@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.." || exit 2
 OUT=${OUT:-.}
 [ -x .venv/bin/python ] && PYTHON=${PYTHON:-.venv/bin/python}
 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec timeout --kill-after=5 475 "${PYTHON:-python3}" -m benchmarks.on_gpu \
-    --device "${DEVICE:-cuda}" --to "$OUT/on_gpu.json" ${QUICK:+--quick} ${ONLY:+--only "$ONLY"} "$@"
+    --device "${DEVICE:-cuda}" --json "$OUT/on_gpu.json" ${QUICK:+--short} ${ONLY:+--only "$ONLY"} "$@"

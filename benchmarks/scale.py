@@ -59,11 +59,9 @@ def listing(num_images: int) -> Dataset:
     (job,) = made_up_jobs(Path("nowhere"), 1)[:1]
     train, val = num_images * 3 // 5, num_images // 5
     parts = {"train": (0, train), "val": (train, train + val), "test": (train + val, num_images)}
-    return replace(
-        job.dataset,
-        class_names=tuple(f"class {number}" for number in range(NUM_CLASSES)),
-        **{name: Split(_files(low, high), np.arange(low, high) % NUM_CLASSES) for name, (low, high) in parts.items()},
-    )
+    split = {name: Split(_files(low, high), np.arange(low, high) % NUM_CLASSES) for name, (low, high) in parts.items()}
+    names = tuple(f"class {number}" for number in range(NUM_CLASSES))
+    return replace(job.dataset, class_names=names, train=split["train"], val=split["val"], test=split["test"])
 
 
 def _files(low: int, high: int) -> FileImages:
@@ -130,17 +128,17 @@ def promote(folder: Path, _: int, num_backbones: int) -> Part:
     jobs = made_up_jobs(folder, num_backbones)
     backbones = {job.config.backbone: backbone_key(job) for job in jobs if job.trains_head_only}
     trials = [Trial(candidate_key(job), backbones[job.config.backbone], None, job.trains_head_only) for job in jobs]
-    judge = _Judge(dict(zip([trial.name for trial in trials], jobs, strict=True)), [trial.backbone for trial in trials])
+    judge = _Judge(dict(zip([trial.name for trial in trials], jobs, strict=True)))
     searching = Searching(trials, judge, Budget(share=0.3))
-    searching.due(until_little=True)
+    searching.due(until_little=False)
     for trial in trials:
         if trial.is_probe:
             searching.reached(trial, Rung.probe)
     started = time.perf_counter()
-    due = searching.due(until_little=True)
+    due = searching.due(until_little=False)
     first_s = time.perf_counter() - started
     started = time.perf_counter()
-    searching.due(until_little=True)
+    searching.due(until_little=False)
     return _part(
         "trials put in order, once a row", first_s, f"{len(due):,} trials; {time.perf_counter() - started:.1f} s without a new row"
     )
@@ -149,19 +147,22 @@ def promote(folder: Path, _: int, num_backbones: int) -> Part:
 class _Judge:
     """Scores that are made up; what they say of all trials is the posterior that ships."""
 
-    def __init__(self, jobs: dict[str, JobSpec], backbones: list[str]) -> None:
+    def __init__(self, jobs: dict[str, JobSpec]) -> None:
         rng = np.random.default_rng(0)
-        self.jobs, self.backbones = jobs, backbones
-        is_probe = np.array([job.trains_head_only for job in jobs.values()])
-        self.scores_K = np.where(is_probe, 0.8 + 0.03 * rng.normal(size=len(jobs)), np.nan)
+        self.jobs = jobs
+        self.scores = {name: float(0.8 + 0.03 * rng.normal()) for name, job in jobs.items() if job.trains_head_only}
         self.believed: Posterior | None = None
 
-    def believe(self, _: Any) -> Posterior:
+    def believe(self, names: Any) -> Posterior:
         if self.believed is None:
-            frozen = [job.depth.frozen_frac for job in self.jobs.values()]
-            known = [Known(backbone=backbone, frozen_frac=share) for backbone, share in zip(self.backbones, frozen, strict=True)]
-            self.believed = posterior(self.scores_K, np.diag(np.full(len(known), 0.005**2)), known)
+            jobs = [self.jobs[name] for name in names]
+            known = [Known(backbone=job.config.backbone, frozen_frac=job.depth.frozen_frac) for job in jobs]
+            scores_K = np.array([np.nan if (score := self.score(name)) is None else score for name in names])
+            self.believed = posterior(scores_K, np.diag(np.full(len(known), 0.005**2)), known)
         return self.believed
+
+    def score(self, name: str) -> float | None:
+        return self.scores.get(name)
 
     def excluded(self, _: str) -> bool:
         return False

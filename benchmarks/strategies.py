@@ -98,6 +98,10 @@ class Player:
                 error_K[k] = math.hypot(self.noise[rung], gain.sd * point if rung is Rung.short else 0.0)
         return posterior(scores_K, np.diag(error_K**2), [self._known(name) for name in names], point=point)
 
+    def score(self, name: str) -> float | None:
+        """Of the rung that was paid for."""
+        return self._score(name, self.seen[name]) if name in self.seen else None
+
     def excluded(self, name: str) -> bool:
         """A table's probes are no candidates: they tell of the others."""
         return name.startswith(_PROBE)

@@ -201,7 +201,7 @@ class _Sleeping(Sweep):
 def _serve(jobs: Sequence[JobSpec], job_s: float, barrier: Any) -> None:
     sweep = _Sleeping(jobs)
     sweep.job_s = job_s
-    groups = Groups(sweep, jobs)
+    groups = Groups(sweep, jobs, random.random())
     barrier.wait()
     Crew(sweep, groups, [EVERYWHERE]).run()
 

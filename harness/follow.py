@@ -1,13 +1,13 @@
 """Entry: `python -m harness.follow study=lesions` tells how a sweep goes whose workers are elsewhere, and writes its report at the end."""
 
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from harness.cli import command
 from harness.config import FollowConfig
 from harness.errors import ConfigError
+from harness.files import local_folder
 from harness.study.store import find_study
 
 
@@ -40,7 +40,7 @@ def run(cfg: FollowConfig) -> int:
     from harness.search.plan import newest_plan, read_plan
     from harness.search.runner import sweep_of
 
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(local_folder(cfg.results_dir), cfg.study)
     folder = newest_plan(study)
     cluster = resumed(folder)
     if cfg.cancel:

@@ -1,12 +1,12 @@
 """Entry: `python -m harness.work study=lesions` does jobs of a planned sweep on this machine, beside whoever else does some."""
 
 import sys
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from harness.cli import command
 from harness.config import WorkConfig
+from harness.files import local_folder
 from harness.study.store import find_study
 
 TOLD_TO_END = 143
@@ -35,7 +35,7 @@ def run(cfg: WorkConfig) -> None:
     from harness.search.plan import newest_plan
     from harness.search.worker import Leaving, work
 
-    study = find_study(Path(cfg.results_dir).expanduser(), cfg.study)
+    study = find_study(local_folder(cfg.results_dir), cfg.study)
     patience_s = None if cfg.patience_minutes is None else 60 * cfg.patience_minutes
     try:
         work(newest_plan(study), cfg.workers, patience_s)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,8 +103,16 @@ class Host:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+@dataclass(frozen=True)
+class Proxied(Bucket):
+    """A bucket as a proxy has it."""
+
+    puts: Counter[str]
+    """How often each key was put."""
+
+
 @contextmanager
-def behind(bucket: Bucket, *, lag_s: float = 0.0, refused: str | None = None) -> Iterator[Bucket]:
+def behind(bucket: Bucket, *, lag_s: float = 0.0, refused: str | None = None) -> Iterator[Proxied]:
     """The same bucket through a proxy.
 
     Args:
@@ -111,12 +120,12 @@ def behind(bucket: Bucket, *, lag_s: float = 0.0, refused: str | None = None) ->
         lag_s: listings do not show what was put less than so long ago.
         refused: nothing may be put whose key has this in it.
     """
-    put_at: dict[str, float] = {}
-    proxy = type("Proxy", (_Proxy,), {"to": bucket.address, "put_at": put_at, "lag_s": lag_s, "refused": refused})
+    puts = Counter[str]()
+    proxy = type("Proxy", (_Proxy,), {"to": bucket.address, "put_at": {}, "puts": puts, "lag_s": lag_s, "refused": refused})
     with ThreadingHTTPServer(("127.0.0.1", 0), proxy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield Bucket(bucket.name, f"http://127.0.0.1:{server.server_address[1]}")
+            yield Proxied(bucket.name, f"http://127.0.0.1:{server.server_address[1]}", puts)
         finally:
             server.shutdown()
 
@@ -128,6 +137,7 @@ class _Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     to: str
     put_at: dict[str, float]
+    puts: Counter[str]
     lag_s: float
     refused: str | None
 
@@ -143,6 +153,7 @@ class _Proxy(BaseHTTPRequestHandler):
         content = answer.read()
         if self.command == "PUT" and key:
             self.put_at.setdefault(key, time.monotonic())
+            self.puts[key] += 1
         if "list-type=2" in self.path:
             content = re.sub(rb"<Contents>.*?</Contents>", self._shown, content, flags=re.DOTALL)
         self._answer(answer.status, dict(answer.getheaders()), content)

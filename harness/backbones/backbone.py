@@ -77,7 +77,7 @@ class BackboneSpec:
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file of the model hub that is fetched when a network needs it. The hub has said what its hash is."""
+    """A file of the model hub at a commit, for machines that lack it."""
 
     repo: str
     revision: str | None
@@ -101,14 +101,14 @@ class Weights:
 
     source: WeightsSource
     path: Path | None
-    """None: there is no file, or it is still on the hub (`remote`)."""
+    """None: there is no file, or nobody has fetched it yet."""
     tag: str
     """Pretrained tag, file name, or `random`."""
     sha256: str | None
     licence: str | None
     imagenet_top1_frac: float | None
     remote: HubFile | None = None
-    """What is to be fetched; None: nothing is."""
+    """Where a machine that lacks the file gets it; None: not from a commit of the hub."""
 
 
 @dataclass(frozen=True, slots=True)

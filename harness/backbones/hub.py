@@ -97,6 +97,14 @@ def cached_file(source: Published) -> Path | None:
     return None
 
 
+def cached_commit(source: Published, path: Path) -> HubFile | None:
+    """What a machine without this cached file would have to fetch; None where that is not told by where the file lies."""
+    commit = path.parent.name
+    if source.repo is None or not _COMMIT.fullmatch(commit):
+        return None
+    return HubFile(source.repo, source.revision, commit, path.name, path.stat().st_size)
+
+
 def on_hub(source: Published) -> tuple[str, HubFile] | None:
     """What the hub says of a file without sending it.
 

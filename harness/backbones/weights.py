@@ -16,7 +16,7 @@ from threading import BoundedSemaphore
 from harness.backbones.backbone import BackboneSpec, Kind, Weights, WeightsSource
 from harness.backbones.catalog import pretrained_tags, timm_config, torchvision_weights
 from harness.backbones.fetch import NotFetchedError, fetch
-from harness.backbones.hub import CHECKPOINTS, Published, cached_file, on_hub, published, why_unreachable
+from harness.backbones.hub import CHECKPOINTS, Published, cached_commit, cached_file, on_hub, published, why_unreachable
 from harness.backbones.imagenet import published_top1
 from harness.backbones.integrity import published_sha256, sha256_of, why_not_as_published
 from harness.backbones.known_files import known_sha256, remember, state_of
@@ -85,19 +85,31 @@ def find_weights(spec: BackboneSpec, requested: str, *, download: bool = True, m
 
 
 def fetched(spec: BackboneSpec, weights: Weights) -> Weights:
-    """The same weights, on this machine. One process of a host fetches what is missing, others wait for it; all give it up when too little comes.
+    """The same weights with a path on this machine, which may be another than the one where they were found.
+
+    One process of a host fetches what is missing, others wait for it; all give it up when too little comes.
 
     Raises:
         BackboneError: it did not come, or is not what the hub had said.
     """
-    remote = weights.remote
-    if weights.path is not None or remote is None:
+    if not is_missing(weights):
         return weights
-    source = Published(remote.repo, remote.commit, (remote.filename,), None)
+    if weights.source is WeightsSource.bundled:
+        return replace(weights, path=_bundle_path(spec) or weights.path)
+    remote = weights.remote
+    source = published(spec) if remote is None else Published(remote.repo, remote.commit, (remote.filename,), None)
+    if source is None:
+        return weights
     if (path := cached_file(source)) is None:
         _require_reach(spec, source)
-        path = _fetch(spec, source, str(weights.sha256), remote.branch)
+        path = _fetch(spec, source, str(weights.sha256), remote.branch if remote else None)
     return replace(weights, path=path)
+
+
+def is_missing(weights: Weights) -> bool:
+    """Whether `fetched` has to look for their file: it is still on the hub, or this is another machine than the one where it was found."""
+    is_findable = weights.source in (WeightsSource.cache, WeightsSource.hub, WeightsSource.bundled)
+    return is_findable and (weights.path is None or not weights.path.is_file())
 
 
 def local_weights(spec: BackboneSpec) -> WeightsSource | None:
@@ -180,8 +192,8 @@ def _from_folder(spec: BackboneSpec, folder: Path) -> Weights:
 def _local(spec: BackboneSpec) -> Weights | None:
     source = published(spec)
     cached = cached_file(source) if source else None
-    if cached:
-        return _published_weights(spec, WeightsSource.cache, cached)
+    if source and cached:
+        return replace(_published_weights(spec, WeightsSource.cache, cached), remote=cached_commit(source, cached))
     path = _bundle_path(spec)
     if path is None:
         return None

@@ -89,5 +89,5 @@ def packed(images: Sequence[ImageRef]) -> Sequence[ImageRef]:
         return tuple(images)
     spans = np.array([(piece.offset, piece.size) for piece in pieces], dtype=np.int64).reshape(-1, 2)
     inside = Pieces(spans, [intern(piece.suffix) for piece in pieces]) if pieces else None
-    columns = ([each.id for each in files], [each.content_hash for each in files], [str(each.path) for each in files])
-    return FileImages(*map(Texts.of, columns), inside)
+    ids, hashes = Texts.of([each.id for each in files]), Texts.of([each.content_hash for each in files])
+    return FileImages(ids, hashes, Texts.of([str(each.path) for each in files]), inside)

@@ -156,8 +156,11 @@ def fetched(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def skim(folder: Path, suffix: str) -> None:
-    """Bring all files of a folder; for the next few seconds those that a store did not list are taken to be missing. Raises StoreError."""
+def skim(folder: Path, suffix: str | None) -> None:
+    """Bring the files of a folder that end so, with None none of them; for the next few seconds those that a store did not list are taken to be missing.
+
+    Raises StoreError.
+    """
     mirror.skim(folder, suffix)
 
 
@@ -177,6 +180,11 @@ def is_there(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether a folder is there. Raises StoreError."""
     return mirror.is_folder(path)
+
+
+def changed_s(path: Path) -> float:
+    """When a file was changed (seconds since 1970), by the clock of whoever keeps it; 0 when there is none. Raises StoreError."""
+    return mirror.changed_s(path)
 
 
 def num_bytes(path: Path) -> int:

@@ -1,7 +1,7 @@
 """Files of a mirror and their objects: what is written goes to the store, what is read comes from it. For paths of this machine alone all of this does nothing.
 
-The store is right: where it has another object than the one that a file was a copy of, the file is replaced. But a file that could not be sent
-stays until it is, and no file is deleted because the store lacks it. Which object a file is a copy of is noted beside the mirror (`place.tag_of`).
+The store is right: where it has another object than the one that a file was a copy of, the file is replaced; where it has none any more, put aside.
+But a file that could not be sent stays until it is. Which object a file is a copy of is noted beside the mirror (`place.tag_of`).
 """
 
 import json
@@ -47,8 +47,8 @@ class _Answer:
 
 
 _answers: dict[Path, _Answer] = {}
-_skimmed: dict[Path, float] = {}
-"""Folder -> when its listing was said to be good enough."""
+_skimmed: dict[Path, tuple[float, list[str]]] = {}
+"""Folder -> when its listing was said to be good enough, and the names in it."""
 
 
 def forget() -> None:
@@ -90,7 +90,7 @@ def send_rest(folder: Path) -> None:
 
 
 def fetch(paths: Iterable[Path]) -> None:
-    """Bring files up to date with the store, many at once, each asked for by its name; those that it lacks stay as they are. Raises StoreError."""
+    """Bring files up to date with the store, many at once, each asked for by its name; those that it never had stay. Raises StoreError."""
     due = [path for path in paths if url_of(path) is not None and not _is_up_to_date(path)]
     for folder in {path.parent for path in due}:
         _skimmed.pop(folder, None)
@@ -105,21 +105,24 @@ def fetch_one(path: Path) -> None:
         _fetch(path)
 
 
-def skim(folder: Path, suffix: str) -> None:
-    """Fetch all files of a folder; for the next few seconds what the store listed is all that it has. Good for an order of work, not for a decision,
-    as a listing may lag behind. Raises StoreError.
+def skim(folder: Path, suffix: str | None) -> None:
+    """For the next few seconds what the store lists in a folder is all that it has; files that end so are fetched, with None only the names are.
+
+    Good for an order of work, not for a decision, as a listing may lag behind. Raises StoreError.
     """
-    if url_of(folder) is not None and time.monotonic() - _skimmed.get(folder, -_FRESH_S) >= _FRESH_S:
-        listed = [folder / name for name in names(folder) if name.endswith(suffix)]
-        fetch(listed)
-        _skimmed[folder] = time.monotonic()
+    if url_of(folder) is not None and _skimmed_names(folder) is None:
+        found = names(folder)
+        fetch(folder / name for name in found if suffix is not None and name.endswith(suffix))
+        _skimmed[folder] = time.monotonic(), found
 
 
 def names(folder: Path) -> list[str]:
-    """What the store lists below a folder. Raises StoreError."""
+    """What the store lists below a folder, or did when it was skimmed. Raises StoreError."""
     url = url_of(folder)
     if url is None:
         return []
+    if (skimmed := _skimmed_names(folder)) is not None:
+        return skimmed
     found, now = objects.names(url), time.monotonic()
     _answers.update({folder / name: _Answer(about, now) for name, about in found.items() if about is not None})
     return list(found)
@@ -127,7 +130,7 @@ def names(folder: Path) -> list[str]:
 
 def is_there(path: Path) -> bool:
     """Whether a file is there, here or in the store. Raises StoreError."""
-    return path.is_file() or (url_of(path) is not None and _known(path) is not None)
+    return path.is_file() or (url_of(path) is not None and not _is_unlisted(path) and _known(path) is not None)
 
 
 def is_folder(folder: Path) -> bool:
@@ -143,6 +146,15 @@ def num_bytes(path: Path) -> int:
         return path.stat().st_size
     about = _known(path) if url_of(path) is not None else None
     return about.num_bytes if about else 0
+
+
+def changed_s(path: Path) -> float:
+    """When a file was changed, or put to the store; 0 when it is not there. Raises StoreError."""
+    if url_of(path) is not None and (about := _known(path)) is not None:
+        return about.changed_s
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def delete(path: Path) -> None:
@@ -169,6 +181,8 @@ def require_writable(folder: Path) -> None:
 
 def _fetch(path: Path) -> None:
     about = _known(path)
+    if about is None:
+        _put_aside(path)
     if about is None or _is_copy(path, about):
         return
     url = url_of(path)
@@ -185,6 +199,18 @@ def _fetch(path: Path) -> None:
         _note(path, _Tag(about.token, stat))
 
 
+def _put_aside(path: Path) -> None:
+    """A copy of what somebody has deleted in the store gets a hidden name, under which leftovers are swept away after a day."""
+    tag = _tag(path)
+    url = url_of(path)
+    if url is not None and tag is not None and tag.stat is not None and path.is_file() and tag.stat == _stat(path):
+        objects.require_bucket(url)
+        with suppress(FileNotFoundError):
+            path.touch()
+            path.rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}"))
+            tag_of(path).unlink()
+
+
 def _is_up_to_date(path: Path) -> bool:
     """Whether nothing needs to be asked or brought: the store has just said what it has."""
     answer = _answers.get(path)
@@ -193,7 +219,13 @@ def _is_up_to_date(path: Path) -> bool:
 
 def _is_unlisted(path: Path) -> bool:
     """Whether the folder was skimmed just now, and this name was not in it."""
-    return time.monotonic() - _skimmed.get(path.parent, -_FRESH_S) < _FRESH_S and path not in _answers
+    return _skimmed_names(path.parent) is not None and path not in _answers
+
+
+def _skimmed_names(folder: Path) -> list[str] | None:
+    """Names in a folder that was skimmed just now."""
+    at, found = _skimmed.get(folder, (0.0, []))
+    return found if folder in _skimmed and time.monotonic() - at < _FRESH_S else None
 
 
 def _is_copy(path: Path, about: About) -> bool:

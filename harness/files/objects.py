@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class About:
     token: str
     """Another one whenever the content is: S3's ETag, Google's generation."""
     num_bytes: int
+    changed_s: float
+    """When it was put, by the store's clock (seconds since 1970)."""
 
 
 def put_file(path: Path, url: str) -> None:
@@ -93,6 +96,13 @@ def names(url: str) -> dict[str, About | None]:
     return {name: what for name, what in each.items() if name}
 
 
+def require_bucket(url: str) -> None:
+    """See that the bucket of an object is there: not every library tells a missing one from a missing object. Raises StoreError."""
+    protocol, _, rest = url.partition("://")
+    with trouble(url):
+        _filesystem(url).info(f"{protocol}://{rest.partition('/')[0]}")
+
+
 def delete(url: str) -> None:
     """Delete an object, if there is one. Raises StoreError."""
     with trouble(url):
@@ -132,7 +142,8 @@ def _about(info: Mapping[str, Any]) -> About | None:
     if info.get("type") == "directory":
         return None
     token = next(str(found) for key in ("ETag", "generation", "etag", "md5Hash") if (found := info.get(key)))
-    return About(token, int(info.get("size") or 0))
+    changed = next((found for key in ("LastModified", "mtime") if isinstance(found := info.get(key), datetime)), None)
+    return About(token, int(info.get("size") or 0), changed.timestamp() if changed else 0.0)
 
 
 def _is_itself(info: Mapping[str, Any], url: str) -> bool:
@@ -147,5 +158,5 @@ def _code(error: BaseException) -> str:
 
 def _require_bucket(error: FileNotFoundError) -> None:
     """A bucket that is not there is no missing file."""
-    if _code(error) == "NoSuchBucket" or "bucket does not exist" in str(error):
+    if _code(error) == "NoSuchBucket":
         raise error

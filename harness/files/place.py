@@ -68,12 +68,13 @@ def is_store(text: str) -> bool:
 
 
 def url_of(path: Path) -> str | None:
-    """What stands behind a path; None for a path of this machine alone."""
-    root, path = mirrors(), path if path.is_absolute() else path.absolute()
-    if not str(path).startswith(f"{root}{os.sep}"):
+    """What stands behind a path; None for a path of this machine alone. Asked of every file that is read, so it makes no path of it."""
+    root, text = str(mirrors()), str(path)
+    whole = text if text.startswith(os.sep) else f"{os.getcwd()}{os.sep}{text}"  # noqa: PTH109
+    if not whole.startswith(f"{root}{os.sep}"):
         return None
-    protocol, *rest = path.relative_to(root).parts
-    return f"{protocol}://{'/'.join(rest)}" if protocol in PACKAGES and rest else None
+    protocol, _, rest = whole[len(root) + 1 :].partition(os.sep)
+    return f"{protocol}://{rest}" if protocol in PACKAGES and rest else None
 
 
 def as_typed(path: Path) -> str:

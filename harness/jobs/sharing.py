@@ -32,9 +32,7 @@ def head_group_key(job: JobSpec) -> str:
     if job.fold is not None or train.shows_new_images or not job.trains_head_only:
         return job.job_id
     recipe = {key: value for key, value in job.recipe.items() if key not in {"name", "lr", "weight_decay"}}
-    return hash_of(
-        {"activations": activations_key(job), "recipe": recipe, "protocol": job.protocol_hash, "study": str(job.config.study_dir)}
-    )
+    return hash_of({"activations": activations_key(job), "recipe": recipe, "protocol": job.protocol_hash, "study": job.config.study})
 
 
 def latency_key(job: JobSpec, image_size: int) -> str:

@@ -9,12 +9,11 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from harness.backbones.backbone import BackboneSpec, Weights
-from harness.backbones.weights import fetched
+from harness.backbones.weights import fetched, is_missing
 from harness.errors import HarnessError
 from harness.jobs.spec import JobSpec
 from harness.process.beside import Beside
 from harness.process.isolate import die_with_parent
-from harness.text.counts import counted
 
 _NICENESS = 10
 _MIB = 2**20
@@ -30,8 +29,8 @@ def announcement(jobs: Sequence[JobSpec]) -> str | None:
     if not sizes:
         return None
     known = [size for size in sizes if size is not None]
-    more = f" and {counted(len(sizes) - len(known), 'file')} of unknown size" if len(known) < len(sizes) else ""
-    return f"weights: {counted(len(known), 'file')} ({sum(known) / _MIB:,.0f} MiB){more} to fetch from the hub, each before its first job at the latest"
+    more = f" and {len(sizes) - len(known):,} of unknown size" if len(known) < len(sizes) else ""
+    return f"weights to fetch from the hub: {len(known):,} ({sum(known) / _MIB:,.0f} MiB){more}, each before its first job at the latest"
 
 
 @contextmanager
@@ -61,6 +60,7 @@ def fetch_all(connection: Connection, missing: Sequence[tuple[BackboneSpec, Weig
 
 def _missing(jobs: Sequence[JobSpec]) -> list[tuple[BackboneSpec, Weights]]:
     """Each file once, with a network that needs it."""
-    return list({job.weights.sha256: (job.backbone, job.weights) for job in reversed(jobs) if job.weights.remote is not None}.values())[
-        ::-1
-    ]
+    first: dict[str | None, tuple[BackboneSpec, Weights]] = {}
+    for job in jobs:
+        first.setdefault(job.weights.sha256, (job.backbone, job.weights))
+    return [(spec, weights) for spec, weights in first.values() if weights.remote is not None and is_missing(weights)]

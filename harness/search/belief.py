@@ -63,7 +63,7 @@ class Beliefs:
     """Of each trial that was measured, one per seed."""
     short: dict[str, Sequence[Row]] = field(default_factory=dict)
     """The same of those that went on from a short training: what they had come to there."""
-    _read: Pool | None = None
+    _read: tuple[Sequence[str], Pool] | None = None
 
     def measured(self, name: str, rows: Sequence[Row]) -> None:
         """A trial has come to these rows."""
@@ -73,7 +73,7 @@ class Beliefs:
 
     def of(self, names: Sequence[str]) -> Posterior:
         """The true scores of these trials at the end, in their order; one at least was measured."""
-        pool = self._pool
+        pool = self._pool([name for name in names if name in self.rows])
         metric, _ = choose_metric(pool, self.rank)
         evidence = evidence_of(pool, pool.candidates, metric)
         place = {_key(candidate.row): k for k, candidate in enumerate(pool.candidates)}
@@ -92,17 +92,24 @@ class Beliefs:
 
     def excluded(self, name: str) -> list[str]:
         """Limits of the user's that its backbone does not keep, one sentence each; none where that is not known yet."""
-        keys = {_key(rows[0]) for other, rows in self.rows.items() if self.backbones[other] == self.backbones[name]}
-        known = [candidate for candidate in self._pool.candidates if _key(candidate.row) in keys] if keys else []
-        return [breach.text for candidate in known[:1] for breach in breaches(candidate, self.rank) if breach.key in KNOWN_LIMITS]
+        of_backbone = next((rows for other, rows in self.rows.items() if self.backbones[other] == self.backbones[name]), None)
+        if of_backbone is None:
+            return []
+        known = pool_of(self.study, of_backbone, keeps_probabilities=needs_probabilities(self.rank)).candidates
+        return [breach.text for candidate in known for breach in breaches(candidate, self.rank) if breach.key in KNOWN_LIMITS]
 
-    @property
-    def _pool(self) -> Pool:
-        if self._read is None:
-            self._read = pool_of(
-                self.study, [row for rows in self.rows.values() for row in rows], keeps_probabilities=needs_probabilities(self.rank)
-            )
-        return self._read
+    def score(self, name: str) -> float | None:
+        """Of a trial on val, higher is better, by the metric to rank by or, where rows have none of it, by their primary one; None: it has none yet."""
+        if (rows := self.rows.get(name)) is None:
+            return None
+        asked = self.rank.metric
+        return _score(rows, Metric(asked) if asked in set(Metric) - {Metric.auto} else Metric(rows[0].primary_metric or Metric.accuracy))
+
+    def _pool(self, names: Sequence[str]) -> Pool:
+        if self._read is None or self._read[0] != names:
+            rows = [row for name in names for row in self.rows[name]]
+            self._read = names, pool_of(self.study, rows, keeps_probabilities=needs_probabilities(self.rank))
+        return self._read[1]
 
     def _known(self, name: str) -> Known:
         """Without a row of its own, all but its depth is known from its backbone's."""

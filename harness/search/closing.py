@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence, Set
 
 from harness.config import Keep
 from harness.errors import HarnessError
+from harness.files import as_typed
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
 from harness.jobs.timing import time_models
@@ -43,6 +44,8 @@ def finish(sweep: Sweep, cross_fit_limit_s: float | None = None) -> int:
 def close(sweep: Sweep, *, times: bool = True) -> int:
     """Time the models, unless that is not wanted here, and write the report of every study that has rows. Returns the exit status, as `finish`."""
     jobs, say = sweep.jobs, sweep.progress.say
+    for first in one_per_study(jobs):
+        Study(first.config.study_dir).fetch(job.job_id for job in jobs if job.config.study == first.config.study)
     rows = {job.job_id: row for job in jobs if (row := Study(job.config.study_dir).read_row(job.job_id))}
     for job in one_per_study([job for job in jobs if job.job_id in rows]):
         with claimed(job.config.study_dir, CLOSING):
@@ -57,7 +60,7 @@ def close(sweep: Sweep, *, times: bool = True) -> int:
     if gone := [job for job in jobs if job.job_id not in rows]:
         have = "has" if len(gone) == 1 else "have"
         say(
-            f"{len(gone)} of {counted(len(jobs), 'job')} {have} no row any more: files of {gone[0].config.study_dir} were removed while the "
+            f"{len(gone)} of {counted(len(jobs), 'job')} {have} no row any more: files of {as_typed(gone[0].config.study_dir)} were removed while the "
             f"sweep ran; the same command runs what is missing again."
         )
     is_good = all(row.status in (Status.ok.value, Status.pruned.value) for row in rows.values())
@@ -92,7 +95,7 @@ def _time(sweep: Sweep, job: JobSpec, protocols: Set[str]) -> None:
     """Time the models of the sweep. A failure here costs latencies, never the report."""
     study, say = Study(job.config.study_dir), sweep.progress.say
     try:
-        if missing := time_models(study, job.config.measure, limits_of(job.config), protocols=protocols, say=say):
+        if missing := time_models(study, job.config.measure, limits_of(job.config), protocols=protocols, device=job.config.device, say=say):
             say(f"{missing[0]}{f'; {len(missing) - 1} more' if missing[1:] else ''}")
     except HarnessError as error:
         say(f"latencies were not measured: {error} `{study.retime_command}` does so later.")
@@ -116,7 +119,7 @@ def _report(jobs: Sequence[JobSpec], say: Callable[[str], None]) -> Row | None:
     models = Models(study)
     if models.folder.is_dir():
         number, mib = models.kept()
-        say(f"models: {number} kept, {mib:,.1f} MiB in {models.folder}")
+        say(f"models: {number} kept, {mib:,.1f} MiB in {as_typed(models.folder)}")
     print_summary(ranking, study.report_dir / "index.html")
     return recommended_row(ranking, study)
 

@@ -16,11 +16,12 @@ from harness.config import RankConfig
 from harness.jobs.identity import failed_row
 from harness.jobs.spec import Fold, JobSpec
 from harness.search.pull import Task
-from harness.select.candidates import Candidate, load_pool
+from harness.select.candidates import Candidate
 from harness.select.contest import Contest
-from harness.select.metric import choose_metric, needs_probabilities
+from harness.select.metric import choose_metric
 from harness.select.posterior import POINT
 from harness.select.prior import own_ranks
+from harness.select.screen import load_screened
 from harness.status import Status
 from harness.study.row import Row
 from harness.study.store import Study
@@ -159,7 +160,7 @@ def may_be_best(study: Study, cfg: RankConfig, protocol: str) -> list[Candidate]
 
     None when the recommended is good enough. Latencies are not known yet, so that they neither count nor exclude.
     """
-    pool = load_pool(study, protocol, keeps_probabilities=needs_probabilities(cfg))
+    pool = load_screened(study, cfg, protocol)
     if not pool.candidates:
         return []
     by_score = replace(cfg, points_per_doubling=0.0, max_latency_ms=None, num_resamples=MIN_RESAMPLES)

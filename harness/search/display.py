@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from harness.config import Adapter, Keep
-from harness.files import free_mib
+from harness.files import as_typed, free_mib
 from harness.jobs.sharing import one_per_study
 from harness.jobs.spec import JobSpec
 from harness.jobs.timing import expected_s
@@ -82,7 +82,7 @@ class Progress:
         for job in one_per_study(self.jobs):
             data = job.dataset
             sizes = f"{len(data.train)} train, {len(data.val)} val, {len(data.test)} test images, {data.num_classes} classes"
-            self.say(f"{data.name}: {sizes}; study {job.config.study_dir}")
+            self.say(f"{data.name}: {sizes}; study {as_typed(job.config.study_dir)}")
             for what, sentences in (("read as it is here", data.profile.remarks), ("not used", data.profile.left_out)):
                 if sentences:
                     self.say(f"{data.name}: {what}: {' '.join(sentences)}")
@@ -104,11 +104,12 @@ class Progress:
             known = [size for size in sizes if size is not None]
             if keep is Keep.none or not sizes:
                 continue
-            more = f" and {counted(len(sizes) - len(known), 'model')} of unknown size" if len(known) < len(sizes) else ""
+            parts = [f"at most {sum(known):,.1f} MiB"] * bool(known)
+            parts += [f"{counted(len(sizes) - len(known), 'model')} of unknown size"] * (len(known) < len(sizes))
             then = "; those that cannot be recommended are deleted at the end (model.keep=tied)" if keep is Keep.tied else ""
             free = free_mib(models.study.root)
             short = f"; only {free:,.0f} MiB are free there, and what finds no room is not kept" if free < sum(known) + ROOM_MIB else ""
-            self.say(f"models: at most {sum(known):,.1f} MiB{more} in {models.folder}{then}{short}")
+            self.say(f"models: {' and '.join(parts)} in {as_typed(models.folder)}{then}{short}")
 
     def say(self, text: str, style: str = "") -> None:
         """One line, letter by letter: names may hold anything."""

@@ -11,8 +11,9 @@ from functools import cached_property, partial
 from harness.clusters.cluster import cluster_of
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
-from harness.jobs.sharing import activations_key, head_group_key, head_groups
+from harness.jobs.sharing import activations_key, head_group_key, head_groups, one_per_study
 from harness.jobs.spec import JobSpec
+from harness.jobs.to_fetch import announcement, fetching_ahead
 from harness.process.isolate import die_with_parent
 from harness.search.pull import Crew, Task
 from harness.search.runner import Asked, Sweep, begin, is_wanted, prepare_jobs, require_folders
@@ -47,7 +48,7 @@ def run_grid(asked: Sequence[Asked], launcher: Launch | None = None, at_once: in
         return submit(sweep, cluster)
     close_plan = planned(sweep)
     todo = announced(sweep)
-    with sweep.progress.interruptible(), sweep.live:
+    with sweep.progress.interruptible(), sweep.live, fetching_ahead(todo):
         if launcher is None:
             Crew(sweep, Groups(sweep, todo), sweep.places).run()
         else:
@@ -70,9 +71,13 @@ def planned(sweep: Sweep) -> Callable[[int], None]:
 
 def announced(sweep: Sweep) -> list[JobSpec]:
     """The jobs that are to run, once it is said what is about to happen."""
+    for job in one_per_study(sweep.jobs):
+        Study(job.config.study_dir).skim()
     todo = [job for job in sweep.jobs if is_wanted(job)]
     num_done = sum(Study(job.config.study_dir).is_done(job.job_id) for job in sweep.jobs)
     sweep.progress.announce(num_done, num_failed=len(sweep.jobs) - len(todo) - num_done)
+    if text := announcement(todo):
+        sweep.progress.say(text)
     sweep.progress.found({job.job_id for job in todo})
     return todo
 
@@ -101,6 +106,8 @@ class Groups:
 
     sweep: Sweep
     todo: Sequence[JobSpec]
+    start_frac: float = 0.0
+    """Where among the backbones this worker begins to look, in [0, 1): many that began at the first would all walk past what the others have taken."""
     left: dict[str, list[JobSpec]] = field(init=False)
     begun: set[str] = field(default_factory=set)
     """Groups that are running here, or were."""
@@ -108,7 +115,7 @@ class Groups:
     """Backbones, by `activations_key`, of which a job has ended or was done before."""
 
     def __post_init__(self) -> None:
-        self.left = head_groups(self.todo)
+        self.left = head_groups(_turned(self.todo, self.start_frac))
         waiting = {job.job_id for job in self.todo}
         self.passed = {activations_key(job) for job in self.sweep.jobs if job.job_id not in waiting}
 
@@ -120,6 +127,8 @@ class Groups:
 
     def tasks(self) -> Iterator[Task]:
         """In the order of the command line, first those that wait for nothing."""
+        for jobs in {jobs[0].config.study_dir: jobs for jobs in self.left.values()}.values():
+            Study(jobs[0].config.study_dir).skim()
         under_way = set[str]()
         for name, jobs in list(self.left.items()):
             if name not in self.begun and all(map(_is_settled, jobs)):
@@ -162,6 +171,14 @@ class Groups:
         jobs = self.left.pop(name)
         self.passed.add(activations_key(jobs[0]))
         self.sweep.finished([_row_of(job, error) for job in jobs], sum(map(len, self.left.values())))
+
+
+def _turned(jobs: Sequence[JobSpec], start_frac: float) -> list[JobSpec]:
+    """From a backbone on, its first job first, and then from the beginning."""
+    places = {key: place for place, key in reversed(list(enumerate(map(activations_key, jobs))))}
+    starts = sorted(places.values())
+    start = starts[int(start_frac * len(starts))] if starts else 0
+    return [*jobs[start:], *jobs[:start]]
 
 
 def _is_settled(job: JobSpec) -> bool:

@@ -20,7 +20,7 @@ from harness.config import DataConfig, SweepConfig
 from harness.data.dataset import Dataset
 from harness.data.stored import read_dataset, write_dataset
 from harness.errors import TableError
-from harness.files import digest, open_plain, remove, why, write_durably
+from harness.files import as_typed, changed_s, digest, is_there, listed, open_plain, remove, why, write_durably
 from harness.jobs.spec import JobSpec, hash_of
 from harness.study.sealed import dumped, unsealed
 from harness.study.store import Study
@@ -73,10 +73,10 @@ def read_plan(folder: Path) -> Plan:
 
 def newest_plan(study: Study) -> Path:
     """The folder of the plan that was written to a study last. Raises TableError: there is none."""
-    paths = sorted((study.root / "plan").glob(f"*/{_JOBS}"), key=lambda path: path.stat().st_mtime_ns)
+    paths = sorted((path for folder in listed(study.root / "plan", "") if is_there(path := folder / _JOBS)), key=changed_s)
     if not paths:
         raise TableError(
-            f"{study.root}: holds no plan of a sweep; `python -m harness.sweep` writes one with workers=2 or more, on=slurm or on=ray."
+            f"{as_typed(study.root)}: holds no plan of a sweep; `python -m harness.sweep` writes one with workers=2 or more, on=slurm or on=ray."
         )
     return paths[-1].parent
 
@@ -84,7 +84,8 @@ def newest_plan(study: Study) -> Path:
 def closed(plan: Plan) -> int | None:
     """The exit status with which the sweep was closed: it has its report; None: it is open."""
     try:
-        return int(json.loads((plan.folder / _CLOSED).read_bytes())["status"])
+        with open_plain(plan.folder / _CLOSED) as file:
+            return int(json.loads(file.read())["status"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -21,6 +21,8 @@ from harness.transfer.rungs import Rung
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 """Before a worker that found nothing to do looks again."""
+_REST = 10
+"""It rests so many times as long as it looked: a thousand idle workers would be more than a file server bears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +108,16 @@ class Crew:
         idle_since, pause_s = time.monotonic(), _SHORTEST_PAUSE_S
         with at(place):
             while not (self._is_over() or self._errors):
+                looked = time.monotonic()
                 with self._taken(place) as task:
+                    look_s = time.monotonic() - looked
                     if task is not None:
                         self._do(task, place)
                         idle_since, pause_s = time.monotonic(), _SHORTEST_PAUSE_S
                         continue
                 if self.sweep.patience_s is not None and time.monotonic() - idle_since > self.sweep.patience_s:
                     return
-                time.sleep(pause_s)
+                time.sleep(max(pause_s, _REST * look_s))
                 pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
 
     def _is_over(self) -> bool:

@@ -30,11 +30,19 @@ QUICK_S = 30.0
 """Without a budget, a grid that is certain to take less is trained whole."""
 
 
+MOST = 1000
+"""Trials whose true scores are believed jointly: those of the backbones with the best scores. What is believed takes memory by the square of their number,
+and time by the cube. The others come behind them, best backbones first."""
+
+
 class Judge(Protocol):
     """What the search needs to know."""
 
     def believe(self, names: Sequence[str]) -> Posterior:
         """The true scores of these trials, in their order, by all that was measured so far: one of them at least."""
+
+    def score(self, name: str) -> float | None:
+        """What a trial scored at the last rung that it went through, higher is better; None: it never ran, or has no score."""
 
     def excluded(self, name: str) -> bool:
         """Whether a limit of the user's rules a trial out, as far as its backbone's probe tells."""
@@ -223,13 +231,29 @@ class Searching:
         self._announce(self._expected(ahead), is_probing=False)
 
     def _is_enough(self, ahead: Sequence[Trial]) -> bool:
-        return bool(self.rungs) and loss_of_stopping(self._draws(), *self._at(self._complete(), ahead)) <= ALLOWED_LOSS
+        if not self.rungs:
+            return False
+        near, _ = self._parted()
+        return loss_of_stopping(self._draws(near), *_at(near, self._complete(), ahead)) <= ALLOWED_LOSS
 
     def _in_order(self, ahead: Sequence[Trial]) -> list[Trial]:
         """By promise; by what is known from elsewhere where nothing was measured, as there is no probe."""
         if not self.rungs:
             return _by_prior(ahead)
-        return [self.trials[place] for place in in_order(self._draws(), *self._at(self._complete(), ahead))]
+        (near, far), left = self._parted(), {trial.name for trial in ahead}
+        promising = [near[place] for place in in_order(self._draws(near), *_at(near, self._complete(), ahead))]
+        return promising + [trial for trial in far if trial.name in left]
+
+    def _parted(self) -> tuple[Sequence[Trial], Sequence[Trial]]:
+        """The trials that are believed jointly, and the others."""
+        if len(self.trials) <= MOST:
+            return self.trials, []
+        best: dict[str, float] = {}
+        for trial in self.trials:
+            score = self.judge.score(trial.name)
+            best[trial.backbone] = max(best.get(trial.backbone, -math.inf), -math.inf if score is None else score)
+        ranked = sorted(self.trials, key=lambda trial: -best[trial.backbone])
+        return ranked[:MOST], ranked[MOST:]
 
     def history(self) -> History:
         """Where everyone ended."""
@@ -282,21 +306,17 @@ class Searching:
         done = [trial for trial in self.trials if self.endings.get(trial.name) is Ending.complete]
         return [trial for trial in done if not self.judge.excluded(trial.name)]
 
-    def _draws(self) -> FloatArray:
-        return self.judge.believe([trial.name for trial in self.trials]).draws_RK
-
-    def _at(self, *groups: Sequence[Trial]) -> list[list[int]]:
-        """Their positions among all trials."""
-        place = {trial.name: k for k, trial in enumerate(self.trials)}
-        return [[place[trial.name] for trial in group] for group in groups]
+    def _draws(self, trials: Sequence[Trial]) -> FloatArray:
+        return self.judge.believe([trial.name for trial in trials]).draws_RK
 
     def _prob_better(self) -> dict[str, float]:
         complete, ahead = self._complete(), [trial for trial in self.trials if self.endings.get(trial.name) is not Ending.complete]
         if not (complete and ahead):
             return {}
-        draws_RK, (done, places) = self._draws(), self._at(complete, ahead)
+        near, _ = self._parted()
+        draws_RK, (done, places) = self._draws(near), _at(near, complete, ahead)
         best_R = best_of(draws_RK, done)
-        return {self.trials[k].name: float((draws_RK[:, k] > best_R).mean()) for k in places}
+        return {near[k].name: float((draws_RK[:, k] > best_R).mean()) for k in places}
 
     # Plans.
 
@@ -304,9 +324,10 @@ class Searching:
         """Those that will probably run, in order."""
         if not ahead or not self.rungs or self.is_whole:
             return list(ahead)
-        draws_RK, (complete, places) = self._draws(), self._at(self._complete(), ahead)
+        near, _ = self._parted()
+        draws_RK, (complete, places) = self._draws(near), _at(near, self._complete(), ahead)
         rank = in_order if self.budget.is_given else expected_to_run
-        return [self.trials[k] for k in rank(draws_RK, complete, places)]
+        return [near[k] for k in rank(draws_RK, complete, places)]
 
     def _announce(self, trials: Sequence[Trial], *, is_probing: bool) -> None:
         spent_s, rest, names = self.judge.spent_s(), NOTHING, list[str]()
@@ -326,6 +347,12 @@ class Searching:
         )
         self.plans.append(plan)
         self.tell(plan)
+
+
+def _at(trials: Sequence[Trial], *groups: Sequence[Trial]) -> list[list[int]]:
+    """Positions among some trials of those of each group that are there."""
+    place = {trial.name: k for k, trial in enumerate(trials)}
+    return [[place[trial.name] for trial in group if trial.name in place] for group in groups]
 
 
 def _by_prior(trials: Sequence[Trial]) -> list[Trial]:

@@ -15,6 +15,7 @@ from harness.jobs.identity import failed_row, now
 from harness.jobs.sharing import backbone_key, candidate_key
 from harness.jobs.spec import JobSpec
 from harness.jobs.timing import expected_s
+from harness.jobs.to_fetch import fetching_ahead
 from harness.reporting.stage import at_the_end
 from harness.search.belief import Beliefs
 from harness.search.closing import close, cross_fit_within
@@ -57,9 +58,9 @@ def run_search(asked: Sequence[Asked], started: float) -> int:
 
         return submit(sweep, cluster)
     close_plan = planned(sweep)
-    announced(sweep)
+    todo = announced(sweep)
     stages = StagedSweep(sweep, len(sweep.places), time.perf_counter())
-    with sweep.progress.interruptible(), sweep.live:
+    with sweep.progress.interruptible(), sweep.live, fetching_ahead(todo):
         stages.run()
         stages.account()
         sweep.tell(at_the_end)

@@ -81,6 +81,10 @@ class JobTrainer:
             self._believed = key, self.beliefs.of(names)
         return self._believed[1]
 
+    def score(self, name: str) -> float | None:
+        """By its rows."""
+        return self.beliefs.score(name)
+
     def excluded(self, name: str) -> bool:
         """By the limits that the probe of its backbone tells of."""
         return bool(self.beliefs.excluded(name))
@@ -172,6 +176,7 @@ class Stages:
 
     def _look(self) -> None:
         """Read where the trials are."""
+        self._study.skim()
         for trial in self.searching.trials:
             if self.searching.endings.get(trial.name) in {Ending.complete, Ending.failed}:
                 continue
@@ -180,6 +185,10 @@ class Stages:
                 self._failed(trial)
             elif isinstance(where, Rung) and self.searching.rungs.get(trial.name) is not where:
                 self.searching.reached(trial, where)
+
+    @property
+    def _study(self) -> Study:
+        return self.trainer.beliefs.study
 
     def _failed(self, trial: Trial) -> None:
         rows = (Study(job.config.study_dir).read_row(job.job_id) for job in self.trainer.trials[trial.name])

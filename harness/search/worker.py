@@ -1,6 +1,7 @@
 """One of any number of workers, anywhere, that pull the jobs of a plan. None of them is in charge; the last one closes the sweep."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from types import FrameType
 
 from harness.config import AUTO, Search
 from harness.errors import ConfigError
+from harness.files import as_typed
 from harness.process.isolate import require_watchable, run_isolated, warm_up
 from harness.search.closing import CLOSING, close, cross_fit_within
 from harness.search.grid import Groups, announced
@@ -51,7 +53,7 @@ def work(folder: Path, workers: str = "1", patience_s: float | None = PATIENCE_S
         warm_up()
         plan = read_plan(folder)
         if closed(plan) is not None:
-            Sweep(plan.jobs).progress.say(f"{plan.study.root}: its sweep is over; there is nothing to do")
+            Sweep(plan.jobs).progress.say(f"{as_typed(plan.study.root)}: its sweep is over; there is nothing to do")
             return
         if plan.cwd.is_dir():
             os.chdir(plan.cwd)  # where relative paths are meant from
@@ -65,7 +67,8 @@ def work(folder: Path, workers: str = "1", patience_s: float | None = PATIENCE_S
             stages = StagedSweep(sweep, _num_workers(sweep), sweep.started)
             is_over, account = stages.run(), stages.account
         else:
-            is_over, account = Crew(sweep, Groups(sweep, todo), places).run() and cross_fit_within(sweep, None), None
+            groups = Groups(sweep, todo, random.random())  # noqa: S311  spreads workers out
+            is_over, account = Crew(sweep, groups, places).run() and cross_fit_within(sweep, None), None
         if is_over:
             _close(plan, sweep, account)
 

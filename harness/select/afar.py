@@ -2,8 +2,8 @@
 
 Beside the posterior, of many candidates. A score is what it has in common with others (intercept, slopes, depth, family, backbone: the effects), a
 part of its own, and an error; which candidate an outranked one would beat is not asked, so that its part and its error are as good as independent.
-All of them then tell of a few hundred effects, in time that grows by their number only. What they say is as if all were in one posterior, but for
-errors: of those, the compared ones have a covariance, and the outranked ones the same mean correlation, which is not told from an effect.
+All of them then tell of a few hundred effects, in time that grows by their number only. What they say is as if all were in one posterior. What all
+errors have in common is not told from the intercept, by the compared ones or by the others, and is left there.
 Shapes: D candidates that are compared, H known from afar, E effects, Q depths.
 
 Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 2.7 (explicit basis functions) and A.3 (matrix determinant lemma).
@@ -66,11 +66,11 @@ class Afar:
     score_H: FloatArray
     """In points around the centre."""
     error_H: FloatArray
-    """Variances, in points."""
+    """Variances of what each error has in common with no other, in points."""
 
     @classmethod
     def of(cls, known: Sequence[Known], others: Others, correlation: float, point: float) -> "Afar":
-        """Of D candidates whose errors have this mean correlation: so much of the others' errors is taken for an effect."""
+        """Of D candidates; errors of two of the others have this correlation."""
         every = [*known, *others.known]
         expected_K, slopes_KP, frozen_K = told(every)
         backbones, families = [each.backbone for each in every], [_family(each) for each in every]

@@ -275,6 +275,8 @@ class _Model:
     """In points, as all else here."""
     point: float
     afar: Afar | None = None
+    common_M: FloatArray | None = None
+    """What errors have in common with those of the others: no part of `error_MM`, as it would be the cheapest explanation of why the best are ahead."""
     known: "dict[int, _Given]" = field(default_factory=dict)
     """What `_given` has computed."""
 
@@ -294,8 +296,12 @@ class _Model:
         seen, known_D = np.flatnonzero(is_seen_K[first_D]), [known[k] for k in first_D]
         first_M = first_D[seen]
         error_MM = shrunk(covariance_KK[np.ix_(first_M, first_M)], [known[k] for k in first_M]) / point**2
-        afar = None if others is None else Afar.of(known_D, others, _mean_correlation(error_MM), point)
-        return cls(first_D, distinct_K, seen, *structure(known_D), error_MM, point, afar)
+        if others is None:
+            return cls(first_D, distinct_K, seen, *structure(known_D), error_MM, point)
+        correlation = _mean_correlation(error_MM)
+        common_M = _common(error_MM, correlation)
+        afar = Afar.of(known_D, others, correlation, point)
+        return cls(first_D, distinct_K, seen, *structure(known_D), error_MM - np.outer(common_M, common_M), point, afar, common_M)
 
     def weights_HG(self, scores_HK: FloatArray) -> FloatArray:
         """How probable each spread t is, by its prior and by each set of scores less what they should be."""
@@ -315,15 +321,15 @@ class _Model:
             centre + self.point * np.array(mean_GD),
             self.point**2 * np.array([each.covariance_DD for each in given]),
             self.distinct_K,
-            others_H=self._of_others(weights_G, [each.prior for each in given]),
+            others_H=self._of_others(weights_G, given),
         )
 
-    def _of_others(self, weights_G: FloatArray, priors: "Sequence[_Prior]") -> FloatArray | None:
+    def _of_others(self, weights_G: FloatArray, given: "Sequence[_Given]") -> FloatArray | None:
         """Expected true scores of those that are known by their scores alone."""
-        found = [prior.seen for prior in priors if prior.seen is not None]
-        if self.afar is None or not found:
+        if self.afar is None:
             return None
-        return np.asarray(self.afar.centre + self.point * (weights_G @ np.array([each.expected_H for each in found])))
+        expected_GH = [each.prior.seen.expected_H for each in given if each.prior.seen is not None]
+        return np.asarray(self.afar.centre + self.point * (weights_G @ np.array(expected_GH)))
 
     def _in_points(self, scores_K: FloatArray) -> tuple[float, FloatArray]:
         """Mean of the scores, and the scores of the measured around it."""
@@ -352,6 +358,8 @@ class _Model:
         if g not in self.known:
             prior = self._prior(_GRID_POINTS[g])
             self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD))
+            if self.common_M is not None:  # which scores tell nothing of, as the intercept may be as much higher
+                self.known[g].covariance_DD[np.ix_(self.seen, self.seen)] += np.outer(self.common_M, self.common_M)
         return self.known[g]
 
     def _gain_and_covariance(self, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -384,7 +392,9 @@ class _Prior:
 
     def expected(self, centre: float) -> FloatArray:
         """Around the mean of some scores."""
-        return self.expected_D if self.centre is None else self.expected_D + (self.centre - centre) / self.point
+        if self.centre is None:
+            return self.expected_D
+        return self.expected_D + (self.centre - centre) / self.point
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -401,6 +411,18 @@ class _Given:
         """Of the truth, in points around the mean of the scores."""
         expected_D = self.prior.expected(centre)
         return np.asarray(expected_D + self.gain_DM @ (score_M - expected_D[seen]))
+
+
+def _common(error_MM: FloatArray, correlation: float) -> FloatArray:
+    """The part of M errors that is the same for all but its size: what their mean, in standard deviations of each, tells of each.
+
+    Less what the mean of as many independent errors would tell.
+    """
+    sd_M = np.sqrt(np.diag(error_MM))
+    told_M = error_MM @ np.divide(1.0, sd_M, out=np.zeros_like(sd_M), where=sd_M > 0)
+    variance = float(np.divide(told_M, sd_M, out=np.zeros_like(sd_M), where=sd_M > 0).sum())
+    excess = max(variance - len(sd_M) * (1 - correlation), 0.0)
+    return np.asarray(told_M * excess**0.5 / max(variance, SAME**2))
 
 
 def _mean_correlation(error_MM: FloatArray) -> float:

@@ -1,4 +1,4 @@
-"""Which candidates there is room to compare with each other. The others are ranked by their scores alone, and told apart from nobody.
+"""Which candidates there is room to compare with each other. The others are ranked by their scores alone, and compared with nobody.
 
 Between the rows of a study and its pool, where candidates are more than a computer can hold pairs of. Every candidate is scored on all images, one
 after the other, so that what it says of them is held once at a time. Whoever may be recommended, now or by other limits, has to be among those

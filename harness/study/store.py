@@ -146,11 +146,12 @@ class Study:
         fetched([*map(self.row_path, known), *map(self.predictions_path, known)])
 
     def skim(self) -> None:
-        """Have all rows here; for the next few seconds those that a store did not list are taken to be missing.
+        """Have all rows and predictions here; for the next few seconds those that a store did not list are taken to be missing, and models too.
 
         For whoever looks at many jobs to see what is left: a job that is claimed is looked at anew. Raises StoreError.
         """
-        skim(self.root / "rows", ".json")
+        for folder, suffix in {"rows": ".json", "rows/segments": ".parquet", "predictions": ".npz", "models": None}.items():
+            skim(self.root / folder, suffix)
 
     def is_done(self, job_id: str) -> bool:
         """Whether the job has a good row and the predictions that it was made from."""

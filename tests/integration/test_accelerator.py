@@ -1,5 +1,7 @@
 """What only an accelerator can show; skipped where there is none. `python -m pytest -m gpu` runs these alone."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +64,48 @@ def test_it_decides_as_the_processor_does(run_sweep: Command) -> None:
         theirs_NC = rows["cpu"][backbone]
         assert (mine_NC.argmax(axis=1) == theirs_NC.argmax(axis=1)).all()
         np.testing.assert_allclose(mine_NC, theirs_NC, atol=0.01)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "mixed"])
+def test_lower_precisions_train(run_sweep: Command, precision: str) -> None:
+    """Layers and heads; the row says what `mixed` came to, and log losses are near those of float32."""
+    found = {}
+    for asked in (precision, "float32"):
+        options = ("device=cuda", f"precision={asked}", "backbone=test_resnet,test_vit", "freeze=0.5,all", "train.augment=light")
+        ended = run_sweep(*TINY, *options, results=asked)
+        assert ended.status == 0, ended.err
+        rows = {(row.backbone, row.freeze): row for row in ended.rows()}
+        assert {row.train_precision for row in rows.values()} <= ({"bfloat16", "float16"} if asked == "mixed" else {asked})
+        found[asked] = {name: row.val_log_loss for name, row in rows.items()}
+    for name, loss in found[precision].items():
+        assert loss == pytest.approx(found["float32"][name], abs=0.2), name
+
+
+def test_an_index_is_where_and_not_what(run_sweep: Command) -> None:
+    """`cuda:0` finds the rows of `cuda` done; an index beyond those that are here is refused with their names."""
+    first = run_sweep(*TINY, "device=cuda", "backbone=test_resnet", "freeze=all")
+    ids = [row.job_id for row in first.rows()]
+    again = run_sweep(*TINY, "device=cuda:0", "backbone=test_resnet", "freeze=all")
+    assert again.status == 0, again.err
+    assert "1 already done" in again.out
+    assert [row.job_id for row in again.rows()] == ids
+    refused = run_sweep(*TINY, f"device=cuda:{torch.cuda.device_count()}", "backbone=test_resnet", "freeze=all")
+    assert refused.status == 2
+    assert "not on this machine; give cuda:0" in refused.err
+
+
+def test_energy_is_counted(run_sweep: Command) -> None:
+    """By NVML where it is installed: more than nothing, less than the accelerator could draw; else the row says why there is none."""
+    ended = run_sweep(*TINY, "device=cuda", "backbone=test_resnet", "freeze=none", "job.price_per_hour=3.6")
+    (row,) = ended.rows()
+    assert row.total_s is not None
+    assert row.cost == pytest.approx(row.total_s / 1000)
+    if find_spec("pynvml") is None:
+        assert row.energy_of != "accelerator"
+    else:
+        assert row.energy_of in {"accelerator", "accelerator+processor"}
+        assert row.energy_wh is not None
+        assert 0 < row.energy_wh < 3000 * row.total_s / 3600
 
 
 def test_memory_that_runs_out_makes_smaller_pieces(run_sweep: Command) -> None:

@@ -20,7 +20,7 @@ from tests.integration.commands import TINY
 from tests.loopback import Visit, described, half, serving, whole
 
 SCRIPT = """
-import json, os, sys
+import json, os, shutil, sys
 from harness.backbones.catalog import resolve
 from harness.backbones.load import load_backbone
 from harness.backbones.weights import find_weights
@@ -33,6 +33,8 @@ for name in sys.argv[1:]:
         if os.environ.get("NAMED_ONLY"):
             print(json.dumps({"sha256": found.sha256, "is_here": found.path is not None, "licence": found.licence}))
             continue
+        if os.environ.get("ELSEWHERE"):
+            shutil.rmtree(os.environ["HF_HOME"])
         trunk = load_backbone(spec, found, image_size=None, features=Features.pooled, seed=0).trunk
     except BackboneError as error:
         print(json.dumps({"error": str(error)}))
@@ -65,14 +67,14 @@ def hub(tmp_path: Path) -> Iterator[str]:
         yield site.address
 
 
-def _run(endpoint: str, home: Path, *names: str, offline: bool = False, named_only: bool = False) -> list[dict[str, object]]:
+def _run(endpoint: str, home: Path, *names: str, offline: bool = False, **how: str) -> list[dict[str, object]]:
     """Each name's outcome in one fresh process: the hub client reads its environment when it is imported."""
-    return _ended(_start(endpoint, home, *names, offline=offline, named_only=named_only))
+    return _ended(_start(endpoint, home, *names, offline=offline, **how))
 
 
-def _start(endpoint: str, home: Path, *names: str, offline: bool = False, named_only: bool = False) -> subprocess.Popen[str]:
+def _start(endpoint: str, home: Path, *names: str, offline: bool = False, **how: str) -> subprocess.Popen[str]:
     variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": str(int(offline)), "HARNESS_DOWNLOAD_STALL_S": "8"}
-    environment = os.environ | variables | {"OMP_NUM_THREADS": "1"} | ({"NAMED_ONLY": "1"} if named_only else {})
+    environment = os.environ | variables | {"OMP_NUM_THREADS": "1"} | how
     command = [sys.executable, "-W", "error", "-c", SCRIPT, *names]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -115,13 +117,21 @@ def test_jobs_are_named_without_a_download(tmp_path: Path) -> None:
         visit.give(content)
 
     with serving(files, head=unhashed, get=unhashed) as site:
-        found = _run(site.address, tmp_path / "home", "test_resnet", "test_vit", named_only=True)
+        found = _run(site.address, tmp_path / "home", "test_resnet", "test_vit", NAMED_ONLY="1")
         got = {path for method, path, _ in site.asked if method == "GET"} & set(files)
     assert [(each["sha256"], each["is_here"]) for each in found] == [
         (hashlib.sha256(files[said]).hexdigest(), False),
         (hashlib.sha256(files[unsaid]).hexdigest(), True),
     ]
     assert got == {unsaid}
+
+
+@pytest.mark.slow
+def test_another_machine_fetches_what_one_has(hub: str, tmp_path: Path) -> None:
+    """A job that was made exact where the file is cached runs where it is not: the same commit is fetched there."""
+    (first,) = _run(hub, tmp_path / "home", "test_resnet")
+    (there,) = _run(hub, tmp_path / "home", "test_resnet", ELSEWHERE="1")
+    assert there == first | {"source": "cache"}
 
 
 @pytest.mark.slow

@@ -92,8 +92,27 @@ def test_a_sweep_that_was_killed_is_resumed_on_another_host(hosts: tuple[Host, H
 
 
 @pytest.mark.slow
+def test_a_worker_on_another_host_takes_up_a_plan(hosts: tuple[Host, Host]) -> None:
+    """The bucket has all that it takes: the worker runs what is left and writes the report."""
+    first, second = hosts
+    process = first.start("sweep", *SWEEP, "workers=2")
+    with process:
+        while not rows_of(first):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    worked = second.run("work", "study=digits")
+    assert worked.returncode == 0, worked.stderr
+    assert_table_has(second, 4)
+    assert "its sweep is over" in second.run("work").stdout
+    report = first.run("report")
+    assert report.returncode == 0, report.stderr
+    assert_table_has(first, 4)
+
+
+@pytest.mark.slow
 def test_a_listing_that_lags_loses_nothing(bucket: Bucket, tmp_path: Path) -> None:
-    """Two hosts at once, and listings that show nothing of the last minutes: both close with all rows, as they ask for them by name."""
+    """Two hosts at once, and listings that show nothing of the last minutes: each job is trained once, and both close with all rows."""
     with behind(bucket, lag_s=300) as late:
         hosts = [Host(tmp_path / name, late) for name in ("a", "b")]
         processes = [host.start("sweep", *SWEEP) for host in hosts]
@@ -101,7 +120,8 @@ def test_a_listing_that_lags_loses_nothing(bucket: Bucket, tmp_path: Path) -> No
     assert [process.returncode for process in processes] == [0, 0], said
     for host in hosts:
         assert_table_has(host, 4)
-        assert Study(host.study_dir).rows()
+    assert rows_of(hosts[0]) == rows_of(hosts[1])
+    assert [number for key, number in late.puts.items() if "/rows/" in key] == [1, 1, 1, 1]
 
 
 @pytest.mark.slow

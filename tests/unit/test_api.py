@@ -94,7 +94,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "two underscores are a dot": ({"train__epochs": 3, "data__max_images": None}, ["train.epochs=3", "data.max_images=null"]),
     "a list is the value of a key that takes one": ({"train__lr_search": [0.3, 1]}, ["train.lr_search=[0.3,1]"]),
     "text is taken letter by letter": ({"study": "2024_11_28", "weights": "a,b.pth"}, ['study="2024_11_28"', 'weights="a,b.pth"']),
-    "paths and words": ({"data.root": Path("x y"), "train__class_weights": True}, ["data.root=x y", "train.class_weights=true", "data=folder"]),
+    "paths and words": ({"data.root": Path("x y"), "train__class_weights": True}, ['data.root="x y"', "train.class_weights=true", "data=folder"]),
 }  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_jobs_are_those_of_the_command_line() -> None:
         ({"train__epoch": 3}, "train.epoch: unknown key; did you mean 'train.epochs'?"),
         ({"train__epochs": "many"}, "train.epochs=many: not allowed; train.epochs takes a whole number, or null."),
         ({"data": "digit"}, "data=digit: unknown; did you mean 'digits'?"),
-        ({"device": "tpu"}, "device=tpu: not allowed; device takes one of auto, cpu, cuda, mps."),
+        ({"device": "tpu"}, "device=tpu: not allowed; give one of auto, cpu, cuda, mps, or cuda:INDEX such as cuda:1."),
         ({"seed": []}, "seed: an empty list"),
         ({"hydra/launcher": "joblib"}, "hydra/launcher: launchers and other parts of Hydra are chosen on the command line"),
         ({"study": "../x"}, "study='../x': not allowed"),

@@ -31,11 +31,11 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_the_page_lists_every_room() -> None:
-    """Two screens: an entry for each command, and at most 25 modules and packages behind them; each is in the table once."""
+    """Two screens: an entry for each command, and at most 26 modules and packages behind them; each is in the table once."""
     found = {path.stem for path in (ROOT / "harness").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert sorted(ROOMS) == sorted(found - {"__init__"})
     entries = {module.split(".")[1] for module in COMMANDS.values() if not module.endswith("__main__")}
-    assert len(found - entries) <= 25
+    assert len(found - entries) <= 26
 
 
 @pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(ROOT)) for path in MODULES])

@@ -5,6 +5,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -22,7 +23,7 @@ from harness.backbones.backbone import WeightsSource
 from harness.backbones.catalog import resolve
 from harness.backbones.checkpoint import read_state_dict, rename_by_position
 from harness.backbones.load import load_backbone
-from harness.backbones.weights import find_weights, local_weights
+from harness.backbones.weights import fetched, find_weights, local_weights
 from harness.config import Features
 from harness.errors import BackboneError
 
@@ -65,6 +66,16 @@ def test_bundled_weights_say_what_they_are() -> None:
     assert found.sha256 is not None
     assert found.sha256.startswith("57934424")
     assert found.imagenet_top1_frac is None
+
+
+def test_bundled_weights_are_found_where_another_machine_has_them() -> None:
+    """A job that was made exact elsewhere has the path of there. A file of the user's is nowhere else."""
+    spec = resolve("tf_efficientnet_lite0")
+    found = find_weights(spec, "pretrained")
+    elsewhere = replace(found, path=Path("/elsewhere/weights"))
+    assert fetched(spec, elsewhere) == found
+    own = replace(elsewhere, source=WeightsSource.file)
+    assert fetched(spec, own) == own
 
 
 def test_bundled_weights_stand_in_for_the_default_tag_only(monkeypatch: pytest.MonkeyPatch) -> None:

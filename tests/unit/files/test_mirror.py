@@ -1,6 +1,7 @@
 """Files of a mirror and their objects, on a real S3 server."""
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from harness.errors import StoreError
 from harness.files import (
     append_line,
+    changed_s,
     fetched,
     is_folder,
     is_there,
@@ -112,10 +114,15 @@ def test_a_skimmed_folder_answers_for_what_is_missing(bucket: Bucket, become: Be
     for number in (1, 2, 3):
         with pytest.raises(FileNotFoundError):
             content(mine / f"{number}.json")
+        assert not is_there(mine / f"{number}.json")
     assert asked == {}
     assert [path.exists() for path in fetched([mine / "1.json", mine / "2.json"])] == [True, False]
     mirror.forget()
     assert content(mine / "1.json") == b"content"
+    objects.put(b"content", f"{bucket.url}/models/m")
+    skim(local_folder(bucket.url) / "models", None)
+    assert is_there(local_folder(bucket.url) / "models" / "m")
+    assert not (local_folder(bucket.url) / "models").exists()
 
 
 def test_what_could_not_be_sent_is_kept_and_sent_later(bucket: Bucket, become: Become, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,21 +183,40 @@ def test_lines_of_two_hosts_are_all_there(bucket: Bucket, become: Become) -> Non
         assert read_lines(local_folder(bucket.url) / "none.jsonl") == []
 
 
-def test_removing_takes_both_and_a_lost_object_takes_nothing(bucket: Bucket, become: Become) -> None:
-    """What somebody else has deleted in the store stays here, and is not put there again."""
+def test_what_is_removed_on_one_host_goes_on_others(bucket: Bucket, become: Become) -> None:
+    """When it is asked for by its name. A copy is only put aside, and never put there again; what was never there stays."""
     become("a")
-    folder = local_folder(bucket.url)
     for name in ("x", "y"):
-        write_durably(folder / name, b"content")
-    remove(folder / "x")
-    assert not (folder / "x").exists()
-    assert objects.read(f"{bucket.url}/x") is None
-    remove(folder / "x")
-    objects.delete(f"{bucket.url}/y")
-    mirror.forget()
+        write_durably(local_folder(bucket.url) / name, b"content")
+    become("b")
+    folder = local_folder(bucket.url)
+    assert len(fetched(listed(folder, ""))) == 2
+    (folder / "own").write_bytes(b"own")
+    become("a")
+    remove(local_folder(bucket.url) / "x")
+    remove(local_folder(bucket.url) / "x")
+    assert not (local_folder(bucket.url) / "x").exists()
+    become("b")
+    with pytest.raises(FileNotFoundError):
+        content(folder / "x")
+    assert [path.read_bytes() for path in folder.glob(".x.*")] == [b"content"]
     require_writable(folder)
-    assert content(folder / "y") == b"content"
-    assert objects.read(f"{bucket.url}/y") is None
+    assert [content(path) for path in fetched(listed(folder, ""))] == [b"own", b"content"]
+    assert sorted(objects.names(bucket.url)) == ["y"]
+
+
+def test_what_was_put_last_is_told_by_the_store(bucket: Bucket, become: Become) -> None:
+    """By one clock, whoever put it and whoever fetched it when."""
+    become("a")
+    for name in ("z", "a"):
+        write_durably(local_folder(bucket.url) / name, b"content")
+        time.sleep(1.1)  # the store's clock has no smaller step
+    become("b")
+    paths = [local_folder(bucket.url) / name for name in ("a", "z")]
+    for path in paths:
+        content(path)
+    assert [path.name for path in sorted(paths, key=changed_s)] == ["z", "a"]
+    assert changed_s(paths[0].with_name("none")) == 0
 
 
 def test_a_file_that_was_changed_by_hand_is_replaced(bucket: Bucket) -> None:
@@ -235,12 +261,12 @@ def test_a_store_that_replaces_what_it_should_not_is_refused(bucket: Bucket, mon
     """Claims rest on it."""
     right = objects.create
 
-    def create(content: bytes, url: str) -> bool:
+    def replacing(content: bytes, url: str) -> bool:
         if not right(content, url):
             objects.put(content, url)
         return True
 
-    monkeypatch.setattr(objects, "create", create)
+    monkeypatch.setattr(objects, "create", replacing)
     with pytest.raises(StoreError, match=r"replaces an object when it is asked not to \(If-None-Match\)"):
         require_writable(local_folder(bucket.url) / "study")
     assert objects.names(bucket.url) == {}

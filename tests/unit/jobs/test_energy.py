@@ -1,6 +1,7 @@
 """Counters of energy, read where there are some; what cannot be read is said and stops no job."""
 
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,15 +49,33 @@ def test_packages_are_summed_and_nothing_that_is_in_them_or_around_them(tmp_path
     assert (energy.of, energy.note) == ("processor", "")
 
 
-def test_a_counter_that_begins_again_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also more than once in a job, as it is read meanwhile."""
-    monkeypatch.setattr(energy_module, "_EVERY_S", 0.01)
+def test_a_counter_that_begins_again_is_followed(tmp_path: Path) -> None:
+    """More than once, as it is read meanwhile."""
     counter = _package(tmp_path, "0", "package-0", 900, most_uj=1000)
-    with metered(None, tmp_path) as energy:
-        for value in (100, 800, 100):
-            counter.write_text(f"{value}\n", encoding="ascii")
-            time.sleep(0.2)
-    assert energy.wh == pytest.approx((200 + 700 + 300) / 1e6 / 3600)
+    (package,) = energy_module._packages(tmp_path)
+    for value in (100, 800, 100):
+        counter.write_text(f"{value}\n", encoding="ascii")
+        package.advance()
+    assert package.joules == pytest.approx((200 + 700 + 300) / 1e6)
+
+
+def test_counters_are_read_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a thread of its own, however long the job computes."""
+    monkeypatch.setattr(energy_module, "_EVERY_S", 0.001)
+    readings, is_read = iter(range(1_000_000)), threading.Event()
+
+    def total(_: str) -> int:
+        reading = next(readings)
+        if reading > 5:
+            is_read.set()
+        return reading
+
+    _nvml(monkeypatch, nvmlDeviceGetTotalEnergyConsumption=total)
+    with metered("GPU-1", tmp_path):
+        assert is_read.wait(30)
+    last = next(readings)
+    time.sleep(0.02)
+    assert next(readings) == last + 1, "nobody reads any more"
 
 
 def test_a_counter_of_the_accelerator_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

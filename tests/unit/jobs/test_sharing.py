@@ -58,6 +58,11 @@ def test_what_trains_more_or_sees_other_images_runs_alone(job: JobSpec, changed:
     assert head_group_key(_with(job, **changed)) != head_group_key(job)
 
 
+def test_a_group_has_the_same_name_on_every_host(job: JobSpec) -> None:
+    """It names a claim: two hosts that see one study under two paths mean the same."""
+    assert head_group_key(_with(job, results_dir="/elsewhere")) == head_group_key(job)
+
+
 def test_groups_keep_the_order_of_their_first(job: JobSpec) -> None:
     """So that jobs run in the order in which they were asked for."""
     tuned, later = _with(job, freeze="none"), _with(job, seed=1)

@@ -48,11 +48,11 @@ def test_each_file_is_told_once(jobs: list[JobSpec]) -> None:
     """With its size, where the hub has said it; nothing where there is nothing to fetch."""
     text = announcement(jobs)
     assert text is not None
-    assert text.startswith("weights: 2 files (1 MiB) to fetch from the hub")
+    assert text.startswith("weights to fetch from the hub: 2 (1 MiB), each")
     remote = jobs[0].weights.remote
     assert remote is not None
     unknown = replace(jobs[0], weights=replace(jobs[0].weights, remote=replace(remote, size_bytes=None)))
-    assert "1 file (0 MiB) and 1 file of unknown size" in str(announcement([unknown, *jobs[2:]]))
+    assert "hub: 1 (0 MiB) and 1 of unknown size" in str(announcement([unknown, *jobs[2:]]))
     assert announcement(jobs[-1:]) is None
 
 

@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import head_group_key
@@ -159,6 +162,19 @@ def test_what_others_have_done_is_told_and_not_run(tmp_path: Path) -> None:
     assert work(sweep, GPUS[:1])
     assert [name for name, _ in sweep.ran] == ["a none"]
     assert {row.job_id for row in sweep.progress.rows.values()} == {job.job_id for job in jobs}
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 5))
+def test_workers_begin_at_backbones_of_their_own(start_frac: float, num: int) -> None:
+    """Wherever it begins, a worker meets every job once, and the first of a backbone before its other depths."""
+    with TemporaryDirectory() as folder:
+        jobs = grid(Path(folder), *(f"b{number}" for number in range(num)), freeze=["all", "0.5", "none"])
+        groups = Groups(Recorded(jobs), jobs, start_frac)
+        left = [job for of_group in groups.left.values() for job in of_group]
+        first = next(groups.tasks())
+    assert sorted(job.job_id for job in left) == sorted(job.job_id for job in jobs)
+    assert first.jobs[0].config.backbone == f"b{int(start_frac * num)}"
+    assert [str(job.depth) for job in left] == ["all", "0.5", "none"] * num
 
 
 def test_an_impatient_worker_leaves(tmp_path: Path) -> None:

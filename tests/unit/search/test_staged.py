@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.search import staged
 from harness.search.predicted_cost import Prediction
 from harness.search.promise import ALLOWED_LOSS
 from harness.search.staged import Budget, History, Plan, search
@@ -52,6 +53,9 @@ class World:
         error_K = np.array([0.018 if last.get(name) is Rung.short else self.noise for name in names])
         known = [Known(backbone=name.split()[0], frozen_frac=DEPTHS[name.split()[1]]) for name in names]
         return posterior(np.array([self.scores.get(name, np.nan) for name in names]), np.diag(error_K**2), known)
+
+    def score(self, name: str) -> float | None:
+        return self.scores.get(name)
 
     def excluded(self, name: str) -> bool:
         return self.trial(name).backbone in self.over_limit
@@ -196,6 +200,26 @@ def test_a_fraction_of_the_time_finds_what_random_choice_does_not(num: int) -> N
         assert best is not None
         chance.append(max(played.truth.values()) - played.truth[best])
     assert float(np.mean(ours)) < min(0.01, float(np.mean(chance)) / 2)
+
+
+def test_of_very_many_trials_the_best_backbones_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their trials come first, those of the others behind them, by their backbone's score; with time for all, all are trained."""
+    monkeypatch.setattr(staged, "MOST", 6)
+    played, asked = world(5), list[int]()
+    right = World.believe
+
+    def believe(self: World, names: Sequence[str]) -> Posterior:
+        asked.append(len(names))
+        return right(self, names)
+
+    monkeypatch.setattr(World, "believe", believe)
+    search(played.trials, played, budget=Budget(share=0.7))
+    assert set(asked) == {6}
+    order = list(dict.fromkeys(name.split()[0] for name, rung in played.ran if rung is not Rung.probe))
+    by_probe = sorted(("b0", "b1", "b2", "b3", "b4"), key=lambda name: -played.scores[f"{name} all"])
+    assert set(order[:2]) <= set(by_probe[:3])
+    found = search((again := world(5)).trials, again, budget=Budget(seconds=1e6))
+    assert {outcome.ending for outcome in found.outcomes} == {Ending.complete}
 
 
 def test_plans_are_reported() -> None:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +12,20 @@ from torch.amp import GradScaler
 
 from harness.backbones.backbone import Backbone
 from harness.compute.runtime import Runtime
+from harness.compute.thread_pool import ThreadPool
 from harness.config import Device, Precision, Schedule, TrainConfig
 from harness.errors import DivergedError
 from harness.features.cut import difference
+from harness.features.store import FeatureStore
+from harness.transfer.inputs import provide_inputs
 from harness.transfer.loop import Learner, new_learner, run_epoch
 from harness.transfer.network import Tail
 from harness.transfer.objective import SingleLabelLoss
-from tests.unit.tiny import images_of, random_backbone, settle
+from harness.transfer.spec import Fitted, phases_of
+from harness.transfer.train import fit
+from tests.unit.tiny import colours, images_of, random_backbone, settle
 from tests.unit.transfer.test_loop import PLAIN_SGD, _batch, _tail
+from tests.unit.transfer.test_train import Fit
 
 NUM_BATCHES = 3
 
@@ -117,3 +124,31 @@ def test_float16_trains_as_float32_does() -> None:
     assert ends[0][0] == pytest.approx(ends[1][0], rel=0.01)
     moved, wanted = (torch.cat([part.flatten() for part in parts]) for _, parts in ends)
     assert 0 < float((moved - wanted).norm() / wanted.norm()) < 0.01
+
+
+@pytest.mark.parametrize("depth", ["all", "0.5", "none"])
+def test_a_whole_job_in_float16(depth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its features are computed in float16, it trains from them in float16, and the val log loss is near that of float32."""
+    monkeypatch.setattr("harness.features.mode.can_fuse", lambda *_: False)  # as on an accelerator
+    losses = {}
+    for precision in (Precision.float32, Precision.float16):
+        runtime = Runtime(Device.cpu, precision)
+        train = Fit(random_backbone("test_vit"), colours(), runtime, FeatureStore(tmp_path / precision.value, max_gib=1))
+        spec = train.spec(depth, TrainConfig(epochs=2, batch_size=8, lr_search=[1.0]))
+        inputs = provide_inputs(
+            spec.backbone,
+            spec.trunk,
+            spec.dataset,
+            spec.cfg,
+            pool=ThreadPool(runtime),
+            precision=precision,
+            store=train.store,
+            starts={phase.plan.first_changed_block for phase in phases_of(spec.backbone, spec.depth, spec.cfg)},
+            passing=set(),
+        )
+        last = spec.trunk.last
+        assert str(inputs.plain.about(last)["mode"]).split()[0] == precision.value
+        (fitted,) = fit([spec], inputs)
+        assert isinstance(fitted, Fitted)
+        losses[precision] = fitted.curve[-1].val_loss
+    assert losses[Precision.float16] == pytest.approx(losses[Precision.float32], rel=0.03)
