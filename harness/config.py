@@ -788,7 +788,7 @@ class SlurmConfig:
         _require(self.memory_gib is None or self.memory_gib > 0, "slurm.memory_gib", self.memory_gib, "a positive number, or null")
         _require(self.time_minutes is None or self.time_minutes >= 3, "slurm.time_minutes", self.time_minutes, "3 or more, or null")
         strange = next((option for option in self.options if not option.startswith("-")), None)
-        _require(strange is None, "slurm.options", strange, "options as sbatch takes them, such as [--constraint=a100,--exclusive]")
+        _require(strange is None, "slurm.options", strange, "options as sbatch takes them, such as --constraint=a100,--exclusive")
 
 
 @dataclass
