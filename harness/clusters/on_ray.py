@@ -23,6 +23,7 @@ from harness.text.counts import counted
 
 _JOIN_S, _ANSWER_S, _KNOCK_S = 180.0, 60.0, 5.0
 """What is waited for at most: joining a cluster, any other answer, the port of its head."""
+_LOCAL = "local"
 _HANDED_ON = (
     "PYTHONPATH",
     "HF_HOME",
@@ -115,6 +116,9 @@ class RayCluster:
         """A cluster that was started for this command ends with it."""
         atexit.unregister(self._leave)
         if self._client is not None:
+            if self.config.address == _LOCAL:
+                self._client.tell(("end", ()))  # a busy machine takes longer for that than a process beside is waited for
+                self._client.heard(_ANSWER_S)
             self._client.close()
         self._client = None
 

@@ -17,7 +17,7 @@ def serve(connection: Connection, address: str) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # what is ignored here would be by all that Ray starts for `local`
         signal.signal(number, signal.SIG_DFL)
     _be_silent()
-    functions: dict[str, Callable[..., Any]] = {"start": start, "names": names, "kill": kill}
+    functions: dict[str, Callable[..., Any]] = {"start": start, "names": names, "kill": kill, "end": end}
     try:
         import ray
 
@@ -69,6 +69,13 @@ def kill(group: str) -> None:
             ray.kill(ray.get_actor(name, namespace=_NAMESPACE), no_restart=True)
         except ValueError:  # has ended meanwhile
             continue
+
+
+def end() -> None:
+    """Leave the cluster; one that was started here ends."""
+    import ray
+
+    ray.shutdown()
 
 
 def _holder() -> type:

@@ -80,7 +80,7 @@ def test_a_cluster_of_its_own_lasts_as_long_as_the_command(short: Path, tmp_path
         place.env = {"RAY_TMPDIR": str(short)}
         with running(place, tmp_path, "on=ray", "workers=2", "ray.address=local") as (results, _):
             assert place.of("raylet")
-        wait_until(lambda: not place.of("ray") and not place.of("harness"), "nothing is left", 20)
+        wait_until(lambda: not place.of("raylet") and not place.of("harness.clusters"), "neither Ray nor a worker is left", 60)
     pd.testing.assert_frame_equal(results.table(), here.table(), check_exact=True)
 
 
