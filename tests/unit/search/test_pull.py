@@ -26,7 +26,7 @@ from harness.transfer.depth import parse_freeze
 from tests.unit.search.test_cross_fit import World
 
 GPUS = [Place(cuda_visible=str(number)) for number in range(8)]
-PATIENCE_S = 30.0
+PATIENCE_S = 10.0
 """Of a test that would hang."""
 
 
@@ -65,6 +65,7 @@ def test_each_accelerator_has_one_worker(tmp_path: Path) -> None:
     together = threading.Barrier(8, timeout=PATIENCE_S)
     sweep.does = lambda _, __: together.wait() >= 0
     assert work(sweep, GPUS)
+    assert not together.broken
     assert sorted(place or "" for _, place in sweep.ran) == [place.cuda_visible for place in GPUS]
     assert len({name for name, _ in sweep.ran}) == len(sweep.ran) == 8
 
@@ -95,6 +96,7 @@ def test_depths_that_share_no_pass_wait_for_nothing(tmp_path: Path) -> None:
     together = threading.Barrier(4, timeout=PATIENCE_S)
     sweep.does = lambda _, __: together.wait() >= 0
     assert work(sweep, GPUS[:4])
+    assert not together.broken
     assert len(sweep.ran) == 4
 
 
@@ -162,6 +164,19 @@ def test_what_others_have_done_is_told_and_not_run(tmp_path: Path) -> None:
     assert work(sweep, GPUS[:1])
     assert [name for name, _ in sweep.ran] == ["a none"]
     assert {row.job_id for row in sweep.progress.rows.values()} == {job.job_id for job in jobs}
+
+
+def test_what_was_done_before_it_was_claimed_is_not_begun(tmp_path: Path) -> None:
+    """Whoever had the claim before may just have ended; nor is anything begun twice here."""
+    sweep = Recorded(grid(tmp_path, "a", "b", freeze=["none"]))
+    groups = Groups(sweep, sweep.jobs)
+    first, second = groups.tasks()
+    job = first.jobs[0]
+    row = failed_row(job, Status.failed, "made up")
+    Study(job.config.study_dir).write_row(row)
+    assert not groups.begin(first)
+    assert groups.begin(second)
+    assert not groups.begin(second)
 
 
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 5))
