@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import head_group_key
 from harness.jobs.spec import JobSpec
+from harness.process.isolate import Outcome
 from harness.process.place import Place, here
+from harness.search import runner
 from harness.search.grid import Groups
 from harness.search.pull import Crew
 from harness.search.runner import Sweep
@@ -123,6 +125,28 @@ def test_the_last_device_is_the_last_resort(tmp_path: Path) -> None:
     sweep.does = does
     assert work(sweep, GPUS[:3])
     assert told == [False, False, True]
+
+
+def test_a_device_tries_smaller_batches_before_it_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down to four images at once; then the job is another device's, whole, and its row is good news only."""
+    tries: dict[str, list[tuple[str | None, int | None]]] = {"a": [], "b": []}
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+
+    def isolated(_: str, jobs: Sequence[JobSpec], *__: Any, **___: Any) -> Outcome[Any]:
+        mine = tries[jobs[0].config.backbone]
+        if not mine:
+            both.wait()  # each device has a job
+        mine.append((here().cuda_visible, jobs[0].micro_batch))
+        if here().cuda_visible == "small":
+            return Outcome(Status.oom, error="no memory")
+        return Outcome(Status.ok, value=[failed_row(job, Status.failed, "ran") for job in jobs])
+
+    monkeypatch.setattr(runner, "run_isolated", isolated)
+    sweep = Sweep(grid(tmp_path, "a", "b", freeze=["none"]))
+    assert Crew(sweep, Groups(sweep, sweep.jobs), [Place(cuda_visible="small"), Place(cuda_visible="large")]).run()
+    tried = {name: mine for name, mine in tries.items() if mine[0][0] == "small"}
+    assert list(tried.values()) == [[("small", None), ("small", 16), ("small", 8), ("small", 4), ("large", None)]]
+    assert {row.error for row in Study(sweep.jobs[0].config.study_dir).rows()} == {"ran"}
 
 
 def test_what_others_run_comes_last(tmp_path: Path) -> None:
