@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -88,15 +89,48 @@ def compare(folder: Path, options: Sequence[str]) -> Compared:
     return Compared(jobs_s(one), jobs_s(two), len(equal), sum(equal), passes)
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Two sweeps of different studies, with caches of their own."""
+
+    apart_s: float
+    """One after the other."""
+    together_s: float
+
+    @property
+    def throughput_frac(self) -> float:
+        return self.apart_s / self.together_s
+
+    def __str__(self) -> str:
+        return (
+            f"two sweeps one after the other {self.apart_s:.1f} s, at once {self.together_s:.1f} s: throughput {self.throughput_frac:.2f}"
+        )
+
+
+def two_sweeps(folder: Path, options: Sequence[str]) -> Together:
+    """Time the jobs of both, from the first one's start to the last one's end."""
+    os.environ.pop("OMP_NUM_THREADS", None)
+    one, other = (sweep(folder / name, *options, f"seed={seed}") for name, seed in (("a", 2), ("b", 3)))
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda each: sweep(folder / each[0], *options, f"seed={each[1]}"), (("c", 2), ("d", 3))))
+    ends = [_span(found) for found in both]
+    return Together(jobs_s(one) + jobs_s(other), max(end for _, end in ends) - min(start for start, _ in ends))
+
+
 def _key(row: Row) -> str:
     return f"{row.backbone} seed={row.seed}"
 
 
 def jobs_s(swept: Swept) -> float:
     """From the first job's start to the last row's file."""
+    start, end = _span(swept)
+    return end - start
+
+
+def _span(swept: Swept) -> tuple[float, float]:
     paths = [swept.study.row_path(row.job_id) for row in swept.rows]
     starts = [path.stat().st_mtime - (row.total_s or 0.0) for path, row in zip(paths, swept.rows, strict=True)]
-    return max(path.stat().st_mtime for path in paths) - min(starts)
+    return min(starts), max(path.stat().st_mtime for path in paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,11 +267,14 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 compared.append(compare(Path(folder), (*GRID, "evidence.minutes=0")))
             print(compared[-1], flush=True)
-        record = {"machine": where, **software(), "crowd": asdict(crowded), "compared": [asdict(each) for each in compared]}
-        conclude(_figures(crowded, compared), record, args, __file__)
+        with tempfile.TemporaryDirectory() as folder:
+            together = two_sweeps(Path(folder), (*(part for part in GRID if not part.startswith("seed=")), "evidence.minutes=0"))
+        print(together, flush=True)
+        found = {"crowd": asdict(crowded), "compared": [asdict(each) for each in compared], "together": asdict(together)}
+        conclude(_figures(crowded, compared, together), {"machine": where, **software(), **found}, args, __file__)
 
 
-def _figures(crowded: Crowd, compared: Sequence[Compared]) -> list[Figure]:
+def _figures(crowded: Crowd, compared: Sequence[Compared], together: Together) -> list[Figure]:
     differ = sum(each.num_jobs - each.num_equal for each in compared)
     more = sum(two > one for each in compared for one, two in each.passes.values())
     return [
@@ -247,6 +284,7 @@ def _figures(crowded: Crowd, compared: Sequence[Compared]) -> list[Figure]:
         Figure(differ, "rows", "of two workers that differ from one worker's", at_most=0),
         Figure(more, "passes", "more than one worker made", at_most=0),
         Figure(median(each.efficiency for each in compared), "", "efficiency of two workers, median", at_least=0.85),
+        Figure(together.throughput_frac, "", "throughput of two sweeps at once, by that of one after the other", at_least=0.9),
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from harness.backbones.backbone import Kind, Own
 from harness.config import Adapter, DataConfig, ElpvConfig, Metric, RankConfig, RefitOn, Track
 from harness.data.load import load_dataset
+from harness.data.stored import write_dataset
 from harness.errors import TableError
 from harness.jobs.spec import Fold, JobSpec, Refit
 from harness.search.plan import closed, mark_closed, newest_plan, read_plan, write_plan
@@ -91,6 +92,9 @@ def test_a_damaged_plan_is_named(jobs: list[JobSpec]) -> None:
                 read_plan(plan.folder)
         path.write_bytes(content)
     read_plan(plan.folder)
+    write_dataset(data, replace(jobs[0].dataset, name="another"))
+    with pytest.raises(TableError, match="is not as it was written"):
+        read_plan(plan.folder)
     data.unlink()
     with pytest.raises(TableError):
         read_plan(plan.folder)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import head_group_key
 from harness.jobs.spec import JobSpec
+from harness.process.isolate import Outcome
 from harness.process.place import Place, here
+from harness.search import runner
 from harness.search.grid import Groups
 from harness.search.pull import Crew
 from harness.search.runner import Sweep
@@ -26,7 +28,7 @@ from harness.transfer.depth import parse_freeze
 from tests.unit.search.test_cross_fit import World
 
 GPUS = [Place(cuda_visible=str(number)) for number in range(8)]
-PATIENCE_S = 30.0
+PATIENCE_S = 10.0
 """Of a test that would hang."""
 
 
@@ -65,6 +67,7 @@ def test_each_accelerator_has_one_worker(tmp_path: Path) -> None:
     together = threading.Barrier(8, timeout=PATIENCE_S)
     sweep.does = lambda _, __: together.wait() >= 0
     assert work(sweep, GPUS)
+    assert not together.broken
     assert sorted(place or "" for _, place in sweep.ran) == [place.cuda_visible for place in GPUS]
     assert len({name for name, _ in sweep.ran}) == len(sweep.ran) == 8
 
@@ -95,6 +98,7 @@ def test_depths_that_share_no_pass_wait_for_nothing(tmp_path: Path) -> None:
     together = threading.Barrier(4, timeout=PATIENCE_S)
     sweep.does = lambda _, __: together.wait() >= 0
     assert work(sweep, GPUS[:4])
+    assert not together.broken
     assert len(sweep.ran) == 4
 
 
@@ -121,6 +125,28 @@ def test_the_last_device_is_the_last_resort(tmp_path: Path) -> None:
     sweep.does = does
     assert work(sweep, GPUS[:3])
     assert told == [False, False, True]
+
+
+def test_a_device_tries_smaller_batches_before_it_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down to four images at once; then the job is another device's, whole, and its row is good news only."""
+    tries: dict[str, list[tuple[str | None, int | None]]] = {"a": [], "b": []}
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+
+    def isolated(_: str, jobs: Sequence[JobSpec], *__: Any, **___: Any) -> Outcome[Any]:
+        mine = tries[jobs[0].config.backbone]
+        if not mine:
+            both.wait()  # each device has a job
+        mine.append((here().cuda_visible, jobs[0].micro_batch))
+        if here().cuda_visible == "small":
+            return Outcome(Status.oom, error="no memory")
+        return Outcome(Status.ok, value=[failed_row(job, Status.failed, "ran") for job in jobs])
+
+    monkeypatch.setattr(runner, "run_isolated", isolated)
+    sweep = Sweep(grid(tmp_path, "a", "b", freeze=["none"]))
+    assert Crew(sweep, Groups(sweep, sweep.jobs), [Place(cuda_visible="small"), Place(cuda_visible="large")]).run()
+    tried = {name: mine for name, mine in tries.items() if mine[0][0] == "small"}
+    assert list(tried.values()) == [[("small", None), ("small", 16), ("small", 8), ("small", 4), ("large", None)]]
+    assert {row.error for row in Study(sweep.jobs[0].config.study_dir).rows()} == {"ran"}
 
 
 def test_what_others_run_comes_last(tmp_path: Path) -> None:
@@ -162,6 +188,19 @@ def test_what_others_have_done_is_told_and_not_run(tmp_path: Path) -> None:
     assert work(sweep, GPUS[:1])
     assert [name for name, _ in sweep.ran] == ["a none"]
     assert {row.job_id for row in sweep.progress.rows.values()} == {job.job_id for job in jobs}
+
+
+def test_what_was_done_before_it_was_claimed_is_not_begun(tmp_path: Path) -> None:
+    """Whoever had the claim before may just have ended; nor is anything begun twice here."""
+    sweep = Recorded(grid(tmp_path, "a", "b", freeze=["none"]))
+    groups = Groups(sweep, sweep.jobs)
+    first, second = groups.tasks()
+    job = first.jobs[0]
+    row = failed_row(job, Status.failed, "made up")
+    Study(job.config.study_dir).write_row(row)
+    assert not groups.begin(first)
+    assert groups.begin(second)
+    assert not groups.begin(second)
 
 
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 5))

@@ -222,6 +222,19 @@ def test_of_very_many_trials_the_best_backbones_are_believed(monkeypatch: pytest
     assert {outcome.ending for outcome in found.outcomes} == {Ending.complete}
 
 
+def test_the_time_of_several_workers_is_theirs_together_and_each_ones_own() -> None:
+    """With four of them 100 s are 400, for all trials together; what takes more than 100 is not begun."""
+    played = world(3)
+    played.whole_s = {"b0": 40.0, "b1": 40.0, "b2": 110.0}
+    found = search(played.trials, played, budget=Budget(seconds=100.0, num_workers=4))
+    outcomes = by_name(found)
+    assert {name: outcomes[name].ending for name in ("b0 none", "b1 none", "b0 0.5", "b1 0.5")} == dict.fromkeys(
+        ("b0 none", "b1 none", "b0 0.5", "b1 0.5"), Ending.complete
+    )
+    assert outcomes["b2 none"].ending is outcomes["b2 0.5"].ending is Ending.time
+    assert 100.0 < found.spent_s <= 400.0
+
+
 def test_plans_are_reported() -> None:
     """One before the probes, one after them: who will probably run, within the limit."""
     played, told = world(5), list[Plan]()
