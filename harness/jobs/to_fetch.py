@@ -48,6 +48,17 @@ def fetching_ahead(jobs: Sequence[JobSpec]) -> Iterator[None]:
             beside.close(at_once=True)
 
 
+def fetch_now(jobs: Sequence[JobSpec]) -> Iterator[str]:
+    """Fetch what jobs need, one file after the other, for workers that may have no network. Yields what is done and what went wrong, a line each."""
+    for spec, weights in _missing(jobs):
+        try:
+            fetched(spec, weights)
+        except HarnessError as error:
+            yield f"weights of {spec.requested} were not fetched, and the worker that needs them tries again: {error}"
+        else:
+            yield f"weights of {spec.requested} are here"
+
+
 def fetch_all(connection: Connection, missing: Sequence[tuple[BackboneSpec, Weights]]) -> None:
     """The process, until all is there or the connection is closed."""
     die_with_parent()

@@ -71,6 +71,11 @@ def read_plan(folder: Path) -> Plan:
         raise TableError(f"{path}: cannot be read ({why(error)}); run the same sweep again, which writes it anew.") from error
 
 
+def drop_plan(plan: Plan) -> None:
+    """Take a plan back that nobody works on. Raises StoreError."""
+    remove(plan.folder / _JOBS)
+
+
 def newest_plan(study: Study) -> Path:
     """The folder of the plan that was written to a study last. Raises TableError: there is none."""
     paths = sorted((path for folder in listed(study.root / "plan", "") if is_there(path := folder / _JOBS)), key=changed_s)
