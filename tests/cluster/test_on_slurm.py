@@ -97,11 +97,12 @@ def test_workers_go_where_accelerators_are_and_look_for_theirs(cluster: Slurm, t
 
 
 def test_what_slurm_refuses_is_one_line(cluster: Slurm, tmp_path: Path) -> None:
-    """And status 2."""
+    """And status 2; no plan is left that nobody would ever do."""
     ended = cluster.place.run(*Results(tmp_path).sweep(*ON, "slurm.partition=nowhere"))
     assert ended.returncode == 2
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
     assert "Invalid partition name specified" in line
+    assert not list(tmp_path.rglob("jobs.json"))
 
 
 def test_a_staged_search_has_no_coordinator(cluster: Slurm, tmp_path: Path, here: Results) -> None:
