@@ -208,7 +208,7 @@ def _require(is_valid: bool, key: str, value: object, allowed: str) -> None:
 
 
 def _require_workers(workers: str) -> None:
-    is_number = workers.isascii() and workers.isdecimal() and int(workers) > 0
+    is_number = workers.isascii() and workers.isdecimal() and len(workers) < 7 and int(workers) > 0
     _require(is_number or workers == AUTO, "workers", workers, "a number from 1, or auto")
 
 

@@ -139,5 +139,5 @@ def _is_read_as_is(text: str) -> bool:
     try:
         override = OverridesParser.create().parse_override(f"key={text}")
         return not override.is_sweep_override() and str(override.value()) == text == override.get_value_element_as_str()
-    except HydraException:
+    except (HydraException, ValueError):  # more digits than Python takes for a number
         return False
