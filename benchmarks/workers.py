@@ -57,7 +57,7 @@ class Compared:
     """From the first job's start to the last one's end."""
     num_jobs: int
     num_equal: int
-    """Rows that are equal in every column of quality and in the hash of the model."""
+    """Rows that are equal in every column of quality, in the hash of the model and in every epoch."""
     passes: dict[str, tuple[int, int]]
     """Of each backbone and seed, how many jobs have computed activations, with one worker and with two."""
 
@@ -83,10 +83,15 @@ def compare(folder: Path, options: Sequence[str]) -> Compared:
     two = sweep(folder / "two", *options, "workers=2")
     os.sched_setaffinity(0, cores)
     others = {row.job_id: row for row in two.rows}
-    equal = [all(getattr(row, name) == getattr(others[row.job_id], name) for name in QUALITY) for row in one.rows]
+    equal = [_said(row) == _said(others[row.job_id]) for row in one.rows]
     counts = [Counter(_key(row) for row in found.rows if row.num_activations_computed) for found in (one, two)]
     passes = {key: (counts[0][key], counts[1][key]) for key in counts[0] | counts[1]}
     return Compared(jobs_s(one), jobs_s(two), len(equal), sum(equal), passes)
+
+
+def _said(row: Row) -> list[Any]:
+    """What must be equal: also every epoch, as the weights that are kept may be those from before the first one."""
+    return [*(getattr(row, name) for name in QUALITY), row.details.curve, row.details.lr_losses]
 
 
 @dataclass(frozen=True, slots=True)

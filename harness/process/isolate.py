@@ -118,8 +118,7 @@ def _wait(receiver: Connection, process: Any, limits: Limits, num_oom_kills: int
             show(message)
         elif _has_ended(process) and not receiver.poll():  # helpers that it has forked may hold the pipe open
             return _death(process, num_oom_kills)
-        if _ending.is_set():
-            raise KeyboardInterrupt
+        go_on()
         if (broken := _broken(limits, time.monotonic() - started, time.monotonic() - heard, process.pid)) is not None:
             return broken
 
@@ -141,6 +140,12 @@ def end_all() -> Iterator[None]:
         yield
     finally:
         _ending.clear()
+
+
+def go_on() -> None:
+    """For loops that wait. Raises KeyboardInterrupt while all calls are ended."""
+    if _ending.is_set():
+        raise KeyboardInterrupt
 
 
 def _broken(limits: Limits, taken_s: float, silent_s: float, pid: int) -> Outcome[Any] | None:

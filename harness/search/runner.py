@@ -9,17 +9,18 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from harness.config import Keep, On, Retry, SweepConfig, Track, device_of
+from harness.config import Device, Keep, On, Retry, SweepConfig, Track, device_of
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key
 from harness.jobs.spec import JobSpec
+from harness.process.cores import taken
 from harness.process.isolate import Limits, Outcome, machine_memory_mib, require_watchable, run_isolated
 from harness.process.place import EVERYWHERE, Place
 from harness.reporting.stage import between_jobs
@@ -109,7 +110,8 @@ class Sweep:
         first = jobs[0]
         self.tell(partial(_doing, jobs))
         limits = limits_of(first.config, timeout_s, len(jobs), len(self.places))
-        with self.progress.watched(jobs) as show:
+        cores = taken(self.progress.say) if first.device is Device.cpu else nullcontext()
+        with cores, self.progress.watched(jobs) as show:
             outcome = run_isolated("harness.jobs.run:run_jobs", jobs, self._known(first), rung, limits=limits, show=show)
         if outcome.status is not Status.ok and len(jobs) > 1:
             for job in jobs:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="has one core"
 
 def quality(rows: Sequence[Row]) -> dict[str, list[object]]:
     """What a worker must not change, by job."""
-    return {row.job_id: [getattr(row, name) for name in QUALITY] for row in rows}
+    return {row.job_id: [*(getattr(row, name) for name in QUALITY), row.details.curve] for row in rows}
 
 
 @pytest.fixture(scope="module")
