@@ -9,14 +9,14 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from harness.process.isolate import go_on
-from harness.process.place import here, num_cores
+from harness.process.place import here
 
 _POLL_S = 0.2
 _TELL_S = 5.0
@@ -48,7 +48,7 @@ def _take(held: ExitStack) -> bool:
     except OSError:
         return True
     needed = num_threads()
-    for number in range(num_cores_of_machine()):
+    for number in own_cores():
         if needed == 0:
             break
         try:
@@ -63,15 +63,18 @@ def _take(held: ExitStack) -> bool:
 
 def num_threads() -> int:
     """Of a job that this thread starts: one for each of its cores, fewer where `OMP_NUM_THREADS` says so."""
-    cores = here().cores
-    own = min(num_cores() if cores is None else len(cores), num_cores_of_machine())
-    told = os.environ.get("OMP_NUM_THREADS", "")
+    own, told = len(own_cores()), os.environ.get("OMP_NUM_THREADS", "")
     return min(own, int(told)) if told.isdecimal() and int(told) > 0 else own
 
 
-def num_cores_of_machine() -> int:
-    """All, whether or not this process may use them."""
-    return os.cpu_count() or 1
+def own_cores() -> Sequence[int]:
+    """Numbers of the cores that a job of this thread may run on."""
+    return here().cores or cores_of_process()
+
+
+def cores_of_process() -> Sequence[int]:
+    """Numbers of the cores that this process may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def _folder() -> Path:

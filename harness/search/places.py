@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from harness.config import AUTO, Device
 from harness.errors import ConfigError
+from harness.process.cores import cores_of_process
 from harness.process.isolate import run_isolated
-from harness.process.place import CUDA_VISIBLE, EVERYWHERE, Place, num_cores
+from harness.process.place import CUDA_VISIBLE, EVERYWHERE, Place
 from harness.text.counts import counted
 
 CORES_PER_WORKER = 4
@@ -32,7 +33,7 @@ def places_of(workers: str, device: Device) -> Sequence[Place]:
         if workers == AUTO:
             return [EVERYWHERE]
         raise ConfigError(f"workers={workers}: {device.value} is one device; give workers=1.")
-    return _on_cores(workers, _cores())
+    return _on_cores(workers, cores_of_process())
 
 
 def _on_accelerators(workers: str, names: Sequence[str]) -> Sequence[Place]:
@@ -62,7 +63,3 @@ def _accelerators() -> list[str]:
 def _count_accelerators() -> int:
     """At least one, as jobs were made for it. Asked in another process: whoever asks CUDA anything has its memory taken."""
     return run_isolated("torch.cuda:device_count").value or 1
-
-
-def _cores() -> Sequence[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(num_cores())

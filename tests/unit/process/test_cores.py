@@ -19,8 +19,7 @@ from harness.process.place import Place, at
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four cores, and nobody else on them."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(cores, "num_cores_of_machine", lambda: 4)
-    monkeypatch.setattr(cores, "num_cores", lambda: 4)
+    monkeypatch.setattr(cores, "cores_of_process", lambda: range(4))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
@@ -73,7 +72,7 @@ def test_threads_are_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _hold(folder: str, sender: Any) -> None:
     tempfile.tempdir = folder
-    cores.num_cores_of_machine = cores.num_cores = lambda: 4
+    cores.cores_of_process = lambda: range(4)
     with taken(nobody):
         sender.send("held")
         time.sleep(60)
