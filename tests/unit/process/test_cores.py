@@ -56,9 +56,10 @@ def test_jobs_with_all_cores_take_turns() -> None:
 
 
 def test_jobs_with_some_run_side_by_side() -> None:
-    """As many as there is room for."""
+    """Each on its own; those on one core take turns."""
     assert _overlap([Place(cores=(0, 1)), Place(cores=(2, 3))]) == 2
-    assert _overlap([Place(cores=(0,))] * 6) == 4
+    assert _overlap([Place(cores=(number % 4,)) for number in range(6)]) == 4
+    assert _overlap([Place(cores=(0,))] * 3) == 1
 
 
 def test_threads_are_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
