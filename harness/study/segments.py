@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from harness.files import digest, listed, open_plain, remove, why, write_durably
 from harness.study.row_file import decode
 
@@ -106,6 +103,9 @@ def _write(rows: Path, part: Rows) -> None:
 
 def _encoded(part: Rows) -> bytes:
     """The same bytes for the same rows."""
+    import pyarrow as pa  # it starts a thread, and jobs are forked from a process that has read rows
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     names = sorted(part)
     table = pa.table({"job_id": pa.array(names, pa.string()), "content": pa.array([part[name] for name in names], pa.binary())})
@@ -123,6 +123,9 @@ def _read(path: Path) -> Rows | BadSegment:
 
 
 def _decoded(content: bytes) -> Rows:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     table = pq.read_table(pa.BufferReader(content), columns=list(_COLUMNS))
     return dict(zip(*(table.column(name).to_pylist() for name in _COLUMNS), strict=True))
 
