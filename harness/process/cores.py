@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from harness.process.isolate import go_on
 from harness.process.place import here
 
-_POLL_S = 0.2
+_POLL_S = 0.03
 _TELL_S = 5.0
 
 
