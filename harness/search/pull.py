@@ -15,7 +15,7 @@ from harness.jobs.sharing import head_group_key
 from harness.jobs.spec import JobSpec
 from harness.process.isolate import end_all, one_line
 from harness.process.place import Place, at
-from harness.search.runner import Sweep
+from harness.search.runner import Sweep, is_wanted
 from harness.study.claims import try_claimed
 from harness.transfer.rungs import Rung
 
@@ -151,7 +151,8 @@ class Crew:
                 self.work.ended(task, None)
                 return
         try:
-            is_done = self.sweep.run(task.jobs, task.rung, task.timeout_s, is_last_resort=self._is_last_resort(task, place))
+            left = [job for job in task.jobs if is_wanted(job)]  # another sweep may have done some of the group meanwhile
+            is_done = self.sweep.run(left, task.rung, task.timeout_s, is_last_resort=self._is_last_resort(task, place))
         except Exception as error:  # noqa: BLE001  whatever it is, the next task may fare better
             with self._lock:
                 self.work.ended(task, one_line(error))

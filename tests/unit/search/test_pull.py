@@ -216,6 +216,18 @@ def test_workers_begin_at_backbones_of_their_own(start_frac: float, num: int) ->
     assert [str(job.depth) for job in left] == ["all", "0.5", "none"] * num
 
 
+def test_of_a_group_only_what_is_left_is_run(tmp_path: Path) -> None:
+    """Heads on one backbone run together; those that another sweep has done since the group was made are left out."""
+    jobs = [replace(World(tmp_path).job("a", "all", seed), asked_at="2020-01-01") for seed in range(3)]
+    sweep, ran = Recorded(jobs), list[int]()
+    groups = Groups(sweep, jobs)
+    Study(jobs[1].config.study_dir).write_row(failed_row(jobs[1], Status.failed, "by another sweep"))
+    run = Recorded.run
+    sweep.run = lambda given, *more, **named: ran.extend(job.config.seed for job in given) or run(sweep, given, *more, **named)  # type: ignore[method-assign,func-returns-value]
+    assert Crew(sweep, groups, GPUS[:1]).run()
+    assert ran == [0, 2]
+
+
 def test_an_impatient_worker_leaves(tmp_path: Path) -> None:
     """With nothing to do for longer than its patience it is gone, and says that not all is done."""
     (job,) = grid(tmp_path, "a", freeze=["none"])
