@@ -685,6 +685,8 @@ class JobConfig:
     """Without a sign of life, such as one more batch; None: for ever."""
     memory_gib: float | None = None
     """Of its process and its helpers; None: nearly all that the machine has."""
+    snapshot_minutes: float | None = 5.0
+    """How far a training came is kept after an epoch when this long has passed, so that whoever takes the job up goes on from there; None: never."""
     price_per_hour: float | None = None
     """What an hour of this machine costs, in any currency, for the column `cost`; None: not known."""
 
@@ -699,6 +701,9 @@ class JobConfig:
             self.stall_minutes is None or self.stall_minutes > 0, "job.stall_minutes", self.stall_minutes, "a positive number, or null"
         )
         _require(self.memory_gib is None or self.memory_gib > 0, "job.memory_gib", self.memory_gib, "a positive number, or null")
+        _require(
+            self.snapshot_minutes is None or self.snapshot_minutes >= 0, "job.snapshot_minutes", self.snapshot_minutes, "0 or more, or null"
+        )
         _require(self.price_per_hour is None or self.price_per_hour >= 0, "job.price_per_hour", self.price_per_hour, "0 or more, or null")
 
 

@@ -27,6 +27,10 @@ class Energy:
     note: str = ""
     """Why one of them, or both, were not."""
 
+    def give_up(self, reason: str) -> None:
+        """What was counted is not the job's."""
+        self.wh, self.of, self.note = None, None, reason
+
 
 class Counter(Protocol):
     """Joules since it was made, as of the last call of `advance`; that raises whatever its source raises."""

@@ -3,6 +3,7 @@
 Jobs that share everything but the head's seed, learning rate or weight decay go down the line together.
 """
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from harness.jobs.columns import Columns, own_columns, shared_columns, spent_col
 from harness.jobs.energy import metered
 from harness.jobs.identity import failed_row, identity, now
 from harness.jobs.keep import model_file
+from harness.jobs.provenance import libraries, versions
 from harness.jobs.spec import JobSpec
 from harness.measure.transferability import Scores, transferability_scores
 from harness.process.isolate import one_line
@@ -40,7 +42,7 @@ from harness.transfer.freeze import plan_freeze
 from harness.transfer.held_out import HeldOut, hold_nothing_out, hold_out
 from harness.transfer.inputs import Inputs, provide_inputs
 from harness.transfer.rungs import Rung
-from harness.transfer.spec import Fitted, Settled, TrainingSpec, phases_of
+from harness.transfer.spec import Fitted, Settled, SnapshotPlace, TrainingSpec, phases_of
 from harness.transfer.train import fit, predict, seconds_per_image
 
 _log = logging.getLogger(__name__)
@@ -69,7 +71,10 @@ def run_jobs(
         ready = get_ready(jobs, rung, load)
         fitted = fit(ready.specs, ready.inputs)
         measured = _measure(ready, fitted, rung, known or {})
-    total_s = (time.perf_counter() - started) / len(jobs)
+    earlier_s = sum(found.earlier_s for found in fitted if isinstance(found, Fitted))
+    total_s = (earlier_s + time.perf_counter() - started) / len(jobs)
+    if earlier_s:
+        energy.give_up("part of the training was done by a process that was ended before")
     unmetered = {} if energy.wh is not None else {"energy_wh": energy.note}
     rows = _rows(ready, fitted, measured, started_at, spent_columns(jobs, total_s, energy))
     return [replace(row, details=replace(row.details, undefined=row.details.undefined | unmetered)) for row in rows]
@@ -160,12 +165,23 @@ def _training_spec(job: JobSpec, backbone: Backbone, trunk: CutTrunk, dataset: D
         seed=cfg.seed,
         metric=Metric(job.primary_metric),
         adapter=cfg.adapter,
+        snapshots=_snapshots(job, is_short=is_short),
     )
     if job.refit is not None:
         return replace(spec, settled=Settled(job.refit.epoch, job.refit.temperature, job.refit.thresholds))
     if fold is None:
         return replace(spec, is_short=is_short, tried=_tried(job))
     return replace(spec, cfg=replace(cfg.train, lr=fold.lr, lr_search=[1.0]), settled=Settled(fold.epoch, fold.temperature))
+
+
+def _snapshots(job: JobSpec, *, is_short: bool) -> SnapshotPlace | None:
+    """None: the training is over too soon for any, is no evidence, or none are wanted."""
+    cfg = job.config
+    is_quick = job.trains_head_only and not cfg.train.shows_new_images
+    if cfg.job.snapshot_minutes is None or is_quick or job.refit is not None:
+        return None
+    key = json.dumps([versions(), libraries(), job.device.value, job.precision.value, job.micro_batch, is_short])
+    return SnapshotPlace(Study(cfg.study_dir).snapshot_path(job.job_id), key, 60 * cfg.job.snapshot_minutes)
 
 
 def _inputs(jobs: Sequence[JobSpec], backbone: Backbone, trunk: CutTrunk, runtime: Runtime) -> Inputs:

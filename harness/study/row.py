@@ -194,8 +194,10 @@ class Row:
     features_s: float | None = _column(
         "time it took to compute, from the image files, the cached activations that this job read, whenever that was (seconds)"
     )
-    train_s: float | None = _column("time of training, evaluation after each epoch included (seconds)")
-    total_s: float | None = _column("time of the whole job in its process (seconds)")
+    train_s: float | None = _column(
+        "time of training, evaluation after each epoch included, by all processes that had a part in it (seconds)"
+    )
+    total_s: float | None = _column("time of the whole job in its process, and of a training that it went on with (seconds)")
     energy_wh: float | None = _column(
         "energy of the whole job, by counters that also count what others do on the same chips meanwhile (watt-hours); empty where none can be read"
     )

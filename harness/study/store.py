@@ -123,10 +123,15 @@ class Study:
     def predictions_path(self, job_id: str) -> Path:
         return self.root / "predictions" / f"{job_id}.npz"
 
+    def snapshot_path(self, job_id: str) -> Path:
+        """Where a training that is not over keeps how far it came."""
+        return self.root / "snapshots" / f"{job_id}.pt"
+
     def write_row(self, row: Row) -> None:
         """Write the row of a job whose predictions, if it has any, are written already: the file vouches for them as they are now.
 
-        A number that is not finite becomes an empty cell with a reason. Raises StoreError, also when a claim on the job was lost.
+        A number that is not finite becomes an empty cell with a reason. A training that came to its end needs no snapshot any more.
+        Raises StoreError, also when a claim on the job was lost.
         """
         require_held(self.root)
         path, vouched = self.predictions_path(row.job_id), None
@@ -134,6 +139,8 @@ class Study:
             with open_plain(path) as file:
                 vouched = digest(file)
         write_durably(self.row_path(row.job_id), encode(RowFile(finite(row), vouched)))
+        if row.status in (Status.ok.value, Status.pruned.value):
+            remove(self.snapshot_path(row.job_id))
 
     def read_row(self, job_id: str) -> Row | None:
         """The row of one job as its file has it, so without inference times; None when there is none that can be used."""

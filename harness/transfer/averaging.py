@@ -6,6 +6,7 @@ Source: Polyak & Juditsky, 1992; the warm-up of the decay is that of TensorFlow'
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,16 @@ class WeightAverage:
                 self.averages[name].lerp_(tensor.detach(), 1 - decay)
             else:
                 self.averages[name].copy_(tensor)
+
+    def state(self) -> dict[str, Any]:
+        """What changes from step to step; tensors are not copied."""
+        return {"averages": self.averages, "num_steps": self._num_steps}
+
+    def go_back(self, state: Mapping[str, Any]) -> None:
+        """Be what it was when the state was taken."""
+        self._num_steps = state["num_steps"]
+        for name, average in self.averages.items():
+            average.copy_(state["averages"][name])
 
     @contextmanager
     def shown(self) -> Iterator[None]:

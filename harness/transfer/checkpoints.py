@@ -113,19 +113,26 @@ class Checkpoints:
         """The network as it is now and what is kept so far."""
         return Snapshot(list(self.curve), list(self._evaluations), self._best, self._copies())  # `_best` is only ever replaced as a whole
 
+    @property
+    def changing(self) -> dict[str, Tensor]:
+        """The tensors that training may change, by name; not copied."""
+        return {name: tensor for name, tensor in tensors_of(self._network).items() if name not in self._frozen}
+
+    @property
+    def now(self) -> "Snapshot":
+        """The same as `snapshot`, not copied: to be written before training goes on."""
+        return Snapshot(self.curve, self._evaluations, self._best, {name: tensor.detach() for name, tensor in self.changing.items()})
+
     def go_back(self, snapshot: "Snapshot") -> None:
         """Make the network and what is kept what they were when the snapshot was taken."""
         self.curve, self._evaluations, self._best = list(snapshot.curve), list(snapshot.evaluations), snapshot.best
         self._fill(snapshot.now)
 
     def _fill(self, tensors: Mapping[str, Tensor]) -> None:
-        changing = self._changing()
+        changing = self.changing
         with torch.no_grad():
             for name, tensor in tensors.items():
                 changing[name].copy_(tensor)
 
     def _copies(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self._changing().items()}
-
-    def _changing(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in tensors_of(self._network).items() if name not in self._frozen}
+        return {name: tensor.detach().clone() for name, tensor in self.changing.items()}

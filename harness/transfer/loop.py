@@ -59,6 +59,21 @@ class Learner:
         if self.average is not None:
             self.average.update()
 
+    def state(self) -> dict[str, Any]:
+        """Everything that changes from step to step, in plain values and tensors that are not copied."""
+        scaler = {} if self.scaler is None else self.scaler.state_dict()
+        average = {} if self.average is None else self.average.state()
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "average": average, "scaler": scaler}
+
+    def go_back(self, state: Mapping[str, Any]) -> None:
+        """Be what it was when the state was taken."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.go_back(state["average"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+
     def _clipped_norm(self) -> float:
         """Norm of the gradients, before those that are too large are scaled down."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -5,6 +5,7 @@ Shapes: N images of a split, C classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,8 @@ class TrainingSpec:
     """In a fold: nothing is chosen by the images that it is judged on. None: val chooses."""
     adapter: Adapter = Adapter.none
     """What is trained inside the frozen blocks."""
+    snapshots: "SnapshotPlace | None" = None
+    """Where it is kept how far training came; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,18 @@ class Settled:
     temperature: float
     thresholds: Sequence[float] | None = None
     """Of labels; None: those that suit the images that it is judged on, whose labels play no part in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPlace:
+    """Where snapshots of one job's training are."""
+
+    path: Path
+    """In a folder of a study."""
+    key: str
+    """What must be the same for a snapshot to be gone on from, beside the job."""
+    every_s: float
+    """At most so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +127,9 @@ class Fitted:
     probe: Probe | None
     """The linear probe that the head started from; None: it started at random."""
     train_s: float
+    """Also of earlier processes whose snapshot this one went on from."""
+    earlier_s: float
+    """Their part."""
 
 
 def phases_of(backbone: Backbone, depth: FreezeDepth, cfg: TrainConfig, adapter: Adapter = Adapter.none) -> list[Phase]:

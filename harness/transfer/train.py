@@ -60,7 +60,7 @@ def seconds_per_image(spec: TrainingSpec, depths: Iterable[FreezeDepth], inputs:
     found: dict[str, float] = {}
     for depth in depths:
         backbone = replace(spec.backbone, trunk=copy.deepcopy(spec.backbone.trunk))
-        there = replace(spec, backbone=backbone, depth=depth, adapter=Adapter.none)
+        there = replace(spec, backbone=backbone, depth=depth, adapter=Adapter.none, snapshots=None)
         with suppress(DivergedError):
             found[str(depth)] = TrainingRun(there, inputs, phases_of(there.backbone, depth, there.cfg)).seconds_per_image()
     return found

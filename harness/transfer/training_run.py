@@ -19,7 +19,7 @@ from harness.errors import DivergedError
 from harness.measure.choice import Selector
 from harness.process.progress import track
 from harness.transfer.adapter import add_low_rank, merge_low_rank
-from harness.transfer.checkpoints import Checkpoints
+from harness.transfer.checkpoints import Checkpoints, Snapshot
 from harness.transfer.freeze import apply_freeze, set_train_mode
 from harness.transfer.heads import HeadFit
 from harness.transfer.inputs import Inputs
@@ -30,6 +30,7 @@ from harness.transfer.predict import log_probabilities
 from harness.transfer.probe import Probe
 from harness.transfer.rate_search import RateSearch
 from harness.transfer.rungs import short_epochs
+from harness.transfer.snapshots import Moment, Snapshots
 from harness.transfer.spec import (
     Fitted,
     Phase,
@@ -73,6 +74,7 @@ class TrainingRun:
         self.lr: float | None = None
         self.lr_losses: dict[float, float | None] = {}
         self.is_complete = True
+        self.snapshots = Snapshots(spec.snapshots, self.checkpoints.changing)
 
     def start_from(self, probe: Probe) -> None:
         """Give the head the solution of the linear probe; epoch 0 is what that says."""
@@ -81,7 +83,10 @@ class TrainingRun:
         self.evaluate(self.inputs.split("val", self.spec.trunk.last), phase=1)
 
     def train(self, phase: Phase) -> None:
-        """Run one phase through the layers that are free."""
+        """Run one phase through the layers that are free, unless an earlier process of this job has."""
+        if (left := self.snapshots.left) is not None and self.snapshots.is_past(phase):
+            self.lr, self.lr_losses = left.first_lr, dict(left.lr_losses)
+            return
         try:
             self._train(phase)
         except DivergedError as error:
@@ -117,18 +122,24 @@ class TrainingRun:
         rates, short = self.rates(phase), _short(phase)
         if len(rates) == 1 or phase.epochs == 0:
             return rates[0]
-        start, search = self.checkpoints.snapshot(), RateSearch(rates, self.spec.tried)
+        start, search, told = self.checkpoints.snapshot(), RateSearch(rates, self.spec.tried), self.snapshots.told(phase)
         while (lr := search.next()) is not None:
-            try:
-                self._train_epochs(short, lr)
-                search.tell(lr, self.checkpoints.last_loss)
-            except DivergedError:
-                search.tell(lr, None)
-            self.checkpoints.go_back(start)
-        self.lr_losses = search.losses
+            search.tell(lr, told[lr] if lr in told else self._short_loss(short, lr, start))
+            self.lr_losses = search.losses
         if self.lr_losses[search.best] is None:
             raise DivergedError(_diverged(search.losses))
         return search.best
+
+    def _short_loss(self, short: Phase, lr: float, start: Snapshot) -> float | None:
+        """What a rate comes to, the network being then as it was; None: it diverges."""
+        try:
+            self._train_epochs(short, lr)
+        except DivergedError:
+            loss = None
+        else:
+            loss = self.checkpoints.last_loss
+        self.checkpoints.go_back(start)
+        return loss
 
     def rates(self, phase: Phase) -> list[float]:
         """Peak learning rates that the phase tries, ascending; a later phase has one of its own."""
@@ -175,7 +186,7 @@ class TrainingRun:
         tail, learner = Tail(self.network, spec.trunk, train.boundary), self._new_learner(phase, lr)
         if phase.number == 1:
             self.lr = lr
-        for number in range(1, phase.epochs + 1):
+        for number in range(self._taken_up(phase, lr, learner) + 1, phase.epochs + 1):
             set_train_mode(self.network.trunk, phase.plan, fix_batch_norm=fixes_batch_norm(spec))
             self.network.head.train()
             rng = _generator(spec.seed, phase.number, number)
@@ -188,8 +199,32 @@ class TrainingRun:
             seen = run_epoch(tail, steps, learner, self.inputs.pool.micro_batch, self._weights(order_N))
             with learner.average.shown() if learner.average else nullcontext():
                 self.evaluate(val, phase=phase.number, lr=lr, train_loss=seen[0], train_accuracy=seen[1])
+            if self.snapshots.is_due:
+                self.snapshots.write(self._moment(phase, lr, number, learner))
         if learner.average and phase.epochs:
             learner.average.keep()
+
+    def _taken_up(self, phase: Phase, lr: float, learner: Learner) -> int:
+        """How many epochs of this training an earlier process has done; everything is then as after these."""
+        left = self.snapshots.take(phase, lr)
+        if left is None:
+            return 0
+        self.checkpoints.go_back(left.snapshot)
+        learner.go_back(left.learner)
+        return left.num_done
+
+    def _moment(self, phase: Phase, lr: float, number: int, learner: Learner) -> Moment:
+        return Moment(
+            phase=phase.number,
+            epochs=phase.epochs,
+            lr=lr,
+            num_done=number,
+            first_lr=self.lr,
+            lr_losses=self.lr_losses,
+            snapshot=self.checkpoints.now,
+            learner=learner.state(),
+            spent_s=self.snapshots.spent_s,
+        )
 
     def _weights(self, order_N: IntArray) -> Tensor | None:
         """Of train images in an order, on the device; None: all weigh the same."""
@@ -271,7 +306,8 @@ class TrainingRun:
             val_log_probs_NC=val_log_probs_NC,
             train_log_probs_NC=self.objective.log_probs(train_log_probs_NC, heat),
             probe=self.probe,
-            train_s=shared_s + time.perf_counter() - started,
+            train_s=self.snapshots.earlier_s + shared_s + time.perf_counter() - started,
+            earlier_s=self.snapshots.earlier_s,
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.study.row import COLUMNS, Row
 from harness.study.store import Study
@@ -118,6 +119,35 @@ def test_what_a_worker_leaves_is_done_by_another(
     assert last.returncode == 0, said
     assert quality(Study(root).rows()) == alone
     assert (root / "report" / "index.html").exists()
+
+
+def test_a_long_training_goes_on_where_it_was_ended(tmp_path: Path, start: Started) -> None:
+    """Whoever takes it up trains the epochs that are left; the row is that of a training that nobody ended, and the snapshot is gone."""
+    one = (
+        *TINY,
+        "backbone=test_resnet",
+        "freeze=none",
+        "precision=float32",
+        "evidence.minutes=0",
+        "train.epochs=60",
+        "train.lr_search=[0.3,1.0]",
+    )
+    undisturbed = _command(tmp_path / "undisturbed", "harness.sweep", *one)
+    undisturbed.communicate()
+    root = tmp_path / "results" / "digits"
+    sweep = start("harness.sweep", *one, "job.snapshot_minutes=0")
+    _wait_for(root / "snapshots", "*.pt")
+    sweep.kill()
+    sweep.communicate()
+    kept = torch.load(next((root / "snapshots").glob("*.pt")), weights_only=True)
+    again = start("harness.sweep", *one, "job.snapshot_minutes=0")
+    again.communicate(timeout=240)[0]
+    (row,) = Study(root).rows()
+    assert quality([row]) == quality(Study(tmp_path / "undisturbed" / "results" / "digits").rows())
+    assert row.train_s > kept["spent_s"]
+    assert row.energy_wh is None
+    assert "a process that was ended before" in row.details.undefined["energy_wh"]
+    assert not list((root / "snapshots").iterdir())
 
 
 def test_a_search_over_workers_accounts_for_every_candidate(run_sweep: Command) -> None:
