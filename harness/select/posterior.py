@@ -10,9 +10,13 @@ a + b1 z(published top-1) + b2 log2(cost) + b3 own rank + an effect of depth + e
 by backbone. What b and depth may be is in units of t too: where candidates hardly differ, nothing that is known of them matters much. Given t
 everything is Gaussian and exact; t itself is log-normal and summed over a grid. All candidates are drawn jointly, a thousand as well.
 
+What all errors have in common is not learnt from the scores: easy images raise low scores more than high ones, whose errors are smaller, so that it
+would be the cheapest explanation of why scores differ. Scores are taken as they are, and how far all of them may be off together is added to
+what is not known (a cut posterior).
+
 Source: Gelman et al., Bayesian Data Analysis, 2013, chapters 5 and 15; Kornblith et al., Do Better ImageNet Models Transfer Better?, CVPR 2019
 (the sign of what accuracy is worth); sizes are chosen on simulated studies by `benchmarks.studies`. Rasmussen and Williams,
-Gaussian Processes for Machine Learning, 2006, chapter 2.
+Gaussian Processes for Machine Learning, 2006, chapter 2. Plummer, Cuts in Bayesian graphical models, Statistics and Computing 2015.
 """
 
 from collections.abc import Iterator, Sequence
@@ -272,11 +276,11 @@ class _Model:
     expected_D: FloatArray
     structure_DD: FloatArray
     error_MM: FloatArray
-    """In points, as all else here."""
+    """In points, as all else here; less what all errors have in common."""
+    common_M: FloatArray
+    """By how much each error moves with one standard deviation of that."""
     point: float
     afar: Afar | None = None
-    common_M: FloatArray | None = None
-    """What errors have in common with those of the others: no part of `error_MM`, as it would be the cheapest explanation of why the best are ahead."""
     known: "dict[int, _Given]" = field(default_factory=dict)
     """What `_given` has computed."""
 
@@ -296,12 +300,10 @@ class _Model:
         seen, known_D = np.flatnonzero(is_seen_K[first_D]), [known[k] for k in first_D]
         first_M = first_D[seen]
         error_MM = shrunk(covariance_KK[np.ix_(first_M, first_M)], [known[k] for k in first_M]) / point**2
-        if others is None:
-            return cls(first_D, distinct_K, seen, *structure(known_D), error_MM, point)
         correlation = _mean_correlation(error_MM)
         common_M = _common(error_MM, correlation)
-        afar = Afar.of(known_D, others, correlation, point)
-        return cls(first_D, distinct_K, seen, *structure(known_D), error_MM - np.outer(common_M, common_M), point, afar, common_M)
+        afar = None if others is None else Afar.of(known_D, others, correlation, point)
+        return cls(first_D, distinct_K, seen, *structure(known_D), error_MM - np.outer(common_M, common_M), common_M, point, afar)
 
     def weights_HG(self, scores_HK: FloatArray) -> FloatArray:
         """How probable each spread t is, by its prior and by each set of scores less what they should be."""
@@ -358,8 +360,6 @@ class _Model:
         if g not in self.known:
             prior = self._prior(_GRID_POINTS[g])
             self.known[g] = _Given(prior, *self._gain_and_covariance(prior.covariance_DD))
-            if self.common_M is not None:  # which scores tell nothing of, as the intercept may be as much higher
-                self.known[g].covariance_DD[np.ix_(self.seen, self.seen)] += np.outer(self.common_M, self.common_M)
         return self.known[g]
 
     def _gain_and_covariance(self, prior_DD: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -375,7 +375,8 @@ class _Model:
         covariance_DD[:, seen] = gain_DM @ error_MM
         covariance_DD[np.ix_(seen, unseen)] = covariance_DD[np.ix_(unseen, seen)].T
         covariance_DD[np.ix_(unseen, unseen)] = prior_UU - gain_DM[unseen] @ prior_MU
-        return gain_DM, covariance_DD
+        shift_D = gain_DM @ self.common_M  # of what is expected, by one standard deviation of the common error
+        return gain_DM, covariance_DD + np.outer(shift_D, shift_D)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -187,11 +187,13 @@ def believe(scores_K: FloatArray, error_KK: FloatArray, known: Sequence[Known]) 
 
     Args:
         scores_K: fractions.
-        error_KK: covariance of their errors, as the model takes it.
+        error_KK: covariance of their errors, as the model takes it. What it has in common for all is not learnt: it only adds to what is not known.
         known: of each.
     """
     rng, score_K, error_KK = np.random.default_rng(1), 100 * (scores_K - scores_K.mean()), 1e4 * error_KK
     mean_K, structure_KK = _beforehand(known)
+    common_K = common_error(error_KK)
+    error_KK -= np.outer(common_K, common_K)
     grid = np.exp(np.linspace(math.log(0.05), math.log(40), 400))
     log_weights = []
     for t in grid:
@@ -204,8 +206,19 @@ def believe(scores_K: FloatArray, error_KK: FloatArray, known: Sequence[Known]) 
         prior_KK = 900 + t * t * structure_KK
         gain_KK = prior_KK @ np.linalg.inv(prior_KK + error_KK)
         centre_K = t * mean_K + gain_KK @ (score_K - t * mean_K)
-        found.append(rng.multivariate_normal(centre_K, prior_KK - gain_KK @ prior_KK, size=number, check_valid="ignore"))
+        covariance_KK = prior_KK - gain_KK @ prior_KK + np.outer(gain_KK @ common_K, gain_KK @ common_K)
+        found.append(rng.multivariate_normal(centre_K, covariance_KK, size=number, check_valid="ignore"))
     return np.asarray(scores_K.mean() + np.concatenate(found) / 100)
+
+
+def common_error(error_KK: FloatArray) -> FloatArray:
+    """What moves all errors: what their mean, each in its standard deviations, tells of each, less what that of independent ones would."""
+    sd_K = np.sqrt(np.diag(error_KK))
+    like_KK = error_KK / np.outer(sd_K, sd_K)
+    num = len(sd_K)
+    correlation = max((like_KK.sum() - num) / max(num * (num - 1), 1), 0.0)
+    excess = max(like_KK.sum() - num * (1 - correlation), 0.0)
+    return np.asarray(sd_K * like_KK.sum(axis=1) * excess**0.5 / like_KK.sum())
 
 
 def _beforehand(known: Sequence[Known]) -> tuple[FloatArray, FloatArray]:
