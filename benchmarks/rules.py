@@ -95,6 +95,8 @@ class Outcome:
     """True score less the price of latency, against the best score at the lowest latency: 0 is perfect."""
     expected_loss: float
     """What the posterior says that the choice loses."""
+    too_high: float = 0.0
+    """Score that the posterior expects of the chosen less its true score; 0 where no truth is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,8 @@ RULES: Mapping[str, Callable[[Seen], int]] = {
 def judge(truth_K: FloatArray, seen: Seen, chosen: int) -> Outcome:
     """What a choice truly comes to, by the true scores."""
     regret, doubled = float(truth_K.max() - truth_K[chosen]) / POINT, float(seen.doublings_K[chosen])
-    return Outcome(regret, doubled, -regret - PRICE * doubled, float(seen.belief.expected_loss_K[chosen]) / POINT)
+    too_high = float(seen.belief.mean_K[chosen] - truth_K[chosen]) / POINT
+    return Outcome(regret, doubled, -regret - PRICE * doubled, float(seen.belief.expected_loss_K[chosen]) / POINT, too_high)
 
 
 def play(cell: Cell, seed: int) -> Played:
@@ -275,8 +278,8 @@ def header() -> str:
     names = "".join(f"{name:>24}" for name in RULES)
     return (
         "Of every rule: regret in points, latency in doublings above the lowest, utility less the best score at the lowest latency.\n"
-        "Said: expected loss of the shipped choice less its regret, at both prices.\n"
-        f"{'spread cand. images':19}{names}         said"
+        "Said: expected loss of the shipped choice less its regret, at both prices; then its expected score less its true one.\n"
+        f"{'spread cand. images':19}{names}               said"
     )
 
 
@@ -284,6 +287,7 @@ def show(cell: Cell, played: Played) -> str:
     """A line of the table under `header`."""
     figures = "".join(f"{each.regret:11.2f} {each.doublings:5.2f} {each.utility:6.2f}" for each in played.means.values())
     said = " ".join(f"{played.means[name].expected_loss - played.means[name].regret:+.2f}" for name in (SHIPPED_0, SHIPPED))
+    said += f" {played.means[SHIPPED].too_high:+.2f}"
     return f"{cell.spread_points:6.1f} {cell.num_candidates:5} {cell.num_images:6,}{figures}  {said}"
 
 
@@ -309,6 +313,10 @@ def summarise(grid: Sequence[Cell], found: Sequence[Played]) -> list[Figure]:
             total[SHIPPED].utility - total[name].utility, "points", f"price 0.5: utility less that of {name}, mean over cells", at_least=0.0
         )
         for name in rivals
+    ]
+    figures += [
+        Figure(total[SHIPPED].too_high, "points", "price 0.5: expected score of the chosen less its true one, mean over cells", at_most=1.0),
+        Figure(max(played.means[SHIPPED].too_high for played in found), "points", "price 0.5: the same, worst cell", at_most=2.0),
     ]
     for sizes, limit in (((9, 24), 0.3), ((60,), 0.6)):
         for name in (SHIPPED_0, SHIPPED):

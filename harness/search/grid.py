@@ -21,6 +21,7 @@ from harness.status import Status
 from harness.study.claims import claimed, is_claimed
 from harness.study.row import Row
 from harness.study.store import Study
+from harness.transfer.depth import FreezeDepth
 
 Launch = Callable[[Sequence[JobSpec]], Sequence[str | None]]
 """Runs jobs; returns, for each, None when its row is written, else what went wrong."""
@@ -96,6 +97,12 @@ def run_one(asked: Asked) -> str:
     return job.job_id
 
 
+_BACKBONES_PER_WORKER = 2
+"""Whose activations are kept at once, where several workers choose what to do next."""
+_MANY_BLOCKS = 1000
+"""More than any backbone has."""
+
+
 @dataclass(eq=False)
 class Groups:
     """The groups of a grid that are left: a `pull.Work`.
@@ -126,11 +133,12 @@ class Groups:
         return {name: activations_key(job) for name, job in shared.items()}
 
     def tasks(self) -> Iterator[Task]:
-        """In the order of the command line, first those that wait for nothing."""
+        """First those that wait for nothing."""
         for jobs in {jobs[0].config.study_dir: jobs for jobs in self.left.values()}.values():
             Study(jobs[0].config.study_dir).skim()
         under_way = set[str]()
-        for name, jobs in list(self.left.items()):
+        for name in self._in_order():
+            jobs = self.left[name]
             if name not in self.begun and all(map(_is_settled, jobs)):
                 self._settled(name, None)
                 continue
@@ -139,6 +147,22 @@ class Groups:
                     continue
                 under_way.add(key)
             yield Task(jobs)
+
+    def _in_order(self) -> list[str]:
+        """One worker goes by the command line. Of several none shall be at a long job when the others have nothing left: what trains most comes first.
+
+        For that a few backbones are passed ahead; not all, as activations of many take room.
+        """
+        names, num_workers = list(self.left), len(self.sweep.places)
+        if num_workers == 1:
+            return names
+        keys = {name: self._passes.get(name) for name in names}
+        ready = [name for name, key in keys.items() if key is None or key in self.passed]
+        firsts = {key: name for name, key in reversed(keys.items()) if key is not None and key not in self.passed}
+        num_open = len({keys[name] for name in ready} - {None})
+        ahead = list(firsts.values())[::-1][: max(_BACKBONES_PER_WORKER * num_workers - num_open, 0)]
+        first = [*ahead, *sorted(ready, key=lambda name: _frozen_frac(self.left[name][0].depth))]
+        return [*first, *(name for name in names if name not in set(first))]
 
     def begin(self, task: Task) -> bool:
         """Whether it is to be run: whoever had the claim before may have done so, or this process, in vain."""
@@ -179,6 +203,11 @@ def _turned(jobs: Sequence[JobSpec], start_frac: float) -> list[JobSpec]:
     starts = sorted(places.values())
     start = starts[int(start_frac * len(starts))] if starts else 0
     return [*jobs[start:], *jobs[:start]]
+
+
+def _frozen_frac(depth: FreezeDepth) -> float:
+    """For putting depths in order, whatever the backbone."""
+    return 1 - depth.num_free / _MANY_BLOCKS if depth.num_free is not None else depth.frozen_frac or 0.0
 
 
 def _is_settled(job: JobSpec) -> bool:
