@@ -120,6 +120,8 @@ class Groups:
     """Groups that are running here, or were."""
     passed: set[str] = field(init=False)
     """Backbones, by `activations_key`, of which a job has ended or was done before."""
+    pass_s: dict[str, float] = field(default_factory=dict)
+    """What their passes took, of those that ended since."""
 
     def __post_init__(self) -> None:
         self.left = head_groups(_turned(self.todo, self.start_frac))
@@ -161,8 +163,12 @@ class Groups:
         firsts = {key: name for name, key in reversed(keys.items()) if key is not None and key not in self.passed}
         num_open = len({keys[name] for name in ready} - {None})
         ahead = list(firsts.values())[::-1][: max(_BACKBONES_PER_WORKER * num_workers - num_open, 0)]
-        first = [*ahead, *sorted(ready, key=lambda name: _frozen_frac(self.left[name][0].depth))]
+        first = [*ahead, *sorted(ready, key=lambda name: -self._duration(name, keys[name]))]
         return [*first, *(name for name in names if name not in set(first))]
+
+    def _duration(self, name: str, key: str | None) -> float:
+        """How long a group trains, compared with others: by the pass of its backbone, and three times as long where nothing is frozen as where all is."""
+        return self.pass_s.get(key or "", 1.0) * (3 - 2 * _frozen_frac(self.left[name][0].depth))
 
     def begin(self, task: Task) -> bool:
         """Whether it is to be run: whoever had the claim before may have done so, or this process, in vain."""
@@ -193,8 +199,11 @@ class Groups:
 
     def _settled(self, name: str, error: str | None) -> None:
         jobs = self.left.pop(name)
-        self.passed.add(activations_key(jobs[0]))
-        self.sweep.finished([_row_of(job, error) for job in jobs], sum(map(len, self.left.values())))
+        rows, key = [_row_of(job, error) for job in jobs], activations_key(jobs[0])
+        self.passed.add(key)
+        if rows[0].features_s:
+            self.pass_s[key] = rows[0].features_s
+        self.sweep.finished(rows, sum(map(len, self.left.values())))
 
 
 def _turned(jobs: Sequence[JobSpec], start_frac: float) -> list[JobSpec]:

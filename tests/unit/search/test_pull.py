@@ -217,21 +217,23 @@ def test_workers_begin_at_backbones_of_their_own(start_frac: float, num: int) ->
 
 
 def test_several_workers_keep_no_long_job_for_the_end(tmp_path: Path) -> None:
-    """What trains most comes first, and a few backbones are passed ahead, not all; one worker goes by the command line."""
+    """What trains longest comes first, by its depth and its backbone's pass, and a few backbones are passed ahead, not all; one worker goes by the command line."""
 
     def order(places: Sequence[Place], *ended: str) -> list[str]:
         jobs = grid(tmp_path / f"{len(places)} {len(ended)}", *"abcdef", freeze=["all", "-1", "0.5", "none"])
         groups = Groups(Recorded(jobs, places=places), jobs)
         for task in [task for task in groups.tasks() if task.jobs[0].config.backbone in ended]:
-            Study(task.jobs[0].config.study_dir).write_row(failed_row(task.jobs[0], Status.failed, "made up"))
+            row = failed_row(task.jobs[0], Status.failed, "made up")
+            took_s = 4.0 if task.jobs[0].config.backbone == "b" else None
+            Study(task.jobs[0].config.study_dir).write_row(replace(row, features_s=took_s))
             groups.ended(task, None)
         return [f"{task.jobs[0].config.backbone} {task.jobs[0].depth}" for task in groups.tasks()]
 
     assert order(GPUS[:1], "a") == ["a -1", "a 0.5", "a none", *(f"{name} all" for name in "bcdef")]
     assert order(GPUS[:2]) == [f"{name} all" for name in "abcdef"]
-    ready = ["a none", "b none", "a 0.5", "b 0.5", "a -1", "b -1"]
+    ready = ["b none", "b 0.5", "b -1", "a none", "a 0.5", "a -1"]
     assert order(GPUS[:2], "a", "b") == ["c all", "d all", *ready, "e all", "f all"]
-    assert order(GPUS[:2], *"abcd")[:1] == ["a none"]
+    assert order(GPUS[:2], *"acdf")[:5] == ["a none", "c none", "d none", "f none", "a 0.5"]
 
 
 def test_of_a_group_only_what_is_left_is_run(tmp_path: Path) -> None:
