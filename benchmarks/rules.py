@@ -315,7 +315,9 @@ def summarise(grid: Sequence[Cell], found: Sequence[Played]) -> list[Figure]:
         for name in rivals
     ]
     figures += [
-        Figure(total[SHIPPED].too_high, "points", "price 0.5: expected score of the chosen less its true one, mean over cells", at_most=1.0),
+        Figure(
+            total[SHIPPED].too_high, "points", "price 0.5: expected score of the chosen less its true one, mean over cells", at_most=1.0
+        ),
         Figure(max(played.means[SHIPPED].too_high for played in found), "points", "price 0.5: the same, worst cell", at_most=2.0),
     ]
     for sizes, limit in (((9, 24), 0.3), ((60,), 0.6)):
