@@ -29,7 +29,7 @@ from harness.jobs.columns import Columns, own_columns, shared_columns, spent_col
 from harness.jobs.energy import metered
 from harness.jobs.identity import failed_row, identity, now
 from harness.jobs.keep import model_file
-from harness.jobs.provenance import libraries, versions
+from harness.jobs.provenance import libraries, machine, versions
 from harness.jobs.spec import JobSpec
 from harness.measure.transferability import Scores, transferability_scores
 from harness.process.isolate import one_line
@@ -180,7 +180,9 @@ def _snapshots(job: JobSpec, *, is_short: bool) -> SnapshotPlace | None:
     is_quick = job.trains_head_only and not cfg.train.shows_new_images
     if cfg.job.snapshot_minutes is None or is_quick or job.refit is not None:
         return None
-    key = json.dumps([versions(), libraries(), job.device.value, job.precision.value, job.micro_batch, is_short])
+    where = machine()
+    kind = [where["device_name"], where["num_threads"], job.device.value, job.precision.value, job.micro_batch, is_short]
+    key = json.dumps([versions(), libraries(), kind])
     return SnapshotPlace(Study(cfg.study_dir).snapshot_path(job.job_id), key, 60 * cfg.job.snapshot_minutes)
 
 

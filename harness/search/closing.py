@@ -51,6 +51,7 @@ def close(sweep: Sweep, *, times: bool = True) -> int:
         with claimed(job.config.study_dir, CLOSING):
             if times:
                 _time(sweep, job, {other.protocol_hash for other in jobs if other.config.study == job.config.study})
+            Study(job.config.study_dir).drop_old_snapshots()
             with speaking(job.config.report.language.value):
                 own = _shown([other for other in jobs if other.config.study == job.config.study and other.job_id in rows])
                 recommended = _report(own, say)

@@ -7,8 +7,10 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from statistics import median
 
 from harness.clusters.cluster import cluster_of
+from harness.config import Adapter
 from harness.errors import ConfigError
 from harness.jobs.identity import failed_row
 from harness.jobs.sharing import activations_key, head_group_key, head_groups, one_per_study
@@ -163,12 +165,17 @@ class Groups:
         firsts = {key: name for name, key in reversed(keys.items()) if key is not None and key not in self.passed}
         num_open = len({keys[name] for name in ready} - {None})
         ahead = list(firsts.values())[::-1][: max(_BACKBONES_PER_WORKER * num_workers - num_open, 0)]
-        first = [*ahead, *sorted(ready, key=lambda name: -self._duration(name, keys[name]))]
-        return [*first, *(name for name in names if name not in set(first))]
+        first = [*ahead, *sorted(ready, key=lambda name: -self._duration(self.left[name][0]))]
+        return list(dict.fromkeys([*first, *names]))
 
-    def _duration(self, name: str, key: str | None) -> float:
-        """How long a group trains, compared with others: by the pass of its backbone, and three times as long where nothing is frozen as where all is."""
-        return self.pass_s.get(key or "", 1.0) * (3 - 2 * _frozen_frac(self.left[name][0].depth))
+    def _duration(self, job: JobSpec) -> float:
+        """How long a job trains, compared with others: by the pass of its backbone, and three times as long where nothing is frozen as where all is.
+
+        An adapter trains through frozen layers too.
+        """
+        usual_s = median(self.pass_s.values()) if self.pass_s else 1.0
+        frozen_frac = _frozen_frac(job.depth) if job.config.adapter is Adapter.none else 0.0
+        return self.pass_s.get(activations_key(job), usual_s) * (3 - 2 * frozen_frac)
 
     def begin(self, task: Task) -> bool:
         """Whether it is to be run: whoever had the claim before may have done so, or this process, in vain."""

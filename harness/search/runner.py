@@ -121,8 +121,11 @@ class Sweep:
             return self.run([smaller], rung, timeout_s, is_last_resort=is_last_resort)
         if outcome.status is Status.oom and not is_last_resort:
             return False
+        study = Study(first.config.study_dir)
         for row in outcome.value or [failed_row(first, outcome.status, outcome.error or "no reason given")]:
-            Study(first.config.study_dir).write_row(row)
+            study.write_row(row)
+            if outcome.value:  # trained to the end of what was asked; whoever was stopped may go on
+                study.drop_snapshot(row.job_id)
         return True
 
     def _known(self, job: JobSpec) -> dict[str, Any] | None:

@@ -127,11 +127,20 @@ class Study:
         """Where a training that is not over keeps how far it came."""
         return self.root / "snapshots" / f"{job_id}.pt"
 
+    def drop_snapshot(self, job_id: str) -> None:
+        """Of a training that came to its end. Raises StoreError."""
+        remove(self.snapshot_path(job_id))
+
+    def drop_old_snapshots(self) -> None:
+        """Those of jobs that are done: written by a process that did not know yet that another had its job. Raises StoreError."""
+        for path in listed(self.root / "snapshots", ".pt"):
+            if self.is_done(path.stem):
+                remove(path)
+
     def write_row(self, row: Row) -> None:
         """Write the row of a job whose predictions, if it has any, are written already: the file vouches for them as they are now.
 
-        A number that is not finite becomes an empty cell with a reason. A training that came to its end needs no snapshot any more.
-        Raises StoreError, also when a claim on the job was lost.
+        A number that is not finite becomes an empty cell with a reason. Raises StoreError, also when a claim on the job was lost.
         """
         require_held(self.root)
         path, vouched = self.predictions_path(row.job_id), None
@@ -139,8 +148,6 @@ class Study:
             with open_plain(path) as file:
                 vouched = digest(file)
         write_durably(self.row_path(row.job_id), encode(RowFile(finite(row), vouched)))
-        if row.status in (Status.ok.value, Status.pruned.value):
-            remove(self.snapshot_path(row.job_id))
 
     def read_row(self, job_id: str) -> Row | None:
         """The row of one job as its file has it, so without inference times; None when there is none that can be used."""

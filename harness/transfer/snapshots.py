@@ -4,6 +4,8 @@ What an epoch draws does not depend on what was trained before it, so that such 
 earlier epochs and learning rates came to. The start and everything frozen are made anew, as for any job.
 """
 
+import hashlib
+import io
 import logging
 import time
 from collections.abc import Mapping
@@ -124,13 +126,15 @@ def _write(place: SnapshotPlace, moment: Moment) -> None:
         "best": snapshot.best,
         "now": snapshot.now,
     }
-    size_mib = 3 * sum(tensor.nbytes for tensor in snapshot.now.values()) / _MIB  # with two moments of each weight
+    packed = io.BytesIO()  # torch has errors of its own for a disk that is full
+    torch.save(content, packed)
+    size_mib = packed.getbuffer().nbytes / _MIB
     if (free := free_mib(place.path.parent.parent)) < size_mib + _ROOM_MIB:
-        raise StoreError(
-            f"{place.path}: {free:,.0f} MiB are free, about {size_mib:,.0f} are needed and {_ROOM_MIB} for rows; free some space."
-        )
-    with atomic_write(place.path) as temporary:
-        torch.save(content, temporary)
+        raise StoreError(f"{place.path}: {free:,.0f} MiB are free, {size_mib:,.0f} are needed and {_ROOM_MIB} for rows; free some space.")
+    packed.seek(0)
+    with atomic_write(place.path, is_durable=True) as temporary, temporary.open("wb") as file:
+        file.write(hashlib.file_digest(packed, _hash).digest())
+        file.write(packed.getbuffer())
 
 
 def _read(place: SnapshotPlace, network: Mapping[str, Tensor]) -> Moment | None:
@@ -139,16 +143,29 @@ def _read(place: SnapshotPlace, network: Mapping[str, Tensor]) -> Moment | None:
         return None
     try:
         with open_plain(place.path) as file:
-            return _moment(torch.load(file, map_location="cpu", weights_only=True), place.key, network)
+            digest, packed = file.read(_hash().digest_size), io.BytesIO(file.read())
+        return _moment(torch.load(_whole(packed, digest), map_location="cpu", weights_only=True), place.key, network)
     except Exception as error:  # noqa: BLE001  whatever a torn or foreign file brings forth: the job can do without
         _log.warning("%s: this snapshot is not used (%s); training begins anew.", place.path, one_line(error))
         return None
 
 
+def _whole(packed: io.BytesIO, digest: bytes) -> io.BytesIO:
+    """Raises ValueError when a byte is another one than was written: torch does not look."""
+    if hashlib.file_digest(packed, _hash).digest() != digest:
+        raise ValueError("it is damaged")
+    packed.seek(0)
+    return packed
+
+
+def _hash() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=16)
+
+
 def _moment(found: Mapping[str, Any], key: str, network: Mapping[str, Tensor]) -> Moment:
     """Raises ValueError when it is of another kind of training, and anything where it is not what was written."""
     if found["key"] != key:
-        raise ValueError("it was made with another version, device or batch size")
+        raise ValueError("it was made with other versions, on another device, or with other threads or batches")
     if {name: tensor.shape for name, tensor in found["now"].items()} != {name: tensor.shape for name, tensor in network.items()}:
         raise ValueError("it is of another network")
     evaluations = [Evaluation(log_probs.numpy(), loss.numpy(), value) for log_probs, loss, value in found["evaluations"]]

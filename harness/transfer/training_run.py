@@ -83,7 +83,9 @@ class TrainingRun:
         self.evaluate(self.inputs.split("val", self.spec.trunk.last), phase=1)
 
     def train(self, phase: Phase) -> None:
-        """Run one phase through the layers that are free, unless an earlier process of this job has."""
+        """Run one phase through the layers that are free, unless an earlier process of this job has, or an earlier phase came to nothing."""
+        if self.error is not None:
+            return
         if (left := self.snapshots.left) is not None and self.snapshots.is_past(phase):
             self.lr, self.lr_losses = left.first_lr, dict(left.lr_losses)
             return

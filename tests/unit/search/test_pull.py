@@ -224,7 +224,7 @@ def test_several_workers_keep_no_long_job_for_the_end(tmp_path: Path) -> None:
         groups = Groups(Recorded(jobs, places=places), jobs)
         for task in [task for task in groups.tasks() if task.jobs[0].config.backbone in ended]:
             row = failed_row(task.jobs[0], Status.failed, "made up")
-            took_s = 4.0 if task.jobs[0].config.backbone == "b" else None
+            took_s = 4.0 if task.jobs[0].config.backbone == "b" else 1.0
             Study(task.jobs[0].config.study_dir).write_row(replace(row, features_s=took_s))
             groups.ended(task, None)
         return [f"{task.jobs[0].config.backbone} {task.jobs[0].depth}" for task in groups.tasks()]

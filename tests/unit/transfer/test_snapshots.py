@@ -1,6 +1,10 @@
 """A training that was ended and taken up again is the training that was not."""
 
 import copy
+import errno
+import hashlib
+import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -120,6 +124,7 @@ RECIPES: dict[str, tuple[TrainConfig, dict[str, Any]]] = {
     "one rate, any epoch, an average": (replace(QUICK, lr_search=[1.0], schedule=Schedule.constant, ema=0.9), {}),
     "new images, mixed": (replace(QUICK, lr_search=[1.0], augment=Augment.light, mixup=0.4), {"depth": "all"}),
     "two phases": (replace(QUICK, epochs=1, lr_search=[0.3, 1.0], release="none", release_epochs=2), {}),
+    "a first phase that diverges": (replace(QUICK, lr=1e20, lr_search=[1.0, 3.0], release="none", release_epochs=2), {}),
     "one epoch": (replace(QUICK, epochs=1, lr_search=[0.3, 1.0]), {}),
     "a short training": (QUICK, {"is_short": True}),
     "a short training that diverges at first": (replace(QUICK, lr=1e-3, lr_search=[1.0, 1e20]), {"is_short": True}),
@@ -137,8 +142,8 @@ def test_whoever_goes_on_ends_with_the_same_numbers(job: Callable[..., Job], pla
         written = _ended_after(0, patch)
         undisturbed(place)
     num_epochs = len(written)
-    assert num_epochs >= 1
-    for number in sorted({1, -(-num_epochs // 2), num_epochs - 1, num_epochs} - {0}):
+    assert num_epochs >= 1 or recipe == "a first phase that diverges"
+    for number in sorted({1, -(-num_epochs // 2), num_epochs - 1, num_epochs} & set(range(1, num_epochs + 1))):
         place.path.unlink()
         with pytest.MonkeyPatch.context() as patch, suppress(EndedError):
             _ended_after(number, patch)
@@ -159,24 +164,36 @@ def test_what_is_not_of_this_training_is_not_gone_on_from(
         _ended_after(2, patch)
         job()(place)
     whole = place.path.read_bytes()
-    found = torch.load(place.path, weights_only=True)
-    for reason, content in {"another version": found | {"key": "other"}, "another network": found | {"now": {}}, "": {}}.items():
-        torch.save(content, place.path)
+    found = torch.load(io.BytesIO(whole[16:]), weights_only=True)
+    for reason, content in {"other versions": found | {"key": "other"}, "another network": found | {"now": {}}, "": {}}.items():
+        place.path.write_bytes(_packed(content))
         caplog.clear()
         assert _said(job()(place)) == expected
         assert "is not used" in caplog.text
         assert reason in caplog.text
-    for torn in (b"", whole[: len(whole) // 2], b"nonsense"):
+    weights = next(iter(found["now"].values())).numpy().tobytes()
+    place_of_one = whole.index(weights)
+    flipped = whole[:place_of_one] + bytes([whole[place_of_one] ^ 1]) + whole[place_of_one + 1 :]
+    for torn in (b"", whole[: len(whole) // 2], b"nonsense", flipped):
         place.path.write_bytes(torn)
+        caplog.clear()
         assert _said(job()(place)) == expected
+        assert "it is damaged" in caplog.text
 
 
 def test_a_file_that_would_run_code_does_not(job: Callable[..., Job], place: SnapshotPlace, tmp_path: Path) -> None:
     """Tensors and plain values are read and nothing else."""
     place.path.parent.mkdir()
-    torch.save({"key": place.key, "now": _Harmful(tmp_path / "harm")}, place.path)
+    place.path.write_bytes(_packed({"key": place.key, "now": _Harmful(tmp_path / "harm")}))
     assert isinstance(job()(place), Fitted)
     assert not (tmp_path / "harm").exists()
+
+
+def _packed(content: object) -> bytes:
+    """As a snapshot is written."""
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    return hashlib.blake2b(packed.getvalue(), digest_size=16).digest() + packed.getvalue()
 
 
 class _Harmful:
@@ -190,11 +207,21 @@ class _Harmful:
 def test_a_full_disk_costs_the_snapshot_only(
     job: Callable[..., Job], place: SnapshotPlace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Said once, and training goes on."""
+    """Said once, and training goes on; also where it fills up while a snapshot is written."""
+    expected = _said(job()())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", _full)
+        assert _said(job()(place)) == expected
+    assert caplog.text.count("No snapshot of this training is kept") == 1
+    caplog.clear()
     monkeypatch.setattr(snapshots, "free_mib", lambda _: 1.0)
-    assert _said(job()(place)) == _said(job()())
+    assert _said(job()(place)) == expected
     assert caplog.text.count("No snapshot of this training is kept") == 1
     assert not place.path.exists()
+
+
+def _full(_: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_writing_takes_little_of_the_time(place: SnapshotPlace, monkeypatch: pytest.MonkeyPatch) -> None:
