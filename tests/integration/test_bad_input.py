@@ -38,7 +38,10 @@ def _images(folder: Path, num_images: int, shade: int) -> None:
         (["backbone=test_resnet", "train.class_weights=x"], "train.class_weights=x: not allowed; train.class_weights takes true or false."),
         (["backbone=test_resnet", "job.memory_gib=4GB"], "job.memory_gib=4GB: not allowed; job.memory_gib takes a number, or null."),
         (["backbone=test_resnet", "train=null"], "train=null: not allowed; there is "),
-        (["backbone=test_resnet", "job=3"], "job takes keys of its own: timeout_minutes, stall_minutes, memory_gib, snapshot_minutes, price_per_hour."),
+        (
+            ["backbone=test_resnet", "job=3"],
+            "job takes keys of its own: timeout_minutes, stall_minutes, memory_gib, snapshot_minutes, price_per_hour.",
+        ),
         (["backbone=test_resnet,test_vit", "freeze=all,none", "train.epoch=9"], "train.epoch: unknown key; did you mean 'train.epochs'?"),
         (
             ["backbone=test_resnet,test_vit", "device=gpu", "seed=0,1"],
