@@ -133,8 +133,14 @@ class Groups:
     @cached_property
     def _passes(self) -> Mapping[str, str]:
         """Of each group, the pass that its backbone's depths share; none of those that share nothing."""
-        shared = {name: jobs[0] for name, jobs in self.left.items() if any(depth.frozen_frac != 0.0 for depth in jobs[0].passing)}
-        return {name: activations_key(job) for name, job in shared.items()}
+        return {
+            name: self._backbones[name] for name, jobs in self.left.items() if any(depth.frozen_frac != 0.0 for depth in jobs[0].passing)
+        }
+
+    @cached_property
+    def _backbones(self) -> Mapping[str, str]:
+        """Of each group, its backbone by `activations_key`: computed once, as there may be ten thousand groups and workers ask for each job anew."""
+        return {name: activations_key(jobs[0]) for name, jobs in self.left.items()}
 
     def tasks(self) -> Iterator[Task]:
         """First those that wait for nothing."""
@@ -165,17 +171,18 @@ class Groups:
         firsts = {key: name for name, key in reversed(keys.items()) if key is not None and key not in self.passed}
         num_open = len({keys[name] for name in ready} - {None})
         ahead = list(firsts.values())[::-1][: max(_BACKBONES_PER_WORKER * num_workers - num_open, 0)]
-        first = [*ahead, *sorted(ready, key=lambda name: -self._duration(self.left[name][0]))]
-        return list(dict.fromkeys([*first, *names]))
-
-    def _duration(self, job: JobSpec) -> float:
-        """How long a job trains, compared with others: by the pass of its backbone, and three times as long where nothing is frozen as where all is.
-
-        An adapter trains through frozen layers too.
-        """
         usual_s = median(self.pass_s.values()) if self.pass_s else 1.0
+        longest_first = sorted(ready, key=lambda name: -self._duration(name, usual_s))
+        return list(dict.fromkeys([*ahead, *longest_first, *names]))
+
+    def _duration(self, name: str, usual_s: float) -> float:
+        """How long a group trains, compared with others: by the pass of its backbone, and three times as long where nothing is frozen as where all is.
+
+        An adapter trains through frozen layers too. Where the pass was before this sweep, it counts as the usual one.
+        """
+        job = self.left[name][0]
         frozen_frac = _frozen_frac(job.depth) if job.config.adapter is Adapter.none else 0.0
-        return self.pass_s.get(activations_key(job), usual_s) * (3 - 2 * frozen_frac)
+        return self.pass_s.get(self._backbones[name], usual_s) * (3 - 2 * frozen_frac)
 
     def begin(self, task: Task) -> bool:
         """Whether it is to be run: whoever had the claim before may have done so, or this process, in vain."""
